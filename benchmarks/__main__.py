@@ -25,24 +25,33 @@ NETWORKS = ["mlp-bn", "mnist-cnn"]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("only", nargs="*", help="parts of the names of the cases to run")
-    arguments.add(parser, "threads", "rounds", "seconds", "out", seconds=0.2,
-                  threads=md.get_num_threads())
+    arguments.add(
+        parser, "threads", "rounds", "seconds", "out", seconds=0.2, threads=md.get_num_threads()
+    )
     args = parser.parse_args()
 
     with tempfile.TemporaryDirectory(prefix="minidl-benchmark-") as folder:
-        cases = [case for case in [*train_cases(NETWORKS, Path(folder)), *sample_cases()]
-                 if not args.only or any(part in case.name for part in args.only)]
+        cases = [
+            case
+            for case in [*train_cases(NETWORKS, Path(folder)), *sample_cases()]
+            if not args.only or any(part in case.name for part in args.only)
+        ]
         if not cases:
             parser.error(f"no case has {' or '.join(args.only)} in its name")
         workloads.write(NETWORKS, Path(folder))
 
         about = machine.describe()
         can = {**machine.sgemm_peaks(args.threads), **machine.copy_peaks(args.threads)}
-        print(f"{about['cpu']}, {args.threads} threads, kernels {about['isa']}, "
-              f"NumPy {about['numpy']}, {about['date']}")
+        print(
+            f"{about['cpu']}, {args.threads} threads, kernels {about['isa']}, "
+            f"NumPy {about['numpy']}, {about['date']}"
+        )
         print(", ".join(f"{name}: {value:.0f}" for name, value in can.items()), "\n")
         print(report.table(report.NUMPY_HEAD), flush=True)
 
@@ -50,8 +59,13 @@ def main() -> None:
         with compare.native(args.threads) as ours, compare.numpy(args.threads) as numpy:
             for case in cases:
                 losses = {"ours": ours.prepare(case), "numpy": numpy.prepare(case)}
-                row = {"case": case.name, "work": case.work, "unit": case.unit, "losses": losses,
-                       **compare.alternate(ours, {"numpy": numpy}, args.rounds, args.seconds)}
+                row = {
+                    "case": case.name,
+                    "work": case.work,
+                    "unit": case.unit,
+                    "losses": losses,
+                    **compare.alternate(ours, {"numpy": numpy}, args.rounds, args.seconds),
+                }
                 report.rates(row, can)
                 print(report.line(report.numpy_cells(row)), flush=True)
                 rows.append(row)
@@ -59,8 +73,9 @@ def main() -> None:
 
     args.out.mkdir(parents=True, exist_ok=True)
     name = "numpy"
-    (args.out / f"{name}.json").write_text(json.dumps(
-        {"machine": about, "threads": args.threads, "can": can, "rows": rows}, indent=1))
+    (args.out / f"{name}.json").write_text(
+        json.dumps({"machine": about, "threads": args.threads, "can": can, "rows": rows}, indent=1)
+    )
     title = f"minidl against NumPy: {about['cpu']}, {args.threads} threads, {about['date']}"
     report.draw(rows, title, args.out / f"{name}.png")
     print(f"saved {args.out / name}.json and .png")

@@ -31,7 +31,7 @@ from . import accuracy_cases, machine, report
 from .accuracy_cases import KINDS, Arrays, Case, all_cases
 
 ROUNDING = 2.0**-24
-DRAWS = 3           # the largest error of a single draw is partly luck
+DRAWS = 3  # the largest error of a single draw is partly luck
 SMALLEST = float(np.finfo(np.float32).tiny)
 HEAD = ["error of minidl / PyTorch", "claim", *KINDS, "holds"]
 
@@ -65,7 +65,8 @@ def errors(case: Case, kind: str, sides: Sequence[ModuleType]) -> list[float]:
         with np.errstate(all="ignore"):
             with md.use_backend("numpy"):
                 want = getattr(accuracy_cases, case.function)(
-                    *(array.astype(np.float64) for array in arrays), **case.options)
+                    *(array.astype(np.float64) for array in arrays), **case.options
+                )
             for i, side in enumerate(sides):
                 got = getattr(side, case.function)(*arrays, **case.options)
                 worst[i] = max(worst[i], error(got, want, case.pointwise))
@@ -84,10 +85,18 @@ def row(case: Case, found: dict[str, list[float]]) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", default=[""], metavar="NAME",
-                        help="parts of the names of the cases to run")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.accuracy",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        default=[""],
+        metavar="NAME",
+        help="parts of the names of the cases to run",
+    )
     parser.add_argument("--out", type=Path, help="folder for the table, accuracy.md")
     args = parser.parse_args()
     cases = [case for case in all_cases() if any(part in case.name for part in args.only)]
@@ -101,8 +110,12 @@ def main() -> None:
         parser.error("this needs PyTorch: `make parity` installs it")
 
     held = 0
-    lines = [f"minidl {md.__version__}, kernels {md.kernels.isa}; PyTorch {torch.__version__}; "
-             f"{machine.describe()['cpu']}", "", report.table(HEAD)]
+    lines = [
+        f"minidl {md.__version__}, kernels {md.kernels.isa}; PyTorch {torch.__version__}; "
+        f"{machine.describe()['cpu']}",
+        "",
+        report.table(HEAD),
+    ]
     print("\n".join(lines), flush=True)
     for case in cases:
         found = {kind: errors(case, kind, (accuracy_cases, torch_accuracy)) for kind in KINDS}

@@ -21,7 +21,7 @@ from minidl.settings import get_precision
 
 Arrays = np.ndarray | tuple[np.ndarray, ...]
 
-EPS = 1e-5          # of batch normalization
+EPS = 1e-5  # of batch normalization
 
 
 # ------------------------------------------------------------------------------------ inputs
@@ -64,6 +64,7 @@ class Case:
 
 # -------------------------------------------------------------------------------- the kernels
 
+
 def matmul(a: np.ndarray, b: np.ndarray, transpose_a: bool, transpose_b: bool) -> Arrays:
     return kernels.matmul(a, b, transpose_a, transpose_b)
 
@@ -81,8 +82,9 @@ def conv(x: np.ndarray, w: np.ndarray, how: str, stride: int) -> Arrays:
     return kernels.conv(x, w, None, (stride, stride), around(len(w)))
 
 
-def conv_input_grad(dy: np.ndarray, w: np.ndarray, how: str, stride: int,
-                    input_shape: tuple[int, ...]) -> Arrays:
+def conv_input_grad(
+    dy: np.ndarray, w: np.ndarray, how: str, stride: int, input_shape: tuple[int, ...]
+) -> Arrays:
     if how == "winograd":
         return kernels.winograd_input_grad(dy, w, input_shape, around(3))
     if how == "depthwise":
@@ -184,6 +186,7 @@ def global_avg_pool_backward(dy: np.ndarray, input_shape: tuple[int, ...]) -> Ar
 
 # ---------------------------------------------------------------------------------- the cases
 
+
 def matmul_cases(m: int, k: int, n: int) -> list[Case]:
     cases = []
     for ta in (False, True):
@@ -194,8 +197,9 @@ def matmul_cases(m: int, k: int, n: int) -> list[Case]:
     return cases
 
 
-def conv_cases(n: int, size: int, ci: int, co: int, k: int = 3, stride: int = 1,
-               how: str = "direct") -> list[Case]:
+def conv_cases(
+    n: int, size: int, ci: int, co: int, k: int = 3, stride: int = 1, how: str = "direct"
+) -> list[Case]:
     """A convolution in its three passes; the values of a kind are those of x, or of dy."""
     title = f"{how} conv {k}x{k} {ci}→{co} {size}²{f' stride {stride}' if stride > 1 else ''}"
     x, w = (n, size, size, ci), (k, k, 1 if how == "depthwise" else ci, co)
@@ -203,64 +207,96 @@ def conv_cases(n: int, size: int, ci: int, co: int, k: int = 3, stride: int = 1,
     dy = (n, out, out, co)
     claim = "winograd" if how == "winograd" else "direct"
     options = {"how": how, "stride": stride}
-    return [Case(title, "conv", (x, w), options, claim),
-            Case(f"{title}, dx", "conv_input_grad", (dy, w), options | {"input_shape": x}, claim),
-            Case(f"{title}, dw", "conv_weight_grad", (x, dy), options | {"k": k}, claim)]
+    return [
+        Case(title, "conv", (x, w), options, claim),
+        Case(f"{title}, dx", "conv_input_grad", (dy, w), options | {"input_shape": x}, claim),
+        Case(f"{title}, dw", "conv_weight_grad", (x, dy), options | {"k": k}, claim),
+    ]
 
 
 def public_cases(n: int, size: int, ci: int, co: int) -> list[Case]:
     shapes = ((n, size, size, ci), (3, 3, ci, co), (n, size, size, co))
-    return [Case(f'md.conv 3x3 {ci}→{co} {size}², "{precision}": y, dx, dw', "public_conv", shapes,
-                 {"precision": precision}, claim)
-            for precision, claim in (("default", "winograd"), ("high", "direct"))]
+    return [
+        Case(
+            f'md.conv 3x3 {ci}→{co} {size}², "{precision}": y, dx, dw',
+            "public_conv",
+            shapes,
+            {"precision": precision},
+            claim,
+        )
+        for precision, claim in (("default", "winograd"), ("high", "direct"))
+    ]
 
 
 def norm_cases(*shape: int) -> list[Case]:
     title, channels = "x".join(map(str, shape)), shape[-1:]
-    return [Case(f"variance {title}", "batch_stats", (shape,), {}, "variance", pointwise=True),
-            Case(f"batch norm {title}", "batch_norm", (shape, channels, channels)),
-            Case(f"batch norm {title}: dx, dgamma, dbeta", "batch_norm_backward",
-                 (shape, shape, channels))]
+    return [
+        Case(f"variance {title}", "batch_stats", (shape,), {}, "variance", pointwise=True),
+        Case(f"batch norm {title}", "batch_norm", (shape, channels, channels)),
+        Case(
+            f"batch norm {title}: dx, dgamma, dbeta",
+            "batch_norm_backward",
+            (shape, shape, channels),
+        ),
+    ]
 
 
 def loss_cases(m: int, classes: int) -> list[Case]:
     shape = (m, classes)
-    return [Case(f"softmax {m}x{classes}", "softmax", (shape,)),
-            Case(f"softmax {m}x{classes}, dx", "softmax_backward", (shape, shape)),
-            Case(f"log_softmax {m}x{classes}", "log_softmax", (shape,)),
-            Case(f"log_softmax {m}x{classes}, dx", "log_softmax_backward", (shape, shape)),
-            Case(f"cross_entropy {m}x{classes}", "cross_entropy", (shape,)),
-            Case(f"cross_entropy {m}x{classes}, dx", "cross_entropy_backward", (shape, (m,)))]
+    return [
+        Case(f"softmax {m}x{classes}", "softmax", (shape,)),
+        Case(f"softmax {m}x{classes}, dx", "softmax_backward", (shape, shape)),
+        Case(f"log_softmax {m}x{classes}", "log_softmax", (shape,)),
+        Case(f"log_softmax {m}x{classes}, dx", "log_softmax_backward", (shape, shape)),
+        Case(f"cross_entropy {m}x{classes}", "cross_entropy", (shape,)),
+        Case(f"cross_entropy {m}x{classes}, dx", "cross_entropy_backward", (shape, (m,))),
+    ]
 
 
 def elementwise_cases(n: int) -> list[Case]:
-    return [Case(f"{name} {n}", "unary", ((n,),), {"name": name}, pointwise=True,
-                 positive=name == "log")
-            for name in ("exp", "log", "tanh", "sigmoid")]
+    return [
+        Case(
+            f"{name} {n}", "unary", ((n,),), {"name": name}, pointwise=True, positive=name == "log"
+        )
+        for name in ("exp", "log", "tanh", "sigmoid")
+    ]
 
 
 def pool_cases(n: int, size: int, channels: int) -> list[Case]:
     x, half = (n, size, size, channels), (size - 1) // 2 + 1
     title, back = f"{size}²x{channels}", {"input_shape": x}
-    return [Case(f"avg_pool 3x3 stride 2 {title}", "avg_pool", (x,)),
-            Case(f"avg_pool 3x3 stride 2 {title}, dx", "avg_pool_backward",
-                 ((n, half, half, channels),), back),
-            Case(f"global_avg_pool {title}", "global_avg_pool", (x,)),
-            Case(f"global_avg_pool {title}, dx", "global_avg_pool_backward", ((n, channels),),
-                 back)]
+    return [
+        Case(f"avg_pool 3x3 stride 2 {title}", "avg_pool", (x,)),
+        Case(
+            f"avg_pool 3x3 stride 2 {title}, dx",
+            "avg_pool_backward",
+            ((n, half, half, channels),),
+            back,
+        ),
+        Case(f"global_avg_pool {title}", "global_avg_pool", (x,)),
+        Case(f"global_avg_pool {title}, dx", "global_avg_pool_backward", ((n, channels),), back),
+    ]
 
 
 def all_cases() -> list[Case]:
     return [
-        *matmul_cases(128, 784, 256), *matmul_cases(128, 3136, 128),
-        *conv_cases(16, 32, 3, 32), *conv_cases(16, 32, 16, 32, stride=2),
-        *conv_cases(8, 16, 64, 128, k=1), *conv_cases(8, 8, 256, 256),
-        *conv_cases(16, 32, 16, 16, how="winograd"), *conv_cases(8, 16, 64, 64, how="winograd"),
-        *conv_cases(8, 8, 256, 256, how="winograd"), *public_cases(8, 15, 64, 64),
+        *matmul_cases(128, 784, 256),
+        *matmul_cases(128, 3136, 128),
+        *conv_cases(16, 32, 3, 32),
+        *conv_cases(16, 32, 16, 32, stride=2),
+        *conv_cases(8, 16, 64, 128, k=1),
+        *conv_cases(8, 8, 256, 256),
+        *conv_cases(16, 32, 16, 16, how="winograd"),
+        *conv_cases(8, 16, 64, 64, how="winograd"),
+        *conv_cases(8, 8, 256, 256, how="winograd"),
+        *public_cases(8, 15, 64, 64),
         *conv_cases(16, 32, 32, 32, how="depthwise"),
         *conv_cases(16, 16, 128, 128, stride=2, how="depthwise"),
-        *norm_cases(128, 256), *norm_cases(64, 28, 28, 32),
-        *loss_cases(128, 10), *loss_cases(128, 1000), *elementwise_cases(2**18),
+        *norm_cases(128, 256),
+        *norm_cases(64, 28, 28, 32),
+        *loss_cases(128, 10),
+        *loss_cases(128, 1000),
+        *elementwise_cases(2**18),
         Case("sum of rows 64x16384", "sum", ((64, 2**14, 1),)),
         Case("sum of columns 16384x64", "sum", ((1, 2**14, 64),)),
         *pool_cases(16, 32, 32),

@@ -26,8 +26,11 @@ def add(parser: argparse.ArgumentParser, *names: str, seconds: float, threads: i
         "threads": {"type": at_least_one, "default": threads, "help": "of each side"},
         "rounds": {"type": at_least_one, "default": 5, "help": "in which the sides take turns"},
         "seconds": {"type": positive, "default": seconds, "help": "of each turn"},
-        "out": {"type": Path, "default": Path("benchmarks/results"),
-                "help": "folder for the results; what it has of them is replaced"},
+        "out": {
+            "type": Path,
+            "default": Path("benchmarks/results"),
+            "help": "folder for the results; what it has of them is replaced",
+        },
     }
     for name in names:
         options = kinds[name]

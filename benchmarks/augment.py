@@ -31,11 +31,17 @@ from .cases import Case
 from .compare import Side
 
 EACH, BATCH = "torchvision, each image", "torchvision, one draw a batch"
-AT_MOST = 0.03      # of a step may be the loader's
+AT_MOST = 0.03  # of a step may be the loader's
 
 HEAD = ["", "images a second", "NumPy", "ratio", EACH, "ratio", BATCH, "ratio"]
-SHARE_HEAD = ["resnet20", "step, batches ready", "step with the loader", "more, by rounds",
-              "making a batch, alone", "of a step"]
+SHARE_HEAD = [
+    "resnet20",
+    "step, batches ready",
+    "step with the loader",
+    "more, by rounds",
+    "making a batch, alone",
+    "of a step",
+]
 
 
 def have_torchvision() -> bool:
@@ -45,6 +51,7 @@ def have_torchvision() -> bool:
 def pipeline(name: str, torch: bool, args: argparse.Namespace) -> dict[str, Any]:
     """One pipeline in new processes."""
     with ExitStack() as opened:
+
         def prepared(side: Side, *more: Any) -> Side:
             opened.enter_context(side)
             side.prepare(Case(name, "augment", (name, *more)))
@@ -62,13 +69,17 @@ def pipeline(name: str, torch: bool, args: argparse.Namespace) -> dict[str, Any]
 
 def share(args: argparse.Namespace) -> dict[str, Any]:
     """The loader's share of a step of resnet20."""
-    with (compare.native(args.threads) as ready, compare.native(args.threads) as loading,
-          compare.native(1) as alone):
+    with (
+        compare.native(args.threads) as ready,
+        compare.native(args.threads) as loading,
+        compare.native(1) as alone,
+    ):
         ready.prepare(Case("ready", "loader_step", ("ready",)))
         loading.prepare(Case("loader", "loader_step", ("loader",)))
         alone.prepare(Case("batch", "loader_batch", ()))
-        row = compare.alternate(ready, {"loader": loading, "batch": alone}, args.rounds,
-                                args.step_seconds)
+        row = compare.alternate(
+            ready, {"loader": loading, "batch": alone}, args.rounds, args.step_seconds
+        )
     return {"threads": args.threads, **row}
 
 
@@ -77,19 +88,29 @@ def cells(row: dict[str, Any]) -> list[str]:
     found = [row["case"], f"{row['images'] / row['ours']['median']:,.0f}"]
     for title in ("NumPy", EACH, BATCH):
         other = row["others"].get(title)
-        found += ["", ""] if other is None else [
-            f"{row['images'] / other['median']:,.0f}",
-            f"**{other['ratio']['median']:.1f}x** ({other['ratio']['min']:.1f}-"
-            f"{other['ratio']['max']:.1f})"]
+        found += (
+            ["", ""]
+            if other is None
+            else [
+                f"{row['images'] / other['median']:,.0f}",
+                f"**{other['ratio']['median']:.1f}x** ({other['ratio']['min']:.1f}-"
+                f"{other['ratio']['max']:.1f})",
+            ]
+        )
     return found
 
 
 def share_cells(row: dict[str, Any]) -> list[str]:
     step, batch = row["others"]["loader"], row["others"]["batch"]
     more = [100 * (ratio - 1) for ratio in step["ratio"]["rounds"]]
-    return [f"{row['threads']} threads", report.range_text(row["ours"]), report.range_text(step),
-            f"**{statistics.median(more):.1f}%** ({min(more):.1f} - {max(more):.1f})",
-            report.range_text(batch), f"{100 * batch['ratio']['median']:.1f}%"]
+    return [
+        f"{row['threads']} threads",
+        report.range_text(row["ours"]),
+        report.range_text(step),
+        f"**{statistics.median(more):.1f}%** ({min(more):.1f} - {max(more):.1f})",
+        report.range_text(batch),
+        f"{100 * batch['ratio']['median']:.1f}%",
+    ]
 
 
 def tables(results: dict[str, Any]) -> dict[str, str]:
@@ -102,13 +123,24 @@ def tables(results: dict[str, Any]) -> dict[str, str]:
 
 def main() -> None:
     names = list(augment_cases.PIPELINES)
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.augment", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pipelines", nargs="*", metavar="pipeline",
-                        help=f"of {'; '.join(names)}; all, and the share, without any")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.augment",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "pipelines",
+        nargs="*",
+        metavar="pipeline",
+        help=f"of {'; '.join(names)}; all, and the share, without any",
+    )
     arguments.add(parser, "threads", "rounds", "seconds", "out", seconds=0.5)
-    parser.add_argument("--step-seconds", type=arguments.positive, default=2.0,
-                        help="of each turn of train steps (default: 2.0)")
+    parser.add_argument(
+        "--step-seconds",
+        type=arguments.positive,
+        default=2.0,
+        help="of each turn of train steps (default: 2.0)",
+    )
     args = parser.parse_args()
     if unknown := set(args.pipelines) - set(names):
         parser.error(f"unknown pipeline: {', '.join(sorted(unknown))}")
@@ -116,8 +148,13 @@ def main() -> None:
     if not torch:
         print("there is no torchvision here: without it")
     rows = [pipeline(name, torch, args) for name in args.pipelines or names]
-    results = {"machine": machine.describe(), "rounds": args.rounds, "seconds": args.seconds,
-               "pipelines": rows, "share": None if args.pipelines else share(args)}
+    results = {
+        "machine": machine.describe(),
+        "rounds": args.rounds,
+        "seconds": args.seconds,
+        "pipelines": rows,
+        "share": None if args.pipelines else share(args),
+    }
     for name, table in tables(results).items():
         print(f"\n{name}\n\n{table}")
     report.save(args.out, "augment", results)

@@ -18,7 +18,7 @@ from .training_file import BATCH, BATCHES, LEARNING_RATE, MOMENTUM
 
 Run = Callable[[], Any]
 SMALL, LARGE = (BATCH, 32, 32, 3), (32, 256, 256, 3)
-MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)      # CIFAR-10's
+MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)  # CIFAR-10's
 RECIPE = "crop, flip, normalize, cutout"
 
 # name: the shape of the images, and the transforms. `torch_augment.PIPELINES` has the same names.
@@ -26,8 +26,10 @@ PIPELINES: dict[str, tuple[tuple[int, ...], Callable[[], list[Any]]]] = {
     "crop": (SMALL, lambda: [T.RandomCrop(32, padding=4)]),
     "flip": (SMALL, lambda: [T.RandomFlip()]),
     "cutout": (SMALL, lambda: [T.Cutout(8)]),
-    RECIPE: (SMALL, lambda: [T.RandomCrop(32, padding=4), T.RandomFlip(), T.Normalize(MEAN, STD),
-                             T.Cutout(8)]),
+    RECIPE: (
+        SMALL,
+        lambda: [T.RandomCrop(32, padding=4), T.RandomFlip(), T.Normalize(MEAN, STD), T.Cutout(8)],
+    ),
     "rotation": (SMALL, lambda: [T.RandomRotation(15)]),
     "colour jitter": (SMALL, lambda: [T.ColorJitter(0.2, 0.2, 0.2, 0.05)]),
     "resized crop 256 to 224": (LARGE, lambda: [T.RandomResizedCrop(224), T.RandomFlip()]),
@@ -49,8 +51,14 @@ def loader(prefetch: int) -> data.DataLoader:
     """Batches of CIFAR-10's shape with crop, flip and cutout."""
     images = pictures((BATCHES * BATCH, *SMALL[1:]))
     labels = np.random.default_rng(1).integers(0, 10, len(images))
-    return data.DataLoader(data.ArrayDataset(images, labels), BATCH, shuffle=True, seed=0,
-                           transform=T.Compose(*PIPELINES[RECIPE][1]()), prefetch=prefetch)
+    return data.DataLoader(
+        data.ArrayDataset(images, labels),
+        BATCH,
+        shuffle=True,
+        seed=0,
+        transform=T.Compose(*PIPELINES[RECIPE][1]()),
+        prefetch=prefetch,
+    )
 
 
 def endless(batches: Iterable[Any]) -> Iterator[Any]:

@@ -51,20 +51,33 @@ def busy(count: int) -> Iterator[None]:
             process.wait()
 
 
-def step(model: str, threads: str, situation: tuple[int, int, dict[str, str], str],
-         seconds: float, folder: Path | None = None) -> float:
+def step(
+    model: str,
+    threads: str,
+    situation: tuple[int, int, dict[str, str], str],
+    seconds: float,
+    folder: Path | None = None,
+) -> float:
     """Milliseconds a step of a training, or the mean of several at once, in their processes."""
     others, trainings, more, first = situation
-    environment = {name: value for name, value in os.environ.items()
-                   if not name.startswith(("OMP_", "GOMP_"))} | more
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))
+    } | more
     if threads != "default":
         environment["OMP_NUM_THREADS"] = threads
     if folder:
         environment["PYTHONPATH"] = str(folder)
     command = [sys.executable, "-m", "benchmarks.busy_worker", model, str(seconds)]
-    workers = [subprocess.Popen([*command, first] if first else command, env=environment,
-                                stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-               for _ in range(trainings)]
+    workers = [
+        subprocess.Popen(
+            [*command, first] if first else command,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(trainings)
+    ]
     for worker in workers:
         assert worker.stdout
         if worker.stdout.readline() != "ready\n":
@@ -82,18 +95,28 @@ def against(folder: Path, args: argparse.Namespace) -> None:
     """The default alone, here and in another checkout."""
     print("| alone | before | now | now / before | rounds |\n|---|---|---|---|---|")
     for model in args.models:
-        pairs = [(step(model, "default", SITUATIONS["alone"], args.seconds, folder),
-                  step(model, "default", SITUATIONS["alone"], args.seconds))
-                 for _ in range(args.rounds)]
+        pairs = [
+            (
+                step(model, "default", SITUATIONS["alone"], args.seconds, folder),
+                step(model, "default", SITUATIONS["alone"], args.seconds),
+            )
+            for _ in range(args.rounds)
+        ]
         ratios = [now / before for before, now in pairs]
         before, now = (statistics.median(side) for side in zip(*pairs, strict=True))
-        print(f"| {model} | {before:.3f} | {now:.3f} | {statistics.median(ratios):.3f} "
-              f"| {min(ratios):.3f}-{max(ratios):.3f} |", flush=True)
+        print(
+            f"| {model} | {before:.3f} | {now:.3f} | {statistics.median(ratios):.3f} "
+            f"| {min(ratios):.3f}-{max(ratios):.3f} |",
+            flush=True,
+        )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.busy", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.busy",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     arguments.add(parser, "rounds", "seconds", "out", seconds=1.5)
     parser.add_argument("--torch", action="store_true", help="with PyTorch imported first, too")
     parser.add_argument("--before", type=Path, help="a built checkout to compare with, alone")
@@ -116,8 +139,11 @@ def main() -> None:
                     times[threads].append(step(model, threads, situation, args.seconds))
             found = {threads: statistics.median(each) for threads, each in times.items()}
             ratio = found["default"] / min(found["1"], found["2"])
-            print(f"| {name} | {model} | {found['1']:.2f} | {found['2']:.2f} "
-                  f"| {found['default']:.2f} | {ratio:.2f} |", flush=True)
+            print(
+                f"| {name} | {model} | {found['1']:.2f} | {found['2']:.2f} "
+                f"| {found['default']:.2f} | {ratio:.2f} |",
+                flush=True,
+            )
             rows.append({"situation": name, "model": model, "times": times, "ratio": ratio})
     report.save(args.out, "busy", {"machine": about, "rows": rows})
 

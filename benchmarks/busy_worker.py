@@ -12,7 +12,7 @@ import sys
 import time
 
 if len(sys.argv) > 3:
-    importlib.import_module(sys.argv[3])    # before minidl: the first one loads OpenMP
+    importlib.import_module(sys.argv[3])  # before minidl: the first one loads OpenMP
 
 import numpy as np
 
@@ -35,8 +35,11 @@ class Sequence(nn.Layer):
         return self.head(outputs[:, -1])
 
 
-MODELS = {"mlp": (models.MLP, (784,)), "cnn": (models.MnistCNN, (28, 28, 1)),
-          "lstm": (Sequence, (28, 28))}
+MODELS = {
+    "mlp": (models.MLP, (784,)),
+    "cnn": (models.MnistCNN, (28, 28, 1)),
+    "lstm": (Sequence, (28, 28)),
+}
 
 
 def main() -> None:

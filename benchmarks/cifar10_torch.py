@@ -28,8 +28,9 @@ def main(argv: list[str] | None = None) -> list[dict[str, float]]:
     net: Any = torch_models.ResNet20()
     torch_models.load(net, model.state_dict())
     net = net.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(net.parameters(), args.lr, cifar10.MOMENTUM,
-                                weight_decay=cifar10.WEIGHT_DECAY)
+    optimizer = torch.optim.SGD(
+        net.parameters(), args.lr, cifar10.MOMENTUM, weight_decay=cifar10.WEIGHT_DECAY
+    )
 
     def step(batch: md.Tensor, labels: np.ndarray, lr: float) -> tuple[float, np.ndarray]:
         for group in optimizer.param_groups:

@@ -15,7 +15,7 @@ from typing import Any
 from .cases import Case
 
 WARM_UP = 3
-TURNS = 3       # in which a side may find all of its threads
+TURNS = 3  # in which a side may find all of its threads
 
 
 class Side:
@@ -23,12 +23,21 @@ class Side:
 
     def __init__(self, worker: str, *arguments: str, threads: int, **environment: str) -> None:
         count = str(threads)
-        environment = {**os.environ, "OMP_NUM_THREADS": count, "OPENBLAS_NUM_THREADS": count,
-                       "MKL_NUM_THREADS": count, **environment}
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": count,
+            "OPENBLAS_NUM_THREADS": count,
+            "MKL_NUM_THREADS": count,
+            **environment,
+        }
         self.process = subprocess.Popen(
-            [sys.executable, "-m", f"benchmarks.{worker}", *arguments], env=environment,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.about = self._answer()         # it has started, and is no burden to the others
+            [sys.executable, "-m", f"benchmarks.{worker}", *arguments],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.about = self._answer()  # it has started, and is no burden to the others
 
     def _answer(self) -> dict[str, Any]:
         assert self.process.stdout
@@ -36,7 +45,7 @@ class Side:
         if not line:
             raise RuntimeError(f"the worker died: {self.process.args}")
         self.process.send_signal(signal.SIGSTOP)
-        if hasattr(os, "waitid"):       # until it stands still: its threads may spin
+        if hasattr(os, "waitid"):  # until it stands still: its threads may spin
             os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
         answer = json.loads(line)
         if "error" in answer:
@@ -68,8 +77,11 @@ class Side:
             if answer["threads"] >= self.about["threads"]:
                 break
         else:
-            warnings.warn(f"a turn was measured on {answer['threads']} of {self.about['threads']} "
-                          f"threads: other processes use the CPUs", stacklevel=2)
+            warnings.warn(
+                f"a turn was measured on {answer['threads']} of {self.about['threads']} "
+                f"threads: other processes use the CPUs",
+                stacklevel=2,
+            )
         return statistics.median(answer["times"]), answer["peak_bytes"]
 
     def close(self) -> None:
@@ -95,12 +107,16 @@ def numpy(threads: int) -> Side:
 def figures(rounds: list[float]) -> dict[str, Any]:
     """Median of the rounds, their range, and half of it relative to the median."""
     median, low, high = statistics.median(rounds), min(rounds), max(rounds)
-    return {"median": median, "min": low, "max": high, "spread": (high - low) / 2 / median,
-            "rounds": rounds}
+    return {
+        "median": median,
+        "min": low,
+        "max": high,
+        "spread": (high - low) / 2 / median,
+        "rounds": rounds,
+    }
 
 
-def alternate(ours: Side, others: dict[str, Side], rounds: int,
-              seconds: float) -> dict[str, Any]:
+def alternate(ours: Side, others: dict[str, Side], rounds: int, seconds: float) -> dict[str, Any]:
     """The prepared work of one side against that of each other one, A B A B.
 
     Figures of `ours`; for each other side its times, and the ratio to our time just before.
@@ -118,9 +134,13 @@ def alternate(ours: Side, others: dict[str, Side], rounds: int,
             times[name].append(after)
             ratios[name].append(after / before)
         our_times.append(statistics.median(turns))
-    return {"ours": figures(our_times), "peak_bytes": memory,
-            "others": {name: {**figures(times[name]), "ratio": figures(ratios[name])}
-                       for name in others}}
+    return {
+        "ours": figures(our_times),
+        "peak_bytes": memory,
+        "others": {
+            name: {**figures(times[name]), "ratio": figures(ratios[name])} for name in others
+        },
+    }
 
 
 def rotate(ours: Side, others: dict[str, Side], rounds: int, seconds: float) -> dict[str, Any]:
@@ -136,10 +156,19 @@ def rotate(ours: Side, others: dict[str, Side], rounds: int, seconds: float) -> 
         for name in reversed(sides) if k % 2 else sides:
             seconds_of_run, memory[name] = sides[name].measure(seconds)
             times[name].append(seconds_of_run)
-    return {"ours": figures(times["ours"]), "peak_bytes": memory,
-            "others": {name: {**figures(times[name]), "ratio": figures(
-                [theirs / own for theirs, own in zip(times[name], times["ours"], strict=True)])}
-                for name in others}}
+    return {
+        "ours": figures(times["ours"]),
+        "peak_bytes": memory,
+        "others": {
+            name: {
+                **figures(times[name]),
+                "ratio": figures(
+                    [theirs / own for theirs, own in zip(times[name], times["ours"], strict=True)]
+                ),
+            }
+            for name in others
+        },
+    }
 
 
 def fastest(others: dict[str, dict[str, Any]]) -> str:

@@ -33,7 +33,7 @@ class Pictures(Dataset):
             pad = min(height, width) // 8
             padded = F.pad(x[None], (pad,) * 4, mode="reflect")[0]
             top, left = torch.randint(0, 2 * pad + 1, (2,)).tolist()
-            x = padded[:, top:top + height, left:left + width]
+            x = padded[:, top : top + height, left : left + width]
             if torch.rand(()) < 0.5:
                 x = x.flip(2)
         return x, self.labels[i]
@@ -52,8 +52,11 @@ class Block(nn.Module):
         self.bn1 = nn.BatchNorm2d(out)
         self.conv2 = nn.Conv2d(out, out, 3, 1, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(out)
-        self.shortcut = nn.Identity() if stride == 1 else nn.Sequential(
-            nn.Conv2d(inside, out, 1, stride, bias=False), nn.BatchNorm2d(out))
+        self.shortcut = (
+            nn.Identity()
+            if stride == 1
+            else nn.Sequential(nn.Conv2d(inside, out, 1, stride, bias=False), nn.BatchNorm2d(out))
+        )
 
     def forward(self, x):
         y = F.relu(self.bn1(self.conv1(x)))
@@ -89,8 +92,11 @@ def main():
     train, valid = [], []
     rng = np.random.default_rng(0)
     for label, name in enumerate(classes):
-        paths = sorted(path for path in (args.folder / name).rglob("*")
-                       if path.suffix.lower() in (".png", ".jpg", ".jpeg"))
+        paths = sorted(
+            path
+            for path in (args.folder / name).rglob("*")
+            if path.suffix.lower() in (".png", ".jpg", ".jpeg")
+        )
         rng.shuffle(paths)
         kept = max(1, len(paths) // 10)
         valid += [(path, label) for path in paths[:kept]]
@@ -102,7 +108,8 @@ def main():
     model = resnet20(len(classes))
     optimizer = torch.optim.SGD(model.parameters(), 0.1, 0.9, weight_decay=5e-4, nesterov=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, 0.1, total_steps=args.epochs * len(loader), pct_start=0.2)
+        optimizer, 0.1, total_steps=args.epochs * len(loader), pct_start=0.2
+    )
     begin, best, last = 0, 0.0, args.out / "last.pt"
     if last.exists():
         state = torch.load(last)
@@ -124,10 +131,20 @@ def main():
         print(f"epoch {epoch + 1}: loss {total / len(train):.4f}, valid accuracy {found:.4f}")
         if found > best:
             best = found
-            torch.save({"model": model.state_dict(), "classes": classes, "mean": mean, "std": std},
-                       args.out / "best.pt")
-        torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(),
-                    "schedule": schedule.state_dict(), "epoch": epoch + 1, "best": best}, last)
+            torch.save(
+                {"model": model.state_dict(), "classes": classes, "mean": mean, "std": std},
+                args.out / "best.pt",
+            )
+        torch.save(
+            {
+                "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "schedule": schedule.state_dict(),
+                "epoch": epoch + 1,
+                "best": best,
+            },
+            last,
+        )
     print(f"valid accuracy {best:.4f}")
 
 

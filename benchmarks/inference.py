@@ -49,8 +49,12 @@ def write(folder: Path, name: str, images: int) -> np.ndarray:
     model = WORKLOADS[name][0]()
     state = model.state_dict()
     for key, value in state.items():
-        low_high = {"gamma": (0.5, 1.5), "beta": (-0.5, 0.5), "running_mean": (-0.5, 0.5),
-                    "running_var": (0.5, 1.5)}.get(key.rpartition(".")[2])
+        low_high = {
+            "gamma": (0.5, 1.5),
+            "beta": (-0.5, 0.5),
+            "running_mean": (-0.5, 0.5),
+            "running_var": (0.5, 1.5),
+        }.get(key.rpartition(".")[2])
         if low_high:
             state[key] = rng.uniform(*low_high, value.shape).astype(value.dtype)
     model.load_state_dict(state)
@@ -64,13 +68,26 @@ def write(folder: Path, name: str, images: int) -> np.ndarray:
 def start(side: str, threads: int) -> Side:
     # OpenVINO sends usage data from a child process and waits for it, unless the variable CI is
     # set.
-    return Side("inference_worker", side, str(threads), threads=threads, **{
-        "PyTorch": {**KEEP, "TORCHINDUCTOR_COMPILE_THREADS": "1"},
-        "OpenVINO": {"CI": "true"}}.get(side.split()[0], {}))
+    return Side(
+        "inference_worker",
+        side,
+        str(threads),
+        threads=threads,
+        **{
+            "PyTorch": {**KEEP, "TORCHINDUCTOR_COMPILE_THREADS": "1"},
+            "OpenVINO": {"CI": "true"},
+        }.get(side.split()[0], {}),
+    )
 
 
-def case(sides: dict[str, Side], folder: Path, name: str, batch: int, exact: np.ndarray,
-         args: argparse.Namespace) -> dict[str, Any]:
+def case(
+    sides: dict[str, Side],
+    folder: Path,
+    name: str,
+    batch: int,
+    exact: np.ndarray,
+    args: argparse.Namespace,
+) -> dict[str, Any]:
     """One model and batch by all sides, which are running; one that cannot is noted."""
     working, failed, distances = {}, {}, {}
     for side, process in sides.items():
@@ -82,12 +99,20 @@ def case(sides: dict[str, Side], folder: Path, name: str, batch: int, exact: np.
         working[side] = process
         distances[side] = distance(np.load(outputs(folder, name, batch, side)), exact[:batch])
         if side in (*OURS, *PEERS) and not distances[side] < TOLERANCE:
-            raise RuntimeError(f"{side} computes something else: its logits of {name} differ by "
-                               f"{distances[side]:.1e} of the largest")
+            raise RuntimeError(
+                f"{side} computes something else: its logits of {name} differ by "
+                f"{distances[side]:.1e} of the largest"
+            )
     row = compare.rotate(working.pop("minidl"), working, args.rounds, args.seconds)
     peers = {side: found for side, found in row["others"].items() if side in PEERS}
-    return {"case": name, "batch": batch, "failed": failed, "distances": distances,
-            "peer": compare.fastest(peers), **row}
+    return {
+        "case": name,
+        "batch": batch,
+        "failed": failed,
+        "distances": distances,
+        "peer": compare.fastest(peers),
+        **row,
+    }
 
 
 def distance(logits: np.ndarray, exact: np.ndarray) -> float:
@@ -103,19 +128,51 @@ def table(found: dict[str, Any]) -> str:
     for (batch, threads), rows in groups.items():
         lines += [cells(row) for row in rows]
         mean = statistics.geometric_mean(ratio_of(row)["median"] for row in rows)
-        lines.append(["geometric mean", str(batch), str(threads), "", "", "", "",
-                      f"**{mean:.2f}**", "", "", ""])
-    text = report.table(["", "batch", "threads", "minidl compiled", "ONNX Runtime", "OpenVINO",
-                         "PyTorch", "times as fast as the fastest", "rounds",
-                         "OpenVINO bfloat16", "minidl, evaluation mode"], lines)
+        lines.append(
+            [
+                "geometric mean",
+                str(batch),
+                str(threads),
+                "",
+                "",
+                "",
+                "",
+                f"**{mean:.2f}**",
+                "",
+                "",
+                "",
+            ]
+        )
+    text = report.table(
+        [
+            "",
+            "batch",
+            "threads",
+            "minidl compiled",
+            "ONNX Runtime",
+            "OpenVINO",
+            "PyTorch",
+            "times as fast as the fastest",
+            "rounds",
+            "OpenVINO bfloat16",
+            "minidl, evaluation mode",
+        ],
+        lines,
+    )
     farthest: dict[bool, float] = {}
     for row in found["rows"]:
         for side, far in row["distances"].items():
             narrow = "bfloat16" in side
             farthest[narrow] = max(far, farthest.get(narrow, 0.0))
-    return text + "\n\nThe logits differ from those of float64 by up to " + ", and ".join(
-        f"{far:.0e} of the largest in {'bfloat16' if narrow else 'float32'}"
-        for narrow, far in sorted(farthest.items())) + "."
+    return (
+        text
+        + "\n\nThe logits differ from those of float64 by up to "
+        + ", and ".join(
+            f"{far:.0e} of the largest in {'bfloat16' if narrow else 'float32'}"
+            for narrow, far in sorted(farthest.items())
+        )
+        + "."
+    )
 
 
 def ratio_of(row: dict[str, Any]) -> dict[str, Any]:
@@ -134,17 +191,28 @@ def cells(row: dict[str, Any]) -> list[str]:
 
     torch = [side for side in PEERS if side.startswith("PyTorch") and side in others]
     fastest_torch = min(torch, key=lambda side: others[side]["median"], default="")
-    return [row["case"], str(row["batch"]), str(row["threads"]), milliseconds(row["ours"]),
-            time("ONNX Runtime"), time("OpenVINO"), time(fastest_torch),
-            f"**{ratio['median']:.2f}**", f"{ratio['min']:.2f}-{ratio['max']:.2f}",
-            time("OpenVINO bfloat16"), time("evaluation mode")]
+    return [
+        row["case"],
+        str(row["batch"]),
+        str(row["threads"]),
+        milliseconds(row["ours"]),
+        time("ONNX Runtime"),
+        time("OpenVINO"),
+        time(fastest_torch),
+        f"**{ratio['median']:.2f}**",
+        f"{ratio['min']:.2f}-{ratio['max']:.2f}",
+        time("OpenVINO bfloat16"),
+        time("evaluation mode"),
+    ]
 
 
 def milliseconds(figures: dict[str, Any]) -> str:
     """A median with three digits or so, and half of the rounds' range."""
     median = figures["median"] * 1e3
-    return f"{median:.{3 if median < 1 else 2 if median < 10 else 1}f} ms " \
-           f"±{figures['spread'] * 100:.0f}%"
+    return (
+        f"{median:.{3 if median < 1 else 2 if median < 10 else 1}f} ms "
+        f"±{figures['spread'] * 100:.0f}%"
+    )
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -155,15 +223,19 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         exact = {model: write(folder, model, max(args.batch)) for model in args.models}
         for threads in args.threads:
             with ExitStack() as open_sides:
-                sides = {side: open_sides.enter_context(start(side, threads))
-                         for side in args.sides}
+                sides = {
+                    side: open_sides.enter_context(start(side, threads)) for side in args.sides
+                }
                 for process in sides.values():
-                    about |= {key: value for key, value in process.about.items()
-                              if key != "threads"}
+                    about |= {
+                        key: value for key, value in process.about.items() if key != "threads"
+                    }
                 for batch in args.batch:
                     for model in args.models:
-                        row = {**case(sides, folder, model, batch, exact[model], args),
-                               "threads": threads}
+                        row = {
+                            **case(sides, folder, model, batch, exact[model], args),
+                            "threads": threads,
+                        }
                         rows.append(row)
                         print(report.line(cells(row)), flush=True)
                         for side, why in row["failed"].items():
@@ -173,17 +245,36 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def parsed() -> argparse.Namespace:
     """The arguments, checked."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.inference", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*", metavar="model",
-                        help=f"of {', '.join(MODELS)}; all without any")
-    parser.add_argument("--batch", nargs="+", type=arguments.at_least_one, default=BATCHES,
-                        help="sizes of batches (default: 1 128)")
-    parser.add_argument("--threads", nargs="+", type=arguments.at_least_one, default=THREADS,
-                        help="of each side, one number after the other (default: 2 1)")
-    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES), metavar="SIDE",
-                        help=f"minidl and at least one float32 peer of {'; '.join(SIDES)} "
-                             f"(default: all)")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.inference",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "models", nargs="*", metavar="model", help=f"of {', '.join(MODELS)}; all without any"
+    )
+    parser.add_argument(
+        "--batch",
+        nargs="+",
+        type=arguments.at_least_one,
+        default=BATCHES,
+        help="sizes of batches (default: 1 128)",
+    )
+    parser.add_argument(
+        "--threads",
+        nargs="+",
+        type=arguments.at_least_one,
+        default=THREADS,
+        help="of each side, one number after the other (default: 2 1)",
+    )
+    parser.add_argument(
+        "--sides",
+        nargs="+",
+        choices=SIDES,
+        default=list(SIDES),
+        metavar="SIDE",
+        help=f"minidl and at least one float32 peer of {'; '.join(SIDES)} (default: all)",
+    )
     arguments.add(parser, "rounds", "seconds", "out", seconds=0.2)
     args = parser.parse_args()
     args.models = args.models or list(MODELS)
@@ -191,11 +282,16 @@ def parsed() -> argparse.Namespace:
         parser.error(f"unknown model: {', '.join(sorted(unknown))}")
     if "minidl" not in args.sides or not set(args.sides) & set(PEERS):
         parser.error(f"--sides needs minidl and one of {'; '.join(PEERS)}")
-    missing = {package for side in args.sides if importlib.util.find_spec(
-        package := SIDES[side][1]) is None}
+    missing = {
+        package
+        for side in args.sides
+        if importlib.util.find_spec(package := SIDES[side][1]) is None
+    }
     if missing:
-        parser.error(f"{', '.join(sorted(missing))} not installed here; `make inference` sets up "
-                     f"an environment and runs this, --sides leaves something out")
+        parser.error(
+            f"{', '.join(sorted(missing))} not installed here; `make inference` sets up "
+            f"an environment and runs this, --sides leaves something out"
+        )
     return args
 
 
@@ -205,8 +301,11 @@ def main() -> None:
     print(f"{about['cpu']}, kernels {about['isa']}, {about['date']}", flush=True)
     found = run(args)
     print("\n" + table(found))
-    report.save(args.out, "inference", {"machine": about, "rounds": args.rounds,
-                                        "seconds": args.seconds, **found})
+    report.save(
+        args.out,
+        "inference",
+        {"machine": about, "rounds": args.rounds, "seconds": args.seconds, **found},
+    )
 
 
 if __name__ == "__main__":

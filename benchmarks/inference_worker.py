@@ -33,7 +33,7 @@ class Work:
     threads: int
 
     def images(self, layout: str) -> np.ndarray:
-        x = np.load(self.folder / f"{self.name}-images.npy")[:self.batch]
+        x = np.load(self.folder / f"{self.name}-images.npy")[: self.batch]
         return x if layout == "NHWC" else np.ascontiguousarray(x.transpose(0, 3, 1, 2))
 
     def weights(self) -> dict[str, np.ndarray]:
@@ -85,8 +85,9 @@ def onnxruntime(work: Work) -> Run:
     options.add_free_dimension_override_by_name("N", work.batch)
     session = ort.InferenceSession(work.onnx(), options, providers=["CPUExecutionProvider"])
     binding = session.io_binding()
-    binding.bind_ortvalue_input(session.get_inputs()[0].name,
-                                ort.OrtValue.ortvalue_from_numpy(work.images("NCHW")))
+    binding.bind_ortvalue_input(
+        session.get_inputs()[0].name, ort.OrtValue.ortvalue_from_numpy(work.images("NCHW"))
+    )
     binding.bind_output(session.get_outputs()[0].name)
 
     def run() -> np.ndarray:
@@ -102,9 +103,15 @@ def openvino(work: Work, precision: str = "f32") -> Run:
     x, core = work.images("NCHW"), ov.Core()
     model = core.read_model(work.onnx())
     model.reshape(list(x.shape))
-    compiled = core.compile_model(model, "CPU", {
-        "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": work.threads,
-        "INFERENCE_PRECISION_HINT": precision})
+    compiled = core.compile_model(
+        model,
+        "CPU",
+        {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": work.threads,
+            "INFERENCE_PRECISION_HINT": precision,
+        },
+    )
     request, tensor = compiled.create_infer_request(), ov.Tensor(x, shared_memory=True)
 
     def run() -> np.ndarray:
@@ -139,16 +146,20 @@ def torch_run(work: Work, prepared: Callable[[Any, Any], Any]) -> Run:
 def torch_frozen(work: Work) -> Run:
     import torch
 
-    return torch_run(work, lambda module, x: torch.jit.optimize_for_inference(
-        torch.jit.freeze(torch.jit.trace(module, x))))
+    return torch_run(
+        work,
+        lambda module, x: torch.jit.optimize_for_inference(
+            torch.jit.freeze(torch.jit.trace(module, x))
+        ),
+    )
 
 
 def torch_compiled(work: Work) -> Run:
     import torch
     from torch._inductor import config
 
-    config.freezing = True          # weights are constants, folded and packed
-    torch._dynamo.reset()           # else it makes one program for batches of any size
+    config.freezing = True  # weights are constants, folded and packed
+    torch._dynamo.reset()  # else it makes one program for batches of any size
     return torch_run(work, lambda module, x: torch.compile(module))
 
 
@@ -180,7 +191,7 @@ def main(side: str, threads: int) -> None:
 
     version = __import__(package).__version__
     count_threads = None
-    if package == "minidl":         # whose threads give way to other processes
+    if package == "minidl":  # whose threads give way to other processes
         from minidl_ext.runtime.threads import thread_count as count_threads
     serve(make, {package: version, "threads": threads}, count_threads)
 

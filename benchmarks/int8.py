@@ -21,7 +21,7 @@ from .machine import best, compiled_library
 
 PIXELS, CHANNELS = 12, 32
 TERMS = (32, 64, 128, 256, 576, 2304)
-WINOGRAD = ((16, 32), (32, 16), (64, 8), (64, 32), (128, 16), (256, 8))     # channels, size
+WINOGRAD = ((16, 32), (32, 16), (64, 8), (64, 32), (128, 16), (256, 8))  # channels, size
 
 
 def products(library: ctypes.CDLL, terms: int) -> tuple[float, float]:

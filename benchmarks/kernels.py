@@ -25,12 +25,21 @@ from .versus_torch import torch_side
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.kernels", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", default=[""], metavar="NAME",
-                        help="parts of the names of the cases to run")
-    parser.add_argument("--without", nargs="+", choices=["torch", "numpy"], default=[],
-                        help="sides to leave out")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.kernels",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        default=[""],
+        metavar="NAME",
+        help="parts of the names of the cases to run",
+    )
+    parser.add_argument(
+        "--without", nargs="+", choices=["torch", "numpy"], default=[], help="sides to leave out"
+    )
     arguments.add(parser, "threads", "rounds", "seconds", "out", seconds=0.2)
     args = parser.parse_args()
     cases = [case for case in network_cases() if any(part in case.name for part in args.only)]
@@ -45,7 +54,8 @@ def main() -> None:
         ours = open_sides.enter_context(compare.native(args.threads))
         if "torch" not in args.without and importlib.util.find_spec("torch"):
             others["torch"] = open_sides.enter_context(
-                torch_side(args.threads, "channels_last, memory kept"))
+                torch_side(args.threads, "channels_last, memory kept")
+            )
             about["torch"] = others["torch"].about
         if "numpy" not in args.without:
             others["numpy"] = open_sides.enter_context(compare.numpy(args.threads))
@@ -57,16 +67,29 @@ def main() -> None:
         for case in cases:
             for side in (ours, *others.values()):
                 side.prepare(case)
-            row = {"case": case.name, "work": case.work, "unit": case.unit,
-                   **compare.alternate(ours, others, args.rounds, args.seconds)}
+            row = {
+                "case": case.name,
+                "work": case.work,
+                "unit": case.unit,
+                **compare.alternate(ours, others, args.rounds, args.seconds),
+            }
             report.rates(row, can)
             print(report.line(report.kernel_cells(row)), flush=True)
             rows.append(row)
 
     print()
-    report.save(args.out, "kernels", {"machine": about, "threads": args.threads,
-                                      "rounds": args.rounds, "seconds": args.seconds, "can": can,
-                                      "rows": rows})
+    report.save(
+        args.out,
+        "kernels",
+        {
+            "machine": about,
+            "threads": args.threads,
+            "rounds": args.rounds,
+            "seconds": args.seconds,
+            "can": can,
+            "rows": rows,
+        },
+    )
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ from . import arguments, kill_worker, machine, report
 # that it has trained on, and what it has left.
 LIFE = ("threads", "resumed_at_step", "batches", "left")
 
-LEAST = 2 * kill_worker.EVERY * kill_worker.ACCUMULATE      # batches of the longest life
+LEAST = 2 * kill_worker.EVERY * kill_worker.ACCUMULATE  # batches of the longest life
 
 
 class Victim:
@@ -48,8 +48,10 @@ class Victim:
     def __init__(self, *job: Any, threads: int) -> None:
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.kill_worker", *map(str, job)], env=environment,
-            stdout=subprocess.PIPE)
+            [sys.executable, "-m", "benchmarks.kill_worker", *map(str, job)],
+            env=environment,
+            stdout=subprocess.PIPE,
+        )
         self._rest = b""
 
     def line(self, seconds: float | None = None) -> list[str] | None:
@@ -81,6 +83,7 @@ class Victim:
 
 # ------------------------------------------------------------------------------------- trainings
 
+
 def uninterrupted(job: list[Any], threads: int) -> tuple[str, int]:
     """The hash of a training that nobody kills, and its batches."""
     with tempfile.TemporaryDirectory(prefix="minidl-kill-") as folder:
@@ -94,8 +97,9 @@ def uninterrupted(job: list[Any], threads: int) -> tuple[str, int]:
         return found, batches
 
 
-def killed(folder: str, job: list[Any], kills: int, batches: int, rng: random.Random
-           ) -> dict[str, Any]:
+def killed(
+    folder: str, job: list[Any], kills: int, batches: int, rng: random.Random
+) -> dict[str, Any]:
     """A training that is killed until it is complete: its hash, and where it was killed.
 
     A life ends after a number of batches that is drawn, and some milliseconds more, so that some
@@ -104,10 +108,12 @@ def killed(folder: str, job: list[Any], kills: int, batches: int, rng: random.Ra
     """
     longest = batches // kills
     if longest < LEAST:
-        raise SystemExit(f"{batches} batches are too few for {kills} kills: a life must reach the "
-                         f"next checkpoint, so it needs {LEAST}; take more --images or --epochs")
+        raise SystemExit(
+            f"{batches} batches are too few for {kills} kills: a life must reach the "
+            f"next checkpoint, so it needs {LEAST}; take more --images or --epochs"
+        )
     lives: list[dict[str, Any]] = []
-    start = 0.5         # seconds until the first line, of the life before
+    start = 0.5  # seconds until the first line, of the life before
     while True:
         threads = 1 + len(lives) % 2
         began = time.monotonic()
@@ -131,7 +137,7 @@ def killed(folder: str, job: list[Any], kills: int, batches: int, rng: random.Ra
             raise SystemExit(f"the training failed after {len(lives)} kills")
         time.sleep(rng.random() * 0.02)
         for words in victim.kill():
-            if words[0] == "end":           # it was complete, and the kill too late
+            if words[0] == "end":  # it was complete, and the kill too late
                 return {"hash": words[1], "lives": lives}
             life["batches"] += words[0] == "batch"
         life["left"] = left_behind(folder)
@@ -154,36 +160,47 @@ def trainings(args: argparse.Namespace) -> dict[str, Any]:
     job = [args.epochs, args.images]
     expected, batches = uninterrupted(job, threads=2)
     other, _ = uninterrupted(job, threads=1)
-    print(f"uninterrupted: {batches} batches, {expected[:16]} on 2 threads, {other[:16]} on 1",
-          flush=True)
+    print(
+        f"uninterrupted: {batches} batches, {expected[:16]} on 2 threads, {other[:16]} on 1",
+        flush=True,
+    )
     with tempfile.TemporaryDirectory(prefix="minidl-kill-") as folder:
         found = killed(folder, job, args.kills, batches, random.Random(args.seed))
     lives = found.pop("lives")
-    result = {"kills": len(lives), "batches": batches, "uninterrupted": expected,
-              "uninterrupted_on_1_thread": other, "killed": found["hash"],
-              "same": expected == other == found["hash"],
-              "kills_before_training": sum(life["resumed_at_step"] is None for life in lives),
-              "found_after_kill": dict(Counter(life["left"] for life in lives)),
-              "lives": {name: [life[name] for life in lives] for name in LIFE}}
-    print(f"killed {len(lives)} times: {found['hash'][:16]}, "
-          f"{'the same' if result['same'] else 'ANOTHER RESULT'}", flush=True)
+    result = {
+        "kills": len(lives),
+        "batches": batches,
+        "uninterrupted": expected,
+        "uninterrupted_on_1_thread": other,
+        "killed": found["hash"],
+        "same": expected == other == found["hash"],
+        "kills_before_training": sum(life["resumed_at_step"] is None for life in lives),
+        "found_after_kill": dict(Counter(life["left"] for life in lives)),
+        "lives": {name: [life[name] for life in lives] for name in LIFE},
+    }
+    print(
+        f"killed {len(lives)} times: {found['hash'][:16]}, "
+        f"{'the same' if result['same'] else 'ANOTHER RESULT'}",
+        flush=True,
+    )
     return result
 
 
 # ----------------------------------------------------------------------------------------- saves
+
 
 def saves(args: argparse.Namespace) -> dict[str, Any]:
     rng = random.Random(args.seed)
     found: Counter[str] = Counter()
     inside = outside = 0
     faults: list[str] = []
-    complete = -1       # the number of the newest save that was told to be complete
-    length = 0.1        # seconds of a save
+    complete = -1  # the number of the newest save that was told to be complete
+    length = 0.1  # seconds of a save
     with tempfile.TemporaryDirectory(prefix="minidl-kill-") as folder:
         while inside < args.saves:
             victim = Victim("save", folder, args.megabytes, threads=1)
             begun, since = complete, 0.0
-            left = rng.randrange(3)         # whole saves before the one that is killed
+            left = rng.randrange(3)  # whole saves before the one that is killed
             while left >= 0:
                 if not (words := victim.line()):
                     raise SystemExit("the process that saves has failed")
@@ -199,10 +216,19 @@ def saves(args: argparse.Namespace) -> dict[str, Any]:
             outside += begun == complete
             found[left_behind(folder)] += 1
             faults += fault_of(folder, complete, begun, args.megabytes)
-    result = {"kills_inside_a_save": inside, "kills_between_saves": outside, "saves": begun + 1,
-              "megabytes": args.megabytes, "found_after_kill": dict(found), "faults": faults}
-    print(f"killed {inside} times inside a save of {args.megabytes} MB: "
-          f"{len(faults)} times without a good file; found {dict(found)}", flush=True)
+    result = {
+        "kills_inside_a_save": inside,
+        "kills_between_saves": outside,
+        "saves": begun + 1,
+        "megabytes": args.megabytes,
+        "found_after_kill": dict(found),
+        "faults": faults,
+    }
+    print(
+        f"killed {inside} times inside a save of {args.megabytes} MB: "
+        f"{len(faults)} times without a good file; found {dict(found)}",
+        flush=True,
+    )
     return result
 
 
@@ -227,8 +253,11 @@ def fault_of(folder: str, complete: int, begun: int, megabytes: int) -> list[str
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.kill", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.kill",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     count = arguments.at_least_one
     parser.add_argument("--kills", type=count, default=30, help="of a training, at least (30)")
     parser.add_argument("--saves", type=count, default=100, help="kills inside a save (100)")
@@ -238,11 +267,18 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the moments (0)")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     args = parser.parse_args()
-    result = {"machine": machine.describe(), "seed": args.seed,
-              "training": trainings(args), "saving": saves(args)}
+    result = {
+        "machine": machine.describe(),
+        "seed": args.seed,
+        "training": trainings(args),
+        "saving": saves(args),
+    }
     report.save(args.out, "kill", result)
-    good = (result["training"]["same"] and result["training"]["kills"] >= args.kills
-            and not result["saving"]["faults"])
+    good = (
+        result["training"]["same"]
+        and result["training"]["kills"] >= args.kills
+        and not result["saving"]["faults"]
+    )
     return 0 if good else 1
 
 

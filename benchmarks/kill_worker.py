@@ -25,7 +25,7 @@ from minidl.train import files
 
 SEED = 11
 BATCH, ACCUMULATE = 64, 2
-EVERY = 3       # optimizer steps between two checkpoints
+EVERY = 3  # optimizer steps between two checkpoints
 KEEP = 3
 
 
@@ -36,6 +36,7 @@ def say(*words: Any) -> None:
 
 # ------------------------------------------------------------------------------------ a training
 
+
 def noise(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A transform of the user's, with the generator that the loader gives it."""
     return images + 0.02 * rng.standard_normal(images.shape, np.float32)
@@ -45,9 +46,18 @@ def network() -> nn.Layer:
     """A small convolutional network with BatchNorm and Dropout."""
     md.manual_seed(SEED)
     return nn.Sequential(
-        nn.Conv(1, 16, 3, padding=1, bias=False), nn.BatchNorm(16), nn.ReLU(), nn.MaxPool(2),
-        nn.Conv(16, 32, 3, padding=1, bias=False), nn.BatchNorm(32), nn.ReLU(), nn.MaxPool(2),
-        nn.Flatten(), nn.Dropout(0.3), nn.Dense(7 * 7 * 32, 10))
+        nn.Conv(1, 16, 3, padding=1, bias=False),
+        nn.BatchNorm(16),
+        nn.ReLU(),
+        nn.MaxPool(2),
+        nn.Conv(16, 32, 3, padding=1, bias=False),
+        nn.BatchNorm(32),
+        nn.ReLU(),
+        nn.MaxPool(2),
+        nn.Flatten(),
+        nn.Dropout(0.3),
+        nn.Dense(7 * 7 * 32, 10),
+    )
 
 
 class Tells:
@@ -79,20 +89,36 @@ def training(folder: str, epochs: int, count: int) -> train.Trainer:
     weights, others = optim.groups(net, weight_decay=5e-4)
     optimizer = optim.Combined(
         optim.Muon(weights, lr=0.01, momentum=0.9),
-        optim.Lookahead(optim.AdamW(others, lr=0.002), k=4))
+        optim.Lookahead(optim.AdamW(others, lr=0.002), k=4),
+    )
     steps = epochs * -(-count // (BATCH * ACCUMULATE))
     schedule = optim.SequenceLR(
         [optim.WarmupLR(optimizer, max(1, steps // 5)), optim.CosineLR(optimizer, steps)],
-        [max(1, steps // 5)])
+        [max(1, steps // 5)],
+    )
     augment = T.Compose(T.RandomCrop(28, padding=2, mode="constant"), T.RandomRotation(10), noise)
     trainer = train.Trainer(
-        net, optimizer, schedule=schedule, clip=5.0, accumulate=ACCUMULATE, ema=0.95,
-        progress=False, callbacks=[Tells(), train.EarlyStopping(patience=100),
-                                   train.Checkpoint(folder, every=EVERY, keep=KEEP)])
-    loader = data.DataLoader(data.ArrayDataset(digits.images[:count], digits.labels[:count]), BATCH,
-                             shuffle=True, transform=augment, seed=SEED)
-    trainer.fit(loader, valid=(test.images[:500], test.labels[:500]), epochs=epochs,
-                resume="auto")
+        net,
+        optimizer,
+        schedule=schedule,
+        clip=5.0,
+        accumulate=ACCUMULATE,
+        ema=0.95,
+        progress=False,
+        callbacks=[
+            Tells(),
+            train.EarlyStopping(patience=100),
+            train.Checkpoint(folder, every=EVERY, keep=KEEP),
+        ],
+    )
+    loader = data.DataLoader(
+        data.ArrayDataset(digits.images[:count], digits.labels[:count]),
+        BATCH,
+        shuffle=True,
+        transform=augment,
+        seed=SEED,
+    )
+    trainer.fit(loader, valid=(test.images[:500], test.labels[:500]), epochs=epochs, resume="auto")
     return trainer
 
 
@@ -122,11 +148,18 @@ def result(trainer: train.Trainer) -> str:
     but for its times."""
     assert trainer.averaged is not None
     history = {name: column for name, column in trainer.history.items() if name != "seconds"}
-    return digest({"model": trainer.model.state_dict(), "averaged": trainer.averaged.state_dict(),
-                   "optimizer": trainer.optimizer.state_dict(), "history": history})
+    return digest(
+        {
+            "model": trainer.model.state_dict(),
+            "averaged": trainer.averaged.state_dict(),
+            "optimizer": trainer.optimizer.state_dict(),
+            "history": history,
+        }
+    )
 
 
 # -------------------------------------------------------------------------------------- saving
+
 
 def content(number: int, megabytes: int) -> dict[str, Any]:
     """What the save of a number writes: arrays of random bytes that follow from it."""

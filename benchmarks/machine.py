@@ -23,9 +23,16 @@ from minidl import kernels, machine
 
 def describe(**others: Any) -> dict[str, Any]:
     """The machine and the software, for the record; `others`: what another side says of itself."""
-    return {"cpu": machine.cpu(), "cpus": os.cpu_count(), "system": platform.system(),
-            "libc": " ".join(platform.libc_ver()), **machine.versions(), "isa": kernels.isa,
-            "date": time.strftime("%Y-%m-%d"), **others}
+    return {
+        "cpu": machine.cpu(),
+        "cpus": os.cpu_count(),
+        "system": platform.system(),
+        "libc": " ".join(platform.libc_ver()),
+        **machine.versions(),
+        "isa": kernels.isa,
+        "date": time.strftime("%Y-%m-%d"),
+        **others,
+    }
 
 
 def best(run: Callable[[], Any], seconds: float = 1.0) -> float:
@@ -53,17 +60,18 @@ def sgemm_peaks(threads: int) -> dict[str, float]:
     md.set_num_threads(threads)
     a = np.random.default_rng(0).standard_normal((1024, 1024), dtype=np.float32)
     flops = 2 * 1024**3
-    return {"numpy sgemm GFLOP/s": flops / best(lambda: a @ a) / 1e9,
-            "native sgemm GFLOP/s": flops / best(lambda: kernels.matmul(a, a)) / 1e9}
+    return {
+        "numpy sgemm GFLOP/s": flops / best(lambda: a @ a) / 1e9,
+        "native sgemm GFLOP/s": flops / best(lambda: kernels.matmul(a, a)) / 1e9,
+    }
 
 
 def copy_rate(threads: int, size: int) -> float:
     """GB/s read and written of copying `size` bytes by all threads."""
     source = np.zeros(size, np.uint8)
     target = np.ones_like(source)
-    parts = list(zip(np.array_split(target, threads), np.array_split(source, threads),
-                     strict=True))
-    repeats = max(1, 2**27 // size)         # threads start slowly; one copy may be too short
+    parts = list(zip(np.array_split(target, threads), np.array_split(source, threads), strict=True))
+    repeats = max(1, 2**27 // size)  # threads start slowly; one copy may be too short
 
     def copy(k: int) -> None:
         for _ in range(repeats):
@@ -82,8 +90,20 @@ def compiled_library(source: Path, folder: Path) -> ctypes.CDLL:
     compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")[0]
     library = folder / f"{source.stem}.so"
     try:
-        subprocess.run([compiler, "-O3", "-march=native", "-shared", "-fPIC", "-ffp-contract=fast",
-                        str(source), "-o", str(library)], check=True)
+        subprocess.run(
+            [
+                compiler,
+                "-O3",
+                "-march=native",
+                "-shared",
+                "-fPIC",
+                "-ffp-contract=fast",
+                str(source),
+                "-o",
+                str(library),
+            ],
+            check=True,
+        )
     except (OSError, subprocess.CalledProcessError) as error:
         raise RuntimeError(f"{source.name} could not be compiled: {error}") from error
     return ctypes.CDLL(str(library))
@@ -99,8 +119,9 @@ def fma_peak(threads: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         run = compiled_library(Path(__file__).with_name("fma.c"), Path(folder)).fma_rounds
     run.argtypes = [ctypes.c_long, ctypes.c_float, ctypes.c_void_p]
-    rounds = 10**6                          # some milliseconds
+    rounds = 10**6  # some milliseconds
     flops = threads * rounds * run(1, 0.999, ctypes.byref(ctypes.c_float()))
-    seconds = best(lambda: on_threads(
-        threads, lambda k: run(rounds, 0.999, ctypes.byref(ctypes.c_float()))))
+    seconds = best(
+        lambda: on_threads(threads, lambda k: run(rounds, 0.999, ctypes.byref(ctypes.c_float())))
+    )
     return {"FMA GFLOP/s": flops / seconds / 1e9}

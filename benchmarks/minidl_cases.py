@@ -43,8 +43,11 @@ def recipe_step(path: str, batch: int) -> tuple[training_file.Feed, Run]:
     """A step of the recipe cifar10-fast (see recipe.py)."""
     with np.load(path) as file:
         images, labels = file["images"], file["labels"]
-        weights = {key.removeprefix("weight/"): file[key] for key in file.files
-                   if key.startswith("weight/")}
+        weights = {
+            key.removeprefix("weight/"): file[key]
+            for key in file.files
+            if key.startswith("weight/")
+        }
     recipe = recipes.create("cifar10-fast", batch_size=batch)
     model = models.create("cifar-fast")
     model.load_state_dict(weights)
@@ -55,7 +58,7 @@ def recipe_step(path: str, batch: int) -> tuple[training_file.Feed, Run]:
         nonlocal step
         step += 1
         start = step * batch % len(images)
-        return images[start:start + batch], labels[start:start + batch]
+        return images[start : start + batch], labels[start : start + batch]
 
     def run(x: np.ndarray, target: np.ndarray) -> float:
         loss = loss_of(model(x), target)
@@ -67,8 +70,9 @@ def recipe_step(path: str, batch: int) -> tuple[training_file.Feed, Run]:
     return feed, run
 
 
-def convolve(n: int, size: int, ci: int, co: int, k: int, stride: int,
-             groups: int) -> tuple[Conv, Run]:
+def convolve(
+    n: int, size: int, ci: int, co: int, k: int, stride: int, groups: int
+) -> tuple[Conv, Run]:
     """A node of the graph and its forward: the node knows which kernel suits the shapes. It may
     put off the work until the values are asked for, so that they are asked for."""
     x, w = normal(n, size, size, ci), normal(k, k, ci // groups, co)
@@ -133,10 +137,14 @@ def batch_norm_relu(*shape: int) -> Run:
 
 # Options of BatchNorm, and masks by how they count positions.
 NORM_OPTIONS: dict[str, dict[str, Any]] = {
-    "plain": {}, "ghost_batch=32": {"ghost_batch": 32}, "ghost_batch=4": {"ghost_batch": 4},
-    "renorm": {"renorm": True}, "unbiased=False, momentum=None": {"unbiased": False,
-                                                                  "momentum": None},
-    "mask, ends of images": {"mask": "ends"}, "mask, at random": {"mask": "random"}}
+    "plain": {},
+    "ghost_batch=32": {"ghost_batch": 32},
+    "ghost_batch=4": {"ghost_batch": 4},
+    "renorm": {"renorm": True},
+    "unbiased=False, momentum=None": {"unbiased": False, "momentum": None},
+    "mask, ends of images": {"mask": "ends"},
+    "mask, at random": {"mask": "random"},
+}
 
 
 def norm_option(name: str, *shape: int) -> Run:

@@ -19,8 +19,11 @@ SHAPE = (128, 28, 28, 32)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.norm_options", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.norm_options",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     arguments.add(parser, "threads", "rounds", "seconds", "out", seconds=0.5)
     args = parser.parse_args()
     about = machine.describe(threads=args.threads)
@@ -33,8 +36,10 @@ def main() -> None:
             other.prepare(Case("", "norm_option", (name, *SHAPE)))
             found = compare.alternate(plain, {name: other}, args.rounds, args.seconds)
         ratio = found["others"][name]["ratio"]
-        print(f"| {name} | {ratio['median']:.2f} | {ratio['min']:.2f}-{ratio['max']:.2f} |",
-              flush=True)
+        print(
+            f"| {name} | {ratio['median']:.2f} | {ratio['min']:.2f}-{ratio['max']:.2f} |",
+            flush=True,
+        )
         rows[name] = found
     report.save(args.out, "norm_options", {"machine": about, "rows": rows})
 

@@ -47,6 +47,7 @@ class Replay:
             result = kernel(*args, **options)
             self.results.append(result)
             return result
+
         return call
 
     @contextmanager
@@ -65,18 +66,18 @@ class Replay:
 def nodes_of(step: Callable[[], Any]) -> int:
     """How many operations a step records."""
     count = 0
-    apply = Function.apply.__func__     # type: ignore[attr-defined]
+    apply = Function.apply.__func__  # type: ignore[attr-defined]
 
     def counted(cls: Any, *args: Any, **options: Any) -> Any:
         nonlocal count
         count += 1
         return apply(cls, *args, **options)
 
-    Function.apply = classmethod(counted)       # type: ignore[assignment]
+    Function.apply = classmethod(counted)  # type: ignore[assignment]
     try:
         step()
     finally:
-        Function.apply = classmethod(apply)     # type: ignore[assignment]
+        Function.apply = classmethod(apply)  # type: ignore[assignment]
     return count
 
 
@@ -114,8 +115,14 @@ def measure(name: str, folder: Path, seconds: float) -> dict[str, Any]:
         empty = median_time(empty_step, seconds)
     if replay.at != len(replay.results):
         raise RuntimeError(f"{name}: {replay.at} kernel calls, {len(replay.results)} were recorded")
-    return {"case": name, "operations": operations, "kernel_calls": replay.at, "step": whole,
-            "python": empty, "per_operation": empty / operations}
+    return {
+        "case": name,
+        "operations": operations,
+        "kernel_calls": replay.at,
+        "step": whole,
+        "python": empty,
+        "per_operation": empty / operations,
+    }
 
 
 def kernel_entry(seconds: float) -> float:
@@ -125,8 +132,11 @@ def kernel_entry(seconds: float) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.overhead", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.overhead",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     arguments.add(parser, "seconds", "out", seconds=1.0)
     args = parser.parse_args()
     names = list(workloads.WORKLOADS)
@@ -138,8 +148,11 @@ def main() -> None:
         workloads.write(names, Path(folder))
         for name in names:
             row = measure(name, Path(folder), args.seconds)
-            print(f"| {name} | {row['step'] * 1e3:.2f} ms | {row['python'] * 1e3:.2f} ms "
-                  f"| {row['operations']} | {row['per_operation'] * 1e6:.1f} µs |", flush=True)
+            print(
+                f"| {name} | {row['step'] * 1e3:.2f} ms | {row['python'] * 1e3:.2f} ms "
+                f"| {row['operations']} | {row['per_operation'] * 1e6:.1f} µs |",
+                flush=True,
+            )
             rows.append(row)
     entry = kernel_entry(args.seconds)
     print(f"\na kernel's entry: {entry * 1e6:.2f} µs")

@@ -91,18 +91,33 @@ def work(job: str, root: str, megabytes: int) -> dict[str, Any]:
         seen = 0
         if job == "iterate":
             augment = T.Compose(T.RandomCrop(224), T.RandomFlip())
-            for images, _ in data.DataLoader(pictures, BATCH, shuffle=True, seed=0,
-                                             transform=augment):
+            for images, _ in data.DataLoader(
+                pictures, BATCH, shuffle=True, seed=0, transform=augment
+            ):
                 seen += len(images)
-    return {"pictures": len(pictures), "decoded_megabytes": pictures.images.nbytes / 1e6,
-            "seen": seen, "own_megabytes": watch.own / 1e3, "files_megabytes": watch.files / 1e3,
-            "limit_megabytes": megabytes, "seconds": time.monotonic() - start}
+    return {
+        "pictures": len(pictures),
+        "decoded_megabytes": pictures.images.nbytes / 1e6,
+        "seen": seen,
+        "own_megabytes": watch.own / 1e3,
+        "files_megabytes": watch.files / 1e3,
+        "limit_megabytes": megabytes,
+        "seconds": time.monotonic() - start,
+    }
 
 
 def measured(job: str, root: Path, megabytes: int) -> dict[str, Any]:
     """`work` in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.pictures", "--work", job, str(root / "photos"),
-               "--limit", str(megabytes)]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.pictures",
+        "--work",
+        job,
+        str(root / "photos"),
+        "--limit",
+        str(megabytes),
+    ]
     environment = {**os.environ, "MINIDL_CACHE": str(root / "cache")}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True)
     if done.returncode:
@@ -111,13 +126,17 @@ def measured(job: str, root: Path, megabytes: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.pictures", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.pictures",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     count = arguments.at_least_one
     parser.add_argument("--count", type=count, default=30000, help="of pictures (30000)")
     parser.add_argument("--side", type=count, default=256, help="of each, in pixels (256)")
-    parser.add_argument("--limit", type=count, default=400,
-                        help="of a process's own memory, in MiB (400)")
+    parser.add_argument(
+        "--limit", type=count, default=400, help="of a process's own memory, in MiB (400)"
+    )
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     parser.add_argument("--work", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -129,9 +148,11 @@ def main() -> None:
         write_pictures(root, args.count, args.side)
         rows = {job: measured(job, root, args.limit) for job in ("decode", "iterate")}
     for job, row in rows.items():
-        print(f"{job}: {row['pictures']:,} pictures, {row['decoded_megabytes']:,.0f} MB decoded; "
-              f"{row['own_megabytes']:,.0f} MB of its own at the most, "
-              f"{row['files_megabytes']:,.0f} MB of files, {row['seconds']:.0f} s")
+        print(
+            f"{job}: {row['pictures']:,} pictures, {row['decoded_megabytes']:,.0f} MB decoded; "
+            f"{row['own_megabytes']:,.0f} MB of its own at the most, "
+            f"{row['files_megabytes']:,.0f} MB of files, {row['seconds']:.0f} s"
+        )
     report.save(args.out, "pictures", {"machine": machine.describe(), **rows})
 
 

@@ -26,10 +26,10 @@ import minidl as md
 
 from . import arguments, machine, minidl_cases, report, workloads
 
-TURN = 0.3      # seconds of a turn, about
-LEAST = 5       # steps of a turn
-ADAPTS = 0.2    # of them, that are left out
-SHOWN = 16      # rows of the tables that are kept
+TURN = 0.3  # seconds of a turn, about
+LEAST = 5  # steps of a turn
+ADAPTS = 0.2  # of them, that are left out
+SHOWN = 16  # rows of the tables that are kept
 
 
 def turn(step: Callable[[], Any], steps: int) -> list[float]:
@@ -44,7 +44,7 @@ def turn(step: Callable[[], Any], steps: int) -> list[float]:
 
 def median(times: list[float]) -> float:
     """Of all but the first steps of a turn."""
-    return float(np.median(times[math.ceil(ADAPTS * len(times)):]))
+    return float(np.median(times[math.ceil(ADAPTS * len(times)) :]))
 
 
 def measure(name: str, folder: Path, seconds: float) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def measure(name: str, folder: Path, seconds: float) -> dict[str, Any]:
         return run(images, labels)
 
     steps = max(LEAST, round(TURN / median(turn(step, LEAST))))
-    turns: list[tuple[float, float]] = []       # medians
+    turns: list[tuple[float, float]] = []  # medians
     sums: list[float] = []
     named: list[float] = []
     best: md.Profile | None = None
@@ -72,19 +72,31 @@ def measure(name: str, folder: Path, seconds: float) -> dict[str, Any]:
         if best is None or p.summary.seconds < best.summary.seconds:
             best = p
     assert best is not None
-    return {"case": name, "steps": steps, "turns": len(turns),
-            "step": float(np.median([without for without, _ in turns])),
-            "profiled": float(np.median([within for _, within in turns])),
-            "overhead": float(np.median([within / without for without, within in turns])) - 1,
-            "sum": float(np.median(sums)), "named": float(np.median(named)),
-            "tables": {by: best.table(by=by, limit=SHOWN) for by in ("operation", "layer")}}
+    return {
+        "case": name,
+        "steps": steps,
+        "turns": len(turns),
+        "step": float(np.median([without for without, _ in turns])),
+        "profiled": float(np.median([within for _, within in turns])),
+        "overhead": float(np.median([within / without for without, within in turns])) - 1,
+        "sum": float(np.median(sums)),
+        "named": float(np.median(named)),
+        "tables": {by: best.table(by=by, limit=SHOWN) for by in ("operation", "layer")},
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.profile", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("only", nargs="*", help="workloads (default: mlp-bn mnist-cnn resnet20)",
-                        default=["mlp-bn", "mnist-cnn", "resnet20"])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.profile",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "only",
+        nargs="*",
+        help="workloads (default: mlp-bn mnist-cnn resnet20)",
+        default=["mlp-bn", "mnist-cnn", "resnet20"],
+    )
     arguments.add(parser, "threads", "seconds", "out", seconds=5.0, threads=md.get_num_threads())
     args = parser.parse_args()
     if unknown := set(args.only) - set(workloads.WORKLOADS):
@@ -92,15 +104,20 @@ def main() -> None:
     md.set_num_threads(args.threads)
     about = machine.describe()
     print(f"{about['cpu']}, {args.threads} threads, {about['date']}\n")
-    print("| | step | with a profile | overhead | sum of rows | without other |\n"
-          "|---|---|---|---|---|---|")
+    print(
+        "| | step | with a profile | overhead | sum of rows | without other |\n"
+        "|---|---|---|---|---|---|"
+    )
     rows = []
     with TemporaryDirectory(prefix="minidl-benchmark-") as folder:
         workloads.write(args.only, Path(folder))
         for name in args.only:
             row = measure(name, Path(folder), args.seconds)
-            print(f"| {name} | {row['step'] * 1e3:.2f} ms | {row['profiled'] * 1e3:.2f} ms "
-                  f"| {row['overhead']:+.1%} | {row['sum']:.1%} | {row['named']:.1%} |", flush=True)
+            print(
+                f"| {name} | {row['step'] * 1e3:.2f} ms | {row['profiled'] * 1e3:.2f} ms "
+                f"| {row['overhead']:+.1%} | {row['sum']:.1%} | {row['named']:.1%} |",
+                flush=True,
+            )
             rows.append(row)
     report.save(args.out, "profile", {"machine": about, "threads": args.threads, "rows": rows})
 

@@ -38,7 +38,7 @@ MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 def write(path: Path, batch: int) -> int:
     """The file from which both sides start; returns how many steps the recipe has."""
     pictures = data.CIFAR10(split="train")
-    images, labels = pictures.images[:batch * BATCHES], pictures.labels[:batch * BATCHES]
+    images, labels = pictures.images[: batch * BATCHES], pictures.labels[: batch * BATCHES]
     normalize = T.Normalize(MEAN, STD)
     recipe = recipes.create("cifar10-fast", batch_size=batch)
     assert recipe.epochs is not None
@@ -52,12 +52,21 @@ def write(path: Path, batch: int) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.recipe", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.recipe",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     arguments.add(parser, "threads", "rounds", "seconds", "out", seconds=6.0)
     parser.add_argument("--batch", type=arguments.at_least_one, default=1000)
-    parser.add_argument("--modes", nargs="+", choices=MODES, default=TRAINING, metavar="MODE",
-                        help=f"of PyTorch: {'; '.join(MODES)}")
+    parser.add_argument(
+        "--modes",
+        nargs="+",
+        choices=MODES,
+        default=TRAINING,
+        metavar="MODE",
+        help=f"of PyTorch: {'; '.join(MODES)}",
+    )
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="minidl-benchmark-") as folder, ExitStack() as sides:
         path = Path(folder) / "recipe.npz"
@@ -72,16 +81,32 @@ def main() -> None:
             others[mode] = sides.enter_context(torch_side(args.threads, mode))
             losses[mode] = others[mode].prepare(case, BATCHES)
         row = alternate(ours, others, args.rounds, args.seconds)
-    row = {"case": case.name, "losses": losses, "torch": next(iter(others.values())).about,
-           "peer": fastest(row["others"]), "steps": steps, **row}
+    row = {
+        "case": case.name,
+        "losses": losses,
+        "torch": next(iter(others.values())).about,
+        "peer": fastest(row["others"]),
+        "steps": steps,
+        **row,
+    }
     for mode in args.modes:
         print(f"losses differ from {mode} by {distance(losses['ours'], losses[mode]):.1e}")
     print(report.table(report.TORCH_HEAD, [report.torch_cells(row)]))
-    ours_takes, theirs = (side["median"] * steps / 60
-                          for side in (row["ours"], row["others"][row["peer"]]))
+    ours_takes, theirs = (
+        side["median"] * steps / 60 for side in (row["ours"], row["others"][row["peer"]])
+    )
     print(f"{steps} steps: {ours_takes:.1f} minutes, PyTorch {theirs:.1f}")
-    report.save(args.out, "recipe", {"machine": about, "threads": args.threads,
-                                     "rounds": args.rounds, "batch": args.batch, "rows": [row]})
+    report.save(
+        args.out,
+        "recipe",
+        {
+            "machine": about,
+            "threads": args.threads,
+            "rounds": args.rounds,
+            "batch": args.batch,
+            "rows": [row],
+        },
+    )
 
 
 if __name__ == "__main__":

@@ -31,24 +31,50 @@ NAME = "recipes"
 
 def trained(recipe: str, seed: int, threads: int, folder: Path) -> dict[str, Any]:
     """The figures of one seed."""
-    command = [sys.executable, "-m", "minidl", "train", DATA[recipe], "--recipe", recipe, "--seed",
-               str(seed), "--threads", str(threads), "--out", str(folder), "--resume"]
+    command = [
+        sys.executable,
+        "-m",
+        "minidl",
+        "train",
+        DATA[recipe],
+        "--recipe",
+        recipe,
+        "--seed",
+        str(seed),
+        "--threads",
+        str(threads),
+        "--out",
+        str(folder),
+        "--resume",
+    ]
     start = time.perf_counter()
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     whole = time.perf_counter() - start
     with open(folder / "log.csv", newline="") as file:
         log = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
-    return {"seed": seed, "accuracy": float(done.stdout.split()[-1]),
-            "training_seconds": sum(row["seconds"] for row in log), "whole_seconds": whole,
-            "log": log}
+    return {
+        "seed": seed,
+        "accuracy": float(done.stdout.split()[-1]),
+        "training_seconds": sum(row["seconds"] for row in log),
+        "whole_seconds": whole,
+        "log": log,
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.recipes", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.recipes",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("recipe", choices=DATA)
-    parser.add_argument("--seeds", type=arguments.at_least_one, default=3, metavar="N",
-                        help="how many, from 0 on (default: 3)")
+    parser.add_argument(
+        "--seeds",
+        type=arguments.at_least_one,
+        default=3,
+        metavar="N",
+        help="how many, from 0 on (default: 3)",
+    )
     parser.add_argument("--runs", type=Path, help="where the runs' folders are kept; else nowhere")
     arguments.add(parser, "threads", "out", seconds=1.0)
     args = parser.parse_args()
@@ -59,11 +85,19 @@ def main() -> None:
         found = []
         for seed in range(args.seeds):
             found.append(trained(args.recipe, seed, args.threads, runs / f"{args.recipe}-{seed}"))
-            print(f"seed {seed}: {found[-1]['accuracy']:.4f}, "
-                  f"{found[-1]['training_seconds']:.0f} s of training", flush=True)
+            print(
+                f"seed {seed}: {found[-1]['accuracy']:.4f}, "
+                f"{found[-1]['training_seconds']:.0f} s of training",
+                flush=True,
+            )
     accuracies = [run["accuracy"] for run in found]
-    entry = {"machine": about, "threads": args.threads, "mean": statistics.mean(accuracies),
-             "spread": statistics.stdev(accuracies) if len(found) > 1 else 0.0, "runs": found}
+    entry = {
+        "machine": about,
+        "threads": args.threads,
+        "mean": statistics.mean(accuracies),
+        "spread": statistics.stdev(accuracies) if len(found) > 1 else 0.0,
+        "runs": found,
+    }
     print(f"{args.recipe}: mean {entry['mean']:.4f} of {len(found)}")
     path = args.out / f"{NAME}.json"
     known = json.loads(path.read_text()) if path.exists() else {}

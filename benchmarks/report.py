@@ -61,9 +61,14 @@ NUMPY_HEAD = ["", "native", "NumPy", "ratio", "rounds", "native achieves"]
 def numpy_cells(row: dict[str, Any]) -> list[str]:
     numpy = row["others"]["numpy"]
     ratio = numpy["ratio"]
-    return [row["case"], spread_text(row["ours"]), spread_text(numpy),
-            f"**{ratio['median']:.1f}x**", f"{ratio['min']:.1f}-{ratio['max']:.1f}",
-            rate_text(row)]
+    return [
+        row["case"],
+        spread_text(row["ours"]),
+        spread_text(numpy),
+        f"**{ratio['median']:.1f}x**",
+        f"{ratio['min']:.1f}-{ratio['max']:.1f}",
+        rate_text(row),
+    ]
 
 
 def losses_text(rows: list[dict[str, Any]]) -> list[str]:
@@ -71,8 +76,9 @@ def losses_text(rows: list[dict[str, Any]]) -> list[str]:
     texts = []
     for row in rows:
         if row["losses"]["ours"]:
-            ours, theirs = (", ".join(f"{v:.5f}" for v in row["losses"][side])
-                            for side in ("ours", "numpy"))
+            ours, theirs = (
+                ", ".join(f"{v:.5f}" for v in row["losses"][side]) for side in ("ours", "numpy")
+            )
             texts.append(f"{row['case']}: first losses native {ours}; NumPy {theirs}")
     return texts
 
@@ -88,10 +94,14 @@ def draw(rows: list[dict[str, Any]], title: str, path: Path) -> None:
     ratios = [row["others"]["numpy"]["ratio"] for row in rows]
     figure, axes = plt.subplots(figsize=(9, 1 + 0.24 * len(rows)), layout="constrained")
     errors = [[r["median"] - r["min"] for r in ratios], [r["max"] - r["median"] for r in ratios]]
-    colors = ["tab:orange" if row["case"].startswith("train step") else "tab:blue"
-              for row in rows]
-    axes.barh([row["case"] for row in rows], [r["median"] for r in ratios], xerr=errors,
-              color=colors, error_kw={"elinewidth": 0.8})
+    colors = ["tab:orange" if row["case"].startswith("train step") else "tab:blue" for row in rows]
+    axes.barh(
+        [row["case"] for row in rows],
+        [r["median"] for r in ratios],
+        xerr=errors,
+        color=colors,
+        error_kw={"elinewidth": 0.8},
+    )
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set_xscale("log")
     axes.set_xlabel("times faster than NumPy (train steps in orange)")
@@ -107,19 +117,31 @@ KERNEL_HEAD = ["", "minidl", "achieves", "of peak", "PyTorch", "ratio", "NumPy",
 
 
 def kernel_cells(row: dict[str, Any]) -> list[str]:
-    cells = [row["case"], spread_text(row["ours"]), rate_text(row),
-             "" if row["share"] is None else f"{row['share'] * 100:.0f}%"]
+    cells = [
+        row["case"],
+        spread_text(row["ours"]),
+        rate_text(row),
+        "" if row["share"] is None else f"{row['share'] * 100:.0f}%",
+    ]
     for name in ("torch", "numpy"):
         other = row["others"].get(name)
-        cells += ([spread_text(other), f"**{other['ratio']['median']:.1f}x**"] if other
-                  else ["", ""])
+        cells += [spread_text(other), f"**{other['ratio']['median']:.1f}x**"] if other else ["", ""]
     return cells
 
 
 # Train steps against PyTorch
 
-TORCH_HEAD = ["", "minidl", "PyTorch, its fastest", "mode", "ratio", "rounds", "minidl's memory",
-              "PyTorch's", "of PyTorch's"]
+TORCH_HEAD = [
+    "",
+    "minidl",
+    "PyTorch, its fastest",
+    "mode",
+    "ratio",
+    "rounds",
+    "minidl's memory",
+    "PyTorch's",
+    "of PyTorch's",
+]
 
 
 def torch_cells(row: dict[str, Any]) -> list[str]:
@@ -127,41 +149,55 @@ def torch_cells(row: dict[str, Any]) -> list[str]:
     peer = row["others"][row["peer"]]
     ratio = peer["ratio"]
     ours, theirs = (row["peak_bytes"][side] for side in ("ours", row["peer"]))
-    return [row["case"], range_text(row["ours"]), range_text(peer), row["peer"],
-            f"**{ratio['median']:.2f}x**", f"{ratio['min']:.2f}-{ratio['max']:.2f}",
-            f"{ours / 2**20:.0f} MiB", f"{theirs / 2**20:.0f} MiB", f"{ours / theirs:.2f}"]
+    return [
+        row["case"],
+        range_text(row["ours"]),
+        range_text(peer),
+        row["peer"],
+        f"**{ratio['median']:.2f}x**",
+        f"{ratio['min']:.2f}-{ratio['max']:.2f}",
+        f"{ours / 2**20:.0f} MiB",
+        f"{theirs / 2**20:.0f} MiB",
+        f"{ours / theirs:.2f}",
+    ]
 
 
 def modes_cells(row: dict[str, Any], modes: list[str]) -> list[str]:
     """The median and the peak memory of each mode of PyTorch."""
+
     def cell(mode: str) -> str:
         if mode in row["failed"]:
             return "fails"
         if mode not in row["others"]:
             return ""
-        return (f"{time_text(row['others'][mode]['median'])}, "
-                f"{row['peak_bytes'][mode] / 2**20:.0f} MiB")
+        return (
+            f"{time_text(row['others'][mode]['median'])}, {row['peak_bytes'][mode] / 2**20:.0f} MiB"
+        )
 
     return [row["case"], *(cell(mode) for mode in modes)]
 
 
 def agreement_text(row: dict[str, Any]) -> str:
     """The losses of both sides, and whether they differ by rounding only."""
+
     def some(losses: list[float]) -> str:
         return ", ".join(f"{v:.5f}" for v in losses[:3]) + f" ... {losses[-1]:.5f}"
 
     losses, found = row["losses"], row["agreement"]
     nchw, exact = found["from_nchw"], found["from_float64"]
-    return "\n".join([
-        f"{row['case']}, on {row['images']}: losses of {len(losses['ours'])} steps",
-        f"  minidl          {some(losses['ours'])}",
-        f"  PyTorch NCHW    {some(losses['NCHW'])}",
-        f"  PyTorch float64 {some(losses['float64'])}",
-        f"  relative distance from NCHW: minidl {nchw['ours']:.1e}, channels_last "
-        f"{nchw['channels_last']:.1e}: {'agrees' if found['agrees'] else 'DOES NOT AGREE'}",
-        f"  relative distance from float64: minidl {exact['ours']:.1e}, NCHW "
-        f"{exact['NCHW']:.1e}, channels_last {exact['channels_last']:.1e}: "
-        f"{'as exact' if found['as_exact'] else 'LESS EXACT'}"])
+    return "\n".join(
+        [
+            f"{row['case']}, on {row['images']}: losses of {len(losses['ours'])} steps",
+            f"  minidl          {some(losses['ours'])}",
+            f"  PyTorch NCHW    {some(losses['NCHW'])}",
+            f"  PyTorch float64 {some(losses['float64'])}",
+            f"  relative distance from NCHW: minidl {nchw['ours']:.1e}, channels_last "
+            f"{nchw['channels_last']:.1e}: {'agrees' if found['agrees'] else 'DOES NOT AGREE'}",
+            f"  relative distance from float64: minidl {exact['ours']:.1e}, NCHW "
+            f"{exact['NCHW']:.1e}, channels_last {exact['channels_last']:.1e}: "
+            f"{'as exact' if found['as_exact'] else 'LESS EXACT'}",
+        ]
+    )
 
 
 NORM_HEAD = ["", "minidl", "GB/s", "of copying", "PyTorch, its fastest", "mode", "ratio", "rounds"]
@@ -170,13 +206,27 @@ NORM_HEAD = ["", "minidl", "GB/s", "of copying", "PyTorch, its fastest", "mode",
 def norm_cells(row: dict[str, Any]) -> list[str]:
     """BatchNorm with ReLU against the fastest mode of PyTorch."""
     _, ours, theirs, mode, ratio, rounds, *_ = torch_cells(row)
-    return [row["case"], ours, f"{row['rate']:.0f}", f"{row['share'] * 100:.0f}%", theirs, mode,
-            ratio, rounds]
+    return [
+        row["case"],
+        ours,
+        f"{row['rate']:.0f}",
+        f"{row['share'] * 100:.0f}%",
+        theirs,
+        mode,
+        ratio,
+        rounds,
+    ]
 
 
 def scaling_cells(row: dict[str, Any]) -> list[str]:
     """All threads against one."""
     one = row["others"]["1 thread"]
     ratio = one["ratio"]
-    return [row["case"], range_text(row["ours"]), range_text(one), f"**{ratio['median']:.2f}x**",
-            f"{ratio['min']:.2f}-{ratio['max']:.2f}", "yes" if row["same_losses"] else "NO"]
+    return [
+        row["case"],
+        range_text(row["ours"]),
+        range_text(one),
+        f"**{ratio['median']:.2f}x**",
+        f"{ratio['min']:.2f}-{ratio['max']:.2f}",
+        "yes" if row["same_losses"] else "NO",
+    ]

@@ -29,12 +29,13 @@ from typing import Any
 Make = Callable[[str, list[Any]], Any]
 
 
-WARM_UP = 0.2           # seconds of runs that are not timed, after the process was stopped
-LONGEST_WARM_UP = 4.0   # where threads are still missing: teams try again every second at most
+WARM_UP = 0.2  # seconds of runs that are not timed, after the process was stopped
+LONGEST_WARM_UP = 4.0  # where threads are still missing: teams try again every second at most
 
 
-def warm_up(feed: Callable[[], tuple], run: Callable[..., Any], seconds: float,
-            full: Callable[[], bool]) -> None:
+def warm_up(
+    feed: Callable[[], tuple], run: Callable[..., Any], seconds: float, full: Callable[[], bool]
+) -> None:
     """Run once at least, for `seconds`, and then until all threads take part.
 
     A process that goes on after a stop wakes its threads one after the other, perhaps on one CPU,
@@ -49,8 +50,12 @@ def warm_up(feed: Callable[[], tuple], run: Callable[..., Any], seconds: float,
             return
 
 
-def measure(feed: Callable[[], tuple], run: Callable[..., Any], seconds: float,
-            team: Callable[[], int] = lambda: 1) -> tuple[list[float], int]:
+def measure(
+    feed: Callable[[], tuple],
+    run: Callable[..., Any],
+    seconds: float,
+    team: Callable[[], int] = lambda: 1,
+) -> tuple[list[float], int]:
     """Times of single runs over about `seconds`, at least 3, and the fewest threads that `team`
     has told of after one of them."""
     times: list[float] = []
@@ -82,7 +87,7 @@ def peak_bytes() -> int:
 def die_with_parent() -> None:
     """On Linux: else a worker whose parent is killed while it is stopped would stay for ever."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)      # PR_SET_PDEATHSIG
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def serve(make: Make, about: dict[str, Any], team: Callable[[], int] | None = None) -> None:
@@ -92,7 +97,7 @@ def serve(make: Make, about: dict[str, Any], team: Callable[[], int] | None = No
     team = team or (lambda: wanted)
     die_with_parent()
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)               # what libraries print does not get among the answers
+    os.dup2(2, 1)  # what libraries print does not get among the answers
 
     def answer(value: dict[str, Any]) -> None:
         answers.write(json.dumps(value) + "\n")
@@ -105,7 +110,7 @@ def serve(make: Make, about: dict[str, Any], team: Callable[[], int] | None = No
         request = json.loads(line)
         try:
             if "prepare" in request:
-                feed = run = tuple      # frees the work before, which is no part of this one
+                feed = run = tuple  # frees the work before, which is no part of this one
                 made = make(*request["prepare"])
                 feed, run = made if isinstance(made, tuple) else (tuple, made)
                 values = [run(*feed()) for _ in range(request["steps"])]
@@ -114,6 +119,6 @@ def serve(make: Make, about: dict[str, Any], team: Callable[[], int] | None = No
                 warm_up(feed, run, WARM_UP, lambda: team() >= wanted)
                 times, least = measure(feed, run, request["measure"], team)
                 answer({"times": times, "threads": least, "peak_bytes": peak_bytes()})
-        except Exception as error:      # whatever it is, the other side can go on without us
+        except Exception as error:  # whatever it is, the other side can go on without us
             text = str(error).strip().splitlines()
             answer({"error": f"{type(error).__name__}: {text[0] if text else ''}"})

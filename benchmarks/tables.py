@@ -22,9 +22,15 @@ PAGES = (ROOT / "README.md", ROOT / "docs" / "performance.md", ROOT / "docs" / "
 
 STEP, NORM = "train step ", "BatchNorm+ReLU"
 # What a train step was to reach at least, and its aim: times as fast as PyTorch.
-AIMS = {"mlp-bn": ("1.5x", "2x"), "mnist-cnn": ("2.2x", "3x"), "resnet20": ("1.7x", "2.3x"),
-        "vgg8-bn": ("2.3x", "3x"), "mobile": ("1.5x", "2x"),
-        "geometric mean of the five": ("1.9x", "2.5x"), NORM: ("3x", "5x")}
+AIMS = {
+    "mlp-bn": ("1.5x", "2x"),
+    "mnist-cnn": ("2.2x", "3x"),
+    "resnet20": ("1.7x", "2.3x"),
+    "vgg8-bn": ("2.3x", "3x"),
+    "mobile": ("1.5x", "2x"),
+    "geometric mean of the five": ("1.9x", "2.5x"),
+    NORM: ("3x", "5x"),
+}
 
 
 def results(name: str) -> dict[str, Any]:
@@ -46,9 +52,14 @@ def steps_summary() -> str:
     for row in results("torch")["rows"]:
         if row["case"].startswith(STEP):
             peer, memory = row["others"][row["peer"]], row["peak_bytes"]
-            rows.append([row["case"].removeprefix(STEP), *(
-                f"{side['median'] * 1e3:.2f} ms" for side in (row["ours"], peer)),
-                f"{peer['ratio']['median']:.2f}", f"{memory['ours'] / memory[row['peer']]:.2f}"])
+            rows.append(
+                [
+                    row["case"].removeprefix(STEP),
+                    *(f"{side['median'] * 1e3:.2f} ms" for side in (row["ours"], peer)),
+                    f"{peer['ratio']['median']:.2f}",
+                    f"{memory['ours'] / memory[row['peer']]:.2f}",
+                ]
+            )
     return report.table(["", "minidl", "PyTorch", "times faster", "of PyTorch's memory"], rows)
 
 
@@ -58,11 +69,18 @@ def inference_summary() -> str:
     for row in results("inference")["rows"]:
         if row["threads"] == 2:
             peer = row["others"][row["peer"]]
-            rows.append([row["case"], str(row["batch"]), *(
-                f"{side['median'] * 1e3:.3g} ms" for side in (row["ours"], peer)),
-                row["peer"], f"{peer['ratio']['median']:.2f}"])
-    return report.table(["", "images", "minidl", "the fastest other", "which", "times faster"],
-                        rows)
+            rows.append(
+                [
+                    row["case"],
+                    str(row["batch"]),
+                    *(f"{side['median'] * 1e3:.3g} ms" for side in (row["ours"], peer)),
+                    row["peer"],
+                    f"{peer['ratio']['median']:.2f}",
+                ]
+            )
+    return report.table(
+        ["", "images", "minidl", "the fastest other", "which", "times faster"], rows
+    )
 
 
 def steps() -> str:
@@ -73,8 +91,16 @@ def steps() -> str:
         name, peer = row["case"].removeprefix(STEP), row["others"][row["peer"]]
         ratio = peer["ratio"]
         aims = AIMS[NORM if name.startswith(NORM) else name]
-        rows.append([name, ranged(row["ours"]), ranged(peer), f"**{ratio['median']:.2f}x**",
-                     f"{ratio['min']:.2f}-{ratio['max']:.2f}", *aims])
+        rows.append(
+            [
+                name,
+                ranged(row["ours"]),
+                ranged(peer),
+                f"**{ratio['median']:.2f}x**",
+                f"{ratio['min']:.2f}-{ratio['max']:.2f}",
+                *aims,
+            ]
+        )
     mean = "geometric mean of the five"
     place = sum(row["case"].startswith(STEP) for row in found["rows"])
     rows.insert(place, [mean, "", "", f"**{found['geometric_mean']:.2f}x**", "", *AIMS[mean]])
@@ -88,15 +114,22 @@ def memory() -> str:
     for row in results("torch")["rows"]:
         if row["case"].startswith(STEP):
             ours, theirs = (row["peak_bytes"][side] for side in ("ours", row["peer"]))
-            rows.append([row["case"].removeprefix(STEP), f"{ours / 2**20:.0f} MiB",
-                         f"{theirs / 2**20:.0f} MiB", f"{ours / theirs:.2f}x"])
+            rows.append(
+                [
+                    row["case"].removeprefix(STEP),
+                    f"{ours / 2**20:.0f} MiB",
+                    f"{theirs / 2**20:.0f} MiB",
+                    f"{ours / theirs:.2f}x",
+                ]
+            )
     return report.table(["", "minidl", "PyTorch", ""], rows)
 
 
 def numpy() -> str:
     """Native kernels and train steps beside their NumPy twins."""
-    return report.table(report.NUMPY_HEAD,
-                        [report.numpy_cells(row) for row in results("numpy")["rows"]])
+    return report.table(
+        report.NUMPY_HEAD, [report.numpy_cells(row) for row in results("numpy")["rows"]]
+    )
 
 
 def recipes() -> str:
@@ -106,12 +139,24 @@ def recipes() -> str:
         runs = entry["runs"]
         accuracies = [f"{run['accuracy']:.2%}" for run in runs]
         seconds = [run["training_seconds"] for run in runs]
-        rows.append([name, f"**{entry['mean']:.2%}**", " ".join(accuracies),
-                     f"{entry['spread']:.2%}" if len(runs) > 1 else "",
-                     " ".join(f"{value / 60:.1f}" for value in seconds),
-                     f"{entry['threads']} threads, {entry['machine']['cpu']}"])
-    head = ["recipe", "test accuracy, mean", "of each seed", "standard deviation",
-            "minutes of training", "on"]
+        rows.append(
+            [
+                name,
+                f"**{entry['mean']:.2%}**",
+                " ".join(accuracies),
+                f"{entry['spread']:.2%}" if len(runs) > 1 else "",
+                " ".join(f"{value / 60:.1f}" for value in seconds),
+                f"{entry['threads']} threads, {entry['machine']['cpu']}",
+            ]
+        )
+    head = [
+        "recipe",
+        "test accuracy, mean",
+        "of each seed",
+        "standard deviation",
+        "minutes of training",
+        "on",
+    ]
     return report.table(head, rows)
 
 
@@ -129,28 +174,52 @@ def profiled(by: str) -> str:
 
 def profile_costs() -> str:
     """What a profile costs, and what its rows account for."""
-    rows = [[row["case"], f"{ms(row['step'])} ms", f"{ms(row['profiled'])} ms",
-             f"{row['overhead']:+.1%}", f"{row['sum']:.1%}", f"{row['named']:.1%}"]
-            for row in results("profile")["rows"]]
-    return report.table(["", "a step", "while profiled", "overhead", "sum of all rows",
-                         'without "Python and other"'], rows)
+    rows = [
+        [
+            row["case"],
+            f"{ms(row['step'])} ms",
+            f"{ms(row['profiled'])} ms",
+            f"{row['overhead']:+.1%}",
+            f"{row['sum']:.1%}",
+            f"{row['named']:.1%}",
+        ]
+        for row in results("profile")["rows"]
+    ]
+    return report.table(
+        [
+            "",
+            "a step",
+            "while profiled",
+            "overhead",
+            "sum of all rows",
+            'without "Python and other"',
+        ],
+        rows,
+    )
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    "train steps, in short": steps_summary, "train steps": steps, "memory": memory, "numpy": numpy,
-    "recipes": recipes, "recipe step": recipe,
+    "train steps, in short": steps_summary,
+    "train steps": steps,
+    "memory": memory,
+    "numpy": numpy,
+    "recipes": recipes,
+    "recipe step": recipe,
     "profile by operation": lambda: profiled("operation"),
-    "profile by layer": lambda: profiled("layer"), "cost of a profile": profile_costs,
+    "profile by layer": lambda: profiled("layer"),
+    "cost of a profile": profile_costs,
     "inference": lambda: inference.table(results("inference")),
     "inference, in short": inference_summary,
     "augmentation": lambda: augment.tables(results("augment"))["augmentation"],
-    "loader's share": lambda: augment.tables(results("augment"))["loader's share"]}
+    "loader's share": lambda: augment.tables(results("augment"))["loader's share"],
+}
 
 
 def main() -> None:
     for page in PAGES:
-        page.write_text(marked_tables.filled(page.read_text(encoding="utf-8"), TABLES),
-                        encoding="utf-8")
+        page.write_text(
+            marked_tables.filled(page.read_text(encoding="utf-8"), TABLES), encoding="utf-8"
+        )
 
 
 if __name__ == "__main__":

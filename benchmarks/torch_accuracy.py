@@ -42,15 +42,28 @@ def conv(x: np.ndarray, w: np.ndarray, how: str, stride: int) -> Arrays:
     return back(F.conv2d(there(x), weight(w), None, stride, len(w) // 2, 1, groups))
 
 
-def conv_backward(dy: np.ndarray, x: torch.Tensor, w: torch.Tensor, how: str, stride: int,
-                  wanted: list[bool]) -> Any:
+def conv_backward(
+    dy: np.ndarray, x: torch.Tensor, w: torch.Tensor, how: str, stride: int, wanted: list[bool]
+) -> Any:
     groups = x.shape[1] if how == "depthwise" else 1
-    return aten.convolution_backward(there(dy), x, w, None, [stride] * 2, [w.shape[2] // 2] * 2,
-                                     [1, 1], False, [0, 0], groups, [*wanted, False])
+    return aten.convolution_backward(
+        there(dy),
+        x,
+        w,
+        None,
+        [stride] * 2,
+        [w.shape[2] // 2] * 2,
+        [1, 1],
+        False,
+        [0, 0],
+        groups,
+        [*wanted, False],
+    )
 
 
-def conv_input_grad(dy: np.ndarray, w: np.ndarray, how: str, stride: int,
-                    input_shape: tuple[int, ...]) -> Arrays:
+def conv_input_grad(
+    dy: np.ndarray, w: np.ndarray, how: str, stride: int, input_shape: tuple[int, ...]
+) -> Arrays:
     x = there(np.zeros(input_shape, np.float32))
     return back(conv_backward(dy, x, weight(w), how, stride, [True, False])[0])
 

@@ -17,7 +17,7 @@ import torch
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 SMALL, LARGE = (128, 32, 32, 3), (32, 256, 256, 3)
 
-_operators = torch.library.Library("torchvision", "FRAGMENT")      # as long as this module lives
+_operators = torch.library.Library("torchvision", "FRAGMENT")  # as long as this module lives
 
 
 def imported() -> Any:
@@ -56,14 +56,29 @@ PIPELINES: dict[str, Pipeline] = {
     "flip": (SMALL, lambda v2: [v2.RandomHorizontalFlip()], False, lambda v2: []),
     "cutout": (SMALL, lambda v2: [cutout(v2)], False, lambda v2: []),
     "crop, flip, normalize, cutout": (
-        SMALL, lambda v2: [crop(v2), v2.RandomHorizontalFlip()], True, lambda v2: [cutout(v2)]),
-    "rotation": (SMALL, lambda v2: [v2.RandomRotation(
-        15, interpolation=v2.InterpolationMode.BILINEAR)], False, lambda v2: []),
-    "colour jitter": (SMALL, lambda v2: [v2.ColorJitter(0.2, 0.2, 0.2, 0.05)], False,
-                      lambda v2: []),
-    "resized crop 256 to 224": (LARGE, lambda v2: [
-        v2.RandomResizedCrop(224, antialias=True), v2.RandomHorizontalFlip()], False,
-        lambda v2: []),
+        SMALL,
+        lambda v2: [crop(v2), v2.RandomHorizontalFlip()],
+        True,
+        lambda v2: [cutout(v2)],
+    ),
+    "rotation": (
+        SMALL,
+        lambda v2: [v2.RandomRotation(15, interpolation=v2.InterpolationMode.BILINEAR)],
+        False,
+        lambda v2: [],
+    ),
+    "colour jitter": (
+        SMALL,
+        lambda v2: [v2.ColorJitter(0.2, 0.2, 0.2, 0.05)],
+        False,
+        lambda v2: [],
+    ),
+    "resized crop 256 to 224": (
+        LARGE,
+        lambda v2: [v2.RandomResizedCrop(224, antialias=True), v2.RandomHorizontalFlip()],
+        False,
+        lambda v2: [],
+    ),
 }
 
 
@@ -75,8 +90,9 @@ def augment(name: str, each: bool) -> Callable[[], torch.Tensor]:
     images = torch.from_numpy(array).permute(0, 3, 1, 2).contiguous()
     floats = [v2.ToDtype(torch.float32, scale=True)]
     floats += [v2.Normalize(MEAN, STD)] if normalized else []
-    first, middle, last = (v2.Compose(made) if made else None
-                           for made in (before(v2), floats, after(v2)))
+    first, middle, last = (
+        v2.Compose(made) if made else None for made in (before(v2), floats, after(v2))
+    )
 
     def drawn(transform: Any, batch: torch.Tensor) -> torch.Tensor:
         if transform is None:

@@ -36,14 +36,15 @@ def normal(*shape: int, memory_format: torch.memory_format = torch.channels_last
     return images(values, memory_format)
 
 
-def train_step(name: str, path: str, memory_format: torch.memory_format,
-               how: str) -> tuple[Run, Run]:
+def train_step(
+    name: str, path: str, memory_format: torch.memory_format, how: str
+) -> tuple[Run, Run]:
     weights, batches = training_file.read(path)
     net: Any = torch_models.MODELS[name]()
     torch_models.load(net, weights)
     dtype = torch.float64 if how == "float64" else torch.float32
     net = net.to(memory_format=memory_format, dtype=dtype)
-    if how == "nchw":           # images of one channel count as channels-last, and what follows
+    if how == "nchw":  # images of one channel count as channels-last, and what follows
         for layer in net.modules():
             if isinstance(layer, nn.Conv2d):
                 layer.register_forward_hook(lambda layer, inputs, y: y.contiguous())
@@ -82,8 +83,9 @@ def batch_norm_relu(*shape: int, memory_format: torch.memory_format, how: str) -
     return run
 
 
-def conv_arrays(n: int, size: int, ci: int, co: int, k: int, stride: int,
-                groups: int) -> tuple[torch.Tensor, ...]:
+def conv_arrays(
+    n: int, size: int, ci: int, co: int, k: int, stride: int, groups: int
+) -> tuple[torch.Tensor, ...]:
     """x, w and dy."""
     out = (size + 2 * (k // 2) - k) // stride + 1
     w = normal(co, k, k, ci // groups)
@@ -98,8 +100,9 @@ def conv(n: int, size: int, ci: int, co: int, k: int, stride: int, groups: int) 
 def conv_backward(shape: tuple[int, ...], wanted: list[bool]) -> Run:
     x, w, dy = conv_arrays(*shape)
     *_, k, stride, groups = shape
-    return lambda: aten.convolution_backward(dy, x, w, None, [stride] * 2, [k // 2] * 2, [1, 1],
-                                             False, [0, 0], groups, wanted)
+    return lambda: aten.convolution_backward(
+        dy, x, w, None, [stride] * 2, [k // 2] * 2, [1, 1], False, [0, 0], groups, wanted
+    )
 
 
 def conv_input_grad(*shape: int) -> Run:
@@ -111,7 +114,7 @@ def conv_weight_grad(*shape: int) -> Run:
 
 
 def matmul_forward(m: int, k: int, n: int) -> Run:
-    x, w = normal(m, k), normal(n, k)       # nn.Linear's weight is (out, in)
+    x, w = normal(m, k), normal(n, k)  # nn.Linear's weight is (out, in)
     return lambda: x @ w.T
 
 
@@ -149,8 +152,9 @@ def batch_norm_backward(*shape: int) -> Run:
 
     def run() -> Any:
         g = aten.threshold_backward(dy, y, 0)
-        return aten.native_batch_norm_backward(g, x, gamma, None, None, mean, rstd, True, 1e-5,
-                                               [True, True, True])
+        return aten.native_batch_norm_backward(
+            g, x, gamma, None, None, mean, rstd, True, 1e-5, [True, True, True]
+        )
 
     return run
 
@@ -163,8 +167,9 @@ def max_pool_2x2(*shape: int) -> Run:
 def max_pool_backward_2x2(*shape: int) -> Run:
     x = normal(*shape)
     y, indices = aten.max_pool2d_with_indices(x, [2, 2], [2, 2])
-    return lambda: aten.max_pool2d_with_indices_backward(y, x, [2, 2], [2, 2], [0, 0], [1, 1],
-                                                         False, indices)
+    return lambda: aten.max_pool2d_with_indices_backward(
+        y, x, [2, 2], [2, 2], [0, 0], [1, 1], False, indices
+    )
 
 
 def avg_pool_2x2(*shape: int) -> Run:
@@ -217,9 +222,14 @@ def crop_pictures(n: int, side: int) -> Run:
 
     def run() -> None:
         padded = F.pad(x, (4, 4, 4, 4), mode="reflect")
-        torch.stack([image[:, top:top + side, left:left + side].flip(2) if flip else
-                     image[:, top:top + side, left:left + side]
-                     for image, top, left, flip in zip(padded, tops, lefts, flips, strict=True)])
+        torch.stack(
+            [
+                image[:, top : top + side, left : left + side].flip(2)
+                if flip
+                else image[:, top : top + side, left : left + side]
+                for image, top, left, flip in zip(padded, tops, lefts, flips, strict=True)
+            ]
+        )
 
     return run
 
@@ -281,8 +291,8 @@ def gru_cell(n: int, hidden: int) -> Run:
     x, q, h, bias = normal(n, 3 * hidden), normal(n, 3 * hidden), normal(n, hidden), normal(hidden)
 
     def run() -> Any:
-        r, z = (x[:, :2 * hidden] + q[:, :2 * hidden]).sigmoid().chunk(2, 1)
-        new = (x[:, 2 * hidden:] + r * (q[:, 2 * hidden:] + bias)).tanh()
+        r, z = (x[:, : 2 * hidden] + q[:, : 2 * hidden]).sigmoid().chunk(2, 1)
+        new = (x[:, 2 * hidden :] + r * (q[:, 2 * hidden :] + bias)).tanh()
         return new + z * (h - new)
 
     return run
@@ -296,8 +306,7 @@ def with_gradients(network: str) -> list[nn.Parameter]:
 
 
 def sgd_update(network: str) -> Run:
-    return torch.optim.SGD(with_gradients(network), lr=1e-6, momentum=0.9,
-                           weight_decay=5e-4).step
+    return torch.optim.SGD(with_gradients(network), lr=1e-6, momentum=0.9, weight_decay=5e-4).step
 
 
 def adam_update(network: str) -> Run:

@@ -19,7 +19,7 @@ def relu(x: torch.Tensor) -> torch.Tensor:
 
 
 class MLP(nn.Module):
-    flattened = {"fc1": (28, 28, 1)}       # dense layers after a flatten, and (H, W, C) of that
+    flattened = {"fc1": (28, 28, 1)}  # dense layers after a flatten, and (H, W, C) of that
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,7 +61,8 @@ class BasicBlock(nn.Module):
         if stride != 1 or in_channels != out_channels:
             self.shortcut = nn.Sequential(
                 nn.Conv2d(in_channels, out_channels, 1, stride, bias=False),
-                nn.BatchNorm2d(out_channels))
+                nn.BatchNorm2d(out_channels),
+            )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         shortcut = x if self.shortcut is None else self.shortcut(x)
@@ -96,8 +97,11 @@ class VGG8(nn.Module):
         channels = 3
         for out in (64, 128, 256):
             for before in (channels, out):
-                layers += [nn.Conv2d(before, out, 3, padding=1, bias=False),
-                           nn.BatchNorm2d(out), nn.ReLU(inplace=True)]
+                layers += [
+                    nn.Conv2d(before, out, 3, padding=1, bias=False),
+                    nn.BatchNorm2d(out),
+                    nn.ReLU(inplace=True),
+                ]
             layers.append(nn.MaxPool2d(2))
             channels = out
         self.features = nn.Sequential(*layers, nn.Flatten())
@@ -110,8 +114,9 @@ class VGG8(nn.Module):
 class SeparableBlock(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
-        self.depthwise = nn.Conv2d(in_channels, in_channels, 3, stride, padding=1,
-                                   groups=in_channels, bias=False)
+        self.depthwise = nn.Conv2d(
+            in_channels, in_channels, 3, stride, padding=1, groups=in_channels, bias=False
+        )
         self.bn1 = nn.BatchNorm2d(in_channels)
         self.pointwise = nn.Conv2d(in_channels, out_channels, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(out_channels)
@@ -136,8 +141,13 @@ class Mobile(nn.Module):
         return self.fc(F.adaptive_avg_pool2d(x, 1).flatten(1))
 
 
-MODELS = {"mlp-bn": MLP, "mnist-cnn": MnistCNN, "resnet20": ResNet20, "vgg8-bn": VGG8,
-          "mobile": Mobile}
+MODELS = {
+    "mlp-bn": MLP,
+    "mnist-cnn": MnistCNN,
+    "resnet20": ResNet20,
+    "vgg8-bn": VGG8,
+    "mobile": Mobile,
+}
 
 
 def to_torch(value: np.ndarray, flattened: tuple[int, ...] | None = None) -> np.ndarray:
@@ -151,7 +161,7 @@ def to_torch(value: np.ndarray, flattened: tuple[int, ...] | None = None) -> np.
         value = value.reshape(*flattened, -1).transpose(3, 2, 0, 1).reshape(value.shape[::-1])
     elif value.ndim == 2:
         value = value.T
-    return np.ascontiguousarray(value).reshape(value.shape)     # 0-d stays 0-d
+    return np.ascontiguousarray(value).reshape(value.shape)  # 0-d stays 0-d
 
 
 def load(module: nn.Module, weights: dict[str, np.ndarray]) -> None:

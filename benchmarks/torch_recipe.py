@@ -73,22 +73,36 @@ class Muon(torch.optim.Optimizer):
                 p.add_(orthogonalized(matrix).view(update.shape), alpha=-group["lr"])
 
 
-def recipe_step(path: str, batch: int, memory_format: torch.memory_format, how: str
-                ) -> tuple[Run, Run]:
+def recipe_step(
+    path: str, batch: int, memory_format: torch.memory_format, how: str
+) -> tuple[Run, Run]:
     with np.load(path) as file:
         images, labels = file["images"], file["labels"]
-        weights = {key.removeprefix("weight/"): file[key] for key in file.files
-                   if key.startswith("weight/")}
+        weights = {
+            key.removeprefix("weight/"): file[key]
+            for key in file.files
+            if key.startswith("weight/")
+        }
     model: Any = CifarFast()
     torch_models.load(model, weights)
     model = model.to(memory_format=memory_format)
     learning = [p for p in model.parameters() if p.requires_grad]
     decay, rate, head = 2e-6 * batch, 0.053, 0.67
     muon = Muon([p for p in learning if p.ndim == 4], 0.17, 0.6)
-    sgd = torch.optim.SGD([
-        {"params": [p for p in learning if p.ndim == 1], "lr": rate, "weight_decay": decay / rate},
-        {"params": [model.fc.weight], "lr": head, "weight_decay": decay / head},
-    ], lr=rate, momentum=0.85, nesterov=True, fused=True)
+    sgd = torch.optim.SGD(
+        [
+            {
+                "params": [p for p in learning if p.ndim == 1],
+                "lr": rate,
+                "weight_decay": decay / rate,
+            },
+            {"params": [model.fc.weight], "lr": head, "weight_decay": decay / head},
+        ],
+        lr=rate,
+        momentum=0.85,
+        nesterov=True,
+        fused=True,
+    )
     step = -1
     if how == "compiled":
         model = torch.compile(model)
@@ -97,9 +111,11 @@ def recipe_step(path: str, batch: int, memory_format: torch.memory_format, how: 
         nonlocal step
         step += 1
         start = step * batch % len(images)
-        x = torch.from_numpy(images[start:start + batch]).permute(0, 3, 1, 2)
-        return (x.contiguous(memory_format=memory_format),
-                torch.from_numpy(labels[start:start + batch]))
+        x = torch.from_numpy(images[start : start + batch]).permute(0, 3, 1, 2)
+        return (
+            x.contiguous(memory_format=memory_format),
+            torch.from_numpy(labels[start : start + batch]),
+        )
 
     def run(x: torch.Tensor, target: torch.Tensor) -> float:
         loss = F.cross_entropy(model(x), target, reduction="sum", label_smoothing=0.2)

@@ -29,9 +29,15 @@ def main(threads, layout, how):
         return getattr(torch_cases, kind)(*arguments, **options)
 
     onednn = re.search(r"(?:oneDNN|MKL-DNN) (v[\d.]+)", torch.__config__.show())
-    serve(make, {"torch": torch.__version__, "threads": torch.get_num_threads(),
-                 "onednn": onednn[1] if onednn else "none",
-                 "isa": torch.backends.cpu.get_cpu_capability()})
+    serve(
+        make,
+        {
+            "torch": torch.__version__,
+            "threads": torch.get_num_threads(),
+            "onednn": onednn[1] if onednn else "none",
+            "isa": torch.backends.cpu.get_cpu_capability(),
+        },
+    )
 
 
 if __name__ == "__main__":

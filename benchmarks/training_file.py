@@ -16,27 +16,35 @@ LEARNING_RATE, MOMENTUM = 0.05, 0.9
 Feed = Callable[[], tuple[np.ndarray, np.ndarray]]
 
 
-def write(path: Path, weights: dict[str, np.ndarray], images: np.ndarray,
-          labels: np.ndarray) -> None:
+def write(
+    path: Path, weights: dict[str, np.ndarray], images: np.ndarray, labels: np.ndarray
+) -> None:
     """Images are uint8 (BATCHES * BATCH, H, W, C)."""
-    np.savez(path, images=images, labels=labels,
-             **{f"weight/{name}": value for name, value in weights.items()})
+    np.savez(
+        path,
+        images=images,
+        labels=labels,
+        **{f"weight/{name}": value for name, value in weights.items()},
+    )
 
 
 def read(path: str) -> tuple[dict[str, np.ndarray], Feed]:
     """The first weights, and a function that gives the next batch: float32 images, labels."""
     with np.load(path) as file:
         images, labels = file["images"], file["labels"]
-        weights = {key.removeprefix("weight/"): file[key] for key in file.files
-                   if key.startswith("weight/")}
+        weights = {
+            key.removeprefix("weight/"): file[key]
+            for key in file.files
+            if key.startswith("weight/")
+        }
     step = -1
 
     def feed() -> tuple[np.ndarray, np.ndarray]:
         nonlocal step
         step += 1
         start = step % BATCHES * BATCH
-        batch = images[start:start + BATCH].astype(np.float32)
+        batch = images[start : start + BATCH].astype(np.float32)
         batch /= 255
-        return batch, labels[start:start + BATCH]
+        return batch, labels[start : start + BATCH]
 
     return weights, feed

@@ -56,8 +56,15 @@ NORM = [norm_cases(128, 32, 32, 64)[0], norm_cases(128, 28, 28, 32)[0]]
 def torch_side(threads: int, mode: str) -> Side:
     layout, how, environment = {**MODES, **REFERENCES}[mode]
     # Compiling in the process itself leaves no other processes behind.
-    return Side("torch_worker", str(threads), layout, how, threads=threads,
-                TORCHINDUCTOR_COMPILE_THREADS="1", **environment)
+    return Side(
+        "torch_worker",
+        str(threads),
+        layout,
+        how,
+        threads=threads,
+        TORCHINDUCTOR_COMPILE_THREADS="1",
+        **environment,
+    )
 
 
 def torch_losses(case: Case, mode: str, threads: int) -> list[float]:
@@ -76,11 +83,16 @@ def agreement(losses: dict[str, list[float]]) -> dict[str, Any]:
     channels-last whatever one asks for, and PyTorch's BatchNorm of those is less exact.
     """
     from_nchw = {side: distance(losses[side], losses["NCHW"]) for side in ("ours", "channels_last")}
-    from_float64 = {side: distance(losses[side], losses["float64"])
-                    for side in ("ours", "NCHW", "channels_last")}
-    return {"from_nchw": from_nchw, "from_float64": from_float64,
-            "agrees": from_nchw["ours"] <= 3 * from_nchw["channels_last"] + 1e-5,
-            "as_exact": from_float64["ours"] <= 3 * from_float64["NCHW"] + 1e-5}
+    from_float64 = {
+        side: distance(losses[side], losses["float64"])
+        for side in ("ours", "NCHW", "channels_last")
+    }
+    return {
+        "from_nchw": from_nchw,
+        "from_float64": from_float64,
+        "agrees": from_nchw["ours"] <= 3 * from_nchw["channels_last"] + 1e-5,
+        "as_exact": from_float64["ours"] <= 3 * from_float64["NCHW"] + 1e-5,
+    }
 
 
 def versus(case: Case, modes: list[str], args: argparse.Namespace) -> dict[str, Any]:
@@ -106,8 +118,16 @@ def versus(case: Case, modes: list[str], args: argparse.Namespace) -> dict[str, 
             raise SystemExit(f"PyTorch does not run {case.name} in any mode: {failed}")
         row = alternate(ours, others, args.rounds, args.seconds)
         about = next(iter(others.values())).about
-    return {"case": case.name, "work": case.work, "unit": case.unit, "torch": about,
-            "failed": failed, "losses": losses, "peer": fastest(row["others"]), **row}
+    return {
+        "case": case.name,
+        "work": case.work,
+        "unit": case.unit,
+        "torch": about,
+        "failed": failed,
+        "losses": losses,
+        "peer": fastest(row["others"]),
+        **row,
+    }
 
 
 def scaling(case: Case, args: argparse.Namespace) -> dict[str, Any]:
@@ -115,14 +135,22 @@ def scaling(case: Case, args: argparse.Namespace) -> dict[str, Any]:
     with compare.native(args.threads) as ours, compare.native(1) as one:
         losses = {"ours": ours.prepare(case, BATCHES), "1 thread": one.prepare(case, BATCHES)}
         row = alternate(ours, {"1 thread": one}, args.rounds, args.seconds)
-    return {"case": case.name, "losses": losses,
-            "same_losses": losses["ours"] == losses["1 thread"], **row}
+    return {
+        "case": case.name,
+        "losses": losses,
+        "same_losses": losses["ours"] == losses["1 thread"],
+        **row,
+    }
 
 
 def compare_threads(cases: list[Case], args: argparse.Namespace) -> dict[str, Any]:
     """Run and print the comparison with one thread; what to save."""
-    print(report.table(["", f"{args.threads} threads", "1 thread", "ratio", "rounds",
-                        "the same losses"]), flush=True)
+    print(
+        report.table(
+            ["", f"{args.threads} threads", "1 thread", "ratio", "rounds", "the same losses"]
+        ),
+        flush=True,
+    )
     rows = []
     for case in cases:
         rows.append(scaling(case, args))
@@ -130,8 +158,9 @@ def compare_threads(cases: list[Case], args: argparse.Namespace) -> dict[str, An
     return {"rows": rows}
 
 
-def compare_torch(cases: list[Case], sources: dict[str, str],
-                  args: argparse.Namespace) -> dict[str, Any]:
+def compare_torch(
+    cases: list[Case], sources: dict[str, str], args: argparse.Namespace
+) -> dict[str, Any]:
     """Run and print the comparison with PyTorch; what to save."""
     can = machine.copy_peaks(args.threads)
     print(", ".join(f"{name}: {value:.0f}" for name, value in can.items()), flush=True)
@@ -150,31 +179,52 @@ def compare_torch(cases: list[Case], sources: dict[str, str],
 
     steps = [row for row in rows if row["losses"]["ours"]]
     norms = [row for row in rows if not row["losses"]["ours"]]
-    print(report.table(["every mode of PyTorch", *args.modes],
-                       [report.modes_cells(row, args.modes) for row in rows]), "\n")
+    print(
+        report.table(
+            ["every mode of PyTorch", *args.modes],
+            [report.modes_cells(row, args.modes) for row in rows],
+        ),
+        "\n",
+    )
     result: dict[str, Any] = {"can": can, "rows": rows}
     if norms:
         print(report.table(report.NORM_HEAD, [report.norm_cells(row) for row in norms]), "\n")
     if steps:
         print(report.table(report.TORCH_HEAD, [report.torch_cells(row) for row in steps]))
         result["geometric_mean"] = statistics.geometric_mean(
-            [row["others"][row["peer"]]["ratio"]["median"] for row in steps])
+            [row["others"][row["peer"]]["ratio"]["median"] for row in steps]
+        )
         print(f"\ngeometric mean of the train steps' ratios: {result['geometric_mean']:.2f}x")
     return result
 
 
 def main() -> None:
     names = list(workloads.WORKLOADS)
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.versus_torch",
-                                     description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("workloads", nargs="*", metavar="workload",
-                        help=f"of {', '.join(names)}, and batchnorm; all without any")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.versus_torch",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "workloads",
+        nargs="*",
+        metavar="workload",
+        help=f"of {', '.join(names)}, and batchnorm; all without any",
+    )
     arguments.add(parser, "threads", "rounds", "seconds", "out", seconds=1.0)
-    parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES), metavar="MODE",
-                        help=f"of PyTorch: {'; '.join(MODES)}")
-    parser.add_argument("--threads-scaling", action="store_true",
-                        help="minidl on all threads against minidl on one, instead of PyTorch")
+    parser.add_argument(
+        "--modes",
+        nargs="+",
+        choices=MODES,
+        default=list(MODES),
+        metavar="MODE",
+        help=f"of PyTorch: {'; '.join(MODES)}",
+    )
+    parser.add_argument(
+        "--threads-scaling",
+        action="store_true",
+        help="minidl on all threads against minidl on one, instead of PyTorch",
+    )
     args = parser.parse_args()
     wanted = args.workloads or [*names, "batchnorm"]
     if unknown := set(wanted) - {*names, "batchnorm"}:
@@ -197,8 +247,17 @@ def main() -> None:
             result = compare_torch(cases + NORM * ("batchnorm" in wanted), sources, args)
 
     about |= {"torch": result["rows"][0]["torch"]} if name == "torch" else {}
-    report.save(args.out, name, {"machine": about, "threads": args.threads, "rounds": args.rounds,
-                                 "seconds": args.seconds, **result})
+    report.save(
+        args.out,
+        name,
+        {
+            "machine": about,
+            "threads": args.threads,
+            "rounds": args.rounds,
+            "seconds": args.seconds,
+            **result,
+        },
+    )
 
 
 if __name__ == "__main__":

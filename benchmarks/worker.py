@@ -18,8 +18,11 @@ if __name__ == "__main__":
     backend, threads = sys.argv[1], int(sys.argv[2])
     md.set_num_threads(threads)
     if backend == "numpy":
-        md.set_precision("high")        # in NumPy, im2col is faster than Winograd
+        md.set_precision("high")  # in NumPy, im2col is faster than Winograd
     with md.use_backend(backend):
         # Other processes may cost native kernels a thread, so that is watched; NumPy has its own.
-        serve(make, {"minidl": md.__version__, "threads": md.get_num_threads()},
-              thread_count if backend == "native" else None)
+        serve(
+            make,
+            {"minidl": md.__version__, "threads": md.get_num_threads()},
+            thread_count if backend == "native" else None,
+        )

@@ -22,14 +22,24 @@ class Autoencoder(nn.Layer):
     def __init__(self, code=16):
         super().__init__()
         self.encoder = nn.Sequential(
-            nn.Conv(1, 16, 3, stride=2, padding=1, bias=False), nn.BatchNorm(16), nn.ReLU(),
-            nn.Conv(16, 32, 3, stride=2, padding=1, bias=False), nn.BatchNorm(32), nn.ReLU(),
-            nn.Flatten(), nn.Dense(7 * 7 * 32, code))
-        self.widen = nn.Sequential(nn.Dense(code, 7 * 7 * 32, bias=False),
-                                   nn.BatchNorm(7 * 7 * 32), nn.ReLU())
+            nn.Conv(1, 16, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm(16),
+            nn.ReLU(),
+            nn.Conv(16, 32, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm(32),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Dense(7 * 7 * 32, code),
+        )
+        self.widen = nn.Sequential(
+            nn.Dense(code, 7 * 7 * 32, bias=False), nn.BatchNorm(7 * 7 * 32), nn.ReLU()
+        )
         self.decoder = nn.Sequential(
-            nn.ConvTranspose(32, 16, 2, stride=2, bias=False), nn.BatchNorm(16), nn.ReLU(),
-            nn.ConvTranspose(16, 1, 2, stride=2))
+            nn.ConvTranspose(32, 16, 2, stride=2, bias=False),
+            nn.BatchNorm(16),
+            nn.ReLU(),
+            nn.ConvTranspose(16, 1, 2, stride=2),
+        )
 
     def forward(self, x):
         return self.decoder(self.widen(self.encoder(x)).reshape(-1, 7, 7, 32))
@@ -75,7 +85,7 @@ def main():
     train, test = (data.MNIST(args.data, split=split) for split in ("train", "test"))
     if args.quick:
         train = data.ArrayDataset(train.images[:2000], train.labels[:2000])
-    images = test.images[:1000 if args.quick else None].astype(np.float32) / 255
+    images = test.images[: 1000 if args.quick else None].astype(np.float32) / 255
     model = Autoencoder(args.code)
     optimizer = optim.Adam(model.parameters(), lr=args.lr)
     loader = data.DataLoader(train, args.batch_size, shuffle=True, drop_last=True)

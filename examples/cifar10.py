@@ -22,7 +22,7 @@ from tqdm import tqdm
 import minidl as md
 from minidl import data, models, optim
 
-MEAN = np.array([0.4914, 0.4822, 0.4465], np.float32)      # of the training images' channels
+MEAN = np.array([0.4914, 0.4822, 0.4465], np.float32)  # of the training images' channels
 STD = np.array([0.2470, 0.2435, 0.2616], np.float32)
 PAD = 4
 MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
@@ -31,7 +31,7 @@ MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
 def normalize(images):
     """(images - MEAN) / STD for images (B, H, W, 3) in [0, 1], written over them."""
     count, height, width, channels = images.shape
-    rows = images.reshape(count, height, width * channels)     # NumPy is slow with an axis of 3
+    rows = images.reshape(count, height, width * channels)  # NumPy is slow with an axis of 3
     rows -= np.tile(MEAN, width)
     rows /= np.tile(STD, width)
     return rows.reshape(images.shape)
@@ -49,8 +49,9 @@ def augment(images, rng):
     padded = np.zeros((count, height + 2 * PAD, width + 2 * PAD, channels), images.dtype)
     padded[:, PAD:-PAD, PAD:-PAD] = images
     # A window is a crop whose rows of pixels are one run in memory, copied at once.
-    windows = sliding_window_view(padded.reshape(*padded.shape[:2], -1),
-                                  (height, width * channels), axis=(1, 2))
+    windows = sliding_window_view(
+        padded.reshape(*padded.shape[:2], -1), (height, width * channels), axis=(1, 2)
+    )
     top, left = rng.integers(0, 2 * PAD + 1, (2, count))
     return windows[np.arange(count), top, left * channels].reshape(images.shape)
 
@@ -69,8 +70,9 @@ def fit(step, predict, train, test, args):
     `step(images, labels, lr)` does one step and returns the loss and the logits;
     `predict(images)` returns the logits in eval mode.
     """
-    loader = data.DataLoader(train, args.batch_size, shuffle=True, transform=augment,
-                             seed=args.seed)
+    loader = data.DataLoader(
+        train, args.batch_size, shuffle=True, transform=augment, seed=args.seed
+    )
     test_loader = data.DataLoader(test, 250, transform=normalize)
     rates = one_cycle(args.lr, args.epochs * len(loader))
     history = []
@@ -85,28 +87,40 @@ def fit(step, predict, train, test, args):
             hits += md.accuracy(logits, labels) * len(labels)
             before = time.perf_counter()
         seconds = before - start
-        right = sum(md.accuracy(predict(images), labels) * len(labels)
-                    for images, labels in test_loader)
-        row = {"loss": total / len(train), "train": hits / len(train), "test": right / len(test),
-               "images/s": len(train) / seconds, "waiting": waiting / seconds}
+        right = sum(
+            md.accuracy(predict(images), labels) * len(labels) for images, labels in test_loader
+        )
+        row = {
+            "loss": total / len(train),
+            "train": hits / len(train),
+            "test": right / len(test),
+            "images/s": len(train) / seconds,
+            "waiting": waiting / seconds,
+        }
         history.append(row)
-        print(f"{epoch:5} {row['loss']:7.4f} {row['train']:7.4f} {row['test']:7.4f} "
-              f"{row['images/s']:9.0f} {row['waiting']:8.1%}", flush=True)
+        print(
+            f"{epoch:5} {row['loss']:7.4f} {row['train']:7.4f} {row['test']:7.4f} "
+            f"{row['images/s']:9.0f} {row['waiting']:8.1%}",
+            flush=True,
+        )
     return history
 
 
 def options(description):
     """The options that every program with this training has."""
     parser = argparse.ArgumentParser(description=description)
-    parser.set_defaults(norm="batch")       # an option of this program only, see main
+    parser.set_defaults(norm="batch")  # an option of this program only, see main
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--lr", type=float, default=0.2, help="the highest learning rate")
     parser.add_argument("--threads", type=int, help="default: all this process may use")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", help="folder with CIFAR-10; default: MINIDL_DATA, or a download")
-    parser.add_argument("--quick", action="store_true",
-                        help="one epoch on a quarter of the test images: only to see that it runs")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="one epoch on a quarter of the test images: only to see that it runs",
+    )
     return parser
 
 
@@ -120,8 +134,8 @@ def begin(parser, argv):
         md.set_num_threads(args.threads)
     test = data.CIFAR10(args.data, split="test")
     if args.quick:
-        train = data.ArrayDataset(*test[:len(test) // 4])
-        test = data.ArrayDataset(*test[-(len(test) // 10):])
+        train = data.ArrayDataset(*test[: len(test) // 4])
+        test = data.ArrayDataset(*test[-(len(test) // 10) :])
     else:
         train = data.CIFAR10(args.data, split="train")
     md.manual_seed(args.seed)

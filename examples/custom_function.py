@@ -37,8 +37,13 @@ class Activation(nn.Layer):
 def train(steps, batch_size=128):
     """A small network on MNIST; its accuracy on 2,000 test images."""
     md.manual_seed(0)
-    model = nn.Sequential(nn.Flatten(), nn.Dense(784, 128, bias=False), nn.BatchNorm(128),
-                          Activation(), nn.Dense(128, 10))
+    model = nn.Sequential(
+        nn.Flatten(),
+        nn.Dense(784, 128, bias=False),
+        nn.BatchNorm(128),
+        Activation(),
+        nn.Dense(128, 10),
+    )
     optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     loader = data.DataLoader(data.MNIST(split="train"), batch_size, shuffle=True)
     for step, (images, labels) in enumerate(loader):
@@ -56,7 +61,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="50 steps")
     args = parser.parse_args()
-    x = md.tensor(np.linspace(-4.05, 4.05, 31), requires_grad=True)     # float64, off the kinks
+    x = md.tensor(np.linspace(-4.05, 4.05, 31), requires_grad=True)  # float64, off the kinks
     md.gradcheck(HardSwish.apply, [x])
     print("the gradient agrees with central differences")
     steps = 50 if args.quick else 468

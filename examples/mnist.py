@@ -100,11 +100,13 @@ def main():
 
     history = []
     for epoch in range(1, args.epochs + 1):
-        loss, accuracy = train_epoch(model, loader, optimizer, schedule,
-                                     f"epoch {epoch}/{args.epochs}")
+        loss, accuracy = train_epoch(
+            model, loader, optimizer, schedule, f"epoch {epoch}/{args.epochs}"
+        )
         guesses = model.predict(test.images).argmax(axis=1)
-        history.append({"loss": loss, "train": accuracy,
-                        "test": float((guesses == test.labels).mean())})
+        history.append(
+            {"loss": loss, "train": accuracy, "test": float((guesses == test.labels).mean())}
+        )
 
     md.save(args.save, model.state_dict())
     picture = args.save.with_suffix(".png")

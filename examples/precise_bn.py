@@ -18,7 +18,7 @@ import numpy as np
 import minidl as md
 from minidl import data, nn, optim
 
-RATE = 0.1 / 32         # learning rate for each image of a batch
+RATE = 0.1 / 32  # learning rate for each image of a batch
 
 
 def network(channels):
@@ -26,8 +26,11 @@ def network(channels):
     layers = []
     for block, width in enumerate((16, 32, 64)):
         for _ in range(2):
-            layers += [nn.Conv(channels, width, 3, padding=1, bias=False), nn.BatchNorm(width),
-                       nn.ReLU()]
+            layers += [
+                nn.Conv(channels, width, 3, padding=1, bias=False),
+                nn.BatchNorm(width),
+                nn.ReLU(),
+            ]
             channels = width
         layers.append(nn.MaxPool(2) if block < 2 else nn.GlobalAvgPool())
     return nn.Sequential(*layers, nn.Dense(channels, 10))
@@ -47,10 +50,10 @@ def accuracies(model, train, test, images):
     with nn.batch_statistics(model):
         batches = md.accuracy(model.predict(test.images, 500), test.labels)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")     # the gaps are the subject here
+        warnings.simplefilter("ignore")  # the gaps are the subject here
         report = nn.recalibrate(model, data.DataLoader(train, 500), -(-images // 500))
     precise = md.accuracy(model.predict(test.images), test.labels)
-    report.restore()        # training goes on with the running ones
+    report.restore()  # training goes on with the running ones
     return (running, precise, batches), report
 
 
@@ -64,14 +67,15 @@ def main(argv=None):
     parser.add_argument("--last", type=int, default=3, help="epochs whose ends are averaged")
     parser.add_argument("--momentum", type=float, default=0.1, help="of the running statistics")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--quick", action="store_true",
-                        help="a thousand images: only to see that it runs")
+    parser.add_argument(
+        "--quick", action="store_true", help="a thousand images: only to see that it runs"
+    )
     args = parser.parse_args(argv)
     if args.quick:
         args.images, args.batch_sizes, args.epochs = 1000, [8], 1
     kind = data.CIFAR10 if args.dataset == "cifar10" else data.MNIST
     train, test = kind(args.data, split="train"), kind(args.data, split="test")
-    train = data.ArrayDataset(train.images[:args.images], train.labels[:args.images])
+    train = data.ArrayDataset(train.images[: args.images], train.labels[: args.images])
     if args.quick:
         test = data.ArrayDataset(*test[:1000])
     results = {}
@@ -89,7 +93,7 @@ def main(argv=None):
             train_epoch(model.train(), optimizer, loader)
             each, report = accuracies(model, train, test, args.images)
             found.append(each)
-        results[size] = np.mean(found[-args.last:], axis=0)
+        results[size] = np.mean(found[-args.last :], axis=0)
         running, precise, batches = results[size]
         print(f"{size:5} {running:8.4f} {precise:8.4f} {batches:18.4f}", flush=True)
     print(f"\nThe layers at the end, batch size {size}:\n{report}")

@@ -24,14 +24,14 @@ def points(count, rng):
     y = wave(x) + 0.1 * rng.standard_normal((count, 1))
     wild = rng.random((count, 1)) < 0.05
     return x.astype(np.float32), np.where(wild, 3 * rng.standard_normal((count, 1)), y).astype(
-        np.float32)
+        np.float32
+    )
 
 
 def fit(x, y, loss_of, steps, seed=0):
     """A network trained on all points at once."""
     md.manual_seed(seed)
-    model = nn.Sequential(nn.Dense(1, 64), nn.Tanh(), nn.Dense(64, 64), nn.Tanh(),
-                          nn.Dense(64, 1))
+    model = nn.Sequential(nn.Dense(1, 64), nn.Tanh(), nn.Dense(64, 64), nn.Tanh(), nn.Dense(64, 1))
     optimizer = optim.Adam(model.parameters(), lr=1e-2)
     for step in range(steps):
         optimizer.lr = 1e-2 * (1 - step / steps)
@@ -49,8 +49,10 @@ def main():
     args = parser.parse_args()
     x, y = points(400, np.random.default_rng(0))
     grid = np.linspace(-0.95, 0.95, 500, dtype=np.float32)[:, None]
-    for name, loss_of in (("squared error", md.mse_loss),
-                          ("Huber's loss", lambda a, b: md.huber_loss(a, b, delta=0.2))):
+    for name, loss_of in (
+        ("squared error", md.mse_loss),
+        ("Huber's loss", lambda a, b: md.huber_loss(a, b, delta=0.2)),
+    ):
         model = fit(x, y, loss_of, 300 if args.quick else args.steps)
         off = np.abs(model.predict(grid) - wave(grid)).mean()
         print(f"{name}: the curve is met to {off:.3f} on average")

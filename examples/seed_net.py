@@ -1,6 +1,6 @@
 """The smallest whole program: 784-256-BatchNorm-ReLU-10 on MNIST, written out.
 
-    python examples/seed_net.py --epochs 3
+python examples/seed_net.py --epochs 3
 """
 
 import argparse
@@ -37,8 +37,10 @@ def main():
             loss.backward()
             optimizer.step()
         logits = model.predict(test.images.reshape(len(test), -1))
-        print(f"epoch {epoch + 1}: loss {loss.item():.4f}, "
-              f"test accuracy {md.accuracy(logits, test.labels):.4f}")
+        print(
+            f"epoch {epoch + 1}: loss {loss.item():.4f}, "
+            f"test accuracy {md.accuracy(logits, test.labels):.4f}"
+        )
 
 
 if __name__ == "__main__":

@@ -18,14 +18,21 @@ FUZZERS = ("kernels", "calls", "files", "networks", "onnx")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m fuzz", description=fuzz.__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m fuzz",
+        description=fuzz.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("names", nargs="*", help="fuzzers (none: all), or corpus and paths")
     parser.add_argument("--minutes", type=float, default=1.0, help="for each fuzzer (1)")
     parser.add_argument("--seed", type=int, help="the next that was not used yet")
     parser.add_argument("--case", type=int, help="run this one case only")
-    parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1),
-                        help="fuzzers that run at a time (2, or the CPUs if there are fewer)")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=min(2, os.cpu_count() or 1),
+        help="fuzzers that run at a time (2, or the CPUs if there are fewer)",
+    )
     args = parser.parse_args()
     if args.names[:1] == ["corpus"]:
         return int(corpus.replay([Path(name) for name in args.names[1:]]) > 0)
@@ -40,7 +47,7 @@ def main() -> int:
         print(f"{name}: {args.minutes:g} minutes, seed {seed}", flush=True)
         return Session(name, seed).run(args.minutes)
 
-    for name in names:      # here, since threads that import one package at a time may fail
+    for name in names:  # here, since threads that import one package at a time may fail
         importlib.import_module(f"fuzz.{name}")
     with ThreadPoolExecutor(args.jobs) as pool:
         sessions = list(pool.map(run, names))

@@ -8,8 +8,21 @@ from .draw import MEMORY, Draw, Value
 Args = dict[str, Value]
 Anything = Callable[[Draw], Value]
 
-DTYPES = ("float16", "float64", "float32", "int64", "int32", "int8", "uint8", "bool", "complex64",
-          "complex128", "object", "U3", "M8[s]")
+DTYPES = (
+    "float16",
+    "float64",
+    "float32",
+    "int64",
+    "int32",
+    "int8",
+    "uint8",
+    "bool",
+    "complex64",
+    "complex128",
+    "object",
+    "U3",
+    "M8[s]",
+)
 # Parts of descriptions that hold another description, or a list of them.
 HOLDERS = ("tensor", "parameter")
 LISTS = ("tuple", "optimizer", "dataset")
@@ -68,8 +81,10 @@ def _bent_array(draw: Draw, value: dict[str, Value]) -> dict[str, Value]:
     elif what == "dtype":
         value["dtype"] = draw.pick(*DTYPES)
     elif what == "values" and str(value["dtype"]).startswith(("int", "uint")):
-        value |= {"low": draw.pick(0, -1, -7, -2**31, -2**63),
-                  "high": draw.pick(5, 300, 2**40, 2**62)}
+        value |= {
+            "low": draw.pick(0, -1, -7, -(2**31), -(2**63)),
+            "high": draw.pick(5, 300, 2**40, 2**62),
+        }
     elif what == "values":
         values = draw.values()
         if value.get("values") not in BOUND and not (value.get("finite") and values == "special"):
@@ -78,9 +93,10 @@ def _bent_array(draw: Draw, value: dict[str, Value]) -> dict[str, Value]:
         at = draw.whole(0, len(shape) - 1)
         if what == "shape":
             shape[at] = max(0, shape[at] + draw.pick(-1, 1, 1, -shape[at], shape[at]))
-            shape = draw.pick(shape, shape, shape, shape[:at] + shape[at + 1:], [*shape, 1],
-                              shape[::-1])
-        else:       # nothing in it, but an axis that is longer than memory
+            shape = draw.pick(
+                shape, shape, shape, shape[:at] + shape[at + 1 :], [*shape, 1], shape[::-1]
+            )
+        else:  # nothing in it, but an axis that is longer than memory
             shape[at] = 2 ** draw.pick(20, 23, 30, 31, 32, 33, 46, 58)
             if len(shape) == 1:
                 shape = [0, *shape]

@@ -21,11 +21,28 @@ from .draw import Draw
 from .values import Invalid, arrays_in, shown, value_of
 from .watch import Fault, Watch, place_of
 
-ERRORS = (TypeError, ValueError, IndexError, KeyError, RuntimeError, MemoryError, OverflowError,
-          NotImplementedError, OSError, BufferError)
-INTERNAL = (NotImplementedError, RecursionError)     # kinds of RuntimeError that are not meant
-PLACES = {"md": md, "nn": nn, "optim": optim, "data": data, "init": nn.init, "Tensor": md.Tensor,
-          "T": data.transforms}
+ERRORS = (
+    TypeError,
+    ValueError,
+    IndexError,
+    KeyError,
+    RuntimeError,
+    MemoryError,
+    OverflowError,
+    NotImplementedError,
+    OSError,
+    BufferError,
+)
+INTERNAL = (NotImplementedError, RecursionError)  # kinds of RuntimeError that are not meant
+PLACES = {
+    "md": md,
+    "nn": nn,
+    "optim": optim,
+    "data": data,
+    "init": nn.init,
+    "Tensor": md.Tensor,
+    "T": data.transforms,
+}
 
 _folder = tempfile.TemporaryDirectory()
 
@@ -38,7 +55,7 @@ def make(draw: Draw) -> dict[str, Any]:
     for _ in range(wrong):
         part = "input" if "input" in case and draw.chance(0.25) else "args"
         kept = {"0": case[part]["0"]} if name.startswith("Tensor.") else {}
-        case[part] = corrupted(draw, case[part], anything) | kept     # a method has a tensor
+        case[part] = corrupted(draw, case[part], anything) | kept  # a method has a tensor
         case["valid"] = False
     return case
 
@@ -50,15 +67,16 @@ def title(case: dict[str, Any]) -> str:
 
 def describe(case: dict[str, Any]) -> str:
     """The case in a line."""
-    args = ", ".join(shown(v) if k.isdigit() else f"{k}={shown(v)}"
-                     for k, v in case["args"].items())
+    args = ", ".join(
+        shown(v) if k.isdigit() else f"{k}={shown(v)}" for k, v in case["args"].items()
+    )
     inputs = f" on {', '.join(map(shown, case['input'].values()))}" if "input" in case else ""
     return f"{case['call']}({args}){inputs}"
 
 
 def run(case: dict[str, Any], watch: Watch) -> str:
     """Run a case: "returned", or the name of the error, which is one that users may get."""
-    os.chdir(_folder.name)      # what is saved under absurd names stays there
+    os.chdir(_folder.name)  # what is saved under absurd names stays there
     place, _, name = case["call"].rpartition(".")
     before: list[np.ndarray] = []
     args, options = _split(case["args"])
@@ -77,8 +95,11 @@ def run(case: dict[str, Any], watch: Watch) -> str:
         _check(error, name)
         return type(error).__name__
     except Exception as error:
-        raise Fault("internal error", f"{type(error).__name__}: {error}",
-                    f"{type(error).__name__} {place_of(error)}") from None
+        raise Fault(
+            "internal error",
+            f"{type(error).__name__}: {error}",
+            f"{type(error).__name__} {place_of(error)}",
+        ) from None
     finally:
         md.set_num_threads(2)
         md.set_precision("default")
@@ -88,7 +109,7 @@ def run(case: dict[str, Any], watch: Watch) -> str:
     return "returned"
 
 
-REFUSED = ("Tensor.__setitem__", "nn.fold", "md.load")     # always, or without a file
+REFUSED = ("Tensor.__setitem__", "nn.fold", "md.load")  # always, or without a file
 PURE = frozenset(f"md.{name}" for name in md.ops.__all__ if name != "batch_norm")
 
 
@@ -103,39 +124,72 @@ def _check(error: Exception, name: str) -> None:
     text = str(error)
     where = place_of(error)
     if isinstance(error, INTERNAL) or type(error).__name__ == "UFuncNoLoopError":
-        raise Fault("internal error", f"{type(error).__name__}: {text}",
-                    f"{type(error).__name__} {where}")
+        raise Fault(
+            "internal error", f"{type(error).__name__}: {text}", f"{type(error).__name__} {where}"
+        )
     if isinstance(error, MemoryError | OSError):
         return
     if not where:
         if isinstance(error, TypeError):
-            return      # Python's own, of a call that does not fit the signature
+            return  # Python's own, of a call that does not fit the signature
         raise Fault("unexpected", f"{type(error).__name__}: {text}", type(error).__name__)
     if not text or not any(word in text for word in (name, *OTHER_NAMES.get(name, ()))):
-        raise Fault("unnamed error", f"{type(error).__name__}: {text}",
-                    f"{type(error).__name__} {where}")
+        raise Fault(
+            "unnamed error", f"{type(error).__name__}: {text}", f"{type(error).__name__} {where}"
+        )
 
 
 # What errors call a function that users know by another name, or leave to another function.
 OTHER_NAMES = {
-    "__getitem__": ("index", "getitem"), "__setitem__": ("index", "assign"), "item": ("element",),
-    "__truediv__": ("divide",), "__add__": ("add",), "__matmul__": ("matmul",),
-    "__pow__": ("power",), "argmax": ("index",), "StepNorm": ("step",), "backward": ("grad",),
-    "Embedding": ("embedding",), "Dropout": ("dropout",), "Softmax": ("softmax",),
-    "MaxPool": ("max_pool",), "AvgPool": ("avg_pool",), "GlobalAvgPool": ("global_avg_pool",),
-    "MaxPool1d": ("max_pool1d",), "AvgPool1d": ("avg_pool1d",), "Conv1d": ("conv1d",),
-    "Flatten": ("flatten",), "ReLU": ("relu",), "GELU": ("gelu",), "SiLU": ("silu",),
-    "Sigmoid": ("sigmoid",), "Tanh": ("tanh",), "LeakyReLU": ("leaky_relu",),
-    "Conv": ("conv",), "ConvTranspose": ("conv_transpose",),
-    "BatchNorm": ("batch_norm",), "Upsample": ("resize",),
-    "AdaptiveAvgPool": ("adaptive_avg_pool",), "adaptive_avg_pool": ("avg_pool",),
-    "LayerNorm": ("layer_norm",), "RMSNorm": ("rms_norm",), "GroupNorm": ("group_norm",),
-    "InstanceNorm": ("instance_norm",), "FilterResponseNorm": ("filter_response_norm",),
-    "TLU": ("tlu",), "Parameter": ("Tensor", "tensor"), "Tensor": ("tensor",),
-    "Sequential": ("layer ",), "LayerList": ("layer ",),    # which of them, and its own words
-    **{name: (f"{name.lower()}_update",)                    # in a step: the update's own words
-       for name in ("SGD", "Adam", "RMSprop", "Adagrad", "LARS")}, "AdamW": ("adam_update",),
-    "use_backend": ("backend",), "ArrayDataset": ("images", "labels"),
+    "__getitem__": ("index", "getitem"),
+    "__setitem__": ("index", "assign"),
+    "item": ("element",),
+    "__truediv__": ("divide",),
+    "__add__": ("add",),
+    "__matmul__": ("matmul",),
+    "__pow__": ("power",),
+    "argmax": ("index",),
+    "StepNorm": ("step",),
+    "backward": ("grad",),
+    "Embedding": ("embedding",),
+    "Dropout": ("dropout",),
+    "Softmax": ("softmax",),
+    "MaxPool": ("max_pool",),
+    "AvgPool": ("avg_pool",),
+    "GlobalAvgPool": ("global_avg_pool",),
+    "MaxPool1d": ("max_pool1d",),
+    "AvgPool1d": ("avg_pool1d",),
+    "Conv1d": ("conv1d",),
+    "Flatten": ("flatten",),
+    "ReLU": ("relu",),
+    "GELU": ("gelu",),
+    "SiLU": ("silu",),
+    "Sigmoid": ("sigmoid",),
+    "Tanh": ("tanh",),
+    "LeakyReLU": ("leaky_relu",),
+    "Conv": ("conv",),
+    "ConvTranspose": ("conv_transpose",),
+    "BatchNorm": ("batch_norm",),
+    "Upsample": ("resize",),
+    "AdaptiveAvgPool": ("adaptive_avg_pool",),
+    "adaptive_avg_pool": ("avg_pool",),
+    "LayerNorm": ("layer_norm",),
+    "RMSNorm": ("rms_norm",),
+    "GroupNorm": ("group_norm",),
+    "InstanceNorm": ("instance_norm",),
+    "FilterResponseNorm": ("filter_response_norm",),
+    "TLU": ("tlu",),
+    "Parameter": ("Tensor", "tensor"),
+    "Tensor": ("tensor",),
+    "Sequential": ("layer ",),
+    "LayerList": ("layer ",),  # which of them, and its own words
+    **{
+        name: (f"{name.lower()}_update",)  # in a step: the update's own words
+        for name in ("SGD", "Adam", "RMSprop", "Adagrad", "LARS")
+    },
+    "AdamW": ("adam_update",),
+    "use_backend": ("backend",),
+    "ArrayDataset": ("images", "labels"),
     "mean_std": ("dataset", "ArrayDataset"),
     "DataLoader": ("dataset", "batch_size", "seed", "prefetch", "transform"),
 }
@@ -151,8 +205,11 @@ def _used(result: Any, inputs: Any) -> Any:
         return used
     if tensors := _tensors(result):
         repr(tensors)
-        sums = [tensor.sum() for tensor in tensors if tensor.requires_grad
-                and tensor.dtype in (np.float32, np.float64)]       # others have no sum
+        sums = [
+            tensor.sum()
+            for tensor in tensors
+            if tensor.requires_grad and tensor.dtype in (np.float32, np.float64)
+        ]  # others have no sum
         if sums:
             sum(sums[1:], sums[0]).backward()
     elif isinstance(result, optim.Optimizer):

@@ -18,7 +18,7 @@ def check_shapes(got: Any, want: Any) -> None:
 def outside(got: np.ndarray, want: np.ndarray, tolerance: Any) -> np.ndarray:
     """Where got differs from want by more than the tolerance; NaN equals NaN, inf itself."""
     if got.dtype.kind not in "biufc" or want.dtype.kind not in "biufc":
-        return got != want      # texts, which NumPy adds too
+        return got != want  # texts, which NumPy adds too
     with np.errstate(all="ignore"):
         wide, right = got.astype(np.longdouble), want.astype(np.longdouble)
         near = np.abs(wide - right) <= tolerance
@@ -28,5 +28,8 @@ def outside(got: np.ndarray, want: np.ndarray, tolerance: Any) -> np.ndarray:
 def report(name: str, got: np.ndarray, want: np.ndarray, bad: np.ndarray) -> Fault:
     """A fault of the kind "difference" that shows the first of the wrong values."""
     at = tuple(map(int, np.argwhere(bad)[0]))
-    return Fault("difference", f"{name}: {int(bad.sum())} of {bad.size} values; at {at} "
-                               f"{got[at]!r}, right {want[at]!r}; shape {got.shape}")
+    return Fault(
+        "difference",
+        f"{name}: {int(bad.sum())} of {bad.size} values; at {at} "
+        f"{got[at]!r}, right {want[at]!r}; shape {got.shape}",
+    )

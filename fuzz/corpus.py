@@ -28,7 +28,7 @@ def keep(fuzzer: str, name: str, case: Any, text: str) -> Path:
     """Save a finding; its path, relative to the project."""
     path = place(fuzzer, name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = text.replace(f"{ROOT}/", "")[:1000]      # wherever this checkout lies
+    text = text.replace(f"{ROOT}/", "")[:1000]  # wherever this checkout lies
     entry = {"fuzzer": fuzzer, "finding": name, "text": text, "case": case}
     path.write_text(json.dumps(entry, indent=1) + "\n")
     return path.relative_to(ROOT)

@@ -8,27 +8,121 @@ An array is described, not stored: {"array": shape, "dtype": ..., "values": ...,
 import random
 from typing import Any
 
-Value = Any     # what JSON holds
+Value = Any  # what JSON holds
 
 FLOATS = ("float32", "float32", "float64")
 # Sizes around the blocks and vectors that kernels work in.
-SIZES = (0, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7, 8, 9, 12, 13, 15, 16, 17, 24, 31, 32, 33, 48, 63, 64, 65,
-         96, 100, 127, 128, 129, 200, 255, 256, 257, 500, 512, 513, 1000, 1023, 1024, 1025, 4099)
+SIZES = (
+    0,
+    1,
+    1,
+    2,
+    2,
+    3,
+    3,
+    4,
+    5,
+    6,
+    7,
+    8,
+    9,
+    12,
+    13,
+    15,
+    16,
+    17,
+    24,
+    31,
+    32,
+    33,
+    48,
+    63,
+    64,
+    65,
+    96,
+    100,
+    127,
+    128,
+    129,
+    200,
+    255,
+    256,
+    257,
+    500,
+    512,
+    513,
+    1000,
+    1023,
+    1024,
+    1025,
+    4099,
+)
 
 PLAIN_VALUES = ("normal", "uniform", "whole", "offset")
 WILD_VALUES = ("special", "tiny", "huge", "denormal", "zeros", "equal", "mixed")
-MEMORY = ("strided", "reversed", "fortran", "unaligned", "readonly", "bigendian", "broadcast",
-          "shifted", "subclass")
+MEMORY = (
+    "strided",
+    "reversed",
+    "fortran",
+    "unaligned",
+    "readonly",
+    "bigendian",
+    "broadcast",
+    "shifted",
+    "subclass",
+)
 
-ABSURD_NUMBERS = (-1, 0, -2, 2**15, 2**31 - 1, 2**31, 2**32, 2**32 + 1, 2**46, 2**62, 2**63 - 1,
-                  2**63, 2**64, 2**70, -2**31, -2**63, -2**70)
+ABSURD_NUMBERS = (
+    -1,
+    0,
+    -2,
+    2**15,
+    2**31 - 1,
+    2**31,
+    2**32,
+    2**32 + 1,
+    2**46,
+    2**62,
+    2**63 - 1,
+    2**63,
+    2**64,
+    2**70,
+    -(2**31),
+    -(2**63),
+    -(2**70),
+)
 ABSURD_OTHERS = (
-    None, "a", "", "same", True, False, 0.5, 1e308, -1e-320, [], [1], [[1], [2, 3]], {},
-    {"number": "nan"}, {"number": "inf"}, {"number": "-inf"}, {"tuple": []}, {"tuple": [1, -1]},
-    {"tuple": [2**31, 2**31]}, {"tuple": [1, 1, 1]}, {"object": 0}, {"complex": 1}, {"bytes": "ab"},
-    {"scalar": "float32", "value": 2.5}, {"scalar": "int64", "value": 3},
-    {"scalar": "uint8", "value": 200}, {"slice": [None, None, 2]}, {"dict": {"a": 1}},
-    {"set": [1]}, {"foreign": [1.0, 2.0]})
+    None,
+    "a",
+    "",
+    "same",
+    True,
+    False,
+    0.5,
+    1e308,
+    -1e-320,
+    [],
+    [1],
+    [[1], [2, 3]],
+    {},
+    {"number": "nan"},
+    {"number": "inf"},
+    {"number": "-inf"},
+    {"tuple": []},
+    {"tuple": [1, -1]},
+    {"tuple": [2**31, 2**31]},
+    {"tuple": [1, 1, 1]},
+    {"object": 0},
+    {"complex": 1},
+    {"bytes": "ab"},
+    {"scalar": "float32", "value": 2.5},
+    {"scalar": "int64", "value": 3},
+    {"scalar": "uint8", "value": 200},
+    {"slice": [None, None, 2]},
+    {"dict": {"a": 1}},
+    {"set": [1]},
+    {"foreign": [1.0, 2.0]},
+)
 
 
 class Draw:
@@ -68,11 +162,17 @@ class Draw:
         """The name of a distribution, mostly a plain one."""
         return self.pick(*WILD_VALUES) if self.chance(0.25) else self.pick(*PLAIN_VALUES)
 
-    def array(self, shape: list[int], dtype: str = "float32", values: str = "normal",
-              **more: Value) -> dict[str, Value]:
+    def array(
+        self, shape: list[int], dtype: str = "float32", values: str = "normal", **more: Value
+    ) -> dict[str, Value]:
         """The description of an array."""
-        return {"array": list(shape), "dtype": dtype, "values": values,
-                "seed": self.whole(0, 9999), **more}
+        return {
+            "array": list(shape),
+            "dtype": dtype,
+            "values": values,
+            "seed": self.whole(0, 9999),
+            **more,
+        }
 
     def absurd(self) -> Value:
         """A number that is hardly ever right, or something that is no number."""

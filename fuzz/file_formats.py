@@ -15,14 +15,74 @@ import numpy as np
 
 from .draw import Draw
 
-FORMATS = ("idx", "labels", "cifar", "tar", "tar", "arrays", "model", "optimizer", "optimizer",
-           "loader", "nested")
+FORMATS = (
+    "idx",
+    "labels",
+    "cifar",
+    "tar",
+    "tar",
+    "arrays",
+    "model",
+    "optimizer",
+    "optimizer",
+    "loader",
+    "nested",
+)
 SAFETENSORS = ("arrays", "model", "optimizer", "loader", "nested")
-NUMBERS = (0, 1, -1, 2, 3, 7, 255, 256, 2**16, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**40, 2**62,
-           2**63 - 1, 2**63, 2**64 - 1, 2**64, -2**31, -2**63)
-ODD = (*NUMBERS, None, True, "", "x", 1.5, 1e308, [], {}, [[]], [2**62, 2**62], "F32", "BF16",
-       "F64", "I64", "U8", "F16", "F8_E4M3", "BOOL", [0, 0], [1, 0], {"array": "x"}, {"value": 1},
-       {"number": "x"}, {"number": "nan"}, {"dict": []}, {"list": {}}, {"tuple": 3}, "NaN")
+NUMBERS = (
+    0,
+    1,
+    -1,
+    2,
+    3,
+    7,
+    255,
+    256,
+    2**16,
+    2**31 - 1,
+    2**31,
+    2**32 - 1,
+    2**32,
+    2**40,
+    2**62,
+    2**63 - 1,
+    2**63,
+    2**64 - 1,
+    2**64,
+    -(2**31),
+    -(2**63),
+)
+ODD = (
+    *NUMBERS,
+    None,
+    True,
+    "",
+    "x",
+    1.5,
+    1e308,
+    [],
+    {},
+    [[]],
+    [2**62, 2**62],
+    "F32",
+    "BF16",
+    "F64",
+    "I64",
+    "U8",
+    "F16",
+    "F8_E4M3",
+    "BOOL",
+    [0, 0],
+    [1, 0],
+    {"array": "x"},
+    {"value": 1},
+    {"number": "x"},
+    {"number": "nan"},
+    {"dict": []},
+    {"list": {}},
+    {"tuple": 3},
+    "NaN",
+)
 SIZE = 9 + 28 * 28
 
 
@@ -36,8 +96,9 @@ def content(form: str, base: dict[str, Any]) -> bytes:
     if form == "cifar":
         return b"".join(_labels(rng, 1) + rng.bytes(3072) for _ in range(count))
     if form == "tar":
-        return _packed(_tar([("cifar-10-batches-bin/test_batch.bin",
-                              content("cifar", base), {})]), base)
+        return _packed(
+            _tar([("cifar-10-batches-bin/test_batch.bin", content("cifar", base), {})]), base
+        )
     from safetensors.numpy import save
 
     arrays, metadata = _state(form, rng)
@@ -49,8 +110,11 @@ def _labels(rng: np.random.Generator, count: int) -> bytes:
 
 
 def _packed(raw: bytes, base: dict[str, Any]) -> bytes:
-    pack: Any = {"gz": lambda b: gzip.compress(b, mtime=0), "bz2": bz2.compress,
-                 "xz": lzma.compress}.get(base["compress"], bytes)
+    pack: Any = {
+        "gz": lambda b: gzip.compress(b, mtime=0),
+        "bz2": bz2.compress,
+        "xz": lzma.compress,
+    }.get(base["compress"], bytes)
     return bytes(pack(raw))
 
 
@@ -89,8 +153,10 @@ def _state(form: str, rng: np.random.Generator) -> tuple[dict[str, Any], dict[st
     with tempfile.NamedTemporaryFile() as file:
         md.save(file.name, state)
         with safe_open(file.name, framework="np") as opened:
-            return ({name: opened.get_tensor(name) for name in opened.keys()},      # noqa: SIM118
-                    opened.metadata())
+            return (
+                {name: opened.get_tensor(name) for name in opened.keys()},  # noqa: SIM118
+                opened.metadata(),
+            )
 
 
 def mutation(draw: Draw, form: str) -> list[Any]:
@@ -105,11 +171,20 @@ def mutation(draw: Draw, form: str) -> list[Any]:
     kind = draw.pick(*kinds)
     at, number = draw.random.random() ** draw.pick(1, 3), draw.pick(*NUMBERS)
     if kind in ("header", "metadata"):
-        return [kind, draw.whole(0, 400), draw.pick("set", "set", "set", "delete", "copy", "deep"),
-                draw.pick(*ODD)]
+        return [
+            kind,
+            draw.whole(0, 400),
+            draw.pick("set", "set", "set", "delete", "copy", "deep"),
+            draw.pick(*ODD),
+        ]
     if kind == "member":
-        return [kind, draw.pick("long", "pax", "size", "sparse", "link", "dir", "twice", "many",
-                                "sparse_pax"), number]
+        return [
+            kind,
+            draw.pick(
+                "long", "pax", "size", "sparse", "link", "dir", "twice", "many", "sparse_pax"
+            ),
+            number,
+        ]
     if kind == "unpacked":
         return [kind, mutation(draw, "")]
     if kind == "bomb":
@@ -122,10 +197,21 @@ def changed(raw: bytes, mutations: list[Any], form: str) -> bytes:
     for change in mutations:
         try:
             raw = _changed(raw, change, form)
-        except (ValueError, KeyError, TypeError, IndexError, EOFError, OSError, struct.error,
-                lzma.LZMAError, zlib.error, RecursionError, ZeroDivisionError):
-            continue        # an earlier change has left nothing to change
-    return raw[:1 << 26]
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            IndexError,
+            EOFError,
+            OSError,
+            struct.error,
+            lzma.LZMAError,
+            zlib.error,
+            RecursionError,
+            ZeroDivisionError,
+        ):
+            continue  # an earlier change has left nothing to change
+    return raw[: 1 << 26]
 
 
 def _changed(raw: bytes, change: list[Any], form: str) -> bytes:
@@ -135,27 +221,30 @@ def _changed(raw: bytes, change: list[Any], form: str) -> bytes:
     if kind == "member":
         return _with_member(raw, *how)
     if kind == "unpacked":
-        for opened, packed in ((gzip.decompress, gzip.compress), (bz2.decompress, bz2.compress),
-                               (lzma.decompress, lzma.compress)):
+        for opened, packed in (
+            (gzip.decompress, gzip.compress),
+            (bz2.decompress, bz2.compress),
+            (lzma.decompress, lzma.compress),
+        ):
             try:
                 inner = opened(raw)
             except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error):
                 continue
             return packed(_changed(inner, how[0], form))
         return _changed(raw, how[0], form)
-    if kind == "bomb":      # a small file that announces, and holds, a lot
+    if kind == "bomb":  # a small file that announces, and holds, a lot
         size = 3 << 28
         head = struct.pack(">4I", 0x803, size // 784, 28, 28) if form == "idx" else raw[:512]
         pack: Any = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}[how[0]]
         return bytes(pack(head + bytes(1 << 24)))
     at, number = int(how[0] * max(0, len(raw) - 1)), int(how[1])
     if kind == "flip":
-        return raw[:at] + bytes([raw[at] ^ (1 << number % 8)]) + raw[at + 1:]
+        return raw[:at] + bytes([raw[at] ^ (1 << number % 8)]) + raw[at + 1 :]
     if kind == "byte":
-        return raw[:at] + bytes([number % 256]) + raw[at + 1:]
+        return raw[:at] + bytes([number % 256]) + raw[at + 1 :]
     if kind == "word":
         at -= at % 4
-        return raw[:at] + struct.pack(">I", number % 2**32) + raw[at + 4:]
+        return raw[:at] + struct.pack(">I", number % 2**32) + raw[at + 4 :]
     if kind == "cut":
         return raw[:at]
     if kind == "insert":
@@ -168,7 +257,7 @@ def _in_header(raw: bytes, kind: str, how: list[Any]) -> bytes:
     size = struct.unpack("<Q", raw[:8])[0]
     if kind == "length":
         return struct.pack("<Q", int(how[1]) % 2**64) + raw[8:]
-    header = json.loads(raw[8:8 + size])
+    header = json.loads(raw[8 : 8 + size])
     if kind == "metadata":
         tree = json.loads(header["__metadata__"]["minidl"])
         header["__metadata__"]["minidl"] = json.dumps(_edited(tree, *how))
@@ -176,7 +265,7 @@ def _in_header(raw: bytes, kind: str, how: list[Any]) -> bytes:
         header = _edited(header, *how)
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    return struct.pack("<Q", len(text)) + text + raw[8 + size:]
+    return struct.pack("<Q", len(text)) + text + raw[8 + size :]
 
 
 def _edited(tree: Any, number: int, how: str, value: Any) -> Any:
@@ -185,8 +274,11 @@ def _edited(tree: Any, number: int, how: str, value: Any) -> Any:
     parts: list[tuple[Any, Any]] = []
 
     def collect(node: Any) -> None:
-        items = node.items() if isinstance(node, dict) else (
-            enumerate(node) if isinstance(node, list) else ())
+        items = (
+            node.items()
+            if isinstance(node, dict)
+            else (enumerate(node) if isinstance(node, list) else ())
+        )
         for key, item in items:
             parts.append((node, key))
             collect(item)
@@ -217,14 +309,25 @@ def _with_member(raw: bytes, what: str, number: int) -> bytes:
     if what == "pax":
         return _tar([(name, b"x", {"comment": "x" * min(size, 5 << 20)})], tarfile.PAX_FORMAT) + raw
     if what in ("size", "sparse_pax"):
-        headers = {"size": str(number)} if what == "size" else {
-            "GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": str(number),
-            "GNU.sparse.name": name, "GNU.sparse.map": f"0,{number}"}
+        headers = (
+            {"size": str(number)}
+            if what == "size"
+            else {
+                "GNU.sparse.major": "1",
+                "GNU.sparse.minor": "0",
+                "GNU.sparse.realsize": str(number),
+                "GNU.sparse.name": name,
+                "GNU.sparse.map": f"0,{number}",
+            }
+        )
         return _tar([(name, b"1\n0\n512\n" + bytes(1000), headers)], tarfile.PAX_FORMAT) + raw
     member = tarfile.TarInfo(name)
     member.size = size
-    member.type = {"sparse": tarfile.GNUTYPE_SPARSE, "link": tarfile.LNKTYPE, "dir": tarfile.DIRTYPE
-                   }.get(what, tarfile.REGTYPE)
+    member.type = {
+        "sparse": tarfile.GNUTYPE_SPARSE,
+        "link": tarfile.LNKTYPE,
+        "dir": tarfile.DIRTYPE,
+    }.get(what, tarfile.REGTYPE)
     if what == "many":
         member.size = 0
         return member.tobuf() * 3000 + raw

@@ -6,16 +6,78 @@ import numpy as np
 
 from .draw import Draw, Value
 
-KEYS = ("a", "b", "x", "x.y", "x.y#2", "#1", "0", "1", "", ".", "__metadata__", "minidl", "ä", "\n",
-        "a.0", "array", "dict", "value", "a/b", "\U0001f600", "a" * 300)
-LEAVES = (None, True, 0, -1, 2**63, 2**70, -2**80, 1.5, 1e308, {"number": "nan"},
-          {"number": "inf"}, {"number": "-inf"}, -0.0, 5e-324, "", "text",
-          "ä\u2028\U0001f600", "\x00",
-          {"tuple": []}, [], {"dict": {}}, {"scalar": "float32", "value": 1.5},
-          {"scalar": "int64", "value": -3}, {"scalar": "uint64", "value": 2**64 - 1},
-          {"scalar": "bool", "value": 1}, {"object": 0}, {"complex": 1}, {"bytes": "ab"})
-DTYPES = ("float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8", "uint16",
-          "uint32", "uint64", "bool", "complex64", ">f4", ">i8", "U2", "object")
+KEYS = (
+    "a",
+    "b",
+    "x",
+    "x.y",
+    "x.y#2",
+    "#1",
+    "0",
+    "1",
+    "",
+    ".",
+    "__metadata__",
+    "minidl",
+    "ä",
+    "\n",
+    "a.0",
+    "array",
+    "dict",
+    "value",
+    "a/b",
+    "\U0001f600",
+    "a" * 300,
+)
+LEAVES = (
+    None,
+    True,
+    0,
+    -1,
+    2**63,
+    2**70,
+    -(2**80),
+    1.5,
+    1e308,
+    {"number": "nan"},
+    {"number": "inf"},
+    {"number": "-inf"},
+    -0.0,
+    5e-324,
+    "",
+    "text",
+    "ä\u2028\U0001f600",
+    "\x00",
+    {"tuple": []},
+    [],
+    {"dict": {}},
+    {"scalar": "float32", "value": 1.5},
+    {"scalar": "int64", "value": -3},
+    {"scalar": "uint64", "value": 2**64 - 1},
+    {"scalar": "bool", "value": 1},
+    {"object": 0},
+    {"complex": 1},
+    {"bytes": "ab"},
+)
+DTYPES = (
+    "float32",
+    "float64",
+    "float16",
+    "int64",
+    "int32",
+    "int16",
+    "int8",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "bool",
+    "complex64",
+    ">f4",
+    ">i8",
+    "U2",
+    "object",
+)
 ORDERS = ("plain", "plain", "strided", "reversed", "fortran", "unaligned", "readonly", "broadcast")
 
 
@@ -30,13 +92,17 @@ def random_state(draw: Draw) -> Value:
 
 
 def _value(draw: Draw, depth: int, top: bool = False) -> Value:
-    kind = draw.pick("dict", "dict", "list") if top else draw.pick(
-        "dict", "list", "tuple", "array", "array", "array", "leaf", "leaf")
+    kind = (
+        draw.pick("dict", "dict", "list")
+        if top
+        else draw.pick("dict", "list", "tuple", "array", "array", "array", "leaf", "leaf")
+    )
     if depth == 0 and kind in ("dict", "list", "tuple"):
         kind = "leaf"
     if kind == "dict":
-        return {"dict": {draw.pick(*KEYS): _value(draw, depth - 1)
-                         for _ in range(draw.whole(0, 4))}}
+        return {
+            "dict": {draw.pick(*KEYS): _value(draw, depth - 1) for _ in range(draw.whole(0, 4))}
+        }
     if kind in ("list", "tuple"):
         items = [_value(draw, depth - 1) for _ in range(draw.whole(0, 3))]
         return items if kind == "list" else {"tuple": items}

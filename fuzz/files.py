@@ -30,8 +30,11 @@ def make(draw: Draw) -> dict[str, Any]:
     form = draw.pick(*FORMATS, "state", "state")
     if form == "state":
         return {"format": form, "state": random_state(draw), "mutations": []}
-    base = {"seed": draw.whole(0, 99), "count": draw.pick(1, 2, 3, 10),
-            "compress": draw.pick("", "", "gz", "bz2", "xz")}
+    base = {
+        "seed": draw.whole(0, 99),
+        "count": draw.pick(1, 2, 3, 10),
+        "compress": draw.pick("", "", "gz", "bz2", "xz"),
+    }
     count = draw.pick(0, 1, 1, 1, 2, 2, 3, 4)
     return {"format": form, "base": base, "mutations": [mutation(draw, form) for _ in range(count)]}
 
@@ -60,24 +63,29 @@ def run(case: dict[str, Any], watch: Watch) -> str:
             try:
                 read()
                 return "read"
-            except ValueError as error:     # and its kinds: DataFileError, StateError
+            except ValueError as error:  # and its kinds: DataFileError, StateError
                 _check(error, path, case)
                 return type(error).__name__
             except MemoryError:
                 return "MemoryError"
-            except TypeError as error:      # of what takes a state
+            except TypeError as error:  # of what takes a state
                 if form not in ("optimizer", "loader", "model") or not str(error):
-                    raise Fault("internal error", f"TypeError: {error}",
-                                f"TypeError {place_of(error)}") from None
+                    raise Fault(
+                        "internal error", f"TypeError: {error}", f"TypeError {place_of(error)}"
+                    ) from None
                 return "TypeError"
             except OSError as error:
                 if error.filename is None and path.name not in str(error):
-                    raise Fault("unnamed error", f"{type(error).__name__}: {error}",
-                                place_of(error)) from None
+                    raise Fault(
+                        "unnamed error", f"{type(error).__name__}: {error}", place_of(error)
+                    ) from None
                 return type(error).__name__
             except Exception as error:
-                raise Fault("internal error", f"{type(error).__name__}: {error}",
-                            f"{type(error).__name__} {place_of(error)}") from None
+                raise Fault(
+                    "internal error",
+                    f"{type(error).__name__}: {error}",
+                    f"{type(error).__name__} {place_of(error)}",
+                ) from None
 
 
 def _check(error: Exception, path: Path, case: dict[str, Any]) -> None:
@@ -88,8 +96,11 @@ def _check(error: Exception, path: Path, case: dict[str, Any]) -> None:
         raise Fault("internal error", f"{type(error).__name__}: {error}", place_of(error))
     if case["format"] in ("idx", "cifar", "tar") and not isinstance(error, data.DataFileError):
         raise Fault("other error", f"{type(error).__name__}: {error}", place_of(error))
-    if case["format"] not in ("optimizer", "loader") and path.name not in str(error) \
-            and not isinstance(error, nn.StateError):
+    if (
+        case["format"] not in ("optimizer", "loader")
+        and path.name not in str(error)
+        and not isinstance(error, nn.StateError)
+    ):
         raise Fault("unnamed error", f"{type(error).__name__}: {error}", place_of(error))
 
 
@@ -100,22 +111,22 @@ def _placed(form: str, folder: Path, raw: bytes, count: int) -> tuple[Path, Any]
         path = folder / "t10k-images-idx3-ubyte"
         labels = content("labels", other)
         (folder / "t10k-labels-idx1-ubyte").write_bytes(labels)
-        read = lambda: data.MNIST(folder, split="test")         # noqa: E731
+        read = lambda: data.MNIST(folder, split="test")  # noqa: E731
     elif form == "labels":
         path = folder / "t10k-labels-idx1-ubyte"
         images = content("idx", other)
         (folder / "t10k-images-idx3-ubyte").write_bytes(images)
-        read = lambda: data.MNIST(folder, split="test")         # noqa: E731
+        read = lambda: data.MNIST(folder, split="test")  # noqa: E731
     elif form == "cifar":
         path = folder / "test_batch.bin"
-        read = lambda: data.CIFAR10(folder, split="test")       # noqa: E731
+        read = lambda: data.CIFAR10(folder, split="test")  # noqa: E731
     elif form == "tar":
         path = folder / "cifar-10-binary.tar.gz"
-        os.environ["MINIDL_CACHE"] = str(folder / "cache")      # of this process, the case's own
-        read = lambda: data.CIFAR10(folder, split="test")       # noqa: E731
+        os.environ["MINIDL_CACHE"] = str(folder / "cache")  # of this process, the case's own
+        read = lambda: data.CIFAR10(folder, split="test")  # noqa: E731
     else:
         path = folder / "state.safetensors"
-        read = lambda: _load(form, path)                        # noqa: E731
+        read = lambda: _load(form, path)  # noqa: E731
     path.write_bytes(raw)
     return path, read
 
@@ -150,17 +161,24 @@ def _round_trip(state: Any) -> str:
         md.save(path, state)
     except (TypeError, ValueError) as error:
         if "save" not in str(error):
-            raise Fault("unnamed error", f"{type(error).__name__}: {error}", place_of(error)
-                        ) from None
+            raise Fault(
+                "unnamed error", f"{type(error).__name__}: {error}", place_of(error)
+            ) from None
         return f"save {type(error).__name__}"
     except Exception as error:
-        raise Fault("internal error", f"save: {type(error).__name__}: {error}",
-                    f"{type(error).__name__} {place_of(error)}") from None
+        raise Fault(
+            "internal error",
+            f"save: {type(error).__name__}: {error}",
+            f"{type(error).__name__} {place_of(error)}",
+        ) from None
     try:
         loaded = md.load(path)
     except Exception as error:
-        raise Fault("unread", f"what was saved is not read: {type(error).__name__}: {error}",
-                    place_of(error)) from None
+        raise Fault(
+            "unread",
+            f"what was saved is not read: {type(error).__name__}: {error}",
+            place_of(error),
+        ) from None
     if not same(state, loaded):
         raise Fault("difference", f"saved {state!r}, loaded {loaded!r}")
     return "same"

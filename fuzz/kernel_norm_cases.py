@@ -19,32 +19,47 @@ def _stats(k: Any) -> Args:
 def _factors(k: Any) -> Args:
     c = k.draw.size(300, 1)
     gamma, beta = k.array([c]), k.array([c])
-    return {"mean": k.array([c], dtype="float64"),
-            "var": k.array([c], dtype="float64", values="positive"),
-            "gamma": gamma if k.draw.chance(0.7) else None,
-            "beta": beta if k.draw.chance(0.7) else None,
-            "eps": k.draw.pick(1e-5, 1e-3, 0.0), "dtype": {"dtype_of": k.dtype}}
+    return {
+        "mean": k.array([c], dtype="float64"),
+        "var": k.array([c], dtype="float64", values="positive"),
+        "gamma": gamma if k.draw.chance(0.7) else None,
+        "beta": beta if k.draw.chance(0.7) else None,
+        "eps": k.draw.pick(1e-5, 1e-3, 0.0),
+        "dtype": {"dtype_of": k.dtype},
+    }
 
 
 def _running(k: Any) -> Args:
     c = k.draw.size(300, 1)
     counted = k.draw.array([], "int64", "normal") if k.draw.chance(0.5) else None
-    return {"running_mean": k.array([c]), "running_var": k.array([c], values="positive"),
-            "num_batches": counted, "mean": k.array([c], dtype="float64"),
-            "var": k.array([c], dtype="float64", values="positive"),
-            "weight": k.draw.pick(0.1, 1.0, 0.0), "factor": k.draw.pick(1.0, 1.25)}
+    return {
+        "running_mean": k.array([c]),
+        "running_var": k.array([c], values="positive"),
+        "num_batches": counted,
+        "mean": k.array([c], dtype="float64"),
+        "var": k.array([c], dtype="float64", values="positive"),
+        "weight": k.draw.pick(0.1, 1.0, 0.0),
+        "factor": k.draw.pick(1.0, 1.25),
+    }
 
 
 def _apply(k: Any) -> Args:
     shape = k.shape(k.draw.whole(2, 4), least=1)
-    return {"x": k.array(shape), "factors": factors(k, shape[-1]),
-            **k.maybe(0.4, residual=k.array(shape), relu=True)}
+    return {
+        "x": k.array(shape),
+        "factors": factors(k, shape[-1]),
+        **k.maybe(0.4, residual=k.array(shape), relu=True),
+    }
 
 
 def _backward(k: Any) -> Args:
     shape = k.shape(k.draw.whole(2, 4), least=1)
-    args = {"dy": k.array(shape), "x": k.array(shape), "factors": factors(k, shape[-1]),
-            **k.maybe(0.4, residual=k.array(shape), relu=True)}
+    args = {
+        "dy": k.array(shape),
+        "x": k.array(shape),
+        "factors": factors(k, shape[-1]),
+        **k.maybe(0.4, residual=k.array(shape), relu=True),
+    }
     if k.name == "batch_norm_input_grad":
         return args | k.maybe(0.6, centre=k.array([2, shape[-1]]))
     args |= k.maybe(0.4, masked_out=True)
@@ -55,8 +70,11 @@ def _backward(k: Any) -> Args:
 
 def _finish(k: Any) -> Args:
     c = k.draw.size(300, 1)
-    return {"sums": k.array([2, c], dtype="float64"), "factors": factors(k, c),
-            "count": float(k.draw.whole(1, 5000))}
+    return {
+        "sums": k.array([2, c], dtype="float64"),
+        "factors": factors(k, c),
+        "count": float(k.draw.whole(1, 5000)),
+    }
 
 
 def _mask(k: Any, shape: list[int]) -> Any:
@@ -71,8 +89,12 @@ def _masked(k: Any) -> Args:
     x, mask = k.array(shape), _mask(k, shape)
     if k.name == "masked_stats":
         return {"x": x, "mask": mask}
-    args = {"x": x, "mask": mask, "factors": factors(k, shape[-1]),
-            **k.maybe(0.4, residual=k.array(shape), relu=True)}
+    args = {
+        "x": x,
+        "mask": mask,
+        "factors": factors(k, shape[-1]),
+        **k.maybe(0.4, residual=k.array(shape), relu=True),
+    }
     if k.name == "masked_norm_apply":
         return args
     args = {"dy": k.array(shape), **args, **k.maybe(0.4, masked_out=True, training=False)}
@@ -93,8 +115,16 @@ def _pool(k: Any) -> Args:
 
 def _activation(k: Any) -> Args:
     shape = k.shape(k.draw.whole(2, 4), least=1)
-    curve = k.draw.pick(("gelu", False), ("gelu", True), ("silu",), ("leaky_relu", 0.1),
-                        ("elu", 1.0), ("softplus", 1.0, 20.0), ("sigmoid",), ("tanh",))
+    curve = k.draw.pick(
+        ("gelu", False),
+        ("gelu", True),
+        ("silu",),
+        ("leaky_relu", 0.1),
+        ("elu", 1.0),
+        ("softplus", 1.0, 20.0),
+        ("sigmoid",),
+        ("tanh",),
+    )
     args = {"x": k.array(shape), "factors": factors(k, shape[-1]), "activation": curve}
     if k.name == "batch_norm_activation":
         return args
@@ -107,13 +137,27 @@ def _layer_norm(k: Any) -> Args:
     centre = k.maybe(0.4, centre=False)
     if k.name == "layer_norm":
         beta = k.array([c]) if k.draw.chance(0.7) else None
-        return {"x": k.array([m, c]), "gamma": gamma, "beta": beta,
-                "eps": k.draw.pick(1e-5, 1e-3), **centre}
+        return {
+            "x": k.array([m, c]),
+            "gamma": gamma,
+            "beta": beta,
+            "eps": k.draw.pick(1e-5, 1e-3),
+            **centre,
+        }
     x = k.array([m, c])
-    forward = {"twin": ["norm.layer_norm", "layer_norm"], "of": ["x", "gamma", "centre"],
-               "fixed": {"beta": None, "eps": 1e-3}}
-    return {"dy": k.array([m, c]), "x": x, "gamma": gamma, "mean": {**forward, "item": 1},
-            "rstd": {**forward, "item": 2}, **centre}
+    forward = {
+        "twin": ["norm.layer_norm", "layer_norm"],
+        "of": ["x", "gamma", "centre"],
+        "fixed": {"beta": None, "eps": 1e-3},
+    }
+    return {
+        "dy": k.array([m, c]),
+        "x": x,
+        "gamma": gamma,
+        "mean": {**forward, "item": 1},
+        "rstd": {**forward, "item": 2},
+        **centre,
+    }
 
 
 def _group_norm(k: Any) -> Args:
@@ -125,12 +169,27 @@ def _group_norm(k: Any) -> Args:
     x = k.array([n, positions, c])
     if k.name == "group_norm":
         beta = k.array([c]) if k.draw.chance(0.7) else None
-        return {"x": x, "gamma": gamma, "beta": beta, "groups": groups,
-                "eps": k.draw.pick(1e-5, 1e-3), **centre}
-    return {"dy": k.array([n, positions, c]), "x": x, "gamma": gamma,
-            "factors": {"twin": ["norm.group_norm", "group_norm"], "item": 1,
-                        "of": ["x", "gamma", "groups", "centre"],
-                        "fixed": {"beta": None, "eps": 1e-3}}, "groups": groups, **centre}
+        return {
+            "x": x,
+            "gamma": gamma,
+            "beta": beta,
+            "groups": groups,
+            "eps": k.draw.pick(1e-5, 1e-3),
+            **centre,
+        }
+    return {
+        "dy": k.array([n, positions, c]),
+        "x": x,
+        "gamma": gamma,
+        "factors": {
+            "twin": ["norm.group_norm", "group_norm"],
+            "item": 1,
+            "of": ["x", "gamma", "groups", "centre"],
+            "fixed": {"beta": None, "eps": 1e-3},
+        },
+        "groups": groups,
+        **centre,
+    }
 
 
 NORMS: dict[str, Any] = {

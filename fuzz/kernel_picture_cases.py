@@ -13,8 +13,14 @@ def _crop(k: Any) -> Args:
     shape, size, mode = _pictures(k)
     starts = [k.draw.array([shape[0]], "int64", low=-20, high=20) for _ in range(2)]
     flips = k.draw.array([shape[0]], "uint8", low=0, high=1)
-    return {"x": k.array(shape), "size": size, "tops": starts[0], "lefts": starts[1],
-            "flips": flips, **mode}
+    return {
+        "x": k.array(shape),
+        "size": size,
+        "tops": starts[0],
+        "lefts": starts[1],
+        "flips": flips,
+        **mode,
+    }
 
 
 def _warp(k: Any) -> Args:
@@ -27,8 +33,11 @@ def _blend(k: Any) -> Args:
     n, r, h, line = k.shape(4, least=1)
     size, taps = k.draw.pick(1, 3, 8, 31), k.draw.whole(1, h)
     tables = [k.draw.pick(1, n), size]
-    return {"x": k.array([n, r, h, line]), "weights": k.array([*tables, taps]),
-            "starts": k.draw.array(tables, "int64", low=0, high=h - taps)}
+    return {
+        "x": k.array([n, r, h, line]),
+        "weights": k.array([*tables, taps]),
+        "starts": k.draw.array(tables, "int64", low=0, high=h - taps),
+    }
 
 
 def _pictures(k: Any) -> tuple[list[int], Any, Args]:

@@ -21,28 +21,92 @@ from . import compare
 from .values import arrays_in, values_of
 from .watch import Fault
 
-EXACT = frozenset(["relu", "relu_backward", "absolute", "negative", "add", "subtract", "multiply",
-                   "divide", "maximum", "minimum", "sqrt", "max", "min", "max_pool", "embedding",
-                   "to_float", "dropout", "leaky_relu", "leaky_relu_backward", "crop", "warp",
-                   "blend"])
-ULP = {"exp": 4, "log": 4, "tanh": 4, "sigmoid": 8, "sigmoid_backward": 8, "tanh_backward": 8,
-       "power": 16, "elu": 8, "elu_backward": 8, "softplus": 16, "softplus_backward": 16,
-       "silu": 16}
+EXACT = frozenset(
+    [
+        "relu",
+        "relu_backward",
+        "absolute",
+        "negative",
+        "add",
+        "subtract",
+        "multiply",
+        "divide",
+        "maximum",
+        "minimum",
+        "sqrt",
+        "max",
+        "min",
+        "max_pool",
+        "embedding",
+        "to_float",
+        "dropout",
+        "leaky_relu",
+        "leaky_relu_backward",
+        "crop",
+        "warp",
+        "blend",
+    ]
+)
+ULP = {
+    "exp": 4,
+    "log": 4,
+    "tanh": 4,
+    "sigmoid": 8,
+    "sigmoid_backward": 8,
+    "tanh_backward": 8,
+    "power": 16,
+    "elu": 8,
+    "elu_backward": 8,
+    "softplus": 16,
+    "softplus_backward": 16,
+    "silu": 16,
+}
 # Sums of products: how many roundings stand behind a result besides those of the sum.
-MAGNITUDE = {"matmul": 4, "conv": 4, "conv_input_grad": 4, "conv_weight_grad": 4,
-             "depthwise_input_grad": 4, "depthwise_weight_grad": 4, "embedding_backward": 4,
-             "sum": 4, "mean": 4, "avg_pool": 4, "avg_pool_backward": 4, "global_avg_pool": 4,
-             "global_avg_pool_backward": 4, "max_pool_backward": 4}
+MAGNITUDE = {
+    "matmul": 4,
+    "conv": 4,
+    "conv_input_grad": 4,
+    "conv_weight_grad": 4,
+    "depthwise_input_grad": 4,
+    "depthwise_weight_grad": 4,
+    "embedding_backward": 4,
+    "sum": 4,
+    "mean": 4,
+    "avg_pool": 4,
+    "avg_pool_backward": 4,
+    "global_avg_pool": 4,
+    "global_avg_pool_backward": 4,
+    "max_pool_backward": 4,
+}
 # Units of rounding, relative to the largest value; others have 64.
-NORM = {"winograd_conv": 400, "winograd_input_grad": 400, "winograd_weight_grad": 1000,
-        "batch_norm_finish": 400, "depthwise_backward": 400, "pointwise_backward": 400,
-        "pointwise_conv": 400, "depthwise_conv": 400}
+NORM = {
+    "winograd_conv": 400,
+    "winograd_input_grad": 400,
+    "winograd_weight_grad": 1000,
+    "batch_norm_finish": 400,
+    "depthwise_backward": 400,
+    "pointwise_backward": 400,
+    "pointwise_conv": 400,
+    "depthwise_conv": 400,
+}
 # Kernels whose results are right for wild values too. Where steps follow one another, some of them
 # overflow, and nothing is right.
-WILD = {*EXACT, *ULP, *MAGNITUDE, "gelu", "gelu_backward", "silu_backward", "softmax",
-        "log_softmax", "cross_entropy", "batch_stats", "layer_norm", "group_norm"}
+WILD = {
+    *EXACT,
+    *ULP,
+    *MAGNITUDE,
+    "gelu",
+    "gelu_backward",
+    "silu_backward",
+    "softmax",
+    "log_softmax",
+    "cross_entropy",
+    "batch_stats",
+    "layer_norm",
+    "group_norm",
+}
 STATISTICS = ("batch_stats", "layer_norm", "group_norm")
-EXAMPLES = ("layer_norm", "group_norm")     # statistics are those of an example, the first axis
+EXAMPLES = ("layer_norm", "group_norm")  # statistics are those of an example, the first axis
 # Packed in an order of their own; or winners, which roundings choose among nearly equal values.
 PRIVATE = ("matmul_panels", "winograd_weights", "winograd_conv_pool")
 
@@ -53,22 +117,35 @@ class Rule:
     def __init__(self, name: str, twin: Any, case: dict[str, Any]) -> None:
         self.name, self.twin, self.case = name, twin, case
         arrays = arrays_in(values_of(case["args"]))
-        self.terms = max((a.size for a in arrays), default=1)   # that a value may be a sum of
+        self.terms = max((a.size for a in arrays), default=1)  # that a value may be a sum of
         # Their roundings go one way or the other, but those of equal terms go one way.
-        self.rounded = self.terms if "'equal'" in repr(case["args"]) else self.terms ** 0.5
+        self.rounded = self.terms if "'equal'" in repr(case["args"]) else self.terms**0.5
         floats = [a.dtype for a in arrays if a.dtype.kind == "f"]
         self.dtype = min(floats, key=lambda d: d.itemsize, default=np.dtype(np.float64))
-        self.wild = any(f"'{values}'" in repr(case["args"])
-                        for values in ("special", "tiny", "huge", "denormal", "mixed"))
+        self.wild = any(
+            f"'{values}'" in repr(case["args"])
+            for values in ("special", "tiny", "huge", "denormal", "mixed")
+        )
         # Where a mean or what deviates from it leaves the range, results are infinite or NaN.
         self.beyond = self.name in STATISTICS and any(
             not np.isfinite(np.abs(a[np.isfinite(a)]).sum(dtype=a.dtype))
-            for a in arrays if a.dtype.kind == "f")
+            for a in arrays
+            if a.dtype.kind == "f"
+        )
         # A number of this size, for a share or an eps, leaves nothing of what it is added to.
-        self.absurd = any(isinstance(v, int | float) and abs(v) >= 2**31
-                          for name, v in case["args"].items() if name not in ("key", "step"))
-        self.largest = max((float(np.abs(a[np.isfinite(a)]).max(initial=0.0)) for a in arrays
-                            if a.dtype.kind == "f"), default=0.0)
+        self.absurd = any(
+            isinstance(v, int | float) and abs(v) >= 2**31
+            for name, v in case["args"].items()
+            if name not in ("key", "step")
+        )
+        self.largest = max(
+            (
+                float(np.abs(a[np.isfinite(a)]).max(initial=0.0))
+                for a in arrays
+                if a.dtype.kind == "f"
+            ),
+            default=0.0,
+        )
         self.eps = float(np.finfo(self.dtype).eps)
 
     def reference(self) -> tuple[Any, Any]:
@@ -85,11 +162,11 @@ class Rule:
             return
         if self.beyond:
             return
-        if isinstance(got, tuple) and self.case["args"].get("stats") is True:   # of the y given
+        if isinstance(got, tuple) and self.case["args"].get("stats") is True:  # of the y given
             want = (want[0], *batch_stats(got[0].astype(np.float64)))
         if isinstance(got, float):
             got, want = np.float64(got), np.float64(want)
-        later: list[list[np.ndarray]] = []      # made once it is needed
+        later: list[list[np.ndarray]] = []  # made once it is needed
         for i, (a, b) in enumerate(zip(arrays_in(got), arrays_in(want), strict=True)):
             if a.dtype != b.dtype and self.name not in NUMPY_DTYPES:
                 raise Fault("dtype", f"result {i} is {a.dtype}, right {b.dtype}")
@@ -115,7 +192,7 @@ class Rule:
         tiny = float(np.finfo(self.dtype).tiny)
         if self.name in ULP:
             return ULP[self.name] * self.eps * np.abs(b) + tiny
-        own = self.terms / 4 if self.dtype == np.float64 else 0     # roundings of the twin itself
+        own = self.terms / 4 if self.dtype == np.float64 else 0  # roundings of the twin itself
         if self.name in MAGNITUDE:
             if magnitude is None:
                 return 0.0
@@ -123,11 +200,11 @@ class Rule:
         finite = np.isfinite(b)
         largest = float(np.abs(b[finite]).max(initial=0.0))
         bound = (NORM.get(self.name, 64) + own) * self.eps * largest + tiny
-        if not self.wild:       # what is 0 because its parts cancel
+        if not self.wild:  # what is 0 because its parts cancel
             bound += 64 * self.eps * self.largest
         if moved is not None:
             far = np.abs(moved - b)
-            bound += (64 + 4 * self.terms ** 0.5) * float(far[np.isfinite(far)].max(initial=0.0))
+            bound += (64 + 4 * self.terms**0.5) * float(far[np.isfinite(far)].max(initial=0.0))
         return bound
 
     def _lost(self, shape: tuple[int, ...]) -> Any:
@@ -151,14 +228,18 @@ class Rule:
         def moved(a: np.ndarray) -> np.ndarray:
             return a * (1 + self.eps * rng.choice([-1.0, 1.0], a.shape))
 
-        return [self._transformed(lambda a: a),
-                self._transformed(np.abs) if self.name in MAGNITUDE else [],
-                self._transformed(moved) if self.name not in MAGNITUDE else []]
+        return [
+            self._transformed(lambda a: a),
+            self._transformed(np.abs) if self.name in MAGNITUDE else [],
+            self._transformed(moved) if self.name not in MAGNITUDE else [],
+        ]
 
     def _transformed(self, f: Any) -> list[np.ndarray]:
         """The twin's results (of an update the arguments afterwards) for changed arrays."""
-        args = _mapped(values_of(self.case["args"]),
-                       lambda a: f(a.astype(np.float64)) if a.dtype.kind == "f" else a)
+        args = _mapped(
+            values_of(self.case["args"]),
+            lambda a: f(a.astype(np.float64)) if a.dtype.kind == "f" else a,
+        )
         try:
             result = self.twin(**args)
         except Exception:
@@ -166,8 +247,17 @@ class Rule:
         return arrays_in(args if result is None else result)
 
 
-NUMPY_DTYPES = ("absolute", "negative", "add", "subtract", "multiply", "divide", "maximum",
-                "minimum", "power")
+NUMPY_DTYPES = (
+    "absolute",
+    "negative",
+    "add",
+    "subtract",
+    "multiply",
+    "divide",
+    "maximum",
+    "minimum",
+    "power",
+)
 
 
 def _mapped(value: Any, f: Any) -> Any:

@@ -24,14 +24,54 @@ FAMILY = {name: family for family, names in FAMILIES.items() for name in names}
 # Kernels that change arguments, and those that need nothing changed to be refused.
 UPDATES = (*FAMILIES["optim.updates"][:-1], "running_update")
 WITH_OUT = frozenset(
-    ["exp", "log", "sqrt", "absolute", "negative", "tanh", "sigmoid", "relu", "relu_backward",
-     "sigmoid_backward", "tanh_backward", "add", "subtract", "multiply", "divide", "maximum",
-     "minimum", "power", "sum", "max", "min", "matmul", "conv", "conv_input_grad",
-     "conv_weight_grad", "depthwise_input_grad", "depthwise_weight_grad", "winograd_conv",
-     "winograd_input_grad", "winograd_weight_grad", "batch_norm_apply", "batch_norm_input_grad",
-     "batch_norm_backward", "masked_norm_apply", "masked_norm_backward", "softmax",
-     "softmax_backward", "log_softmax", "log_softmax_backward", "dropout", "to_float",
-     "crop", "warp", "blend", *FAMILIES["elementwise.activation"]])
+    [
+        "exp",
+        "log",
+        "sqrt",
+        "absolute",
+        "negative",
+        "tanh",
+        "sigmoid",
+        "relu",
+        "relu_backward",
+        "sigmoid_backward",
+        "tanh_backward",
+        "add",
+        "subtract",
+        "multiply",
+        "divide",
+        "maximum",
+        "minimum",
+        "power",
+        "sum",
+        "max",
+        "min",
+        "matmul",
+        "conv",
+        "conv_input_grad",
+        "conv_weight_grad",
+        "depthwise_input_grad",
+        "depthwise_weight_grad",
+        "winograd_conv",
+        "winograd_input_grad",
+        "winograd_weight_grad",
+        "batch_norm_apply",
+        "batch_norm_input_grad",
+        "batch_norm_backward",
+        "masked_norm_apply",
+        "masked_norm_backward",
+        "softmax",
+        "softmax_backward",
+        "log_softmax",
+        "log_softmax_backward",
+        "dropout",
+        "to_float",
+        "crop",
+        "warp",
+        "blend",
+        *FAMILIES["elementwise.activation"],
+    ]
+)
 NO_THREADS = ("batch_norm_factors", "batch_norm_finish", "running_update")
 # Of places that no forward gives: where they are only compared, and never an address, they win
 # nothing, and a look at each would cost as much as the kernel.
@@ -44,8 +84,9 @@ def make(draw: Draw) -> dict[str, Any]:
     name = draw.pick(*FAMILY)
     case = {"kernel": name, "args": arguments(draw, name), "valid": True, "out": None}
     if name in WITH_OUT and draw.chance(0.4):
-        case["out"] = draw.pick("fresh", "fresh", "same", "overlap", "overlap", "readonly",
-                                "strided", "shape", "dtype")
+        case["out"] = draw.pick(
+            "fresh", "fresh", "same", "overlap", "overlap", "readonly", "strided", "shape", "dtype"
+        )
         case["shift"] = draw.whole(0, 70)
         case["over"] = draw.whole(0, 3)
     if draw.chance(0.4):
@@ -54,7 +95,7 @@ def make(draw: Draw) -> dict[str, Any]:
         if draw.chance(0.3):
             case["args"] = corrupted(draw, case["args"])
         if draw.chance(0.05):
-            case["args"]["threads"] = draw.pick(0, -1, 5, -2**31, 2**31, 2**63, None, "two", 1.5)
+            case["args"]["threads"] = draw.pick(0, -1, 5, -(2**31), 2**31, 2**63, None, "two", 1.5)
     return case
 
 
@@ -90,11 +131,15 @@ def run(case: dict[str, Any], watch: Watch) -> str:
         try:
             want, changed = rule.reference()
         except Exception as problem:
-            if error is not None or not isinstance(problem, ValueError | IndexError) \
-                    or name in UNCHECKED:
+            if (
+                error is not None
+                or not isinstance(problem, ValueError | IndexError)
+                or name in UNCHECKED
+            ):
                 return "no reference"
-            raise Fault("accepted", f"the twin refuses it: {type(problem).__name__}: {problem}"
-                        ) from None
+            raise Fault(
+                "accepted", f"the twin refuses it: {type(problem).__name__}: {problem}"
+            ) from None
         if error is not None:
             raise Fault("refused", f"{type(error).__name__}: {error}", type(error).__name__)
         rule.check(result, want)
@@ -107,8 +152,9 @@ def run(case: dict[str, Any], watch: Watch) -> str:
     return "agrees"
 
 
-def _called(kernel: Any, name: str, args: dict[str, Any], threads: int
-            ) -> tuple[Any, Exception | None]:
+def _called(
+    kernel: Any, name: str, args: dict[str, Any], threads: int
+) -> tuple[Any, Exception | None]:
     """The result of a native kernel, or its refusal; a fault if it fails in another way."""
     options = {} if name in NO_THREADS or "threads" in args else {"threads": threads}
     try:
@@ -116,8 +162,11 @@ def _called(kernel: Any, name: str, args: dict[str, Any], threads: int
     except (MemoryError, *REFUSALS) as error:
         return None, error
     except Exception as error:
-        raise Fault("internal error", f"{type(error).__name__}: {error}",
-                    f"{type(error).__name__} {place_of(error)}") from None
+        raise Fault(
+            "internal error",
+            f"{type(error).__name__}: {error}",
+            f"{type(error).__name__} {place_of(error)}",
+        ) from None
 
 
 def _same_on_threads(kernel: Any, name: str, case: dict[str, Any], result: Any, args: Any) -> None:
@@ -153,7 +202,7 @@ def _with_out(kernel: Any, name: str, case: dict[str, Any], result: Any) -> str:
     if case["out"] == "readonly":
         raise Fault("out", "a read-only out was written")
     if out.dtype != first.dtype or out.shape != first.shape:
-        return "agrees"     # NumPy has cast or broadcast it
+        return "agrees"  # NumPy has cast or broadcast it
     if bits(given) != bits(result):
         raise Fault("out", f"another result with out={case['out']}")
     return "agrees"
@@ -162,8 +211,15 @@ def _with_out(kernel: Any, name: str, case: dict[str, Any], result: Any) -> str:
 def _out(case: dict[str, Any], args: dict[str, Any], like: np.ndarray) -> np.ndarray:
     """An array to write to; "same" and "overlap" share memory with one of the arguments."""
     kind, out = case["out"], np.full(like.shape, 7, like.dtype)
-    names = [n for n, a in args.items() if isinstance(a, np.ndarray) and a.size
-             and a.dtype == like.dtype and a.flags.c_contiguous and a.flags.writeable]
+    names = [
+        n
+        for n, a in args.items()
+        if isinstance(a, np.ndarray)
+        and a.size
+        and a.dtype == like.dtype
+        and a.flags.c_contiguous
+        and a.flags.writeable
+    ]
     if kind == "same":
         fit = [n for n in names if args[n].shape == like.shape]
         return args[fit[case["over"] % len(fit)]] if fit else out
@@ -174,7 +230,7 @@ def _out(case: dict[str, Any], args: dict[str, Any], like: np.ndarray) -> np.nda
         moved = memory[:size].reshape(args[name].shape)
         moved[...] = args[name]
         args[name] = moved
-        return memory[shift:shift + like.size].reshape(like.shape)
+        return memory[shift : shift + like.size].reshape(like.shape)
     if kind == "readonly":
         out.flags.writeable = False
     elif kind == "strided" and out.ndim:

@@ -9,9 +9,21 @@ from minidl import nn
 
 from .draw import Draw
 
-ACTIVATIONS = ("relu", "relu", "relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid",
-               "softplus", "softmax", "log_softmax")
-MANY = 40_000       # values in a layer's output, at most
+ACTIVATIONS = (
+    "relu",
+    "relu",
+    "relu",
+    "leaky_relu",
+    "elu",
+    "gelu",
+    "silu",
+    "tanh",
+    "sigmoid",
+    "softplus",
+    "softmax",
+    "log_softmax",
+)
+MANY = 40_000  # values in a layer's output, at most
 
 
 def random_layers(draw: Draw) -> list[dict[str, Any]]:
@@ -27,9 +39,14 @@ def random_layers(draw: Draw) -> list[dict[str, Any]]:
             layers += [{"op": "keep"}, *_block(draw, same=True), {"op": "add"}]
             layers += [{"op": "relu"}] if draw.chance(0.7) else []
         else:
-            layers += [{"op": "conv", "kernel": 3, "groups": "all", "bias": False}, _norm(draw),
-                       {"op": "relu"}, {"op": "conv", "kernel": 1, "bias": False, "out":
-                                        draw.pick(16, 32, 48)}, _norm(draw), {"op": "relu"}]
+            layers += [
+                {"op": "conv", "kernel": 3, "groups": "all", "bias": False},
+                _norm(draw),
+                {"op": "relu"},
+                {"op": "conv", "kernel": 1, "bias": False, "out": draw.pick(16, 32, 48)},
+                _norm(draw),
+                {"op": "relu"},
+            ]
     return layers
 
 
@@ -43,28 +60,45 @@ def _block(draw: Draw, same: bool = False) -> list[dict[str, Any]]:
 
 
 def _conv(draw: Draw) -> dict[str, Any]:
-    return {"op": "conv", "kernel": draw.pick(1, 1, 3, 3, 3, 5), "stride": draw.pick(1, 1, 1, 2),
-            "padding": draw.pick(0, 1, "same", [[1, 0], [0, 2]]), "dilation": draw.pick(1, 1, 1, 2),
-            "out": draw.pick(1, 3, 4, 8, 16, 16, 32, 48), "groups": draw.pick(1, 1, 1, 2, "all"),
-            "bias": draw.chance(0.6)}
+    return {
+        "op": "conv",
+        "kernel": draw.pick(1, 1, 3, 3, 3, 5),
+        "stride": draw.pick(1, 1, 1, 2),
+        "padding": draw.pick(0, 1, "same", [[1, 0], [0, 2]]),
+        "dilation": draw.pick(1, 1, 1, 2),
+        "out": draw.pick(1, 3, 4, 8, 16, 16, 32, 48),
+        "groups": draw.pick(1, 1, 1, 2, "all"),
+        "bias": draw.chance(0.6),
+    }
 
 
 def _norm(draw: Draw) -> dict[str, Any]:
-    kind = draw.pick("Batch", "Batch", "Batch", "Batch", "Layer", "RMS", "Group", "Instance",
-                     "FilterResponse")
+    kind = draw.pick(
+        "Batch", "Batch", "Batch", "Batch", "Layer", "RMS", "Group", "Instance", "FilterResponse"
+    )
     layer = {"op": "norm", "kind": kind}
     if kind == "Batch":
-        options = {"affine": False, "momentum": draw.pick(0.3, None), "ghost_batch":
-                   draw.pick(1, 2, 3), "renorm": True, "unbiased": False, "track_stats": False,
-                   "frozen": True, "mask": True}
+        options = {
+            "affine": False,
+            "momentum": draw.pick(0.3, None),
+            "ghost_batch": draw.pick(1, 2, 3),
+            "renorm": True,
+            "unbiased": False,
+            "track_stats": False,
+            "frozen": True,
+            "mask": True,
+        }
         layer |= {key: value for key, value in options.items() if draw.chance(0.12)}
     return layer
 
 
 def _pool(draw: Draw) -> dict[str, Any]:
-    layer = {"op": draw.pick("max_pool", "max_pool", "avg_pool"), "window": draw.pick(2, 2, 3),
-             "stride": draw.pick(1, 2, 2, 3), "padding": draw.pick(0, 0, 0, 1, "same",
-                                                                   [[1, 0], [0, 1]])}
+    layer = {
+        "op": draw.pick("max_pool", "max_pool", "avg_pool"),
+        "window": draw.pick(2, 2, 3),
+        "stride": draw.pick(1, 2, 2, 3),
+        "padding": draw.pick(0, 0, 0, 1, "same", [[1, 0], [0, 1]]),
+    }
     options = {"ceil_mode": True, "dilation": draw.pick(2, [1, 2])}
     if layer["op"] == "avg_pool":
         options["count_padding"] = False
@@ -72,14 +106,41 @@ def _pool(draw: Draw) -> dict[str, Any]:
 
 
 def _any(draw: Draw) -> dict[str, Any]:
-    kind = draw.pick("conv", "norm", "pool", "activation", "dense", "dense", "flatten", "mean",
-                     "keep", "add", "multiply", "concatenate", "dropout", "again", "transposed",
-                     "recurrent", "twice", "reshape", "slice", "weight_norm", "tlu", "scale", "pad")
+    kind = draw.pick(
+        "conv",
+        "norm",
+        "pool",
+        "activation",
+        "dense",
+        "dense",
+        "flatten",
+        "mean",
+        "keep",
+        "add",
+        "multiply",
+        "concatenate",
+        "dropout",
+        "again",
+        "transposed",
+        "recurrent",
+        "twice",
+        "reshape",
+        "slice",
+        "weight_norm",
+        "tlu",
+        "scale",
+        "pad",
+    )
     if kind == "activation":
         return {"op": draw.pick(*ACTIVATIONS)}
     if kind == "recurrent":
-        return {"op": kind, "kind": draw.pick("RNN", "GRU", "LSTM"), "layers": draw.pick(1, 2),
-                "both": draw.chance(0.3), "norm": draw.pick(None, None, "layer", "batch")}
+        return {
+            "op": kind,
+            "kind": draw.pick("RNN", "GRU", "LSTM"),
+            "layers": draw.pick(1, 2),
+            "both": draw.chance(0.3),
+            "norm": draw.pick(None, None, "layer", "batch"),
+        }
     if kind == "dense":
         return {"op": kind, "out": draw.pick(1, 3, 10, 17, 64), "bias": draw.chance(0.7)}
     made = {"conv": _conv, "norm": _norm, "pool": _pool}.get(kind)
@@ -113,12 +174,12 @@ class Network(nn.Layer):
                     continue
                 try:
                     y = self._apply(step, md.Tensor(x))
-                except ValueError:      # too small for it
+                except ValueError:  # too small for it
                     continue
                 if 0 < y.size <= MANY and y.shape[0] == shape[0]:
                     self._steps.append(step)
                     x = np.zeros(y.shape, np.float32)
-        for part in self.parts:         # what the first input has moved
+        for part in self.parts:  # what the first input has moved
             if isinstance(part, nn.BatchNorm) and part.running_mean is not None:
                 part.running_mean[...] = 0
                 part.running_var[...] = 1
@@ -165,14 +226,26 @@ class Network(nn.Layer):
         if x.ndim != 4:
             return None
         c = x.shape[-1]
-        out = c if layer.get("out", "same") == "same" or layer.get("groups") == "all" \
+        out = (
+            c
+            if layer.get("out", "same") == "same" or layer.get("groups") == "all"
             else layer["out"]
+        )
         groups = c if layer.get("groups") == "all" else layer.get("groups", 1)
         if c % groups or out % groups:
             groups = 1
-        return self._part(nn.Conv(c, out, layer.get("kernel", 1), layer.get("stride", 1),
-                                  layer.get("padding", "same"), layer.get("dilation", 1), groups,
-                                  layer.get("bias", True)))
+        return self._part(
+            nn.Conv(
+                c,
+                out,
+                layer.get("kernel", 1),
+                layer.get("stride", 1),
+                layer.get("padding", "same"),
+                layer.get("dilation", 1),
+                groups,
+                layer.get("bias", True),
+            )
+        )
 
     def _transposed(self, layer: dict[str, Any], x: np.ndarray) -> Any:
         return self._part(nn.ConvTranspose(x.shape[-1], 4, 3, 2, 1)) if x.ndim == 4 else None
@@ -195,8 +268,9 @@ class Network(nn.Layer):
         names = ("affine", "momentum", "ghost_batch", "renorm", "unbiased", "track_stats")
         options = {name: layer[name] for name in names if name in layer}
         values = x.size // c
-        if options.get("ghost_batch") and (values // len(x) * options["ghost_batch"] < 8
-                                           or len(x) % options["ghost_batch"]):
+        if options.get("ghost_batch") and (
+            values // len(x) * options["ghost_batch"] < 8 or len(x) % options["ghost_batch"]
+        ):
             del options["ghost_batch"]
         if values < 8:
             return None
@@ -207,8 +281,10 @@ class Network(nn.Layer):
             norm.freeze_stats()
         if layer.get("mask"):
             mask = np.random.default_rng(0).random(x.shape[:-1]) < 0.8
-            return self._part(norm, lambda x, part: part(x, mask=mask)
-                              if isinstance(part, nn.BatchNorm) else part(x))
+            return self._part(
+                norm,
+                lambda x, part: part(x, mask=mask) if isinstance(part, nn.BatchNorm) else part(x),
+            )
         return self._part(norm)
 
     def _max_pool(self, layer: dict[str, Any], x: np.ndarray) -> Any:
@@ -232,6 +308,7 @@ class Network(nn.Layer):
         def keep(x: md.Tensor, kept: list[Any]) -> md.Tensor:
             kept.append(x)
             return x
+
         return Step(keep)
 
     def _add(self, layer: dict[str, Any], x: np.ndarray) -> Any:
@@ -244,6 +321,7 @@ class Network(nn.Layer):
         def concatenate(x: md.Tensor, kept: list[Any]) -> md.Tensor:
             fits = kept[-1].shape[:-1] == x.shape[:-1]
             return md.concatenate([x, kept[-1] if fits else x], axis=-1)
+
         return Step(concatenate)
 
     def _twice(self, layer: dict[str, Any], x: np.ndarray) -> Any:
@@ -256,8 +334,12 @@ class Network(nn.Layer):
                 return Step(_called, number)
             if isinstance(part, nn.Dense) and part.in_features == x.shape[-1]:
                 return Step(_called, number)
-            if isinstance(part, nn.BatchNorm) and part.features == x.shape[-1] \
-                    and x.size // x.shape[-1] >= 8 and part.ghost_batch is None:
+            if (
+                isinstance(part, nn.BatchNorm)
+                and part.features == x.shape[-1]
+                and x.size // x.shape[-1] >= 8
+                and part.ghost_batch is None
+            ):
                 return Step(_called, number)
         return None
 
@@ -269,10 +351,16 @@ class Network(nn.Layer):
             x = x.reshape(x.shape[0], -1, x.shape[-1])
         if x.ndim != 3 or x.shape[1] > 80 or (layer["norm"] == "batch" and len(x) < 8):
             return None
-        made = getattr(nn, layer["kind"])(x.shape[-1], 5, num_layers=layer["layers"],
-                                          bidirectional=layer["both"], norm=layer["norm"])
-        return self._part(made, lambda x, part: part(
-            md.reshape(x, (x.shape[0], -1, x.shape[-1])))[0])
+        made = getattr(nn, layer["kind"])(
+            x.shape[-1],
+            5,
+            num_layers=layer["layers"],
+            bidirectional=layer["both"],
+            norm=layer["norm"],
+        )
+        return self._part(
+            made, lambda x, part: part(md.reshape(x, (x.shape[0], -1, x.shape[-1])))[0]
+        )
 
     def _reshape(self, layer: dict[str, Any], x: np.ndarray) -> Any:
         if x.ndim != 4:

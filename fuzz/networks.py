@@ -22,9 +22,9 @@ from .network import Network, random_layers
 from .values import Invalid
 from .watch import Fault, Watch, place_of
 
-MOVED = 100         # rounding errors that inputs and parameters are moved by
+MOVED = 100  # rounding errors that inputs and parameters are moved by
 TIMES = 3
-MORE_TIMES = 12     # where that does not explain a difference: and by one rounding error, too
+MORE_TIMES = 12  # where that does not explain a difference: and by one rounding error, too
 Figures = dict[str, np.ndarray]
 
 
@@ -32,15 +32,22 @@ def make(draw: Draw) -> dict[str, Any]:
     """A network, its input and how it is trained."""
     flat = draw.chance(0.2)
     n = draw.pick(1, 2, 3, 4, 8)
-    shape = [max(2, n), draw.size(40, 1)] if flat else [
-        n, draw.size(17, 2), draw.size(17, 2), draw.pick(1, 2, 3, 4, 8, 16, 16, 32)]
-    if not flat and draw.chance(0.15):      # sequences
+    shape = (
+        [max(2, n), draw.size(40, 1)]
+        if flat
+        else [n, draw.size(17, 2), draw.size(17, 2), draw.pick(1, 2, 3, 4, 8, 16, 16, 32)]
+    )
+    if not flat and draw.chance(0.15):  # sequences
         shape = [n, draw.whole(1, 6), draw.size(12, 1)]
-    return {"input": shape, "seed": draw.whole(0, 9999), "layers": random_layers(draw),
-            "optimizer": draw.pick("SGD", "SGD", "Adam", "RMSprop", "Adagrad", "LARS"),
-            "loss": draw.pick("square", "weighted", "cross_entropy"),
-            "values": draw.pick("normal", "normal", "offset", "whole"),
-            "threads": draw.pick(1, 2, 3)}
+    return {
+        "input": shape,
+        "seed": draw.whole(0, 9999),
+        "layers": random_layers(draw),
+        "optimizer": draw.pick("SGD", "SGD", "Adam", "RMSprop", "Adagrad", "LARS"),
+        "loss": draw.pick("square", "weighted", "cross_entropy"),
+        "values": draw.pick("normal", "normal", "offset", "whole"),
+        "threads": draw.pick(1, 2, 3),
+    }
 
 
 def title(case: dict[str, Any]) -> str:
@@ -50,8 +57,10 @@ def title(case: dict[str, Any]) -> str:
 
 def describe(case: dict[str, Any]) -> str:
     """The case in a line."""
-    layers = ", ".join(layer["op"] + "".join(f" {k}={v}" for k, v in layer.items() if k != "op")
-                       for layer in case["layers"])
+    layers = ", ".join(
+        layer["op"] + "".join(f" {k}={v}" for k, v in layer.items() if k != "op")
+        for layer in case["layers"]
+    )
     return f"{case['input']} {case['loss']} {case['optimizer']}: {layers}"
 
 
@@ -68,15 +77,20 @@ def run(case: dict[str, Any], watch: Watch) -> str:
                 return f"refused: {type(error).__name__}"
             if not all(np.isfinite(a).all() for a in want.values()):
                 return "not finite"
-        runs = [("float64 fused", np.float64, False), ("float64", np.float64, True),
-                ("float32 fused", np.float32, False), ("float32", np.float32, True)]
+        runs = [
+            ("float64 fused", np.float64, False),
+            ("float64", np.float64, True),
+            ("float32 fused", np.float32, False),
+            ("float32", np.float32, True),
+        ]
         bounds: dict[Any, Figures] = {}
         for name, dtype, read in runs:
             try:
                 got = figures(case, dtype, "native", read)
             except Exception as error:
-                raise Fault("refused", f"{name}: {type(error).__name__}: {error}", place_of(error)
-                            ) from None
+                raise Fault(
+                    "refused", f"{name}: {type(error).__name__}: {error}", place_of(error)
+                ) from None
             if dtype not in bounds:
                 with watch.reference():
                     bounds[dtype] = _bounds(case, want, dtype)
@@ -98,18 +112,29 @@ def compare(name: str, got: Figures, want: Figures, bounds: Figures) -> None:
         bad = ~(np.abs(value - right) <= bounds[key])
         if bad.any():
             at = tuple(int(i[0]) for i in np.nonzero(bad))
-            raise Fault("difference", f"{name}: {key}: {int(bad.sum())} of {bad.size}; at {at} "
-                        f"{value[at]!r}, right {right[at]!r}, bound {bounds[key]!r}",
-                        f"{name.split()[0]} {key.split()[0]}")
+            raise Fault(
+                "difference",
+                f"{name}: {key}: {int(bad.sum())} of {bad.size}; at {at} "
+                f"{value[at]!r}, right {right[at]!r}, bound {bounds[key]!r}",
+                f"{name.split()[0]} {key.split()[0]}",
+            )
 
 
-def _bounds(case: dict[str, Any], want: Figures, dtype: Any, errors: tuple[int, ...] = (MOVED,),
-            draws: range = range(TIMES)) -> Figures:
+def _bounds(
+    case: dict[str, Any],
+    want: Figures,
+    dtype: Any,
+    errors: tuple[int, ...] = (MOVED,),
+    draws: range = range(TIMES),
+) -> Figures:
     """How far each figure may be from the reference, in this dtype: by what moves of so many
     rounding errors do to it, each drawn so often."""
     eps = float(np.finfo(dtype).eps)
-    moved = [figures(case, np.float64, "numpy", read=True, noise=error * eps, draw=i)
-             for error in errors for i in draws]
+    moved = [
+        figures(case, np.float64, "numpy", read=True, noise=error * eps, draw=i)
+        for error in errors
+        for i in draws
+    ]
     bounds = {}
     # Of a bias before a normalization the gradient is 0, but for the rounding of what cancels.
     scale: dict[str, float] = {}
@@ -117,8 +142,14 @@ def _bounds(case: dict[str, Any], want: Figures, dtype: Any, errors: tuple[int, 
         kind = key.partition(" ")[0].partition("-")[0]
         scale[kind] = max(scale.get(kind, 0.0), float(np.abs(right).max(initial=0.0)))
     for key, right in want.items():
-        far = max((float(np.abs(m[key] - right).max(initial=0.0)) for m in moved
-                   if m[key].shape == right.shape), default=0.0)
+        far = max(
+            (
+                float(np.abs(m[key] - right).max(initial=0.0))
+                for m in moved
+                if m[key].shape == right.shape
+            ),
+            default=0.0,
+        )
         largest = scale[key.partition(" ")[0].partition("-")[0]]
         bounds[key] = np.float64(8 * far + 2 * MOVED * eps * (largest + 0.1))
     return bounds
@@ -134,13 +165,17 @@ def _widened(case: dict[str, Any], want: Figures, dtype: Any) -> Figures:
     """
     bounds = _bounds(case, want, dtype, (1, MOVED), range(TIMES, TIMES + MORE_TIMES))
     rounded = figures(case, dtype, "numpy", read=True)
-    return {key: bounds[key] + 8 * np.abs(rounded[key] - right).max(initial=0.0)
-            if key in rounded and rounded[key].shape == right.shape else bounds[key]
-            for key, right in want.items()}
+    return {
+        key: bounds[key] + 8 * np.abs(rounded[key] - right).max(initial=0.0)
+        if key in rounded and rounded[key].shape == right.shape
+        else bounds[key]
+        for key, right in want.items()
+    }
 
 
-def figures(case: dict[str, Any], dtype: Any, backend: str, read: bool, noise: float = 0.0,
-            draw: int = 0) -> Figures:
+def figures(
+    case: dict[str, Any], dtype: Any, backend: str, read: bool, noise: float = 0.0, draw: int = 0
+) -> Figures:
     """All that a run comes to, by name."""
     rng = np.random.default_rng(case["seed"])
     shift = np.random.default_rng(draw + 1)
@@ -153,7 +188,7 @@ def figures(case: dict[str, Any], dtype: Any, backend: str, read: bool, noise: f
     md.manual_seed(case["seed"])
     md.set_num_threads(case["threads"])
     found: Figures = {}
-    with md.use_backend("numpy"):       # the same start for all
+    with md.use_backend("numpy"):  # the same start for all
         model = Network(case["layers"], x.shape)
     with md.use_backend(backend), np.errstate(all="ignore"):
         model.astype(np.float64)
@@ -192,7 +227,7 @@ def figures(case: dict[str, Any], dtype: Any, backend: str, read: bool, noise: f
             if not read and any(layer["op"] == "norm" for layer in case["layers"]):
                 try:
                     folded = nn.fold(model, md.Tensor(x))
-                except ValueError:      # nothing can be folded, or the check refuses it
+                except ValueError:  # nothing can be folded, or the check refuses it
                     return found
                 found["predict"] = np.asarray(folded.predict(x), np.float64)
     return found

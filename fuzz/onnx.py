@@ -25,7 +25,7 @@ from .onnx_nodes import random_model
 from .values import Invalid, value_of
 from .watch import Fault, Watch, place_of
 
-MOST = 1 << 16          # values of an input
+MOST = 1 << 16  # values of an input
 REFUSALS = (NotImplementedError, ValueError)
 ERRORS = (ValueError, TypeError, IndexError, NotImplementedError)
 TOLERANCE = 1e-4
@@ -41,8 +41,12 @@ def make(draw: Draw) -> dict[str, Any]:
     damaged = draw.pick(0, 0, 0, 1, 2) if wrong else 0
     for _ in range(wrong if not damaged or draw.chance(0.3) else 0):
         change(draw, model)
-    return {**model, "valid": not wrong, "layout": draw.pick("NCHW", "NCHW", "NHWC"),
-            "mutations": [mutation(draw, "") for _ in range(damaged)]}
+    return {
+        **model,
+        "valid": not wrong,
+        "layout": draw.pick("NCHW", "NCHW", "NHWC"),
+        "mutations": [mutation(draw, "") for _ in range(damaged)],
+    }
 
 
 def title(case: dict[str, Any]) -> str:
@@ -52,11 +56,14 @@ def title(case: dict[str, Any]) -> str:
 
 def describe(case: dict[str, Any]) -> str:
     """The case in a line."""
-    nodes = "; ".join(f"{', '.join(node['out'])} = {node['op']}({', '.join(node['in'])})"
-                      f"{node['options'] or ''}" for node in case["nodes"])
+    nodes = "; ".join(
+        f"{', '.join(node['out'])} = {node['op']}({', '.join(node['in'])}){node['options'] or ''}"
+        for node in case["nodes"]
+    )
     arrays = {**case["inputs"], **case["arrays"]}
-    shapes = ", ".join(f"{name} {item.get('array', item.get('numbers'))}"
-                       for name, item in arrays.items())
+    shapes = ", ".join(
+        f"{name} {item.get('array', item.get('numbers'))}" for name, item in arrays.items()
+    )
     said = f"opset {case['opset']}, {case['layout']}: {nodes} of {shapes} {case['mutations']}"
     return said[:2000]
 
@@ -86,16 +93,22 @@ def run(case: dict[str, Any], watch: Watch) -> str:
             return f"run {type(error).__name__}"
         except Exception as error:
             raise _internal(error) from None
-        if (case["valid"] and case["layout"] == "NCHW"
-                and DIFFERENT.isdisjoint(node["op"] for node in case["nodes"])):
+        if (
+            case["valid"]
+            and case["layout"] == "NCHW"
+            and DIFFERENT.isdisjoint(node["op"] for node in case["nodes"])
+        ):
             _compare(outputs, content, inputs, model, watch)
         _go_backward(outputs)
     return "ran"
 
 
 def _internal(error: Exception) -> Fault:
-    return Fault("internal error", f"{type(error).__name__}: {error}",
-                 f"{type(error).__name__} {place_of(error)}")
+    return Fault(
+        "internal error",
+        f"{type(error).__name__}: {error}",
+        f"{type(error).__name__} {place_of(error)}",
+    )
 
 
 def _check(error: Exception, case: dict[str, Any], words: tuple[str, ...]) -> None:
@@ -105,8 +118,11 @@ def _check(error: Exception, case: dict[str, Any], words: tuple[str, ...]) -> No
     if case["valid"]:
         raise Fault("refused", f"{type(error).__name__}: {error}", place_of(error))
     if not any(word in str(error) for word in words):
-        raise Fault("unnamed error", f"{type(error).__name__}: {error}",
-                    f"{type(error).__name__} {place_of(error)}")
+        raise Fault(
+            "unnamed error",
+            f"{type(error).__name__}: {error}",
+            f"{type(error).__name__} {place_of(error)}",
+        )
 
 
 def _inputs(model: Any, case: dict[str, Any]) -> list[np.ndarray] | None:
@@ -115,11 +131,16 @@ def _inputs(model: Any, case: dict[str, Any]) -> list[np.ndarray] | None:
     inputs = []
     for (name, dtype, shape), order in zip(program.inputs, program.input_orders, strict=True):
         own = case["inputs"].get(name)
-        array = np.asarray(value_of(own)) if own is not None and "array" in own else np.ones(
-            (2, 4, 5, 6), np.float32)
+        array = (
+            np.asarray(value_of(own))
+            if own is not None and "array" in own
+            else np.ones((2, 4, 5, 6), np.float32)
+        )
         given = array.shape if shape is None else shape
-        sizes = [n if n is not None else array.shape[k] if len(given) == array.ndim else 2
-                 for k, n in enumerate(given)]
+        sizes = [
+            n if n is not None else array.shape[k] if len(given) == array.ndim else 2
+            for k, n in enumerate(given)
+        ]
         if math.prod(sizes) > MOST or min(sizes, default=0) < 0:
             return None
         if tuple(sizes) != array.shape or (dtype is not None and array.dtype != dtype):
@@ -129,21 +150,22 @@ def _inputs(model: Any, case: dict[str, Any]) -> list[np.ndarray] | None:
     return inputs
 
 
-def _compare(outputs: list[Any], content: bytes, inputs: list[np.ndarray], model: Any,
-             watch: Watch) -> None:
+def _compare(
+    outputs: list[Any], content: bytes, inputs: list[np.ndarray], model: Any, watch: Watch
+) -> None:
     """What ONNX's reference computes, if it can."""
     names = [name for name, _, _ in model.unregistered.program.inputs]
     with watch.reference(), np.errstate(all="ignore"):
         try:
-            expected = ReferenceEvaluator(content).run(
-                None, dict(zip(names, inputs, strict=True)))
+            expected = ReferenceEvaluator(content).run(None, dict(zip(names, inputs, strict=True)))
         except Exception:
             return
     for name, y, right in zip(model.unregistered.program.outputs, outputs, expected, strict=True):
         got, right = np.asarray(y.data), np.asarray(right)
         if (got.shape, got.dtype) != (right.shape, right.dtype):
-            raise Fault("difference", f"{name}: {got.shape} {got.dtype}, right {right.shape} "
-                                      f"{right.dtype}")
+            raise Fault(
+                "difference", f"{name}: {got.shape} {got.dtype}, right {right.shape} {right.dtype}"
+            )
         scale = np.abs(right[np.isfinite(right)]).max(initial=1)
         if not np.allclose(got, right, 0, TOLERANCE * scale, equal_nan=True):
             raise Fault("difference", f"{name}: {got.ravel()[:6]}, right {right.ravel()[:6]}")
@@ -162,29 +184,47 @@ def _go_backward(outputs: list[Any]) -> None:
 
 # ------------------------------------------------------------------------- from data to a file
 
+
 def _file(case: dict[str, Any]) -> bytes:
     """The bytes of a model; Invalid for one that has no file."""
     try:
         graph = helper.make_graph(
-            [_node(node) for node in case["nodes"]], "fuzz",
+            [_node(node) for node in case["nodes"]],
+            "fuzz",
             [_told(name, item, item.get("told", "own")) for name, item in case["inputs"].items()],
             [_told(name, {"dtype": dtype}, None) for name, dtype in case["outputs"].items()],
-            [_tensor(name, item) for name, item in case["arrays"].items()])
+            [_tensor(name, item) for name, item in case["arrays"].items()],
+        )
         opsets = [helper.make_opsetid("", case["opset"]), helper.make_opsetid("own", 1)]
-        functions = [helper.make_function("own", f["name"], f["in"], f["out"],
-                                          [_node(node) for node in f["nodes"]], opsets)
-                     for f in case.get("functions", ())]
+        functions = [
+            helper.make_function(
+                "own", f["name"], f["in"], f["out"], [_node(node) for node in f["nodes"]], opsets
+            )
+            for f in case.get("functions", ())
+        ]
         model = helper.make_model(graph, opset_imports=opsets, functions=functions)
         model.ir_version = case.get("ir", 10)
         return bytes(model.SerializeToString())
-    except (TypeError, ValueError, KeyError, OverflowError, AttributeError, MemoryError,
-            NotImplementedError) as error:
+    except (
+        TypeError,
+        ValueError,
+        KeyError,
+        OverflowError,
+        AttributeError,
+        MemoryError,
+        NotImplementedError,
+    ) as error:
         raise Invalid(str(error)) from None
 
 
 def _node(node: dict[str, Any]) -> Any:
-    made = helper.make_node(node["op"], node["in"], node["out"], name=node.get("name", ""),
-                            domain=node.get("domain", ""))
+    made = helper.make_node(
+        node["op"],
+        node["in"],
+        node["out"],
+        name=node.get("name", ""),
+        domain=node.get("domain", ""),
+    )
     for name, value in node["options"].items():
         if isinstance(value, dict):
             value = _tensor("", value["tensor"])

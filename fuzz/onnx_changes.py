@@ -8,22 +8,106 @@ from .bend import bent
 from .draw import Draw, Value
 from .onnx_nodes import FORMS, Model
 
-NUMBERS = (0, 1, -1, 2, 3, 7, -5, 1000, 2**16, 2**31 - 1, 2**31, 2**62, 2**63 - 1, -2**31, -2**63)
+NUMBERS = (
+    0,
+    1,
+    -1,
+    2,
+    3,
+    7,
+    -5,
+    1000,
+    2**16,
+    2**31 - 1,
+    2**31,
+    2**62,
+    2**63 - 1,
+    -(2**31),
+    -(2**63),
+)
 FLOATS = (0.0, -1.0, 0.5, 1e30, -1e30, 1e-30, float("inf"))
-WORDS = ("", "x", "SAME_UPPER", "SAME_LOWER", "VALID", "NOTSET", "linear", "cubic", "reflect",
-         "tanh", "ij->ji", "...i,i", "LEFT", "bidirectional", "ä", "a" * 3000)
-ODD = (*NUMBERS, *FLOATS, *WORDS, [], [0], [1, 1], [-1, 0, 2, 2**40], [0.5, 2.0], ["Tanh"],
-       ["Relu", "x"], {"tensor": {"numbers": [1.0], "dtype": "float32"}},
-       {"tensor": {"numbers": [2**40], "dtype": "int64"}},
-       {"tensor": {"array": [0, 2**40], "dtype": "float32"}})
+WORDS = (
+    "",
+    "x",
+    "SAME_UPPER",
+    "SAME_LOWER",
+    "VALID",
+    "NOTSET",
+    "linear",
+    "cubic",
+    "reflect",
+    "tanh",
+    "ij->ji",
+    "...i,i",
+    "LEFT",
+    "bidirectional",
+    "ä",
+    "a" * 3000,
+)
+ODD = (
+    *NUMBERS,
+    *FLOATS,
+    *WORDS,
+    [],
+    [0],
+    [1, 1],
+    [-1, 0, 2, 2**40],
+    [0.5, 2.0],
+    ["Tanh"],
+    ["Relu", "x"],
+    {"tensor": {"numbers": [1.0], "dtype": "float32"}},
+    {"tensor": {"numbers": [2**40], "dtype": "int64"}},
+    {"tensor": {"array": [0, 2**40], "dtype": "float32"}},
+)
 OPSETS = (-1, 0, 1, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 17, 19, 23, 24, 25, 99, 2**31)
-NAMES = ("", ".", "x", "y0", "a.b", "a..b", "/a/b", "__init__", "training", "forward", "0", "ä",
-         "unregistered", "__dict__", "a" * 3000, "running_mean", "head.weight.x")
-DTYPES = ("float64", "float16", "int64", "int32", "int8", "uint8", "uint64", "bool", "complex64",
-          "object")
-ATTRIBUTES = sorted({name for form in FORMS for name in form.options} | {
-    "nix", "layout", "activations", "clip", "auto_pad", "broadcast", "is_test", "spatial",
-    "training_mode", "consumed_inputs", "num_scan_inputs", "body"})
+NAMES = (
+    "",
+    ".",
+    "x",
+    "y0",
+    "a.b",
+    "a..b",
+    "/a/b",
+    "__init__",
+    "training",
+    "forward",
+    "0",
+    "ä",
+    "unregistered",
+    "__dict__",
+    "a" * 3000,
+    "running_mean",
+    "head.weight.x",
+)
+DTYPES = (
+    "float64",
+    "float16",
+    "int64",
+    "int32",
+    "int8",
+    "uint8",
+    "uint64",
+    "bool",
+    "complex64",
+    "object",
+)
+ATTRIBUTES = sorted(
+    {name for form in FORMS for name in form.options}
+    | {
+        "nix",
+        "layout",
+        "activations",
+        "clip",
+        "auto_pad",
+        "broadcast",
+        "is_test",
+        "spatial",
+        "training_mode",
+        "consumed_inputs",
+        "num_scan_inputs",
+        "body",
+    }
+)
 
 
 def attribute(draw: Draw, model: Model) -> None:
@@ -65,8 +149,11 @@ def _list(draw: Draw, items: list[Any]) -> list[Any]:
 
 def _names(model: Model) -> list[str]:
     """All names of values that there are."""
-    return [*model["inputs"], *model["arrays"],
-            *(name for node in model["nodes"] for name in (*node["in"], *node["out"]))]
+    return [
+        *model["inputs"],
+        *model["arrays"],
+        *(name for node in model["nodes"] for name in (*node["in"], *node["out"])),
+    ]
 
 
 def wiring(draw: Draw, model: Model) -> None:
@@ -104,8 +191,14 @@ def order(draw: Draw, model: Model) -> None:
     elif how == "gone" and len(nodes) > 1:
         del nodes[at]
     else:
-        nodes.append({"op": draw.pick(*FORMS).op, "in": [draw.pick(*_names(model), "")],
-                      "out": [f"new{len(nodes)}"], "options": {}})
+        nodes.append(
+            {
+                "op": draw.pick(*FORMS).op,
+                "in": [draw.pick(*_names(model), "")],
+                "out": [f"new{len(nodes)}"],
+                "options": {},
+            }
+        )
 
 
 def array(draw: Draw, model: Model) -> None:
@@ -127,8 +220,11 @@ def array(draw: Draw, model: Model) -> None:
         item["elsewhere"] = draw.pick("weights.bin", "../weights.bin", "/dev/zero", "")
     elif "numbers" in item:
         numbers = item["numbers"]
-        item["numbers"] = _list(draw, numbers) if isinstance(numbers, list) and numbers else \
-            draw.pick(*NUMBERS, [], [1, 2], [[1, 2]])
+        item["numbers"] = (
+            _list(draw, numbers)
+            if isinstance(numbers, list) and numbers
+            else draw.pick(*NUMBERS, [], [1, 2], [[1, 2]])
+        )
     else:
         made = bent(draw, item, Draw.absurd)
         item = made if isinstance(made, dict) and "array" in made else item
@@ -149,8 +245,18 @@ def told(draw: Draw, model: Model) -> None:
     that is both, or does not exist."""
     if model["inputs"] and draw.chance(0.6):
         name = draw.pick(*model["inputs"])
-        shape: Value = draw.pick(None, "none", [], [2**40, 2], [-1, 4], ["N"], ["N", 4, "H", "W"],
-                                 [0, 4, 5, 6], [2, 4, 5, 6, 1], [2, 4, 6])
+        shape: Value = draw.pick(
+            None,
+            "none",
+            [],
+            [2**40, 2],
+            [-1, 4],
+            ["N"],
+            ["N", 4, "H", "W"],
+            [0, 4, 5, 6],
+            [2, 4, 5, 6, 1],
+            [2, 4, 6],
+        )
         model["inputs"][name] = {**model["inputs"][name], "told": shape}
         return
     outputs = model["outputs"]
@@ -190,18 +296,47 @@ def function(draw: Draw, model: Model) -> None:
     functions = [{"name": "F", "in": node["in"], "out": node["out"], "nodes": [inside]}]
     if draw.chance(0.2) and node["in"] and node["out"]:
         first, last = node["in"][0], node["out"][0]
-        functions = [{"name": "F" if k == 0 else f"F{k}", "in": [first], "out": [last], "nodes": [
-            {"op": f"F{k + 1}" if k < 29 else "Relu", "domain": "own" if k < 29 else "",
-             "in": [first if j == 0 else "mid"], "out": ["mid" if j == 0 else last], "options": {}}
-            for j in range(2)]} for k in range(30)]
+        functions = [
+            {
+                "name": "F" if k == 0 else f"F{k}",
+                "in": [first],
+                "out": [last],
+                "nodes": [
+                    {
+                        "op": f"F{k + 1}" if k < 29 else "Relu",
+                        "domain": "own" if k < 29 else "",
+                        "in": [first if j == 0 else "mid"],
+                        "out": ["mid" if j == 0 else last],
+                        "options": {},
+                    }
+                    for j in range(2)
+                ],
+            }
+            for k in range(30)
+        ]
     model["functions"] = functions
-    model["nodes"][at] = {"op": "F", "domain": "own", "in": node["in"], "out": node["out"],
-                          "options": node["options"] if draw.chance(0.3) else {}}
+    model["nodes"][at] = {
+        "op": "F",
+        "domain": "own",
+        "in": node["in"],
+        "out": node["out"],
+        "options": node["options"] if draw.chance(0.3) else {},
+    }
 
 
 CHANGES: tuple[Callable[[Draw, Model], None], ...] = (
-    *(attribute,) * 6, *(wiring,) * 3, *(array,) * 5, operator, order, dtypes, told, told, version,
-    naming, function)
+    *(attribute,) * 6,
+    *(wiring,) * 3,
+    *(array,) * 5,
+    operator,
+    order,
+    dtypes,
+    told,
+    told,
+    version,
+    naming,
+    function,
+)
 
 
 def change(draw: Draw, model: Model) -> None:

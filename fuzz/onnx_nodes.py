@@ -13,7 +13,7 @@ from .draw import Draw, Value
 
 Model = dict[str, Value]
 X = [2, 4, 5, 6]
-NEWEST = (18, 20, 21, 22)       # operator sets of models in order
+NEWEST = (18, 20, 21, 22)  # operator sets of models in order
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class Form:
     op: str
     inputs: tuple[Any, ...]
     options: dict[str, tuple[Any, ...]] = field(default_factory=dict)
-    gives: tuple[str, ...] = ("",)      # "": that of the floats
+    gives: tuple[str, ...] = ("",)  # "": that of the floats
     dtype: str = "float32"
-    opset: int = 0      # the oldest; below 13 the only one
+    opset: int = 0  # the oldest; below 13 the only one
 
 
 def ints(*numbers: int) -> Value:
@@ -46,36 +46,93 @@ def whole(shape: list[int], dtype: str = "int64", low: int = 0, high: int = 3) -
 
 
 POSITIVE = {"array": [4], "dtype": "float32", "values": "positive", "seed": 1}
-OTHER = (X, [4, 1, 1], [6], [5, 6], [1], [])        # shapes that broadcast with X
+OTHER = (X, [4, 1, 1], [6], [5, 6], [1], [])  # shapes that broadcast with X
 KEPT = {"keepdims": (None, 0, 1)}
-WINDOW = {"kernel_shape": ([3, 2], [2, 2]), "strides": (None, [1, 1], [2, 1], [3, 2]),
-          "dilations": (None, [1, 1], [2, 1]), "pads": (None, [0, 0, 0, 0], [1, 0, 0, 1]),
-          "ceil_mode": (None, 0, 1)}
-CONV = {"strides": (None, [2, 1]), "dilations": (None, [1, 2]),
-        "pads": (None, [1, 1, 1, 1], [0, 1, 2, 0])}
+WINDOW = {
+    "kernel_shape": ([3, 2], [2, 2]),
+    "strides": (None, [1, 1], [2, 1], [3, 2]),
+    "dilations": (None, [1, 1], [2, 1]),
+    "pads": (None, [0, 0, 0, 0], [1, 0, 0, 1]),
+    "ceil_mode": (None, 0, 1),
+}
+CONV = {
+    "strides": (None, [2, 1]),
+    "dilations": (None, [1, 2]),
+    "pads": (None, [1, 1, 1, 1], [0, 1, 2, 0]),
+}
 CELL = {"hidden_size": (3,), "direction": (None, "forward", "reverse")}
 COORDINATES = ("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel")
 
-UNARY = ("Relu", "Sigmoid", "HardSwish", "Mish", "Softplus", "Softsign", "Tanh", "Exp", "Log",
-         "Sqrt", "Reciprocal", "Abs", "Neg", "Erf", "Sin", "Cos", "Tan", "Asin", "Acos", "Atan",
-         "Sinh", "Cosh", "Asinh", "Acosh", "Atanh", "Floor", "Ceil", "Round", "Sign", "Identity",
-         "GlobalAveragePool", "GlobalMaxPool")
-REDUCTIONS = ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1",
-              "ReduceL2", "ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp")
+UNARY = (
+    "Relu",
+    "Sigmoid",
+    "HardSwish",
+    "Mish",
+    "Softplus",
+    "Softsign",
+    "Tanh",
+    "Exp",
+    "Log",
+    "Sqrt",
+    "Reciprocal",
+    "Abs",
+    "Neg",
+    "Erf",
+    "Sin",
+    "Cos",
+    "Tan",
+    "Asin",
+    "Acos",
+    "Atan",
+    "Sinh",
+    "Cosh",
+    "Asinh",
+    "Acosh",
+    "Atanh",
+    "Floor",
+    "Ceil",
+    "Round",
+    "Sign",
+    "Identity",
+    "GlobalAveragePool",
+    "GlobalMaxPool",
+)
+REDUCTIONS = (
+    "ReduceSum",
+    "ReduceMean",
+    "ReduceMax",
+    "ReduceMin",
+    "ReduceProd",
+    "ReduceL1",
+    "ReduceL2",
+    "ReduceSumSquare",
+    "ReduceLogSum",
+    "ReduceLogSumExp",
+)
 COMPARISONS = ("Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual")
 
 FORMS = (
     *(Form(op, (X,)) for op in UNARY),
     *(Form(op, (X, OTHER)) for op in ("Add", "Sub", "Mul", "Div", "Max", "Min", "Sum", "Mean")),
     *(Form(op, (X, OTHER), gives=("bool",)) for op in COMPARISONS),
-    *(Form(op, (whole(X, "bool"), whole([5, 6], "bool")), gives=("bool",))
-      for op in ("And", "Or", "Xor")),
-    *(Form(op, (whole(X, "int32"), whole([6], "int32")), gives=("int32",))
-      for op in ("BitwiseAnd", "BitwiseOr", "BitwiseXor")),
-    *(Form(op, (X, ints(1, -1)), {**KEPT, "noop_with_empty_axes": (None, 0, 1)})
-      for op in REDUCTIONS),
-    *(Form(op, (X,), {"axis": (None, 1, -1), "select_last_index": (None, 0, 1), **KEPT},
-           ("int64",)) for op in ("ArgMax", "ArgMin")),
+    *(
+        Form(op, (whole(X, "bool"), whole([5, 6], "bool")), gives=("bool",))
+        for op in ("And", "Or", "Xor")
+    ),
+    *(
+        Form(op, (whole(X, "int32"), whole([6], "int32")), gives=("int32",))
+        for op in ("BitwiseAnd", "BitwiseOr", "BitwiseXor")
+    ),
+    *(
+        Form(op, (X, ints(1, -1)), {**KEPT, "noop_with_empty_axes": (None, 0, 1)})
+        for op in REDUCTIONS
+    ),
+    *(
+        Form(
+            op, (X,), {"axis": (None, 1, -1), "select_last_index": (None, 0, 1), **KEPT}, ("int64",)
+        )
+        for op in ("ArgMax", "ArgMin")
+    ),
     *(Form(op, (X,), {"axis": (None, 1, -1)}) for op in ("Softmax", "LogSoftmax", "Hardmax")),
     Form("LeakyRelu", (X,), {"alpha": (None, 0.1)}),
     Form("Elu", (X,), {"alpha": (None, 0.5)}),
@@ -90,8 +147,12 @@ FORMS = (
     Form("IsInf", (X,), {"detect_positive": (None, 0)}, ("bool",)),
     Form("Not", (whole(X, "bool"),), gives=("bool",)),
     Form("BitwiseNot", (whole(X, "int32"),), gives=("int32",)),
-    Form("BitShift", (whole(X, "uint8"), whole([6], "uint8")), {"direction": ("LEFT", "RIGHT")},
-         ("uint8",)),
+    Form(
+        "BitShift",
+        (whole(X, "uint8"), whole([6], "uint8")),
+        {"direction": ("LEFT", "RIGHT")},
+        ("uint8",),
+    ),
     Form("Mod", (whole(X, "int32"), whole([6], "int32", 1)), gives=("int32",)),
     Form("Mod", (X, [6]), {"fmod": (1,)}),
     Form("Pow", ({**POSITIVE, "array": X}, ([6], number(2.0)))),
@@ -102,13 +163,20 @@ FORMS = (
     Form("Cast", (whole(X, "int8"),), {"to": (11,)}, ("float64",)),
     Form("CastLike", (X, whole([1], "int32")), gives=("int32",)),
     Form("Dropout", (X, (number(0.5), None)), {"seed": (None, 1)}),
-    Form("Conv", ([2, 4, 7, 8], [6, 4, 3, 3], ([6], None)),
-         {**CONV, "kernel_shape": (None, [3, 3])}),
+    Form(
+        "Conv", ([2, 4, 7, 8], [6, 4, 3, 3], ([6], None)), {**CONV, "kernel_shape": (None, [3, 3])}
+    ),
     Form("Conv", ([2, 4, 7, 8], [6, 2, 3, 3], [6]), {**CONV, "group": (2,)}),
-    Form("Conv", ([2, 4, 9], [6, 4, 3]),
-         {"auto_pad": ("SAME_UPPER", "VALID"), "strides": (None, [2])}),
-    Form("ConvTranspose", ([2, 4, 5, 6], [4, 3, 3, 2], ([3], None)),
-         {"strides": ([2, 3],), "pads": (None, [1, 0, 0, 1]), "output_padding": (None, [1, 1])}),
+    Form(
+        "Conv",
+        ([2, 4, 9], [6, 4, 3]),
+        {"auto_pad": ("SAME_UPPER", "VALID"), "strides": (None, [2])},
+    ),
+    Form(
+        "ConvTranspose",
+        ([2, 4, 5, 6], [4, 3, 3, 2], ([3], None)),
+        {"strides": ([2, 3],), "pads": (None, [1, 0, 0, 1]), "output_padding": (None, [1, 1])},
+    ),
     Form("MaxPool", (X,), WINDOW),
     Form("AveragePool", (X,), {**WINDOW, "count_include_pad": (None, 0, 1)}, opset=20),
     Form("LpPool", (X,), {**WINDOW, "p": (None, 1, 2)}),
@@ -121,14 +189,19 @@ FORMS = (
     Form("LRN", (X,), {"size": (1, 3), "alpha": (None, 0.1), "bias": (None, 2.0)}),
     Form("LpNormalization", (X,), {"axis": (None, 1), "p": (None, 1)}),
     Form("MeanVarianceNormalization", (X,), {"axes": (None, [0, 2, 3], [1])}),
-    Form("Gemm", ([3, 5], [5, 4], ([4], [3, 1], None)),
-         {"alpha": (None, 0.5), "beta": (None, 2.0)}),
+    Form(
+        "Gemm", ([3, 5], [5, 4], ([4], [3, 1], None)), {"alpha": (None, 0.5), "beta": (None, 2.0)}
+    ),
     Form("Gemm", ([5, 3], [4, 5], [4]), {"transA": (1,), "transB": (1,)}),
     Form("MatMul", (([3, 5], [2, 3, 5]), ([5, 4], [2, 5, 4]))),
     Form("Einsum", ([3, 5], [5, 4]), {"equation": ("ij,jk->ik", "ij,jk", "ij,jk->ki")}),
     Form("LSTM", ([3, 2, 4], [1, 12, 4], [1, 12, 3], ([1, 24], None)), CELL, ("", "", "")),
-    Form("GRU", ([3, 2, 4], [1, 9, 4], [1, 9, 3], ([1, 18], None)),
-         {**CELL, "linear_before_reset": (None, 0, 1)}, ("", "")),
+    Form(
+        "GRU",
+        ([3, 2, 4], [1, 9, 4], [1, 9, 3], ([1, 18], None)),
+        {**CELL, "linear_before_reset": (None, 0, 1)},
+        ("", ""),
+    ),
     Form("RNN", ([3, 2, 4], [1, 3, 4], [1, 3, 3]), CELL, ("", "")),
     Form("CumSum", (X, number(1, "int64")), {"exclusive": (None, 1), "reverse": (None, 1)}),
     Form("TopK", (X, ints(2)), {"axis": (None, 1), "largest": (None, 0)}, ("", "int64")),
@@ -143,28 +216,47 @@ FORMS = (
     Form("Split", (X,), {"axis": (1,), "num_outputs": (2,)}, ("", "")),
     Form("Split", (X, ints(1, 3, 1)), {"axis": (2,)}, ("", "", "")),
     Form("Slice", (X, ints(1, -1), ints(3, -100), ints(1, 3), (ints(1, -2), ints(2, -1)))),
-    Form("Gather", (X, (whole([2], high=1), whole([2, 2], high=1), number(-1, "int64"))),
-         {"axis": (None, 1, 3)}),
+    Form(
+        "Gather",
+        (X, (whole([2], high=1), whole([2, 2], high=1), number(-1, "int64"))),
+        {"axis": (None, 1, 3)},
+    ),
     Form("GatherElements", (X, whole([2, 3, 5, 6], high=1)), {"axis": (None, 1, 2)}),
     Form("GatherND", (X, whole([2, 3, 2], high=1)), {"batch_dims": (None, 1)}),
-    Form("Pad", (X, ints(0, 0, 1, 2, 0, 0, 0, 3), (number(2.0), None)),
-         {"mode": (None, "constant", "reflect", "edge", "wrap")}),
-    Form("Resize", (X, None, {"numbers": [1.0, 1.0, 2.0, 0.6], "dtype": "float32"}),
-         {"mode": (None, "nearest", "linear"), "coordinate_transformation_mode": COORDINATES}),
+    Form(
+        "Pad",
+        (X, ints(0, 0, 1, 2, 0, 0, 0, 3), (number(2.0), None)),
+        {"mode": (None, "constant", "reflect", "edge", "wrap")},
+    ),
+    Form(
+        "Resize",
+        (X, None, {"numbers": [1.0, 1.0, 2.0, 0.6], "dtype": "float32"}),
+        {"mode": (None, "nearest", "linear"), "coordinate_transformation_mode": COORDINATES},
+    ),
     Form("Resize", (X, None, None, ints(2, 4, 3, 9)), {"mode": (None, "linear")}),
-    Form("Upsample", (X, {"numbers": [1.0, 1.0, 2.0, 3.0], "dtype": "float32"}),
-         {"mode": (None, "linear")}, opset=9),
+    Form(
+        "Upsample",
+        (X, {"numbers": [1.0, 1.0, 2.0, 3.0], "dtype": "float32"}),
+        {"mode": (None, "linear")},
+        opset=9,
+    ),
     Form("DepthToSpace", (X,), {"blocksize": (1, 2), "mode": (None, "DCR", "CRD")}),
     Form("SpaceToDepth", ([2, 4, 4, 6],), {"blocksize": (1, 2)}),
     Form("Trilu", (X, (number(1, "int64"), None)), {"upper": (None, 0)}),
-    Form("OneHot", (whole([3]), number(5, "int64"), {"numbers": [0.0, 2.0], "dtype": "float32"}),
-         {"axis": (None, 0)}),
+    Form(
+        "OneHot",
+        (whole([3]), number(5, "int64"), {"numbers": [0.0, 2.0], "dtype": "float32"}),
+        {"axis": (None, 0)},
+    ),
     Form("NonZero", (whole([3, 4]),), gives=("int64",)),
     Form("EyeLike", ([3, 4],), {"k": (None, 1)}),
     Form("Constant", (), {"value_floats": ([1.0, 2.0],)}),
     Form("Constant", (), {"value": ({"tensor": {"array": X, "dtype": "float32", "seed": 1}},)}),
-    Form("ConstantOfShape", (ints(2, 3),),
-         {"value": (None, {"tensor": {"numbers": [2.0], "dtype": "float32"}})}),
+    Form(
+        "ConstantOfShape",
+        (ints(2, 3),),
+        {"value": (None, {"tensor": {"numbers": [2.0], "dtype": "float32"}})},
+    ),
     Form("Range", (number(0.0), number(5.0), number(0.5))),
     Form("Shape", (X,), {"start": (None, 1), "end": (None, -1)}, ("int64",)),
     Form("Size", (X,), gives=("int64",)),
@@ -179,12 +271,27 @@ def random_model(draw: Draw) -> Model:
 
 
 def _single(draw: Draw, form: Form) -> Model:
-    model: Model = {"opset": form.opset if 0 < form.opset < 13 else
-                    draw.pick(*[n for n in NEWEST if n >= form.opset], form.opset or NEWEST[0]),
-                    "nodes": [], "inputs": {}, "arrays": {}, "outputs": {}}
+    model: Model = {
+        "opset": form.opset
+        if 0 < form.opset < 13
+        else draw.pick(*[n for n in NEWEST if n >= form.opset], form.opset or NEWEST[0]),
+        "nodes": [],
+        "inputs": {},
+        "arrays": {},
+        "outputs": {},
+    }
     dtype = "float64" if draw.chance(0.1) and form.opset == 0 else form.dtype
-    names = [_given(draw, model, f"x{k}", draw.pick(*item) if isinstance(item, tuple) else item,
-                    dtype, k == 0) for k, item in enumerate(form.inputs)]
+    names = [
+        _given(
+            draw,
+            model,
+            f"x{k}",
+            draw.pick(*item) if isinstance(item, tuple) else item,
+            dtype,
+            k == 0,
+        )
+        for k, item in enumerate(form.inputs)
+    ]
     outputs = {f"y{k}": _dtype(given or "float32", dtype) for k, given in enumerate(form.gives)}
     _node(draw, model, form.op, names, list(outputs), form.options)
     first = next(iter(outputs))
@@ -211,36 +318,70 @@ def _dtype(given: str, floats: str) -> str:
     return floats if given == "float32" else given
 
 
-def _node(draw: Draw, model: Model, op: str, inputs: list[str], outputs: list[str],
-          options: dict[str, tuple[Any, ...]] | None = None) -> None:
+def _node(
+    draw: Draw,
+    model: Model,
+    op: str,
+    inputs: list[str],
+    outputs: list[str],
+    options: dict[str, tuple[Any, ...]] | None = None,
+) -> None:
     chosen = {name: draw.pick(*values) for name, values in (options or {}).items()}
     while inputs and not inputs[-1]:
         inputs.pop()
-    model["nodes"].append({"op": op, "in": inputs, "out": outputs, "options": {
-        name: value for name, value in chosen.items() if value is not None}})
+    model["nodes"].append(
+        {
+            "op": op,
+            "in": inputs,
+            "out": outputs,
+            "options": {name: value for name, value in chosen.items() if value is not None},
+        }
+    )
 
 
 def _network(draw: Draw) -> Model:
     """Layers of images one after the other, and a classifier behind them."""
-    model: Model = {"opset": draw.pick(*NEWEST), "nodes": [], "inputs": {}, "arrays": {},
-                    "outputs": {}}
+    model: Model = {
+        "opset": draw.pick(*NEWEST),
+        "nodes": [],
+        "inputs": {},
+        "arrays": {},
+        "outputs": {},
+    }
     model["inputs"]["x"] = draw.array([2, 3, 9, 8])
     name, channels, arrays = "x", 3, model["arrays"]
     for k in range(draw.whole(1, 5)):
-        y, op = f"v{k}", draw.pick("Conv", "Conv", "BatchNormalization", "Relu", "MaxPool", "Add",
-                                   "Concat", "Transpose", "Pad", "Resize", "Dropout")
+        y, op = (
+            f"v{k}",
+            draw.pick(
+                "Conv",
+                "Conv",
+                "BatchNormalization",
+                "Relu",
+                "MaxPool",
+                "Add",
+                "Concat",
+                "Transpose",
+                "Pad",
+                "Resize",
+                "Dropout",
+            ),
+        )
         if op == "Conv":
             arrays[f"w{k}"], arrays[f"b{k}"] = draw.array([4, channels, 3, 3]), draw.array([4])
             _node(draw, model, op, [name, f"w{k}", f"b{k}"], [y], {"pads": ([1, 1, 1, 1],)})
             channels = 4
         elif op == "BatchNormalization":
-            given = {f"{word}{k}": {**POSITIVE, "array": [channels], "seed": k}
-                     for word in ("gamma", "beta", "mean", "var")}
+            given = {
+                f"{word}{k}": {**POSITIVE, "array": [channels], "seed": k}
+                for word in ("gamma", "beta", "mean", "var")
+            }
             arrays |= given
             _node(draw, model, op, [name, *given], [y])
         elif op == "MaxPool":
-            _node(draw, model, op, [name], [y],
-                  {"kernel_shape": ([2, 2],), "pads": ([1, 0, 0, 1],)})
+            _node(
+                draw, model, op, [name], [y], {"kernel_shape": ([2, 2],), "pads": ([1, 0, 0, 1],)}
+            )
         elif op in ("Add", "Concat"):
             _node(draw, model, op, [name, name], [y], {"axis": (1,)} if op == "Concat" else {})
             channels *= 2 if op == "Concat" else 1
@@ -249,8 +390,11 @@ def _network(draw: Draw) -> Model:
             _node(draw, model, "Sigmoid", [f"t{k}"], [f"s{k}"])
             _node(draw, model, op, [f"s{k}"], [y], {"perm": ([0, 3, 1, 2],)})
         elif op in ("Pad", "Resize"):
-            arrays[f"a{k}"] = ints(0, 0, 1, 0, 0, 0, 0, 1) if op == "Pad" else {
-                "numbers": [1.0, 1.0, 1.5, 2.0], "dtype": "float32"}
+            arrays[f"a{k}"] = (
+                ints(0, 0, 1, 0, 0, 0, 0, 1)
+                if op == "Pad"
+                else {"numbers": [1.0, 1.0, 1.5, 2.0], "dtype": "float32"}
+            )
             _node(draw, model, op, [name, f"a{k}"] if op == "Pad" else [name, "", f"a{k}"], [y])
         else:
             _node(draw, model, op, [name], [y])

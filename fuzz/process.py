@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-LIMIT = 10.0        # seconds that a case may take
-PATIENCE = 12       # so many times longer on the clock: a busy machine is no fault of the case
+LIMIT = 10.0  # seconds that a case may take
+PATIENCE = 12  # so many times longer on the clock: a busy machine is no fault of the case
 
 Answer = dict[str, Any]
 
@@ -65,8 +65,10 @@ class Worker:
                 self.phase = answer["phase"]
             elif self.process.poll() is not None:
                 return self._ended()
-            elif (self._cpu_time() - spent > self.limit
-                  or time.monotonic() - begun > PATIENCE * self.limit):
+            elif (
+                self._cpu_time() - spent > self.limit
+                or time.monotonic() - begun > PATIENCE * self.limit
+            ):
                 return self._hung()
 
     def stop(self) -> None:
@@ -84,17 +86,31 @@ class Worker:
 
     def _start(self) -> None:
         self.stop()
-        self.said = tempfile.TemporaryFile()        # noqa: SIM115  (closed by stop)
-        command = [sys.executable, "-X", "faulthandler", "-m", "fuzz.worker", self.fuzzer,
-                   self.setup]
+        self.said = tempfile.TemporaryFile()  # noqa: SIM115  (closed by stop)
+        command = [
+            sys.executable,
+            "-X",
+            "faulthandler",
+            "-m",
+            "fuzz.worker",
+            self.fuzzer,
+            self.setup,
+        ]
         environment = {**os.environ, "OMP_NUM_THREADS": "2", "PYTHONWARNINGS": "ignore"}
-        self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, stderr=self.said, env=environment)
+        self.process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.said,
+            env=environment,
+        )
         self.buffer = b""
-        while not (line := self._line(1.0)):        # it says so when it is ready
+        while not (line := self._line(1.0)):  # it says so when it is ready
             if self.process.poll() is not None:
-                raise RuntimeError(f"the worker of {self.fuzzer} does not start:\n"
-                                   f"{self._said_since(0)}")
+                raise RuntimeError(
+                    f"the worker of {self.fuzzer} does not start:\n{self._said_since(0)}"
+                )
         assert json.loads(line) == {"phase": "ready"}
 
     def _line(self, seconds: float) -> bytes:
@@ -106,7 +122,7 @@ class Worker:
             if left <= 0 or not select.select([self.process.stdout], [], [], left)[0]:
                 return b""
             piece = os.read(self.process.stdout.fileno(), 1 << 16)
-            if not piece:       # the end: the process is ending
+            if not piece:  # the end: the process is ending
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     self.process.wait(5)
                 return b""
@@ -127,7 +143,7 @@ class Worker:
         assert self.process is not None
         code, text = self.process.wait(), self._said_since(self.heard)
         self.stop()
-        if code == -signal.SIGTERM:     # no program sends it to itself
+        if code == -signal.SIGTERM:  # no program sends it to itself
             return {"outcome": "ended from outside"}
         return {"fault": "crash", "where": "", "text": f"exit status {code}\n{text}"}
 

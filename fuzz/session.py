@@ -17,7 +17,7 @@ SHRINK_SECONDS = 30.0
 def signature(fuzzer: str, case: Any, answer: Answer) -> str:
     """What makes two findings the same: what was called, and what went wrong where."""
     title = importlib.import_module(f"fuzz.{fuzzer}").title(case)
-    if answer["fault"] == "unnamed error":      # the place says it: one finding for all callers
+    if answer["fault"] == "unnamed error":  # the place says it: one finding for all callers
         title = ""
     return " ".join(filter(None, [title, answer["fault"], answer["where"]]))
 
@@ -29,10 +29,16 @@ class Session:
     fuzzer: str
     seed: int
     outcomes: Counter[str] = field(default_factory=Counter)
-    found: dict[str, int] = field(default_factory=dict)     # how often, by signature
+    found: dict[str, int] = field(default_factory=dict)  # how often, by signature
 
-    def run(self, minutes: float, keep: bool = True, cases: int | None = None,
-            limit: float = LIMIT, setup: str = "") -> "Session":
+    def run(
+        self,
+        minutes: float,
+        keep: bool = True,
+        cases: int | None = None,
+        limit: float = LIMIT,
+        setup: str = "",
+    ) -> "Session":
         """Run random cases for so many minutes (at most so many cases); `keep` findings."""
         module = importlib.import_module(f"fuzz.{self.fuzzer}")
         until, number, said = time.monotonic() + 60 * minutes, 0, time.monotonic()
@@ -43,7 +49,7 @@ class Session:
                 if "fault" in answer:
                     before = time.monotonic()
                     self._found(worker, module, key, answer, keep)
-                    until += time.monotonic() - before      # what is spent on it does not count
+                    until += time.monotonic() - before  # what is spent on it does not count
                 self.outcomes[answer.get("outcome", "fault")] += 1
                 number += 1
                 if keep and time.monotonic() - said > 5:
@@ -53,8 +59,9 @@ class Session:
             state.add(self.fuzzer, time.monotonic() - said, number, self.seed)
         return self
 
-    def _found(self, worker: Worker, module: Any, key: list[Any], answer: Answer, keep: bool
-               ) -> None:
+    def _found(
+        self, worker: Worker, module: Any, key: list[Any], answer: Answer, keep: bool
+    ) -> None:
         case = module.make(Draw(*key))
         name = signature(self.fuzzer, case, answer)
         self.found[name] = self.found.get(name, 0) + 1
@@ -66,8 +73,12 @@ class Session:
             return
         if keep:
             small, last = self._small(worker, case, answer, name)
-        text = [f"\n{self.fuzzer}: {name}", f"  {module.describe(small)}", f"  {last['text']}",
-                f"  again: python -m fuzz {self.fuzzer} --seed {key[1]} --case {key[2]}"]
+        text = [
+            f"\n{self.fuzzer}: {name}",
+            f"  {module.describe(small)}",
+            f"  {last['text']}",
+            f"  again: python -m fuzz {self.fuzzer} --seed {key[1]} --case {key[2]}",
+        ]
         if keep:
             path = corpus.keep(self.fuzzer, name, small, last["text"])
             text.append(f"  small: python -m fuzz corpus {path}")
@@ -82,13 +93,16 @@ class Session:
                 return self._smaller(worker, case, answer, name, until)
             finally:
                 worker.limit = limit
-        if (answer["fault"] in ("refused", "unexpected")    # a smaller one may be refused rightly
-                or (self.fuzzer == "onnx" and case["valid"])):
+        if (
+            answer["fault"] in ("refused", "unexpected")  # a smaller one may be refused rightly
+            or (self.fuzzer == "onnx" and case["valid"])
+        ):
             return case, answer
         return self._smaller(worker, case, answer, name, until)
 
-    def _smaller(self, worker: Worker, case: Any, answer: Answer, name: str, until: float
-                 ) -> tuple[Any, Answer]:
+    def _smaller(
+        self, worker: Worker, case: Any, answer: Answer, name: str, until: float
+    ) -> tuple[Any, Answer]:
         again = True
         while again:
             again = False

@@ -58,8 +58,8 @@ def _simpler(path: tuple[Any, ...], value: Any) -> Iterator[Any]:
             if 0 <= other < value:
                 yield other
     elif isinstance(value, list) and key == "array":
-        for i in range(len(value)):     # an axis less
-            yield value[:i] + value[i + 1:]
+        for i in range(len(value)):  # an axis less
+            yield value[:i] + value[i + 1 :]
     elif isinstance(value, list) and len(value) > 1 and key not in ("tuple",):
-        yield value[:len(value) // 2]
-        yield value[len(value) // 2:]
+        yield value[: len(value) // 2]
+        yield value[len(value) // 2 :]

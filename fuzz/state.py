@@ -9,7 +9,7 @@ from .process import ROOT
 
 PATH = ROOT / "build" / "fuzz" / "state.json"
 _lock = threading.Lock()
-_counted: dict[tuple[str, int], int] = {}      # cases of this run that are in the file already
+_counted: dict[tuple[str, int], int] = {}  # cases of this run that are in the file already
 
 
 def read() -> dict[str, Any]:
@@ -43,8 +43,10 @@ def add(fuzzer: str, seconds: float, cases: int, seed: int) -> None:
 
 def table() -> str:
     """The totals as lines."""
-    return "\n".join(f"{name:9} {own['seconds'] / 60:8.1f} minutes {own['cases']:10} cases in all"
-                     for name, own in sorted(read().items()))
+    return "\n".join(
+        f"{name:9} {own['seconds'] / 60:8.1f} minutes {own['cases']:10} cases in all"
+        for name, own in sorted(read().items())
+    )
 
 
 def _write(totals: dict[str, Any]) -> None:

@@ -62,8 +62,9 @@ def _twin_result(given: dict[str, Any], values: dict[str, Any]) -> Any:
     family, name = given["twin"]
     twin = getattr(importlib.import_module(f"minidl.kernels.reference.{family}"), name)
     try:
-        return twin(**{n: values[n] for n in given["of"] if n in values}, **given["fixed"]
-                    )[given["item"]]
+        return twin(**{n: values[n] for n in given["of"] if n in values}, **given["fixed"])[
+            given["item"]
+        ]
     except Exception as error:
         raise Invalid(f"the forward refuses it: {error}") from None
 
@@ -138,8 +139,9 @@ def array_of(given: dict[str, Any]) -> np.ndarray:
         raise Invalid(str(error)) from None
 
 
-def _filled(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype,
-            given: dict[str, Any]) -> np.ndarray:
+def _filled(
+    rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype, given: dict[str, Any]
+) -> np.ndarray:
     kind = given.get("values", "normal")
     if dtype.kind in "iu":
         low, high = given.get("low", 0), given.get("high", 9)
@@ -160,10 +162,10 @@ def _spread(x: np.ndarray, rng: np.random.Generator, kind: str, dtype: np.dtype)
         return rng.random(x.shape)
     if kind == "positive":
         return np.abs(x) + 0.1
-    if kind == "shares":        # probabilities along the last axis
+    if kind == "shares":  # probabilities along the last axis
         shares = np.exp(x)
         return shares / shares.sum(axis=-1, keepdims=True) if x.ndim else shares
-    if kind == "factors":       # of a normalization; the last row is mean_lo
+    if kind == "factors":  # of a normalization; the last row is mean_lo
         factors = np.abs(x) + 0.1
         if x.ndim:
             factors[4:] *= np.finfo(dtype).eps
@@ -184,8 +186,21 @@ def _spread(x: np.ndarray, rng: np.random.Generator, kind: str, dtype: np.dtype)
         return x * 10.0 ** rng.integers(-20, 20, x.shape)
     if kind == "special":
         info = np.finfo(dtype)
-        some = np.array([np.nan, np.inf, -np.inf, -0.0, 0.0, info.max, -info.max, info.tiny,
-                         info.smallest_subnormal, -1.0, 1.0])
+        some = np.array(
+            [
+                np.nan,
+                np.inf,
+                -np.inf,
+                -0.0,
+                0.0,
+                info.max,
+                -info.max,
+                info.tiny,
+                info.smallest_subnormal,
+                -1.0,
+                1.0,
+            ]
+        )
         return np.where(rng.random(x.shape) < 0.15, rng.choice(some, x.shape), x)
     return x
 
@@ -202,7 +217,7 @@ def _in_memory(x: np.ndarray, how: str) -> np.ndarray:
         x = np.asfortranarray(x)
     elif how == "bigendian":
         x = x.astype(x.dtype.newbyteorder(">"))
-    elif how in ("unaligned", "shifted"):       # the latter at a multiple of its own size only
+    elif how in ("unaligned", "shifted"):  # the latter at a multiple of its own size only
         before = 1 if how == "unaligned" else x.itemsize
         raw = np.zeros(x.nbytes + before, np.uint8)[before:]
         moved = raw.view(x.dtype).reshape(x.shape) if x.size else x
@@ -221,14 +236,17 @@ def arrays_in(value: Any) -> list[np.ndarray]:
         return [array for item in value for array in arrays_in(item)]
     if isinstance(value, dict):
         return [array for item in value.values() for array in arrays_in(item)]
-    data = getattr(value, "data", None)     # of a tensor
+    data = getattr(value, "data", None)  # of a tensor
     return [data] if isinstance(data, np.ndarray) else []
 
 
 def bits(value: Any) -> list[bytes]:
     """The bytes of all arrays inside a value, each with its shape and dtype."""
-    return [f"{a.shape}{a.dtype}".encode() + a.tobytes() for a in arrays_in(value)
-            if a.size < 1e7 and a.dtype != object]
+    return [
+        f"{a.shape}{a.dtype}".encode() + a.tobytes()
+        for a in arrays_in(value)
+        if a.size < 1e7 and a.dtype != object
+    ]
 
 
 def shown(given: Any) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from .process import ROOT
 
 GIB = 1 << 30
-MOST = 1 * GIB      # of memory that a case may use, besides its results
+MOST = 1 * GIB  # of memory that a case may use, besides its results
 
 
 class Fault(Exception):
@@ -25,7 +25,7 @@ class Watch:
 
     def __init__(self, say: Any) -> None:
         self.say = say
-        self.allowed = 0        # bytes of the results, which are the case's own wish
+        self.allowed = 0  # bytes of the results, which are the case's own wish
 
     def start(self) -> None:
         """Measure from here."""
@@ -53,7 +53,7 @@ class Watch:
 
     def _reset(self) -> None:
         with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w") as file:
-            file.write("5")     # the peak becomes what is in use now
+            file.write("5")  # the peak becomes what is in use now
 
 
 def memory(name: str) -> int:

@@ -15,8 +15,8 @@ from .draw import Draw
 from .values import Invalid
 from .watch import GIB, Fault, Watch, memory, place_of
 
-ADDRESSES = 3 * GIB     # on top of what the process has at its start
-SECONDS = 120           # of CPU time for a case, in case nobody is left who ends a hang
+ADDRESSES = 3 * GIB  # on top of what the process has at its start
+SECONDS = 120  # of CPU time for a case, in case nobody is left who ends a hang
 
 
 def limit_addresses() -> None:
@@ -52,16 +52,19 @@ def answer(module: Any, message: dict[str, Any], watch: Watch) -> dict[str, Any]
         return {"fault": fault.kind, "where": fault.where, "text": fault.text}
     except MemoryError:
         return {"outcome": "out of memory"}
-    except Exception as error:      # of the fuzzer itself, most likely: it should be seen
+    except Exception as error:  # of the fuzzer itself, most likely: it should be seen
         text = "".join(traceback.format_exception(error)[-6:])
-        return {"fault": "unexpected", "where": place_of(error) or type(error).__name__,
-                "text": text}
+        return {
+            "fault": "unexpected",
+            "where": place_of(error) or type(error).__name__,
+            "text": text,
+        }
 
 
 def main() -> None:
     fuzzer, setup = sys.argv[1], sys.argv[2]
     pipe = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)       # what a case prints is no answer
+    os.dup2(2, 1)  # what a case prints is no answer
 
     def say(message: dict[str, Any]) -> None:
         pipe.write(json.dumps(message) + "\n")

@@ -17,13 +17,7 @@ from .kernels import use_backend
 from .ops import *  # noqa: F403
 from .ops import methods  # noqa: F401  (puts them on Tensor)
 from .random import manual_seed
-from .settings import (
-    empty_cache,
-    get_num_threads,
-    set_num_threads,
-    set_precision,
-    show_versions,
-)
+from .settings import empty_cache, get_num_threads, set_num_threads, set_precision, show_versions
 from .traced import Graph, Node, Value
 from .tracing import trace
 from .version import __version__ as __version__
@@ -36,7 +30,7 @@ if TYPE_CHECKING:
     from . import torch as torch
     from .compiled import Compiled, compile
     from .profiler import Profile, profile
-else:       # to a type checker a module with __getattr__ has every name
+else:  # to a type checker a module with __getattr__ has every name
     from . import hints
 
     _not_here = hints.attributes_of(__name__, hints.FUNCTIONS)
@@ -47,17 +41,46 @@ else:       # to a type checker a module with __getattr__ has every name
 
         if name in ("lab", "models", "onnx", "sklearn", "torch", "train"):
             return importlib.import_module(f"minidl.{name}")
-        for module, names in (("compiled", ("Compiled", "compile")),
-                              ("profiler", ("Profile", "profile"))):
+        for module, names in (
+            ("compiled", ("Compiled", "compile")),
+            ("profiler", ("Profile", "profile")),
+        ):
             if name in names:
                 globals()[name] = getattr(importlib.import_module(f"minidl.{module}"), name)
                 return globals()[name]
         return _not_here(name)
 
+
 __all__ = [
-    "Compiled", "Function", "Graph", "Node", "Profile", "Tensor", "Value", "compile", "data",
-    "empty_cache", "get_num_threads", "grad", "gradcheck", "lab", "load", "manual_seed", "models",
-    "nn", "no_grad", "onnx", "ops", "optim", "profile", "save", "set_num_threads", "set_precision",
-    "show_versions", "trace", "train", "use_backend",
+    "Compiled",
+    "Function",
+    "Graph",
+    "Node",
+    "Profile",
+    "Tensor",
+    "Value",
+    "compile",
+    "data",
+    "empty_cache",
+    "get_num_threads",
+    "grad",
+    "gradcheck",
+    "lab",
+    "load",
+    "manual_seed",
+    "models",
+    "nn",
+    "no_grad",
+    "onnx",
+    "ops",
+    "optim",
+    "profile",
+    "save",
+    "set_num_threads",
+    "set_precision",
+    "show_versions",
+    "trace",
+    "train",
+    "use_backend",
     *ops.__all__,
 ]

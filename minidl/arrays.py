@@ -24,10 +24,14 @@ def plain_array(obj: Any) -> np.ndarray:
     try:
         array = np.asarray(obj)
     except (RuntimeError, TypeError) as error:
-        hint = ("; detach() it first: gradients do not pass from one library to the other"
-                if "requires grad" in str(error) else "")
-        raise TypeError(f"a {type(obj).__module__}.{type(obj).__qualname__} that gives no array: "
-                        f"{error}{hint}") from None
+        hint = (
+            "; detach() it first: gradients do not pass from one library to the other"
+            if "requires grad" in str(error)
+            else ""
+        )
+        raise TypeError(
+            f"a {type(obj).__module__}.{type(obj).__qualname__} that gives no array: {error}{hint}"
+        ) from None
     return array.astype(np.float32) if array.dtype == np.float64 and not _has_typed(obj) else array
 
 
@@ -38,8 +42,9 @@ def array_of(values: Any, where: str, name: str) -> np.ndarray:
     except TypeError as error:
         raise TypeError(f"{where}: {name} must be an array, got {error}") from None
     except ValueError as error:
-        raise ValueError(f"{where}: {name} must be an array, all items of one shape: {error}"
-                         ) from None
+        raise ValueError(
+            f"{where}: {name} must be an array, all items of one shape: {error}"
+        ) from None
 
 
 def _has_typed(obj: Any) -> bool:

@@ -17,14 +17,18 @@ import zlib
 from collections.abc import Iterator
 from typing import IO
 
-if sys.platform != "win32":     # nobody can remove a file there that somebody has open
+if sys.platform != "win32":  # nobody can remove a file there that somebody has open
     import fcntl
 
-BEGINNING = ".minidl-"      # how the names of temporaries begin
+BEGINNING = ".minidl-"  # how the names of temporaries begin
 
 # Words for the kinds of files that cannot be replaced.
-_KINDS = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device",
-          stat.S_IFBLK: "a device"}
+_KINDS = {
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 def status(path: str | os.PathLike[str]) -> os.stat_result | None:
@@ -70,7 +74,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     Errors that name other files pass through as they are.
     """
     old = status(path)
-    if os.fsdecode(path).endswith(os.sep):      # realpath would drop the separator
+    if os.fsdecode(path).endswith(os.sep):  # realpath would drop the separator
         raise IsADirectoryError(errno.EISDIR, "expected a file, not a folder", os.fspath(path))
     target = os.path.realpath(path)
     folder, name = os.path.split(target)
@@ -78,7 +82,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
         raise FileNotFoundError(errno.ENOENT, "there is no such folder", folder)
     foreign: OSError | None = None
     try:
-        if old is not None:     # the file may be write-protected although the folder is not
+        if old is not None:  # the file may be write-protected although the folder is not
             os.close(os.open(path, os.O_WRONLY))
         with _written(target, _prefix(name), old) as file:
             try:
@@ -103,7 +107,7 @@ def _prefix(name: str) -> str:
 @contextlib.contextmanager
 def _written(target: str, prefix: str, old: os.stat_result | None) -> Iterator[IO[bytes]]:
     folder = os.path.dirname(target)
-    remove_leftovers(folder, prefix)       # leftovers go first, because they may fill the disk
+    remove_leftovers(folder, prefix)  # leftovers go first, because they may fill the disk
     # `open` applies the umask to 0o666: a process cannot read its umask without changing it. The
     # temporary for a private file is private from its first byte on.
     handle, temporary = _create(folder, prefix, 0o666 if old is None else 0o600)
@@ -114,7 +118,7 @@ def _written(target: str, prefix: str, old: os.stat_result | None) -> Iterator[I
             yield file
             file.flush()
             os.fsync(handle)
-            if sys.platform == "win32":     # Windows does not rename an open file
+            if sys.platform == "win32":  # Windows does not rename an open file
                 file.close()
             # The file is still locked here, else another writer could remove it as a leftover.
             os.replace(temporary, target)
@@ -137,7 +141,7 @@ def _create(folder: str, prefix: str, mode: int) -> tuple[int, str]:
             _lock(handle)
         except BlockingIOError:
             taken = True
-        except OSError:     # a file system without locks; nobody takes the file for a leftover
+        except OSError:  # a file system without locks; nobody takes the file for a leftover
             pass
         if not taken and os.path.exists(temporary):
             return handle, temporary
@@ -159,11 +163,11 @@ def remove_leftovers(folder: str, prefix: str = BEGINNING) -> None:
     flags = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
         names = [name for name in os.listdir(folder) if name.startswith(prefix)]
-    except (PermissionError, FileNotFoundError):    # a folder may be writable, but not readable
+    except (PermissionError, FileNotFoundError):  # a folder may be writable, but not readable
         return
     for name in names:
         path = os.path.join(folder, name)
-        with contextlib.suppress(OSError):      # the file is in use, another user's, or gone
+        with contextlib.suppress(OSError):  # the file is in use, another user's, or gone
             handle = os.open(path, flags)
             try:
                 _lock(handle)
@@ -178,7 +182,7 @@ def _take_owner_and_mode(handle: int, old: os.stat_result) -> None:
     mode = stat.S_IMODE(old.st_mode) & 0o777
     new = os.fstat(handle)
     if new.st_uid != old.st_uid:
-        with contextlib.suppress(OSError):      # only the superuser gives files away
+        with contextlib.suppress(OSError):  # only the superuser gives files away
             os.fchown(handle, old.st_uid, -1)
     if new.st_gid != old.st_gid:
         try:
@@ -186,7 +190,7 @@ def _take_owner_and_mode(handle: int, old: os.stat_result) -> None:
         except OSError:
             # The new group must not get the rights of the old one: it gets those of everybody.
             mode = mode & 0o707 | (mode & 0o007) << 3
-    with contextlib.suppress(PermissionError):      # a file system without modes
+    with contextlib.suppress(PermissionError):  # a file system without modes
         os.fchmod(handle, mode)
 
 
@@ -196,7 +200,7 @@ def _sync_folder(folder: str) -> None:
         return
     try:
         handle = os.open(folder, os.O_RDONLY)
-    except PermissionError:     # a folder may be writable, but not readable
+    except PermissionError:  # a folder may be writable, but not readable
         return
     try:
         os.fsync(handle)

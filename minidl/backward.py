@@ -28,14 +28,16 @@ from .storage import read_only
 from .tensor import Tensor, retained
 from .tracers import profilers
 
-Captured = dict[tuple[int, int], Any]       # (id of a node, slot) -> gradient
-Uses = dict[Function, int]                  # how many operations read the outputs of a node
+Captured = dict[tuple[int, int], Any]  # (id of a node, slot) -> gradient
+Uses = dict[Function, int]  # how many operations read the outputs of a node
 
 _age = attrgetter("_order")
-_storing = lock()     # held while a `.grad` is replaced
+_storing = lock()  # held while a `.grad` is replaced
 
-USED = ("backward: the graph behind this tensor has been used by an earlier backward, which frees "
-        "it, also if it fails; pass retain_graph=True there to use it twice")
+USED = (
+    "backward: the graph behind this tensor has been used by an earlier backward, which frees "
+    "it, also if it fails; pass retain_graph=True there to use it twice"
+)
 
 
 def reachable(outputs: Sequence[Tensor]) -> Uses:
@@ -62,9 +64,12 @@ def reachable(outputs: Sequence[Tensor]) -> Uses:
         found = inputs
 
 
-def _walk(outputs: Sequence[Tensor], starts: Sequence[np.ndarray], retain_graph: bool,
-          wanted: Iterable[Tensor] | None = None
-          ) -> tuple[dict[Tensor, np.ndarray], list[tuple[Tensor, np.ndarray]]]:
+def _walk(
+    outputs: Sequence[Tensor],
+    starts: Sequence[np.ndarray],
+    retain_graph: bool,
+    wanted: Iterable[Tensor] | None = None,
+) -> tuple[dict[Tensor, np.ndarray], list[tuple[Tensor, np.ndarray]]]:
     """Propagate gradients from the outputs through the nodes that they depend on.
 
     Returns the gradients of leaves, and of the other tensors in `wanted`; without `wanted`, of the
@@ -76,8 +81,16 @@ def _walk(outputs: Sequence[Tensor], starts: Sequence[np.ndarray], retain_graph:
     nodes = sorted(uses, key=_age)
     changes.check(nodes)
     if wanted is None:
-        wanted = [t for node in nodes for ref in list(retained.get(node, {}).values())
-                  if (t := ref()) is not None] if retained else []
+        wanted = (
+            [
+                t
+                for node in nodes
+                for ref in list(retained.get(node, {}).values())
+                if (t := ref()) is not None
+            ]
+            if retained
+            else []
+        )
     captured: Captured = {(id(t._node), t._slot): None for t in wanted if t._node is not None}
     slots: dict[Function, list[Any]] = {}
     leaves: dict[Tensor, Any] = {}
@@ -120,7 +133,8 @@ def _walk(outputs: Sequence[Tensor], starts: Sequence[np.ndarray], retain_graph:
                 if node._inputs is None:
                     raise RuntimeError(
                         "backward: another thread's backward has freed the graph meanwhile; pass "
-                        "retain_graph=True there") from error
+                        "retain_graph=True there"
+                    ) from error
                 raise
         if not retain_graph:
             node._inputs = None
@@ -128,9 +142,11 @@ def _walk(outputs: Sequence[Tensor], starts: Sequence[np.ndarray], retain_graph:
     for t, g in leaves.items():
         if type(g) is tuple:
             leaves[t] = _total(g)
-    return leaves, [(t, g) for t in wanted
-                    if t._node is not None
-                    and (g := captured[id(t._node), t._slot]) is not None]
+    return leaves, [
+        (t, g)
+        for t in wanted
+        if t._node is not None and (g := captured[id(t._node), t._slot]) is not None
+    ]
 
 
 def _alone(chain: tuple[Function, ...], uses: Uses, captured: Captured) -> bool:
@@ -194,8 +210,10 @@ def _checked(node: Function, inputs: Sequence[Tensor | None], results: Any) -> t
         several = isinstance(results, list) and len(inputs) > 1
         results = tuple(results) if several else (results,)
     if len(results) != len(inputs):
-        raise RuntimeError(f"{type(node).__name__}.backward returned {len(results)} gradients "
-                           f"for {len(inputs)} inputs")
+        raise RuntimeError(
+            f"{type(node).__name__}.backward returned {len(results)} gradients "
+            f"for {len(inputs)} inputs"
+        )
     arrays: list[np.ndarray | None] = []
     for k, (t, g) in enumerate(zip(inputs, results, strict=True)):
         if t is None or g is None:
@@ -203,17 +221,26 @@ def _checked(node: Function, inputs: Sequence[Tensor | None], results: Any) -> t
             continue
         array = np.asarray(g)
         if array.shape != t._shape:
-            raise RuntimeError(f"{type(node).__name__}.backward returned a gradient of shape "
-                               f"{array.shape} for input {k} of shape {t._shape}")
+            raise RuntimeError(
+                f"{type(node).__name__}.backward returned a gradient of shape "
+                f"{array.shape} for input {k} of shape {t._shape}"
+            )
         if array.dtype.kind not in "fiub":
-            raise TypeError(f"{type(node).__name__}.backward must return numbers, got "
-                            f"{array.dtype} for input {k}")
+            raise TypeError(
+                f"{type(node).__name__}.backward must return numbers, got "
+                f"{array.dtype} for input {k}"
+            )
         arrays.append(np.array(array, t._dtype, order="C"))
     return tuple(arrays)
 
 
-def _hand_on(inputs: Sequence[Tensor | None], results: Sequence[Any], given: Sequence[Any],
-             slots: dict[Function, list[Any]], leaves: dict[Tensor, Any]) -> None:
+def _hand_on(
+    inputs: Sequence[Tensor | None],
+    results: Sequence[Any],
+    given: Sequence[Any],
+    slots: dict[Function, list[Any]],
+    leaves: dict[Tensor, Any],
+) -> None:
     """Add gradients to those that inputs have so far, whether a leaf or an output of a node.
 
     Two gradients are kept as a pair, because some backwards can add them while they read; a third
@@ -274,7 +301,7 @@ def _store(found: Iterable[tuple[Tensor, np.ndarray]]) -> None:
         while True:
             before = t._grad
             total = g if before is None else np.asarray(np.add(before, g))
-            with _storing:      # if another thread has added a gradient meanwhile, add again
+            with _storing:  # if another thread has added a gradient meanwhile, add again
                 if t._grad is before:
                     t._grad = total
                     break
@@ -287,8 +314,12 @@ def backward(output: Tensor, grad: Any = None, retain_graph: bool = False) -> No
     _store([*others, *leaves.items()])
 
 
-def grad(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor],
-         grad_outputs: Any = None, retain_graph: bool = False) -> Any:
+def grad(
+    outputs: Tensor | Sequence[Tensor],
+    inputs: Tensor | Sequence[Tensor],
+    grad_outputs: Any = None,
+    retain_graph: bool = False,
+) -> Any:
     """Compute gradients of outputs with respect to inputs, as arrays; `.grad` is left alone.
 
     `outputs` and `inputs` are a tensor or a sequence of tensors; `inputs` may be tensors inside
@@ -312,8 +343,7 @@ def grad(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor],
     elif isinstance(outputs, Tensor) and not isinstance(grad_outputs, list | tuple):
         starts = [grad_outputs]
     else:
-        starts = list(checks.members(grad_outputs, "grad", "grad_outputs",
-                                     "a list of gradients"))
+        starts = list(checks.members(grad_outputs, "grad", "grad_outputs", "a list of gradients"))
     if len(starts) != len(outs):
         raise ValueError(f"grad: {len(outs)} outputs but {len(starts)} grad_outputs")
     for t in ins:
@@ -334,8 +364,11 @@ def grad(outputs: Tensor | Sequence[Tensor], inputs: Tensor | Sequence[Tensor],
 def _tensors(given: Any, name: str) -> Sequence[Tensor]:
     """A tensor, or a sequence of them, as a list."""
     members = []
-    for t in [given] if isinstance(given, Tensor) else checks.members(
-            given, "grad", name, "a tensor or a list of tensors"):
+    for t in (
+        [given]
+        if isinstance(given, Tensor)
+        else checks.members(given, "grad", name, "a tensor or a list of tensors")
+    ):
         if not isinstance(t, Tensor):
             raise TypeError(f"grad: {name} must be tensors, got {type(t).__name__}")
         members.append(t)
@@ -345,12 +378,16 @@ def _tensors(given: Any, name: str) -> Sequence[Tensor]:
 def _start_grad(output: Tensor, grad: Any, where: str) -> np.ndarray:
     """The gradient a walk starts from, checked."""
     if not output._requires_grad:
-        raise RuntimeError(f"{where}: the tensor does not require a gradient "
-                           f"(none of its inputs does, or it was made under no_grad)")
+        raise RuntimeError(
+            f"{where}: the tensor does not require a gradient "
+            f"(none of its inputs does, or it was made under no_grad)"
+        )
     if grad is None:
         if output.size != 1:
-            raise ValueError(f"{where}: a tensor of shape {output.shape} is not a scalar; "
-                             f"pass the gradient to start from")
+            raise ValueError(
+                f"{where}: a tensor of shape {output.shape} is not a scalar; "
+                f"pass the gradient to start from"
+            )
         return np.ones(output.shape, output.dtype)
     values = grad.data if isinstance(grad, Tensor) else grad
     # A backward only reads this array, but a leaf keeps it, and must not keep what others hold.
@@ -360,9 +397,11 @@ def _start_grad(output: Tensor, grad: Any, where: str) -> np.ndarray:
             raise TypeError(f"real numbers are needed, got {kind}")
         start = np.array(values, output.dtype, copy=True if output._node is None else None)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"{where}: the gradient must be an array, got a "
-                        f"{type(grad).__name__}: {error}") from None
+        raise TypeError(
+            f"{where}: the gradient must be an array, got a {type(grad).__name__}: {error}"
+        ) from None
     if start.shape != output.shape:
-        raise ValueError(f"{where}: the gradient has shape {start.shape}, "
-                         f"the tensor {output.shape}")
+        raise ValueError(
+            f"{where}: the gradient has shape {start.shape}, the tensor {output.shape}"
+        )
     return start

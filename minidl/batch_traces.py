@@ -17,11 +17,12 @@ from .tensor import Tensor
 from .traced import Graph
 from .tracing import trace
 
-BATCHES = (2, 3)        # the sizes of the batch in the first two traces
+BATCHES = (2, 3)  # the sizes of the batch in the first two traces
 
 
-def batch_traces(f: Callable[..., Any], examples: tuple[Any, ...], where: str,
-               more: tuple[int, ...] = ()) -> tuple[Graph, ...]:
+def batch_traces(
+    f: Callable[..., Any], examples: tuple[Any, ...], where: str, more: tuple[int, ...] = ()
+) -> tuple[Graph, ...]:
     """Trace f for batches of the two sizes in `BATCHES` and of the sizes in `more`; all graphs have
     the same operations.
 
@@ -36,9 +37,11 @@ def batch_traces(f: Callable[..., Any], examples: tuple[Any, ...], where: str,
     except MemoryError:
         raise
     except Exception as error:
-        graphs = _traces(f, examples, len(sizes))       # an error here is the model's own
-        warn(f"{where}: the model does not run with another batch than the example's, so that the "
-             f"batch axis is fixed ({type(error).__name__}: {error})")
+        graphs = _traces(f, examples, len(sizes))  # an error here is the model's own
+        warn(
+            f"{where}: the model does not run with another batch than the example's, so that the "
+            f"batch axis is fixed ({type(error).__name__}: {error})"
+        )
         return graphs
     operations = [[node.operation for node in graph] for graph in graphs]
     if any(others != operations[0] for others in operations[1:]):
@@ -46,12 +49,15 @@ def batch_traces(f: Callable[..., Any], examples: tuple[Any, ...], where: str,
     return graphs
 
 
-def fixed_batch_traces(f: Callable[..., Any], examples: tuple[Any, ...], where: str, count: int
-              ) -> tuple[Graph, ...]:
+def fixed_batch_traces(
+    f: Callable[..., Any], examples: tuple[Any, ...], where: str, count: int
+) -> tuple[Graph, ...]:
     """Trace f `count` times for the example's batch, with a warning of `where`."""
     graphs = _traces(f, examples, count)
-    warn(f"{where}: what the model computes depends on the size of the batch, so that the batch "
-         f"axis is fixed to that of the example")
+    warn(
+        f"{where}: what the model computes depends on the size of the batch, so that the batch "
+        f"axis is fixed to that of the example"
+    )
     return graphs
 
 
@@ -66,7 +72,8 @@ def refuse_reads(graph: Graph, where: str) -> None:
     if taken:
         raise NotImplementedError(
             f"{where}: Python takes values out of {', '.join(taken)} while the model runs (by "
-            f".data, .item() or bool()): what it makes of them is not in the graph")
+            f".data, .item() or bool()): what it makes of them is not in the graph"
+        )
 
 
 def _of_size(x: Any, examples: tuple[Any, ...], size: int, where: str) -> Any:

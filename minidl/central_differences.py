@@ -12,8 +12,13 @@ from .grad_mode import no_grad
 from .tensor import Tensor
 
 
-def gradcheck(f: Callable[..., Any], inputs: Sequence[Any] | Tensor, eps: float = 1e-6,
-              rtol: float = 1e-5, atol: float = 1e-7) -> bool:
+def gradcheck(
+    f: Callable[..., Any],
+    inputs: Sequence[Any] | Tensor,
+    eps: float = 1e-6,
+    rtol: float = 1e-5,
+    atol: float = 1e-7,
+) -> bool:
     """Compare the gradients of f with central differences; return True, or raise AssertionError.
 
     `f` takes the tensors in `inputs` and returns a tensor or a tuple of them. Inputs that require a
@@ -66,5 +71,6 @@ def gradcheck(f: Callable[..., Any], inputs: Sequence[Any] | Tensor, eps: float 
             worst = np.unravel_index(np.argmax(np.nan_to_num(error, nan=np.inf)), error.shape)
             raise AssertionError(
                 f"gradcheck: input {k} at {tuple(int(i) for i in worst)}: backward gives "
-                f"{analytic[worst]:.9g}, central differences {numeric[worst]:.9g}")
+                f"{analytic[worst]:.9g}, central differences {numeric[worst]:.9g}"
+            )
     return True

@@ -29,11 +29,27 @@ if TYPE_CHECKING:
     from .tensor import Tensor
 
 # Types that hold no array, or whose contents `_arrays` searches.
-SEEN_INTO = (dict, list, tuple, functools.partial, Storage, Lazy, int, float, complex, str, bytes,
-             type, type(None), slice, np.generic, np.dtype)
+SEEN_INTO = (
+    dict,
+    list,
+    tuple,
+    functools.partial,
+    Storage,
+    Lazy,
+    int,
+    float,
+    complex,
+    str,
+    bytes,
+    type,
+    type(None),
+    slice,
+    np.generic,
+    np.dtype,
+)
 
-tick = itertools.count(1).__next__      # the clock, which orders nodes and writes
-_last = 0                               # the time of the last write
+tick = itertools.count(1).__next__  # the clock, which orders nodes and writes
+_last = 0  # the time of the last write
 # A thread holds this lock while it records a write. Without it two threads could make two records
 # of one memory, or note the earlier of two writes as the last. A finalizer may take it again.
 _writing = lock()
@@ -66,7 +82,7 @@ def writes(by: str, leaves: Iterable[Tensor], buffers: Iterable[np.ndarray] = ()
 
 
 def _record_of(x: Tensor) -> Written:
-    x._open()           # a Lazy that will read the tensor keeps the array from before the write
+    x._open()  # a Lazy that will read the tensor keeps the array from before the write
     record = x._written = _record(x._values())
     return record
 
@@ -78,7 +94,7 @@ def _record(array: np.ndarray) -> Written:
     if found is None or found.owner() is None:
         owner = array
         while isinstance(owner.base, np.ndarray):
-            owner = owner.base      # every view of the memory keeps its owner alive
+            owner = owner.base  # every view of the memory keeps its owner alive
         found = Written(array, weakref.ref(owner, lambda ref: _forget(bounds, ref)))
         _written[bounds] = found
     return found
@@ -111,7 +127,8 @@ def check(nodes: list[Function]) -> None:
                         f"backward: {type(node).__name__} needs the values, of shape "
                         f"{record.shape}, that it was computed from, but {record.last[1]} has "
                         f"changed them since; call backward before that, or compute the forward "
-                        f"again after it")
+                        f"again after it"
+                    )
 
 
 def _kept(node: Function) -> dict[str, Any]:

@@ -29,15 +29,16 @@ import numpy as np
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
-Check = Callable[[Any, str, str], Any]      # a check whose further arguments are bound
+Check = Callable[[Any, str, str], Any]  # a check whose further arguments are bound
 
-MOST = sys.maxsize          # the largest size
-MOST_COUNT = 2**53          # the largest count: up to here every integer is exactly a float
-MOST_OF_PAIR = 2**31 - 1    # the largest window, stride, dilation and padding that kernels take
-SHOWN = 100                 # how many characters of the given value a message shows
+MOST = sys.maxsize  # the largest size
+MOST_COUNT = 2**53  # the largest count: up to here every integer is exactly a float
+MOST_OF_PAIR = 2**31 - 1  # the largest window, stride, dilation and padding that kernels take
+SHOWN = 100  # how many characters of the given value a message shows
 
 
 # ------------------------------------------------------------------------------------ numbers
+
 
 def integer(value: Any, where: str, name: str, least: int = -MOST, most: float = MOST) -> int:
     """An integer from `least` to `most`, as an int; `most` may be infinite."""
@@ -79,8 +80,17 @@ def count(value: Any, where: str, name: str, least: int = 0) -> int:
     return integer(value, where, name, least, MOST_COUNT)
 
 
-def real(value: Any, where: str, name: str, least: float = -math.inf, most: float = math.inf, *,
-         above: float | None = None, below: float | None = None, finite: bool = False) -> float:
+def real(
+    value: Any,
+    where: str,
+    name: str,
+    least: float = -math.inf,
+    most: float = math.inf,
+    *,
+    above: float | None = None,
+    below: float | None = None,
+    finite: bool = False,
+) -> float:
     """A real number as a float, with least <= number <= most and above < number < below. Infinity
     is allowed unless `finite`."""
     if type(value) is float:
@@ -90,10 +100,14 @@ def real(value: Any, where: str, name: str, least: float = -math.inf, most: floa
     else:
         try:
             number = float(value)
-        except OverflowError:       # the int is larger than any float
+        except OverflowError:  # the int is larger than any float
             number = math.nan
-    if (least <= number <= most and (above is None or number > above)
-            and (below is None or number < below) and not (finite and math.isinf(number))):
+    if (
+        least <= number <= most
+        and (above is None or number > above)
+        and (below is None or number < below)
+        and not (finite and math.isinf(number))
+    ):
         return number
     raise ValueError(message(where, name, _interval(least, most, above, below, finite), value))
 
@@ -113,8 +127,9 @@ def fraction(value: Any, where: str, name: str) -> float:
     return real(value, where, name, 0, 1)
 
 
-def _interval(least: float, most: float, above: float | None, below: float | None, finite: bool
-              ) -> str:
+def _interval(
+    least: float, most: float, above: float | None, below: float | None, finite: bool
+) -> str:
     """What `real` expects, in words."""
     low = "" if least == -math.inf else f">= {least:g}"
     high = "" if most == math.inf else f"<= {most:g}"
@@ -122,23 +137,33 @@ def _interval(least: float, most: float, above: float | None, below: float | Non
     high = high if below is None else f"< {below:g}"
     if low == f">= {least:g}" and high == f"<= {most:g}":
         return f"a number from {least:g} to {most:g}"
-    words = ["a finite number" if finite and not high else "a number", low,
-             "and" if low and high else "", high]
+    words = [
+        "a finite number" if finite and not high else "a number",
+        low,
+        "and" if low and high else "",
+        high,
+    ]
     return " ".join(word for word in words if word)
 
 
 # ---------------------------------------------------------------------------------- several ints
 
-def pair(value: Any, where: str, name: str, least: int, what: str = "an int or a pair of ints"
-         ) -> tuple[int, int]:
+
+def pair(
+    value: Any, where: str, name: str, least: int, what: str = "an int or a pair of ints"
+) -> tuple[int, int]:
     """An int or a pair of ints as a pair, each from `least` to `MOST_OF_PAIR`. `what` describes the
     argument in messages."""
     if type(value) is int and least <= value <= MOST_OF_PAIR:
         return value, value
-    if type(value) is tuple and len(value) == 2:        # the fast path: a layer has checked it
+    if type(value) is tuple and len(value) == 2:  # the fast path: a layer has checked it
         a, b = value
-        if (type(a) is int and type(b) is int and least <= a <= MOST_OF_PAIR
-                and least <= b <= MOST_OF_PAIR):
+        if (
+            type(a) is int
+            and type(b) is int
+            and least <= a <= MOST_OF_PAIR
+            and least <= b <= MOST_OF_PAIR
+        ):
             return value
     expected = f"{what} >= {least}"
     try:
@@ -159,7 +184,7 @@ def padding(value: Any, where: str, name: str, words: tuple[str, ...] = ("same",
     if type(value) is int and 0 <= value <= MOST_OF_PAIR:
         return value, value
     what = "an int, a pair or ((top, bottom), (left, right)) of ints"
-    if type(value) is tuple and value and type(value[0]) is int:    # a layer's, checked before
+    if type(value) is tuple and value and type(value[0]) is int:  # a layer's, checked before
         return pair(value, where, name, 0, what)
     if words and isinstance(value, str):
         return _word(value, where, name, "an int, a pair, ((top, bottom), (left, right))", words)
@@ -226,8 +251,11 @@ def axes(value: Any, where: str, name: str, ndim: int) -> tuple[int, ...]:
 def _in_range(number: int, where: str, name: str, ndim: int) -> int:
     if -ndim <= number < ndim:
         return number % ndim
-    expected = (f"an int from {-ndim} to {ndim - 1} for {ndim} ax{'i' if ndim == 1 else 'e'}s"
-                if ndim else "() or None where there are no axes")
+    expected = (
+        f"an int from {-ndim} to {ndim - 1} for {ndim} ax{'i' if ndim == 1 else 'e'}s"
+        if ndim
+        else "() or None where there are no axes"
+    )
     raise ValueError(message(where, name, expected, number))
 
 
@@ -237,7 +265,7 @@ def _index(value: Any) -> int:
         raise TypeError
     try:
         return operator.index(value)
-    except ValueError:      # a tensor of several numbers raises it
+    except ValueError:  # a tensor of several numbers raises it
         raise TypeError from None
 
 
@@ -246,6 +274,7 @@ def _is_list(value: Any) -> bool:
 
 
 # ------------------------------------------------------------------------------------ other kinds
+
 
 def flag(value: Any, where: str, name: str) -> bool:
     """True or False; 0 and 1 are accepted for them."""
@@ -266,8 +295,9 @@ def choice(value: Any, where: str, name: str, options: tuple[str | None, ...]) -
     raise (ValueError if word else TypeError)(message(where, name, expected, value))
 
 
-def instance(value: Any, where: str, name: str, kind: type[T] | tuple[type[T], ...],
-             expected: str) -> T:
+def instance(
+    value: Any, where: str, name: str, kind: type[T] | tuple[type[T], ...], expected: str
+) -> T:
     """An instance of `kind`; `expected` describes it in the message."""
     if not isinstance(value, kind):
         raise TypeError(message(where, name, expected, value))
@@ -292,10 +322,12 @@ def members(values: Iterable[Any], where: str, name: str, expected: str) -> Iter
 
 def each(check: Check) -> Check:
     """A check that takes a list or tuple and applies `check` to each member."""
+
     def checked(values: Any, where: str, name: str) -> list[Any]:
         if not isinstance(values, (list, tuple)):
             raise TypeError(message(where, name, "a list", values))
         return [check(value, where, f"{name}[{i}]") for i, value in enumerate(values)]
+
     return checked
 
 
@@ -320,6 +352,7 @@ def path(value: Any, where: str, name: str = "path") -> str:
 
 # ------------------------------------------------------------------------------------ the messages
 
+
 def message(where: str, name: str, expected: str, value: Any) -> str:
     """The message about a wrong argument. `where` may be empty inside a `named` function, which
     adds its name."""
@@ -330,7 +363,7 @@ def shown(value: Any) -> str:
     """The given value as a message shows it: its repr, shortened if it is long."""
     try:
         text = " ".join(repr(value).split("\n"))
-    except Exception:       # the repr of a very large int fails, and that of a user's class may
+    except Exception:  # the repr of a very large int fails, and that of a user's class may
         return f"a {type(value).__name__}"
     return text if len(text) <= SHOWN else f"a {type(value).__name__}, {text[:SHOWN]}..."
 

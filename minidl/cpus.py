@@ -16,7 +16,7 @@ from . import kernels
 
 MAX_THREADS = 1024
 
-threads_were_set = False        # whether `set_num_threads` has replaced the default
+threads_were_set = False  # whether `set_num_threads` has replaced the default
 
 
 def default_threads() -> int:
@@ -29,9 +29,12 @@ def default_threads() -> int:
         return wanted
     threads = min(available_cpus(), MAX_THREADS)
     if given := os.environ.get("OMP_NUM_THREADS", "").strip():
-        warnings.warn(f"OMP_NUM_THREADS is {given[:40]!r}, which is no number of threads from 1 to "
-                      f"{MAX_THREADS}; minidl uses {threads}, its default here",
-                      RuntimeWarning, stacklevel=2)
+        warnings.warn(
+            f"OMP_NUM_THREADS is {given[:40]!r}, which is no number of threads from 1 to "
+            f"{MAX_THREADS}; minidl uses {threads}, its default here",
+            RuntimeWarning,
+            stacklevel=2,
+        )
     return threads
 
 
@@ -40,7 +43,7 @@ def threads_from_environment() -> int:
     threads."""
     try:
         wanted = int(os.environ.get("OMP_NUM_THREADS", "").split(",")[0])
-    except ValueError:                  # int() also refuses thousands of digits
+    except ValueError:  # int() also refuses thousands of digits
         return 0
     return wanted if 1 <= wanted <= MAX_THREADS else 0
 
@@ -53,18 +56,18 @@ def available_cpus() -> int:
 
 
 def _quotas() -> Iterator[int]:
-    """The quotas of CPU time of this process's control group and of all groups above it, in CPUs.
-    """
+    """The quotas of CPU time of this process's control group and of all groups above it, in CPUs."""
     for mount_point, below in _control_groups():
         while True:
             group = mount_point + below
             # Version 2 of control groups keeps quota and period in one file ("max" means no
             # quota), version 1 in two files (-1 means no quota).
-            numbers = (_read(f"{group}/cpu.max")
-                       or _read(f"{group}/cpu.cfs_quota_us") + _read(f"{group}/cpu.cfs_period_us"))
+            numbers = _read(f"{group}/cpu.max") or _read(f"{group}/cpu.cfs_quota_us") + _read(
+                f"{group}/cpu.cfs_period_us"
+            )
             match numbers.split():
                 case quota, period if quota.isdigit() and period.isdigit() and int(period):
-                    yield max(1, -(-int(quota) // int(period)))     # rounded up
+                    yield max(1, -(-int(quota) // int(period)))  # rounded up
             if not below:
                 break
             below = below.rpartition("/")[0]
@@ -76,11 +79,14 @@ def _control_groups() -> Iterator[tuple[str, str]]:
     There are two such groups where version 2 is mounted beside version 1. A container may see the
     hierarchy from a group downwards: paths are then relative to that group, the root of the mount.
     """
-    paths = {}                          # by controller; version 2 uses the empty name
+    paths = {}  # by controller; version 2 uses the empty name
     for controllers, path in re.findall(r"^\d+:([^:]*):(/.*)$", _read("/proc/self/cgroup"), re.M):
         paths.update(dict.fromkeys(controllers.split(","), path.rstrip("/") + "/"))
-    mounts = re.findall(r"^\S+ \S+ \S+ (/\S*) (/\S*) .* - (cgroup2?) \S+ (\S+)$",
-                        _read("/proc/self/mountinfo"), re.M)
+    mounts = re.findall(
+        r"^\S+ \S+ \S+ (/\S*) (/\S*) .* - (cgroup2?) \S+ (\S+)$",
+        _read("/proc/self/mountinfo"),
+        re.M,
+    )
     for root, mount_point, version, options in mounts:
         if version == "cgroup" and "cpu" not in options.split(","):
             continue

@@ -18,8 +18,11 @@ def reasons() -> dict[str, str]:
 def level() -> str:
     """The instruction-set level in use, and why it is this one."""
     built, runs = ", ".join(kernels.built), ", ".join(kernels.supported)
-    why = (f"MINIDL_ISA={kernels.asked_isa} asks for it" if kernels.asked_isa
-           else "the best that is built and that this CPU runs")
+    why = (
+        f"MINIDL_ISA={kernels.asked_isa} asks for it"
+        if kernels.asked_isa
+        else "the best that is built and that this CPU runs"
+    )
     debug = ", a debug build" if kernels.debug else ""
     return f"{kernels.isa}, {why} (built: {built}{debug}; this CPU runs: {runs})"
 
@@ -49,7 +52,7 @@ def advice() -> list[str]:
     """Sentences that say what would make kernels faster here; empty if nothing known would."""
     found = [*_of_the_build(), *_of_the_threads()]
     if kernels.backend() != "native":
-        found.append("the NumPy twins run: leave use_backend(\"numpy\")")
+        found.append('the NumPy twins run: leave use_backend("numpy")')
     return found
 
 
@@ -57,8 +60,10 @@ def _of_the_build() -> list[str]:
     found = []
     best = kernels.supported[-1]
     if best not in kernels.built:
-        found.append(f"this CPU runs {best}, which is not built: build it in the project's folder "
-                     f"with MINIDL_BUILD_ISA=native, or install a wheel of `make wheel`")
+        found.append(
+            f"this CPU runs {best}, which is not built: build it in the project's folder "
+            f"with MINIDL_BUILD_ISA=native, or install a wheel of `make wheel`"
+        )
     elif kernels.isa != best:
         found.append(f"this CPU runs {best}, which is built: unset MINIDL_ISA")
     if kernels.debug:
@@ -68,15 +73,18 @@ def _of_the_build() -> list[str]:
 
 def _of_the_threads() -> list[str]:
     if not kernels.openmp:
-        return ["the kernels were built without OpenMP: build them with GCC, or with Clang and "
-                "libomp"]
+        return [
+            "the kernels were built without OpenMP: build them with GCC, or with Clang and libomp"
+        ]
     n, available, found = kernels.get_num_threads(), available_cpus(), []
     if kernels.forked():
         return ["in a child that was started anew (spawn, forkserver) kernels use all threads"]
     if n < available:
-        remedy = ("raise or unset OMP_NUM_THREADS"
-                  if n == threads_from_environment() and not cpus.threads_were_set
-                  else "raise set_num_threads")
+        remedy = (
+            "raise or unset OMP_NUM_THREADS"
+            if n == threads_from_environment() and not cpus.threads_were_set
+            else "raise set_num_threads"
+        )
         found.append(f"kernels use {n} of the {available} CPUs that this process may use: {remedy}")
     if n > available:
         found.append(f"{n} threads share {available} CPUs: set_num_threads({available})")

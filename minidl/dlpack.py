@@ -17,8 +17,19 @@ CPU = (1, 0)
 # DLPack numbers the kinds of devices. HOST are those whose memory the CPU can read: its own memory,
 # and host memory that CUDA or ROCm has allocated.
 HOST = (1, 3, 11, 13)
-DEVICES = {2: "CUDA", 4: "OpenCL", 7: "Vulkan", 8: "Metal", 9: "VPI", 10: "ROCm", 12: "a device",
-           14: "oneAPI", 15: "WebGPU", 16: "Hexagon", 17: "MAIA"}
+DEVICES = {
+    2: "CUDA",
+    4: "OpenCL",
+    7: "Vulkan",
+    8: "Metal",
+    9: "VPI",
+    10: "ROCm",
+    12: "a device",
+    14: "oneAPI",
+    15: "WebGPU",
+    16: "Hexagon",
+    17: "MAIA",
+}
 
 # NumPy 2.0 makes and reads capsules of the first version only, and takes no options.
 _OPTIONS = np.lib.NumpyVersion(np.__version__) >= "2.1.0"
@@ -39,9 +50,11 @@ def exported(array: np.ndarray, stream: Any, max_version: Any, dl_device: Any, c
     if copy or (copy is None and not array.flags.writeable):
         array = array.copy()
     elif not array.flags.writeable and not (_OPTIONS and max_version and max_version[0] >= 1):
-        raise BufferError("__dlpack__: the tensor is the result of an operation and read-only, "
-                          "which the protocol can say from version 1.0 on: with copy=False ask "
-                          "for max_version=(1, 0)")
+        raise BufferError(
+            "__dlpack__: the tensor is the result of an operation and read-only, "
+            "which the protocol can say from version 1.0 on: with copy=False ask "
+            "for max_version=(1, 0)"
+        )
     return array.__dlpack__(max_version=max_version) if _OPTIONS else array.__dlpack__()
 
 
@@ -49,8 +62,9 @@ def imported(x: Any, device: Any, copy: Any) -> np.ndarray:
     """The array that another library gives, C-contiguous. It shares the memory if `copy` is not
     True and the memory can be used as it is."""
     if not (hasattr(x, "__dlpack__") and hasattr(x, "__dlpack_device__")):
-        raise TypeError(checks.message("from_dlpack", "x", "an array with __dlpack__ and "
-                                       "__dlpack_device__", x))
+        raise TypeError(
+            checks.message("from_dlpack", "x", "an array with __dlpack__ and __dlpack_device__", x)
+        )
     checks.choice(device, "from_dlpack", "device", ("cpu", None))
     if copy is not None:
         copy = checks.flag(copy, "from_dlpack", "copy")
@@ -58,11 +72,13 @@ def imported(x: Any, device: Any, copy: Any) -> np.ndarray:
     try:
         kind, number = x.__dlpack_device__()
         if int(kind) not in HOST:
-            raise BufferError(f"{given} on {DEVICES.get(int(kind), f'device kind {int(kind)}')} "
-                              f"({int(kind)}, {number}), and everything is computed on the CPU "
-                              f"here: move it there first")
+            raise BufferError(
+                f"{given} on {DEVICES.get(int(kind), f'device kind {int(kind)}')} "
+                f"({int(kind)}, {number}), and everything is computed on the CPU "
+                f"here: move it there first"
+            )
         array = np.from_dlpack(x)
-    except Exception as error:      # each library has errors of its own
+    except Exception as error:  # each library has errors of its own
         raise _explained(error, x, given) from None
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{given} of {array.dtype}: needs numbers (float, integer or bool)")
@@ -78,9 +94,13 @@ def _explained(error: Exception, x: Any, given: str) -> Exception:
     if text.startswith(given):
         return error
     if getattr(x, "requires_grad", False):
-        return TypeError(f"{given} that requires a gradient; detach() it first: gradients do not "
-                         f"pass from one library to the other")
+        return TypeError(
+            f"{given} that requires a gradient; detach() it first: gradients do not "
+            f"pass from one library to the other"
+        )
     if "dtype" in text or "bfloat16" in text:
-        return TypeError(f"{given} of {getattr(x, 'dtype', 'a dtype')}, which cannot be shared: "
-                         f"convert it first, to float32 for one")
+        return TypeError(
+            f"{given} of {getattr(x, 'dtype', 'a dtype')}, which cannot be shared: "
+            f"convert it first, to float32 for one"
+        )
     return BufferError(f"{given} that cannot be shared: {text}")

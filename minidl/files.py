@@ -99,8 +99,8 @@ def write_arrays(path: str, arrays: dict[str, np.ndarray], metadata: dict[str, A
         texts = {name: json.dumps(value) for name, value in metadata.items()}
         content = to_bytes(arrays, texts or None)
         if int.from_bytes(content[:8], "little") > _MAX_HEADER:
-            raise ValueError("header too large")    # newer versions of the package raise this
-    except (SafetensorError, ValueError) as error:     # ValueError: an int of 5,000 digits
+            raise ValueError("header too large")  # newer versions of the package raise this
+    except (SafetensorError, ValueError) as error:  # ValueError: an int of 5,000 digits
         raise ValueError(f"save: this state does not fit a safetensors file: {error}") from None
     replace_file(path, content)
 
@@ -112,26 +112,38 @@ def read_arrays(path: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 
     if status(path) is None:
         raise FileNotFoundError(errno.ENOENT, "load: there is no such file", path)
-    with open(path, "rb"):      # the package would not name a file that must not be read
+    with open(path, "rb"):  # the package would not name a file that must not be read
         pass
     try:
         with safe_open(path, framework="np") as file:
             dtypes = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
             metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name, dtype in dtypes.items()
-                      if dtype in _SAME}
-            arrays |= {name: file.get_tensor(name).astype(np.float32)
-                       for name, dtype in dtypes.items() if dtype == "F16"}
+            arrays = {
+                name: file.get_tensor(name) for name, dtype in dtypes.items() if dtype in _SAME
+            }
+            arrays |= {
+                name: file.get_tensor(name).astype(np.float32)
+                for name, dtype in dtypes.items()
+                if dtype == "F16"
+            }
         if "BF16" in dtypes.values():
             arrays |= _bfloat16_arrays(path)
         unreadable = sorted(dtypes.keys() - arrays.keys())
-    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError,
-            OverflowError) as error:
+    except (
+        SafetensorError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+    ) as error:
         raise damaged(path, error) from None
     if unreadable:
         name = unreadable[0]
-        raise ValueError(f"load: cannot read {name!r} of {path}: its dtype is "
-                         f"{_dtype_name(dtypes[name])}; convert it to float32 first")
+        raise ValueError(
+            f"load: cannot read {name!r} of {path}: its dtype is "
+            f"{_dtype_name(dtypes[name])}; convert it to float32 first"
+        )
     narrow = sorted({_NARROW[dtype] for dtype in dtypes.values() if dtype in _NARROW})
     if narrow:
         warn(f"load: arrays of {' and '.join(narrow)} in {path} are read as float32")
@@ -140,8 +152,9 @@ def read_arrays(path: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 
 def damaged(path: str, error: object) -> ValueError:
     """The error for a file that cannot be read as a state."""
-    return ValueError(f"load: {path} is not a safetensors file of minidl's, or it is damaged: "
-                      f"{error}")
+    return ValueError(
+        f"load: {path} is not a safetensors file of minidl's, or it is damaged: {error}"
+    )
 
 
 def _describe(value: Any, name: str, arrays: dict[str, np.ndarray], within: tuple[int, ...]) -> Any:
@@ -170,25 +183,33 @@ def _describe(value: Any, name: str, arrays: dict[str, np.ndarray], within: tupl
     if id(value) in within:
         raise ValueError(f"save: a {type(value).__name__} holds itself ({_shortened(name)})")
     if len(within) == _MAX_DEPTH:
-        raise ValueError(f"save: the state is nested more than {_MAX_DEPTH} deep "
-                         f"({_shortened(name)})")
+        raise ValueError(
+            f"save: the state is nested more than {_MAX_DEPTH} deep ({_shortened(name)})"
+        )
     within = (*within, id(value))
     if isinstance(value, dict):
         for key in value:
             if not isinstance(key, str):
                 raise TypeError(f"save: keys must be strings, got {key!r} in {name or 'state'}")
-        return {"dict": {_checked_text(k, name): _describe(v, f"{name}.{k}" if name else k, arrays,
-                                                           within)
-                         for k, v in value.items()}}
+        return {
+            "dict": {
+                _checked_text(k, name): _describe(v, f"{name}.{k}" if name else k, arrays, within)
+                for k, v in value.items()
+            }
+        }
     kind = "list" if isinstance(value, list) else "tuple"
-    return {kind: [_describe(v, f"{name}.{i}" if name else str(i), arrays, within)
-                   for i, v in enumerate(value)]}
+    return {
+        kind: [
+            _describe(v, f"{name}.{i}" if name else str(i), arrays, within)
+            for i, v in enumerate(value)
+        ]
+    }
 
 
 def _unused(name: str, arrays: dict[str, np.ndarray]) -> str:
     """The name itself, or the name and a number, because two paths in a state may read the same."""
     free, number = name, len(arrays)
-    while free in arrays or free in ("", "__metadata__"):      # safetensors uses the latter
+    while free in arrays or free in ("", "__metadata__"):  # safetensors uses the latter
         free, number = f"{name}#{number}", number + 1
     return free
 
@@ -229,9 +250,13 @@ def _bfloat16_arrays(path: str) -> dict[str, np.ndarray]:
 
     with open(path, "rb") as file:
         content = file.read()
-    return {name: (np.frombuffer(entry["data"], "<u2").astype(np.uint32) << 16)
-            .view(np.float32).reshape(entry["shape"])
-            for name, entry in deserialize(content) if entry["dtype"] == "BF16"}
+    return {
+        name: (np.frombuffer(entry["data"], "<u2").astype(np.uint32) << 16)
+        .view(np.float32)
+        .reshape(entry["shape"])
+        for name, entry in deserialize(content)
+        if entry["dtype"] == "BF16"
+    }
 
 
 def _dtype_name(code: str) -> str:

@@ -13,12 +13,12 @@ from contextvars import ContextVar
 from typing import Any, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
-Before = tuple[bool, Any]       # the mode outside a block, and the Before of that outer block
+Before = tuple[bool, Any]  # the mode outside a block, and the Before of that outer block
 
 _recording: ContextVar[bool] = ContextVar("minidl_recording", default=True)
 _before: ContextVar[Before | None] = ContextVar("minidl_before", default=None)
 
-is_recording = _recording.get   # tells whether operations in this thread or task record a graph
+is_recording = _recording.get  # tells whether operations in this thread or task record a graph
 
 
 class no_grad:
@@ -48,18 +48,22 @@ class no_grad:
 
     def __call__(self, function: F) -> F:
         if not callable(function):
-            raise TypeError(f"{type(self).__name__}: decorates a function, "
-                            f"got {type(function).__name__}")
+            raise TypeError(
+                f"{type(self).__name__}: decorates a function, got {type(function).__name__}"
+            )
         wrapper: Callable[..., Any]
         if inspect.isgeneratorfunction(function):
+
             @functools.wraps(function)
             def wrapper(*args: Any, **options: Any) -> Any:
                 return (yield from self._run(function(*args, **options)))
         elif inspect.iscoroutinefunction(function):
+
             @functools.wraps(function)
             async def wrapper(*args: Any, **options: Any) -> Any:
                 return await self._await(function(*args, **options))
         elif inspect.isasyncgenfunction(function):
+
             @functools.wraps(function)
             async def wrapper(*args: Any, **options: Any) -> Any:
                 body = function(*args, **options)
@@ -81,10 +85,12 @@ class no_grad:
                 finally:
                     await self._await(body.aclose())
         else:
+
             @functools.wraps(function)
             def wrapper(*args: Any, **options: Any) -> Any:
                 with self:
                     return function(*args, **options)
+
         return wrapper  # type: ignore[return-value]
 
     def _run(self, body: Any) -> Generator[Any, Any, Any]:

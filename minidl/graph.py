@@ -48,22 +48,22 @@ class Function:
     __slots__ = ("__dict__", "__weakref__", "_chain", "_inputs", "_order", "_outputs", "needs_grad")
 
     needs_grad: tuple[bool, ...]
-    _order: int                                 # when the node was made, by the clock of `changes`
+    _order: int  # when the node was made, by the clock of `changes`
     # The inputs that need a gradient, None in place of the others; None once a backward freed them.
     _inputs: tuple[Tensor | None, ...] | None
-    _outputs: tuple[tuple[tuple[int, ...], np.dtype], ...]      # shape and dtype of each output
+    _outputs: tuple[tuple[tuple[int, ...], np.dtype], ...]  # shape and dtype of each output
     # The nodes whose values this node's pass computes too, oldest first; the oldest made the Lazy.
     _chain: tuple[Function, ...]
 
-    trusted = False                 # whether the class keeps the promise in the docstring
-    returns_view = False            # whether the output shares memory with an input
-    _read_later: tuple[int, ...] = ()   # the inputs that a Lazy result will be computed from
-    _takes_lazy_grads = False       # whether backward can take a Lazy as a gradient
-    _begins_chain = False           # whether a chain may begin with it: it has `epilogue_backward`
+    trusted = False  # whether the class keeps the promise in the docstring
+    returns_view = False  # whether the output shares memory with an input
+    _read_later: tuple[int, ...] = ()  # the inputs that a Lazy result will be computed from
+    _takes_lazy_grads = False  # whether backward can take a Lazy as a gradient
+    _begins_chain = False  # whether a chain may begin with it: it has `epilogue_backward`
     # The mean and variance of the output, if the operation has computed them too.
     _statistics: tuple[np.ndarray, np.ndarray] | None = None
 
-    _shares = True                  # whether users may hold, and write to, the outputs' memory
+    _shares = True  # whether users may hold, and write to, the outputs' memory
     forward: Callable[..., Any]
     backward: Callable[..., Any]
     # Called in place of forward where one input is a Lazy; returns None if the Lazy must be
@@ -90,7 +90,7 @@ class Function:
         node._chain = ()
         recording = is_recording()
         arrays: list[Any] = []
-        kept: list[Tensor | None] = []      # the inputs that need a gradient
+        kept: list[Tensor | None] = []  # the inputs that need a gradient
         needs: list[bool] = []
         lazy: Tensor | None = None
         if cls._shares:
@@ -120,7 +120,7 @@ class Function:
             arrays = [read_only(a) if isinstance(a, np.ndarray) else a for a in arrays]
         result = None
         if lazy is not None:
-            result = node._extend(*arrays, **options)    # type: ignore[misc]
+            result = node._extend(*arrays, **options)  # type: ignore[misc]
             if result is None:
                 arrays = [lazy._values() if type(a) is Lazy else a for a in arrays]
             else:
@@ -179,8 +179,10 @@ def _output(result: Any, node: Function, inputs: tuple[Any, ...]) -> Tensor:
     elif isinstance(result, (np.ndarray, np.generic, int, float)):
         return _output(np.asarray(result, order="C"), node, inputs)
     else:
-        raise TypeError(f"{type(node).__name__}.forward must return an array or a tuple of arrays, "
-                        f"got {type(result).__name__}")
+        raise TypeError(
+            f"{type(node).__name__}.forward must return an array or a tuple of arrays, "
+            f"got {type(result).__name__}"
+        )
     return t
 
 
@@ -192,7 +194,9 @@ def _shared(result: np.ndarray, node: Function, inputs: tuple[Any, ...]) -> tupl
         return result, RESULT
     if not node.trusted:
         if result.dtype.kind not in "fiub" or result.dtype == np.longdouble:
-            raise TypeError(f"{type(node).__name__}.forward must return numbers (float, integer or "
-                            f"bool), got {result.dtype}")
+            raise TypeError(
+                f"{type(node).__name__}.forward must return numbers (float, integer or "
+                f"bool), got {result.dtype}"
+            )
         result = np.require(result, result.dtype.newbyteorder("="), ("C", "A"))
     return read_only(result), OPEN

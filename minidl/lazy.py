@@ -19,17 +19,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-Activation = tuple[Any, ...]        # the name of an activation's kernel, and its options
+Activation = tuple[Any, ...]  # the name of an activation's kernel, and its options
 RELU: Activation = ("relu",)
 
 
 class Epilogue(NamedTuple):
-    """The post-operations on each value of a result before it is written to memory, in this order.
-    """
+    """The post-operations on each value of a result before it is written to memory, in this order."""
 
-    residual: np.ndarray | None = None      # an array of the same shape, which is added
+    residual: np.ndarray | None = None  # an array of the same shape, which is added
     activation: Activation | None = None
-    pool: bool = False                      # 2x2 max-pooling with stride 2
+    pool: bool = False  # 2x2 max-pooling with stride 2
 
     @property
     def relu(self) -> bool:
@@ -56,35 +55,47 @@ class Lazy:
 
     __slots__ = ("_made", "_spans", "dtype", "epilogue", "run", "shape", "source", "takes")
 
-    _spans: tuple[Any, ...]     # set and read by the profiler alone
+    _spans: tuple[Any, ...]  # set and read by the profiler alone
 
-    def __init__(self, run: Callable[[Epilogue], np.ndarray], shape: tuple[int, ...],
-                 dtype: np.dtype, source: Any = None,
-                 takes: tuple[str, ...] = ("residual", "relu"), epilogue: Epilogue = NOTHING
-                 ) -> None:
+    def __init__(
+        self,
+        run: Callable[[Epilogue], np.ndarray],
+        shape: tuple[int, ...],
+        dtype: np.dtype,
+        source: Any = None,
+        takes: tuple[str, ...] = ("residual", "relu"),
+        epilogue: Epilogue = NOTHING,
+    ) -> None:
         self.run, self.shape, self.dtype = run, shape, dtype
         self.source, self.takes, self.epilogue = source, takes, epilogue
         self._made: weakref.ref[np.ndarray] | None = None
 
     def compute(self) -> np.ndarray:
-        """Compute the array, or return the one that was computed before if anyone still holds it.
-        """
+        """Compute the array, or return the one that was computed before if anyone still holds it."""
         array = self._made() if self._made is not None else None
         if array is None:
             array = self.run(self.epilogue)
             self._made = weakref.ref(array)
         return array
 
-    def then(self, residual: np.ndarray | None = None, activation: Activation | None = None,
-             pool: bool = False) -> Lazy | None:
+    def then(
+        self,
+        residual: np.ndarray | None = None,
+        activation: Activation | None = None,
+        pool: bool = False,
+    ) -> Lazy | None:
         """This result with one more post-operation. Returns None if one pass cannot do it, or if
         the array exists already; the caller then takes the array."""
         done, shape = self.epilogue, self.shape
         if done.pool or done.curve or (self._made is not None and self._made() is not None):
             return None
         if residual is not None:
-            possible = (done is NOTHING and residual.shape == shape
-                        and residual.dtype == self.dtype and "residual" in self.takes)
+            possible = (
+                done is NOTHING
+                and residual.shape == shape
+                and residual.dtype == self.dtype
+                and "residual" in self.takes
+            )
         elif pool:
             possible = done.residual is None and "pool" in self.takes
             shape = (shape[0], shape[1] // 2, shape[2] // 2, shape[3])
@@ -94,8 +105,16 @@ class Lazy:
             possible = done is NOTHING and "curve" in self.takes
         if not possible:
             return None
-        return Lazy(self.run, shape, self.dtype, self.source, self.takes, Epilogue(
-            done.residual if residual is None else residual, activation or done.activation, pool))
+        return Lazy(
+            self.run,
+            shape,
+            self.dtype,
+            self.source,
+            self.takes,
+            Epilogue(
+                done.residual if residual is None else residual, activation or done.activation, pool
+            ),
+        )
 
 
 def computed(x: Any) -> Any:

@@ -12,5 +12,5 @@ def lock() -> threading.RLock:
     that thread at any time and want the lock too."""
     new = threading.RLock()
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=new._at_fork_reinit)     # type: ignore[attr-defined]
+        os.register_at_fork(after_in_child=new._at_fork_reinit)  # type: ignore[attr-defined]
     return new

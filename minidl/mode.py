@@ -56,7 +56,7 @@ def statistics(entries: Iterable[tuple[Layer, Any]], first: bool = False) -> Ite
     counts only if there is no other. Blocks may end in any order and in another thread, as blocks
     inside generators do.
     """
-    table, entries = mode.statistics, list(entries)     # the list also keeps the layers alive
+    table, entries = mode.statistics, list(entries)  # the list also keeps the layers alive
     for layer, entry in entries:
         found = table.setdefault(id(layer), [])
         found.insert(0 if first else len(found), entry)

@@ -12,7 +12,7 @@ import numpy as np
 
 from . import checks
 
-SEED = 0x6D696E69646C       # the seed until manual_seed is called
+SEED = 0x6D696E69646C  # the seed until manual_seed is called
 # The generator is made on first use, because numpy.random takes long to import.
 _generator: np.random.Generator | None = None
 
@@ -67,7 +67,7 @@ def _after_fork_in_child() -> None:
     """Free the generator's lock in a forked child. A thread that was drawing at the fork holds it,
     and does not exist in the child to release it."""
     if _generator is not None:
-        _generator.bit_generator.lock._at_fork_reinit()     # type: ignore[attr-defined]
+        _generator.bit_generator.lock._at_fork_reinit()  # type: ignore[attr-defined]
 
 
 if hasattr(os, "register_at_fork"):

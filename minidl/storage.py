@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 # These constants say who can write to a tensor's memory.
-RESULT = 0      # nobody can: one of minidl's operations made it, in memory of its own
-FRESH = 1       # nobody can yet: it is a leaf whose array no user has asked for
-LENT = 2        # nobody can yet, as with FRESH, and a Lazy will read it
-OPEN = 3        # a user can, through this tensor or in another way
+RESULT = 0  # nobody can: one of minidl's operations made it, in memory of its own
+FRESH = 1  # nobody can yet: it is a leaf whose array no user has asked for
+LENT = 2  # nobody can yet, as with FRESH, and a Lazy will read it
+OPEN = 3  # a user can, through this tensor or in another way
 
 
 def writable(array: np.ndarray) -> np.ndarray:
@@ -44,19 +44,20 @@ class Storage:
     __slots__ = ("__weakref__", "_access", "_array", "_dtype", "_lazy", "_shape", "_written")
 
     _array: np.ndarray | None
-    _lazy: Lazy | None              # stands in for _array until the array is computed
-    _access: int                    # RESULT, FRESH, LENT or OPEN
-    _written: Written | None        # records minidl's own writes to _array; see `changes`
+    _lazy: Lazy | None  # stands in for _array until the array is computed
+    _access: int  # RESULT, FRESH, LENT or OPEN
+    _written: Written | None  # records minidl's own writes to _array; see `changes`
     _shape: tuple[int, ...]
     _dtype: np.dtype
 
     if TYPE_CHECKING:
+
         @property
         def shape(self) -> tuple[int, ...]: ...
 
         @property
         def dtype(self) -> np.dtype: ...
-    else:       # attrgetter makes the quickest properties
+    else:  # attrgetter makes the quickest properties
         shape = property(attrgetter("_shape"), doc="The lengths of the axes.")
         dtype = property(attrgetter("_dtype"), doc="The NumPy dtype of the values.")
 
@@ -75,8 +76,10 @@ class Storage:
     def data(self, value: Any) -> None:
         value = value.data if isinstance(value, Storage) else np.asarray(value)
         if value.shape != self._shape or value.dtype != self._dtype:
-            raise ValueError(f"data: the tensor is {self._dtype} {self._shape}, "
-                             f"the new value {value.dtype} {value.shape}")
+            raise ValueError(
+                f"data: the tensor is {self._dtype} {self._shape}, "
+                f"the new value {value.dtype} {value.shape}"
+            )
         self._replace(writable(np.require(value, requirements=("C", "A"))))
 
     def _replace(self, array: np.ndarray) -> None:

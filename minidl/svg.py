@@ -15,15 +15,42 @@ from typing import Any
 # The colours to draw with, and the variable of the page's style that replaces each.
 INK, MUTED, RULE, GREY, A, B = "#111213", "#616263", "#d1d2d3", "#a1a2a3", "#2151a1", "#c15121"
 C, D, E = "#21812f", "#8131a1", "#917111"
-VARIABLES = {INK: "--ink", MUTED: "--muted", RULE: "--rule", GREY: "--grey", A: "--a", B: "--b",
-             C: "--c", D: "--d", E: "--e"}
+VARIABLES = {
+    INK: "--ink",
+    MUTED: "--muted",
+    RULE: "--rule",
+    GREY: "--grey",
+    A: "--a",
+    B: "--b",
+    C: "--c",
+    D: "--d",
+    E: "--e",
+}
 # The values of the variables on a light and on a dark page.
-LIGHT = {"--ink": "#1d2126", "--muted": "#646b74", "--rule": "#dddeda", "--grey": "#a3a8ae",
-         "--a": "#2a62b0", "--b": "#c2541c", "--c": "#2f7d3b", "--d": "#7d3fa3", "--e": "#8d6f14"}
-DARK = {"--ink": "#e6e8ea", "--muted": "#9aa2ab", "--rule": "#31363d", "--grey": "#646b74",
-        "--a": "#7fb0f5", "--b": "#f29a66", "--c": "#79c786", "--d": "#c79be6", "--e": "#d9bb5c"}
-SIZE = (4.7, 2.9)       # inches
-PHONE = 4.0             # inches, about the width of a phone, where text is then hardly scaled down
+LIGHT = {
+    "--ink": "#1d2126",
+    "--muted": "#646b74",
+    "--rule": "#dddeda",
+    "--grey": "#a3a8ae",
+    "--a": "#2a62b0",
+    "--b": "#c2541c",
+    "--c": "#2f7d3b",
+    "--d": "#7d3fa3",
+    "--e": "#8d6f14",
+}
+DARK = {
+    "--ink": "#e6e8ea",
+    "--muted": "#9aa2ab",
+    "--rule": "#31363d",
+    "--grey": "#646b74",
+    "--a": "#7fb0f5",
+    "--b": "#f29a66",
+    "--c": "#79c786",
+    "--d": "#c79be6",
+    "--e": "#d9bb5c",
+}
+SIZE = (4.7, 2.9)  # inches
+PHONE = 4.0  # inches, about the width of a phone, where text is then hardly scaled down
 
 
 def new(columns: int = 1, size: tuple[float, float] = SIZE) -> tuple[Any, list[Any]]:
@@ -76,15 +103,32 @@ def guide(ax: Any, value: float, label: str, below: bool = False) -> None:
     """Draw a dotted horizontal line with its label above it, or `below` where a curve is in the
     way."""
     ax.axhline(value, color=MUTED, linewidth=1, linestyle=(0, (1, 2)))
-    ax.annotate(text(label), (1, value), (0, -3 if below else 3),
-                xycoords=("axes fraction", "data"), textcoords="offset points", ha="right",
-                va="top" if below else "baseline", fontsize=9, color=MUTED)
+    ax.annotate(
+        text(label),
+        (1, value),
+        (0, -3 if below else 3),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        ha="right",
+        va="top" if below else "baseline",
+        fontsize=9,
+        color=MUTED,
+    )
 
 
 def legend(ax: Any, columns: int = 2) -> None:
     """Put a legend above the axes."""
-    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, frameon=False, fontsize=10,
-              labelcolor=INK, borderaxespad=0.2, handlelength=1.8, columnspacing=1.4)
+    ax.legend(
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=columns,
+        frameon=False,
+        fontsize=10,
+        labelcolor=INK,
+        borderaxespad=0.2,
+        handlelength=1.8,
+        columnspacing=1.4,
+    )
 
 
 def logarithmic(axis: Any) -> None:
@@ -94,7 +138,7 @@ def logarithmic(axis: Any) -> None:
 
     axis.axes.set(**{f"{axis.axis_name}scale": "log"})
     low, high = axis.get_view_interval()
-    decades = math.log10(high / low) if low > 0 else 0.0    # low <= 0: no value is positive
+    decades = math.log10(high / low) if low > 0 else 0.0  # low <= 0: no value is positive
     axis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 2.5 else (1,), numticks=8))
     axis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
     axis.set_minor_locator(NullLocator())
@@ -112,15 +156,20 @@ def element(name: str, figure: Any) -> str:
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         FigureCanvasSVG(figure).print_svg(content)
     found = content.getvalue()
-    found = found[found.index("<svg"):]
+    found = found[found.index("<svg") :]
     found = re.sub(r"<metadata>.*?</metadata>", "", found, flags=re.S)
     found = re.sub(r"<!--.*?-->", "", found, flags=re.S)
-    found = re.sub(r' (?:xmlns(?::xlink)?|version|width|height)="[^"]*"', "",
-                   found[:found.index(">")]) + found[found.index(">"):]
+    found = (
+        re.sub(r' (?:xmlns(?::xlink)?|version|width|height)="[^"]*"', "", found[: found.index(">")])
+        + found[found.index(">") :]
+    )
     found = found.replace("xlink:href", "href")
     used = set(re.findall(r'(?:href="|url\()#([^")]+)', found))
-    found = re.sub(r' id="([^"]*)"',
-                   lambda match: f' id="{name}-{match[1]}"' if match[1] in used else "", found)
+    found = re.sub(
+        r' id="([^"]*)"',
+        lambda match: f' id="{name}-{match[1]}"' if match[1] in used else "",
+        found,
+    )
     found = re.sub(r'(href="|url\()#', rf"\1#{name}-", found)
     for colour, variable in VARIABLES.items():
         found = found.replace(colour, f"var({variable})")
@@ -131,13 +180,17 @@ def document(name: str, figure: Any) -> str:
     """The figure as an SVG file of its own, whose colours follow the reader's choice of light or
     dark."""
     found = element(name, figure)
-    style = (f":root {{ {_declared(LIGHT)} }} "
-             f"@media (prefers-color-scheme: dark) {{ :root {{ {_declared(DARK)} }} }} "
-             f"text {{ font-family: system-ui, sans-serif !important }}")
+    style = (
+        f":root {{ {_declared(LIGHT)} }} "
+        f"@media (prefers-color-scheme: dark) {{ :root {{ {_declared(DARK)} }} }} "
+        f"text {{ font-family: system-ui, sans-serif !important }}"
+    )
     width, height = figure.get_size_inches() * 96
     end = found.index(">") + 1
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}"'
-            f"{found[4:end]}<style>{style}</style>{found[end:]}")
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}"'
+        f"{found[4:end]}<style>{style}</style>{found[end:]}"
+    )
 
 
 def _declared(colours: dict[str, str]) -> str:

@@ -27,7 +27,8 @@ else:
 
 # The results whose gradient `retain_grad` has asked for, by their node and slot.
 retained: weakref.WeakKeyDictionary[Function, dict[int, weakref.ref[Tensor]]] = (
-    weakref.WeakKeyDictionary())
+    weakref.WeakKeyDictionary()
+)
 
 
 @hints.with_names(hints.TENSOR)
@@ -51,8 +52,8 @@ class Tensor(Storage, Methods):
     __slots__ = ("_grad", "_node", "_requires_grad", "_slot")
 
     _grad: np.ndarray | None
-    _node: Function | None          # the operation that computed it; None for a leaf
-    _slot: int                      # which of the node's outputs it is
+    _node: Function | None  # the operation that computed it; None for a leaf
+    _slot: int  # which of the node's outputs it is
     _requires_grad: bool
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
@@ -62,7 +63,7 @@ class Tensor(Storage, Methods):
         if not (type(array) is np.ndarray and array.flags.c_contiguous and array.flags.aligned):
             try:
                 array = np.require(plain_array(data), requirements=("C", "A"))
-            except ValueError as error:     # lists of different lengths
+            except ValueError as error:  # lists of different lengths
                 raise ValueError(f"Tensor: {error}") from None
         if not array.dtype.isnative:
             array = array.astype(array.dtype.newbyteorder("="))
@@ -85,8 +86,14 @@ class Tensor(Storage, Methods):
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.data, dtype=dtype, copy=copy)
 
-    def __dlpack__(self, *, stream: Any = None, max_version: tuple[int, int] | None = None,
-                   dl_device: tuple[int, int] | None = None, copy: bool | None = None) -> Any:
+    def __dlpack__(
+        self,
+        *,
+        stream: Any = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:
         """Pass the values to another library by DLPack (`torch.from_dlpack(x)`). A leaf shares its
         memory. The result of an operation is copied, because its array is read-only here; with
         copy=False it is shared too, and marked as read-only (max_version (1, 0) and later).
@@ -121,20 +128,22 @@ class Tensor(Storage, Methods):
         if not spec:
             return str(self)
         if self.size != 1:
-            raise TypeError(f"format: {spec!r} needs a tensor with one element, got shape "
-                            f"{self.shape}")
+            raise TypeError(
+                f"format: {spec!r} needs a tensor with one element, got shape {self.shape}"
+            )
         return format(self.item(), spec)
 
     def __bool__(self) -> bool:
         if self.size != 1:
-            raise ValueError(f"the truth of a tensor of shape {self.shape} is ambiguous: "
-                             f"it needs one element")
+            raise ValueError(
+                f"the truth of a tensor of shape {self.shape} is ambiguous: it needs one element"
+            )
         return bool(self.item())
 
     def __index__(self) -> int:
         if self.size != 1:
             raise TypeError(f"only a tensor with one element is an index, got shape {self.shape}")
-        if self.dtype.kind == "b":      # item() gives a bool, which Python takes as 0 or 1
+        if self.dtype.kind == "b":  # item() gives a bool, which Python takes as 0 or 1
             raise TypeError("a bool tensor is no index")
         return operator.index(self.item())  # type: ignore[arg-type]
 
@@ -156,11 +165,16 @@ class Tensor(Storage, Methods):
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self._node is not None:
-            raise TypeError("a tensor inside a graph cannot be copied or pickled; "
-                            "detach() it first")
-        self._open()        # a shallow copy shares the array
-        return _rebuild, (type(self), self._taken(), self._requires_grad,
-                          self.__dict__ if hasattr(self, "__dict__") else {})
+            raise TypeError(
+                "a tensor inside a graph cannot be copied or pickled; detach() it first"
+            )
+        self._open()  # a shallow copy shares the array
+        return _rebuild, (
+            type(self),
+            self._taken(),
+            self._requires_grad,
+            self.__dict__ if hasattr(self, "__dict__") else {},
+        )
 
     # ---------------------------------------------------------------------------- the gradient
 
@@ -175,9 +189,11 @@ class Tensor(Storage, Methods):
         if self._node is not None and not value:
             raise RuntimeError("requires_grad: only a leaf's can be switched off; use detach()")
         if value and self.dtype not in (np.float32, np.float64):
-            raise TypeError(f"requires_grad: only float32 and float64 tensors can have "
-                            f"gradients, this one is {self.dtype}")
-        if value and self._node is None and self._access == RESULT:     # made under no_grad
+            raise TypeError(
+                f"requires_grad: only float32 and float64 tensors can have "
+                f"gradients, this one is {self.dtype}"
+            )
+        if value and self._node is None and self._access == RESULT:  # made under no_grad
             self._replace(writable(self.data))
         self._requires_grad = value
 
@@ -191,8 +207,10 @@ class Tensor(Storage, Methods):
         if value is not None:
             value = writable(value.data) if isinstance(value, Tensor) else np.asarray(value)
             if value.shape != self.shape or value.dtype != self.dtype:
-                raise ValueError(f"grad: the tensor is {self.dtype} {self.shape}, "
-                                 f"the gradient {value.dtype} {value.shape}")
+                raise ValueError(
+                    f"grad: the tensor is {self.dtype} {self.shape}, "
+                    f"the gradient {value.dtype} {value.shape}"
+                )
         self._grad = value
 
     def retain_grad(self) -> None:
@@ -207,17 +225,19 @@ class Tensor(Storage, Methods):
             retained.setdefault(self._node, {})[self._slot] = weakref.ref(self)
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        raise TypeError("a tensor is not assigned by index: use where(), or write to "
-                        "the .data array of a leaf")
+        raise TypeError(
+            "a tensor is not assigned by index: use where(), or write to the .data array of a leaf"
+        )
 
 
-def _rebuild(cls: type[Tensor], array: np.ndarray, requires_grad: bool,
-             attributes: dict[str, Any]) -> Tensor:
+def _rebuild(
+    cls: type[Tensor], array: np.ndarray, requires_grad: bool, attributes: dict[str, Any]
+) -> Tensor:
     t = cls.__new__(cls)
     Tensor.__init__(t, array, requires_grad)
     if attributes:
         for name, value in attributes.items():
             setattr(t, name, value)
-        if attributes.get("constant"):      # a copied array is writable again; see Parameter.fix
+        if attributes.get("constant"):  # a copied array is writable again; see Parameter.fix
             t._values().flags.writeable = False
     return t

@@ -63,8 +63,15 @@ class Node:
     ('Linear', (input: float32 (1, 2), 0.weight: float32 (2, 3), 0.bias: float32 (3,)), '0')
     """
 
-    def __init__(self, name: str, function: type[Function], inputs: tuple[Any, ...],
-                 options: dict[str, Any], layer: str, layers: tuple[Layer, ...]) -> None:
+    def __init__(
+        self,
+        name: str,
+        function: type[Function],
+        inputs: tuple[Any, ...],
+        options: dict[str, Any],
+        layer: str,
+        layers: tuple[Layer, ...],
+    ) -> None:
         self.name, self.function, self.operation = name, function, function.__name__
         self.inputs, self.options = inputs, options
         self.outputs: tuple[Value, ...] = ()
@@ -116,8 +123,14 @@ class Graph:
     (['Linear', 'ReLU'], 2, ['0.weight', '0.bias'])
     """
 
-    def __init__(self, nodes: tuple[Node, ...], inputs: tuple[Value, ...], outputs: Any,
-                 calls: tuple[Call, ...], reads: tuple[Value, ...]) -> None:
+    def __init__(
+        self,
+        nodes: tuple[Node, ...],
+        inputs: tuple[Value, ...],
+        outputs: Any,
+        calls: tuple[Call, ...],
+        reads: tuple[Value, ...],
+    ) -> None:
         self.nodes, self.inputs, self.outputs = nodes, inputs, outputs
         self.calls, self.reads = calls, reads
         self.parameters: dict[str, Value] = {}
@@ -137,8 +150,11 @@ class Graph:
     def used_only_by(self, value: Value, nodes: Collection[Node]) -> bool:
         """Whether only these nodes use a value: no other node takes it, the function does not
         return it, and Python has not read it."""
-        return (value not in self.reads and value not in values_of(self.outputs)
-                and all(node in nodes for node in value.consumers))
+        return (
+            value not in self.reads
+            and value not in values_of(self.outputs)
+            and all(node in nodes for node in value.consumers)
+        )
 
     def held(self) -> tuple[Value, ...]:
         """The parameters and constants that the graph takes, and those that Python has read."""
@@ -188,9 +204,12 @@ def row_of(node: Node) -> tuple[str, str, str, str]:
     """The cells of a node's line: the names and types of its outputs, the layer, the call."""
     given = [_text(x) for x in node.inputs]
     given += [f"{name}={_text(x)}" for name, x in node.options.items()]
-    return (", ".join(value.name for value in node.outputs),
-            ", ".join(type_of(value) for value in node.outputs), node.layer,
-            f"{node.operation}({', '.join(given)})")
+    return (
+        ", ".join(value.name for value in node.outputs),
+        ", ".join(type_of(value) for value in node.outputs),
+        node.layer,
+        f"{node.operation}({', '.join(given)})",
+    )
 
 
 def text_of(graph: Graph) -> str:
@@ -198,8 +217,10 @@ def text_of(graph: Graph) -> str:
     rows = [(value.name, type_of(value), "", "") for value in graph.inputs]
     rows += [row_of(node) for node in graph.nodes]
     widths = [max((len(row[k]) for row in rows), default=0) for k in range(3)]
-    lines = ["  ".join([*(row[k].ljust(widths[k]) for k in range(3) if widths[k]), row[3]]).rstrip()
-             for row in rows]
+    lines = [
+        "  ".join([*(row[k].ljust(widths[k]) for k in range(3) if widths[k]), row[3]]).rstrip()
+        for row in rows
+    ]
     return "\n".join([*lines, f"return {_text(graph.outputs)}"])
 
 

@@ -25,12 +25,18 @@ Item = TypeVar("Item")
 class Tracer(Protocol):
     """An object that is told of everything that a thread computes."""
 
-    def operation(self, function: Any, inputs: tuple[Any, ...], options: dict[str, Any],
-                  outputs: tuple[Any, ...]) -> None:
+    def operation(
+        self,
+        function: Any,
+        inputs: tuple[Any, ...],
+        options: dict[str, Any],
+        outputs: tuple[Any, ...],
+    ) -> None:
         """A Function has been applied to the inputs and has made these tensors."""
 
-    def call(self, layer: Any, run: Callable[..., Any], inputs: tuple[Any, ...],
-             options: dict[str, Any]) -> Any:
+    def call(
+        self, layer: Any, run: Callable[..., Any], inputs: tuple[Any, ...], options: dict[str, Any]
+    ) -> Any:
         """A layer is called: return run(*inputs, **options)."""
 
     def read(self, tensor: Any) -> None:
@@ -53,12 +59,13 @@ class Profiler(Protocol):
         """Measure a block that is neither an operation nor a layer."""
 
 
-tracers: dict[int, Tracer] = {}     # by the id of the thread
+tracers: dict[int, Tracer] = {}  # by the id of the thread
 profilers: dict[int, Profiler] = {}
 
 
-def applied(function: Any, inputs: tuple[Any, ...], options: dict[str, Any],
-            outputs: tuple[Any, ...]) -> None:
+def applied(
+    function: Any, inputs: tuple[Any, ...], options: dict[str, Any], outputs: tuple[Any, ...]
+) -> None:
     """Tell the thread's tracer, if there is one, that a Function has been applied."""
     tracer = tracers.get(get_ident())
     if tracer is not None:

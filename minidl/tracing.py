@@ -67,7 +67,7 @@ def trace(f: Callable[..., Any], *examples: Any, training: bool = False) -> Grap
         raise TypeError(f"trace: f must be a layer or a function, got {type(f).__name__}")
     checks.flag(training, "trace", "training")
     tracer = _Tracer()
-    model: Any = getattr(f, "__self__", f)      # f may be a method of a model
+    model: Any = getattr(f, "__self__", f)  # f may be a method of a model
     dtype = np.dtype(np.float32)
     if _is_layer(model):
         tracer.name_parts(model, "")
@@ -78,8 +78,13 @@ def trace(f: Callable[..., Any], *examples: Any, training: bool = False) -> Grap
         if isinstance(result, GeneratorType):
             result = tuple(result)
     outputs = tracer.values_in(result, inside=True)
-    return Graph(tuple(tracer.nodes), tracer.named_inputs(), outputs, tuple(tracer.calls),
-                 tuple(tracer.taken))
+    return Graph(
+        tuple(tracer.nodes),
+        tracer.named_inputs(),
+        outputs,
+        tuple(tracer.calls),
+        tuple(tracer.taken),
+    )
 
 
 class _Tracer:
@@ -90,11 +95,11 @@ class _Tracer:
         self.nodes: list[Node] = []
         self.calls: list[Call] = []
         self.inputs: list[Value] = []
-        self.taken: dict[Value, None] = {}      # the values that Python has read, in order
-        self.path: list[Layer] = []             # the layers that are being called, outermost first
+        self.taken: dict[Value, None] = {}  # the values that Python has read, in order
+        self.path: list[Layer] = []  # the layers that are being called, outermost first
         self.known: dict[int, tuple[weakref.ref[Any], Value]] = {}
         self.layers: dict[int, tuple[str, Layer]] = {}
-        self.parts: dict[int, tuple[str, Any]] = {}     # parameters and buffers
+        self.parts: dict[int, tuple[str, Any]] = {}  # parameters and buffers
         self.parameters: set[str] = set()
         # Values of parts by name, because every view of a row of a part is another array object.
         self.named: dict[str, Value] = {}
@@ -102,13 +107,23 @@ class _Tracer:
 
     # --------------------------------------------------------------------- the tracer's protocol
 
-    def operation(self, function: type[Function], inputs: tuple[Any, ...],
-                  options: dict[str, Any], outputs: tuple[Any, ...]) -> None:
-        given = tuple([self.value(x) if isinstance(x, (Tensor, np.ndarray)) else x
-                       for x in inputs])
+    def operation(
+        self,
+        function: type[Function],
+        inputs: tuple[Any, ...],
+        options: dict[str, Any],
+        outputs: tuple[Any, ...],
+    ) -> None:
+        given = tuple([self.value(x) if isinstance(x, (Tensor, np.ndarray)) else x for x in inputs])
         layer = self.layers[id(self.path[-1])][0] if self.path else ""
-        node = Node(self.unused(function.__name__.lower()), function, given, dict(options), layer,
-                    tuple(self.path))
+        node = Node(
+            self.unused(function.__name__.lower()),
+            function,
+            given,
+            dict(options),
+            layer,
+            tuple(self.path),
+        )
         made = []
         for k, t in enumerate(outputs):
             value = Value(node.name if len(outputs) == 1 else f"{node.name}.{k}", "result", t)
@@ -120,12 +135,18 @@ class _Tracer:
             value.consumers.append(node)
         self.nodes.append(node)
 
-    def call(self, layer: Layer, run: Callable[..., Any], inputs: tuple[Any, ...],
-             options: dict[str, Any]) -> Any:
+    def call(
+        self,
+        layer: Layer,
+        run: Callable[..., Any],
+        inputs: tuple[Any, ...],
+        options: dict[str, Any],
+    ) -> Any:
         if id(layer) not in self.layers:
             self.name_parts(layer, self.unused(type(layer).__name__))
-        call = Call(self.layers[id(layer)][0], layer, self.values_in(inputs),
-                    self.values_in(options))
+        call = Call(
+            self.layers[id(layer)][0], layer, self.values_in(inputs), self.values_in(options)
+        )
         self.calls.append(call)
         first = len(self.nodes)
         self.path.append(layer)
@@ -143,7 +164,7 @@ class _Tracer:
                 self.taken[value] = None
 
     def copied(self, tensor: Tensor, array: np.ndarray) -> None:
-        if self.part_name(array):       # any other array may be written to before its next use
+        if self.part_name(array):  # any other array may be written to before its next use
             self.know(tensor, self.value(array))
 
     # -------------------------------------------------------------------------------- the values
@@ -165,7 +186,7 @@ class _Tracer:
             value = Value(name or self.unused(kind), kind, held)
             if name:
                 self.named[name] = value
-        if name or isinstance(x, Tensor):       # any other array may be refilled for its next use
+        if name or isinstance(x, Tensor):  # any other array may be refilled for its next use
             self.know(x, value)
         return value
 
@@ -174,8 +195,10 @@ class _Tracer:
         inputs of the graph."""
         if isinstance(x, dict):
             return {key: self.argument(item, dtype) for key, item in x.items()}
-        if isinstance(x, tuple) or (isinstance(x, list) and any(
-                isinstance(item, (Tensor, np.ndarray, tuple, dict)) for item in x)):
+        if isinstance(x, tuple) or (
+            isinstance(x, list)
+            and any(isinstance(item, (Tensor, np.ndarray, tuple, dict)) for item in x)
+        ):
             items = [self.argument(item, dtype) for item in x]
             return type(x)(*items) if hasattr(x, "_fields") else type(x)(items)
         if isinstance(x, np.generic) or not (isinstance(x, (Tensor, list)) or array_like(x)):
@@ -199,7 +222,7 @@ class _Tracer:
         seen = {} if seen is None else seen
         if id(x) in seen:
             return seen[id(x)]
-        seen[id(x)] = None      # ends the recursion for an object that holds itself
+        seen[id(x)] = None  # ends the recursion for an object that holds itself
         within: Any = x
         if inside and not isinstance(x, (dict, list, tuple, set, frozenset)):
             within = _attributes(x)
@@ -209,8 +232,11 @@ class _Tracer:
         elif isinstance(within, (list, tuple, set, frozenset)):
             made = [self.values_in(item, inside, seen) for item in within]
             if not isinstance(within, list):
-                made = type(x)(*made) if hasattr(x, "_fields") else (
-                    frozenset(made) if isinstance(within, (set, frozenset)) else tuple(made))
+                made = (
+                    type(x)(*made)
+                    if hasattr(x, "_fields")
+                    else (frozenset(made) if isinstance(within, (set, frozenset)) else tuple(made))
+                )
         seen[id(x)] = made
         return made
 
@@ -233,11 +259,16 @@ class _Tracer:
         if found is not None and found[1] is x:
             return found[0]
         if isinstance(x, Tensor):
-            return self.part_name(x._array)         # the tensor may wrap a buffer's array
+            return self.part_name(x._array)  # the tensor may wrap a buffer's array
         base = getattr(x, "base", None)
         found = self.parts.get(id(base))
-        if (found is None or found[1] is not base or base.ndim == 0 or x.dtype != base.dtype
-                or (x.shape, x.strides) != (base.shape[1:], base.strides[1:])):
+        if (
+            found is None
+            or found[1] is not base
+            or base.ndim == 0
+            or x.dtype != base.dtype
+            or (x.shape, x.strides) != (base.shape[1:], base.strides[1:])
+        ):
             return None
         start = x.__array_interface__["data"][0] - base.__array_interface__["data"][0]
         row = next((k for k in range(len(base)) if k * base.strides[0] == start), None)

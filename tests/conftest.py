@@ -8,10 +8,16 @@ pytest.register_assert_rewrite("tests.support")
 
 def pytest_addoption(parser):
     group = parser.getgroup("minidl")
-    group.addoption("--quick", action="store_true",
-                    help="a sample of the tests that are not slow: see tests/support/quick.py")
-    group.addoption("--find-slow", action="store_true",
-                    help="measure the sample of all tests, and write down which are slow")
+    group.addoption(
+        "--quick",
+        action="store_true",
+        help="a sample of the tests that are not slow: see tests/support/quick.py",
+    )
+    group.addoption(
+        "--find-slow",
+        action="store_true",
+        help="measure the sample of all tests, and write down which are slow",
+    )
 
 
 def pytest_configure(config):

@@ -37,8 +37,13 @@ def common():
 def program(code, *arguments, **options):
     """A Python process that runs `code`, its output a pipe."""
     code = f"import os, sys, time\nfrom minidl.atomic import replace_file\n{code}"
-    return subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)],
-                            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options)
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        **options,
+    )
 
 
 # Writes a file but never finishes: it says so when all is written but the name, and waits.
@@ -57,6 +62,7 @@ print("done", flush=True)
 
 # ----------------------------------------------------------------------------- content and mode
 
+
 @pytest.mark.parametrize("content", [b"", b"\x00\xff", "text \u2211\n"])
 def test_content(content, tmp_path):
     path = tmp_path / "file"
@@ -71,7 +77,7 @@ def test_a_new_file_has_the_mode_that_open_gives(mask, tmp_path, monkeypatch):
     before = os.umask(mask)
     try:
         (tmp_path / "plain").write_bytes(b"")
-        monkeypatch.setattr(os, "umask", None)      # nobody may change it, not for a moment
+        monkeypatch.setattr(os, "umask", None)  # nobody may change it, not for a moment
         replace_file(tmp_path / "file", b"x")
     finally:
         monkeypatch.undo()
@@ -94,8 +100,14 @@ def test_what_replaces_a_private_file_is_private_from_the_start(tmp_path, monkey
     path.chmod(0o600)
     modes = []
     real = os.open
-    monkeypatch.setattr(os, "open", lambda name, flags, mode=0o777: (
-        modes.append(mode) if flags & os.O_CREAT else None, real(name, flags, mode))[1])
+    monkeypatch.setattr(
+        os,
+        "open",
+        lambda name, flags, mode=0o777: (
+            modes.append(mode) if flags & os.O_CREAT else None,
+            real(name, flags, mode),
+        )[1],
+    )
     replace_file(path, b"new")
     assert modes == [0o600]
 
@@ -125,6 +137,7 @@ def test_rights_of_a_group_that_cannot_be_kept_are_not_given_to_another(common):
 
 
 # ---------------------------------------------------------------------- links, and what is no file
+
 
 @pytest.mark.parametrize("exists", [True, False], ids=["", "no target yet"])
 @pytest.mark.parametrize("relative", [True, False], ids=["relative", "absolute"])
@@ -171,7 +184,7 @@ def test_what_is_no_file_is_refused(kind, through_a_link, tmp_path):
         os.mkfifo(path)
     elif kind == "socket":
         place = socket.socket(socket.AF_UNIX)
-        place.bind(os.path.relpath(path))       # names of sockets are short
+        place.bind(os.path.relpath(path))  # names of sockets are short
         place.close()
     else:
         path = type(path)("/dev/null")
@@ -189,8 +202,19 @@ def test_what_is_no_file_is_refused(kind, through_a_link, tmp_path):
 
 # --------------------------------------------------------------------------------------- names
 
-@pytest.mark.parametrize("name", ["x" * 255, "\u2211" * 85, "a" * 244 + ".safetensors"[:11],
-                                  os.fsdecode(b"\xff" * 255), " ", "-", "new\nline"])
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "x" * 255,
+        "\u2211" * 85,
+        "a" * 244 + ".safetensors"[:11],
+        os.fsdecode(b"\xff" * 255),
+        " ",
+        "-",
+        "new\nline",
+    ],
+)
 def test_names_of_any_length(name, tmp_path):
     path = tmp_path / name
     for content in (b"1", b"2"):
@@ -208,6 +232,7 @@ def test_a_name_that_is_too_long_is_named(tmp_path):
 
 # ----------------------------------------------------------------------- killed and simultaneous
 
+
 def test_what_a_killed_writer_leaves_is_removed_by_the_next(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"old")
@@ -215,7 +240,7 @@ def test_what_a_killed_writer_leaves_is_removed_by_the_next(tmp_path):
         assert killed.stdout.readline() == "writing\n"
         killed.send_signal(signal.SIGKILL)
     assert len(os.listdir(tmp_path)) == 2 and path.read_bytes() == b"old"
-    replace_file(tmp_path / "another", b"")     # not this one's
+    replace_file(tmp_path / "another", b"")  # not this one's
     assert len(os.listdir(tmp_path)) == 3
     replace_file(path, b"new")
     assert sorted(os.listdir(tmp_path)) == ["another", "file"] and path.read_bytes() == b"new"
@@ -309,6 +334,7 @@ def test_simultaneous_writers_leave_one_content_whole(tmp_path):
 
 # -------------------------------------------------------------------------------------- errors
 
+
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(FileNotFoundError) as info:
         replace_file(tmp_path / "missing" / "file", b"")
@@ -320,8 +346,10 @@ def test_a_missing_folder_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("step", ["open", "fdopen", "fsync", "replace"])
-@pytest.mark.parametrize("number, kind", [(errno.ENOSPC, OSError), (errno.EROFS, OSError),
-                                          (errno.EACCES, PermissionError)])
+@pytest.mark.parametrize(
+    "number, kind",
+    [(errno.ENOSPC, OSError), (errno.EROFS, OSError), (errno.EACCES, PermissionError)],
+)
 def test_errors_of_the_system_name_the_path(step, number, kind, tmp_path, monkeypatch):
     path = tmp_path / "file"
     path.write_bytes(b"old")
@@ -348,8 +376,9 @@ try:
 except OSError as error:
     print(error.errno, error.filename)
 """
-    run = program(code, path, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE,
-                                                                    (100_000, 100_000)))
+    run = program(
+        code, path, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+    )
     output, _ = run.communicate(timeout=60)
     assert output == f"{errno.EFBIG} {path}\n"
     assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["file"]
@@ -365,12 +394,15 @@ def test_permission_is_said(what, protect, common):
     for thing in (place.parent, place, path):
         os.chown(thing, NOBODY, NOBODY)
     {"file": path, "folder": place, "way": place.parent}[what].chmod(protect)
-    found = as_nobody(common, """
+    found = as_nobody(
+        common,
+        """
 try:
     atomic.replace_file("way/place/file", "new")
 except PermissionError as error:
     print(error.filename)
-""")
+""",
+    )
     assert found == "way/place/file"
     place.parent.chmod(0o755)
     assert path.read_bytes() == b"old" and os.listdir(place) == ["file"]

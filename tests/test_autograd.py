@@ -36,16 +36,27 @@ def test_an_array_taken_from_grad_never_changes():
     assert not any(np.shares_memory(a, b) for a in arrays for b in arrays if a is not b)
 
 
-@pytest.mark.parametrize("f", [
-    lambda a, b: a + b, lambda a, b: a - b, lambda a, b: a.reshape(-1) + b.reshape(-1),
-    lambda a, b: md.concatenate([a, b]), lambda a, b: md.stack([a, b]),
-    lambda a, b: md.transpose(a) + md.transpose(b), lambda a, b: md.pad(a, 1) + md.pad(b, 1),
-    lambda a, b: md.expand_dims(a, 0) + b, lambda a, b: a[:] + b[...],
-    lambda a, b: md.broadcast_to(a, (2, 3)) + md.flatten(b).reshape(2, 3),
-    lambda a, b: md.batch_norm(a, None, None, training=True) + b,
-    lambda a, b: md.relu(md.batch_norm(a, None, None, training=True) + b),
-    lambda a, b: md.split(md.concatenate([a, b]), 2)[0] + b, lambda a, b: md.where(True, a, b) + b,
-    lambda a, b: md.dropout(a, 0.0) + b.astype(np.float32), lambda a, b: md.clip(a, -9, 9) + b])
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda a, b: a + b,
+        lambda a, b: a - b,
+        lambda a, b: a.reshape(-1) + b.reshape(-1),
+        lambda a, b: md.concatenate([a, b]),
+        lambda a, b: md.stack([a, b]),
+        lambda a, b: md.transpose(a) + md.transpose(b),
+        lambda a, b: md.pad(a, 1) + md.pad(b, 1),
+        lambda a, b: md.expand_dims(a, 0) + b,
+        lambda a, b: a[:] + b[...],
+        lambda a, b: md.broadcast_to(a, (2, 3)) + md.flatten(b).reshape(2, 3),
+        lambda a, b: md.batch_norm(a, None, None, training=True) + b,
+        lambda a, b: md.relu(md.batch_norm(a, None, None, training=True) + b),
+        lambda a, b: md.split(md.concatenate([a, b]), 2)[0] + b,
+        lambda a, b: md.where(True, a, b) + b,
+        lambda a, b: md.dropout(a, 0.0) + b.astype(np.float32),
+        lambda a, b: md.clip(a, -9, 9) + b,
+    ],
+)
 @pytest.mark.parametrize("twice", [False, True])
 def test_gradients_share_no_memory(f, twice):
     """With each other, the tensors, or the gradient passed in, which changes afterwards."""
@@ -80,9 +91,18 @@ def test_a_leaf_is_its_own_gradient():
     assert s.grad.shape == ()
 
 
-@pytest.mark.parametrize("start", [
-    np.array([1.0, 2.0]), np.array([1.0, 2.0], np.float32), [1, 2], md.tensor([1.0, 2.0]),
-    np.array([1.0, 9.0, 2.0])[::2], np.array([1, 2])], ids=lambda v: type(v).__name__)
+@pytest.mark.parametrize(
+    "start",
+    [
+        np.array([1.0, 2.0]),
+        np.array([1.0, 2.0], np.float32),
+        [1, 2],
+        md.tensor([1.0, 2.0]),
+        np.array([1.0, 9.0, 2.0])[::2],
+        np.array([1, 2]),
+    ],
+    ids=lambda v: type(v).__name__,
+)
 def test_the_gradient_to_start_from(start):
     x = leaf(3.0, 4.0)
     (x * x).backward(start)
@@ -121,35 +141,51 @@ def half_used():
     return (trunk * 2).sum()
 
 
-test_errors = errors_of([
-    (lambda: used().backward(), RuntimeError, "backward:", "retain_graph=True"),
-    (lambda: half_used().backward(), RuntimeError, "backward:", "retain_graph=True"),
-    (lambda: md.grad(used(), X), RuntimeError, "has been used", "retain_graph=True"),
-    (lambda: used().retain_grad(), RuntimeError, "retain_grad: backward has already used"),
-    (lambda: (X * 2).backward(), ValueError, "backward: a tensor of shape (2,) is not a scalar"),
-    (lambda: md.zeros(0, requires_grad=True).backward(), ValueError, "backward:", "(0,)"),
-    (lambda: md.grad(X * 2, X), ValueError, "grad: a tensor of shape (2,) is not a scalar"),
-    (lambda: (X * 2).backward(np.ones(3)), ValueError, "backward: the gradient has shape (3,)",
-     "the tensor (2,)"),
-    (lambda: (X * 2).backward(1.0), ValueError, "backward: the gradient has shape ()"),
-    (lambda: md.tensor(1.0).backward(), RuntimeError, "backward: the tensor does not require"),
-    (lambda: X.detach().sum().backward(), RuntimeError, "backward: the tensor does not require"),
-    (lambda: (X > 1).sum().backward(), RuntimeError, "backward: the tensor does not require"),
-    (lambda: md.grad(X.detach().sum(), X), RuntimeError, "grad: the tensor does not require"),
-    (lambda: md.grad(X.sum(), md.tensor(1.0)), ValueError, "grad: an input does not require"),
-    (lambda: md.grad([X.sum(), X.sum()], X, [1.0]), ValueError, "grad: 2 outputs but 1"),
-    (lambda: md.grad(1.0, X), TypeError, "grad: outputs must be a tensor", "got 1.0"),
-    (lambda: md.grad([X.sum(), None], X), TypeError, "grad: outputs must be", "NoneType"),
-    (lambda: md.grad(X.sum(), [X.data]), TypeError, "grad: inputs must be", "ndarray"),
-    (lambda: md.grad(X.sum(), X, [1.0, 2.0]), ValueError, "grad: 1 outputs but 2"),
-])
+test_errors = errors_of(
+    [
+        (lambda: used().backward(), RuntimeError, "backward:", "retain_graph=True"),
+        (lambda: half_used().backward(), RuntimeError, "backward:", "retain_graph=True"),
+        (lambda: md.grad(used(), X), RuntimeError, "has been used", "retain_graph=True"),
+        (lambda: used().retain_grad(), RuntimeError, "retain_grad: backward has already used"),
+        (
+            lambda: (X * 2).backward(),
+            ValueError,
+            "backward: a tensor of shape (2,) is not a scalar",
+        ),
+        (lambda: md.zeros(0, requires_grad=True).backward(), ValueError, "backward:", "(0,)"),
+        (lambda: md.grad(X * 2, X), ValueError, "grad: a tensor of shape (2,) is not a scalar"),
+        (
+            lambda: (X * 2).backward(np.ones(3)),
+            ValueError,
+            "backward: the gradient has shape (3,)",
+            "the tensor (2,)",
+        ),
+        (lambda: (X * 2).backward(1.0), ValueError, "backward: the gradient has shape ()"),
+        (lambda: md.tensor(1.0).backward(), RuntimeError, "backward: the tensor does not require"),
+        (
+            lambda: X.detach().sum().backward(),
+            RuntimeError,
+            "backward: the tensor does not require",
+        ),
+        (lambda: (X > 1).sum().backward(), RuntimeError, "backward: the tensor does not require"),
+        (lambda: md.grad(X.detach().sum(), X), RuntimeError, "grad: the tensor does not require"),
+        (lambda: md.grad(X.sum(), md.tensor(1.0)), ValueError, "grad: an input does not require"),
+        (lambda: md.grad([X.sum(), X.sum()], X, [1.0]), ValueError, "grad: 2 outputs but 1"),
+        (lambda: md.grad(1.0, X), TypeError, "grad: outputs must be a tensor", "got 1.0"),
+        (lambda: md.grad([X.sum(), None], X), TypeError, "grad: outputs must be", "NoneType"),
+        (lambda: md.grad(X.sum(), [X.data]), TypeError, "grad: inputs must be", "ndarray"),
+        (lambda: md.grad(X.sum(), X, [1.0, 2.0]), ValueError, "grad: 1 outputs but 2"),
+    ]
+)
 
 
 def test_errors_leave_gradients_alone():
-    for call, error in ((lambda: used().backward(), RuntimeError),
-                        (lambda: half_used().backward(), RuntimeError),
-                        (lambda: (X * 2).backward(), ValueError),
-                        (lambda: (X * 2).backward(np.ones(3)), ValueError)):
+    for call, error in (
+        (lambda: used().backward(), RuntimeError),
+        (lambda: half_used().backward(), RuntimeError),
+        (lambda: (X * 2).backward(), ValueError),
+        (lambda: (X * 2).backward(np.ones(3)), ValueError),
+    ):
         with pytest.raises(error):
             call()
         assert X.grad is None
@@ -263,7 +299,7 @@ def test_retain_grad():
     x = leaf(1.0, 2.0)
     a = x * 2
     b = a * a
-    for t in (a, b, a, x):          # twice is as good as once; for a leaf it changes nothing
+    for t in (a, b, a, x):  # twice is as good as once; for a leaf it changes nothing
         t.retain_grad()
     y = b.sum()
     y.backward(retain_graph=True)

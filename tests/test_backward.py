@@ -34,10 +34,15 @@ def test_no_retained_gradient_is_lost():
     assert y.grad.min() == y.grad.max() == 80
 
 
-@pytest.mark.parametrize("make", [
-    lambda x: md.tanh(x @ x) * x + x,
-    lambda x: md.relu(md.batch_norm(x, None, None, training=True) + x),
-    lambda x: nn.GRU(20, 20)(x.reshape(2, 10, 20))[0]], ids=["product", "norm", "gru"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda x: md.tanh(x @ x) * x + x,
+        lambda x: md.relu(md.batch_norm(x, None, None, training=True) + x),
+        lambda x: nn.GRU(20, 20)(x.reshape(2, 10, 20))[0],
+    ],
+    ids=["product", "norm", "gru"],
+)
 def test_one_kept_graph(make):
     x = md.tensor(uniform(20, 20), requires_grad=True)
     md.manual_seed(0)
@@ -82,7 +87,7 @@ def test_an_error_within_a_freed_node_says_so():
             return x * 1
 
         def backward(self, dy):
-            self._inputs = None         # as another thread's walk does
+            self._inputs = None  # as another thread's walk does
             self.__dict__.clear()
             return dy * self.x
 

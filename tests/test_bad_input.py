@@ -47,35 +47,55 @@ REFUSED = {
     "text": (lambda: CNN(np.full((4, 28, 28, 1), "a")), TypeError, ["<U1"]),
     "objects": (lambda: CNN(np.full((4, 28, 28, 1), None)), TypeError, ["object"]),
     "ragged": (lambda: md.tensor([[1.0, 2.0], [3.0]]), ValueError, [""]),
-    "gradients of integers": (lambda: md.tensor([1, 2], requires_grad=True), TypeError,
-                              ["int64"]),
+    "gradients of integers": (lambda: md.tensor([1, 2], requires_grad=True), TypeError, ["int64"]),
     # labels
     "label 10": (lambda: loss_of(images(), [0, 1, 10, 2]), ValueError, ["10", "at 2", "0..9"]),
     "label -1": (lambda: loss_of(images(), [0, 1, 2, -1]), ValueError, ["-1", "at 3", "0..9"]),
     "a huge label": (lambda: loss_of(images(), [2**62, 0, 0, 0]), ValueError, ["0..9"]),
-    "a huge unsigned label": (lambda: loss_of(images(), np.array([0, 0, 0, 2**64 - 1], "u8")),
-                              ValueError, ["0..9"]),
+    "a huge unsigned label": (
+        lambda: loss_of(images(), np.array([0, 0, 0, 2**64 - 1], "u8")),
+        ValueError,
+        ["0..9"],
+    ),
     "too few labels": (lambda: loss_of(images(), [1, 2, 3]), ValueError, ["(4,)", "(3,)"]),
     "a column of labels": (lambda: loss_of(images(), labels()[:, None]), ValueError, ["(4, 1)"]),
     "one label": (lambda: loss_of(images(), 3), ValueError, ["(4,)", "()"]),
-    "fractional labels": (lambda: loss_of(images(), np.array([0.5, 1, 2, 3])), ValueError,
-                          ["distribution", "(4, 10)"]),
-    "labels that are names": (lambda: loss_of(images(), np.array(list("abcd"))), TypeError,
-                              ["<U1"]),
+    "fractional labels": (
+        lambda: loss_of(images(), np.array([0.5, 1, 2, 3])),
+        ValueError,
+        ["distribution", "(4, 10)"],
+    ),
+    "labels that are names": (
+        lambda: loss_of(images(), np.array(list("abcd"))),
+        TypeError,
+        ["<U1"],
+    ),
     "no labels": (lambda: loss_of(images(), None), TypeError, ["labels", "NoneType"]),
-    "accuracy of other lengths": (lambda: md.accuracy(logits(), labels(3)), ValueError,
-                                  ["(4, 10)", "(3,)"]),
+    "accuracy of other lengths": (
+        lambda: md.accuracy(logits(), labels(3)),
+        ValueError,
+        ["(4, 10)", "(3,)"],
+    ),
     # too few values for a normalization
     "an empty batch": (lambda: CNN(images(0)), ValueError, ["(0, 28, 28, 32)", "at least 2"]),
-    "a batch of one": (lambda: CNN(images(1)), ValueError,
-                       ["(1, 128)", "1 value", "larger batch", "drop_last", "eval()"]),
+    "a batch of one": (
+        lambda: CNN(images(1)),
+        ValueError,
+        ["(1, 128)", "1 value", "larger batch", "drop_last", "eval()"],
+    ),
     # graphs
     "backward of many": (lambda: CNN(images()).backward(), ValueError, ["(4, 10)", "scalar"]),
     "backward of a constant": (lambda: md.ones(()).backward(), RuntimeError, ["require"]),
-    "backward under no_grad": (lambda: md.no_grad()(loss_of)(images(), labels()).backward(),
-                               RuntimeError, ["no_grad"]),
-    "a gradient of another shape": (lambda: CNN(images()).backward(np.ones((4, 9))), ValueError,
-                                    ["(4, 9)", "(4, 10)"]),
+    "backward under no_grad": (
+        lambda: md.no_grad()(loss_of)(images(), labels()).backward(),
+        RuntimeError,
+        ["no_grad"],
+    ),
+    "a gradient of another shape": (
+        lambda: CNN(images()).backward(np.ones((4, 9))),
+        ValueError,
+        ["(4, 9)", "(4, 10)"],
+    ),
 }
 
 
@@ -84,10 +104,11 @@ REFUSED = {
 def test_a_clear_exception(call, error, words, backend):
     with md.use_backend(backend), refuses(error, *words):
         call()
-    assert CNN(images(2)).shape == (2, 10)      # the model works on
+    assert CNN(images(2)).shape == (2, 10)  # the model works on
 
 
 # ---------------------------------------------------------------------------- the right answer
+
 
 @both_backends
 def test_empty_batches(backend):
@@ -95,7 +116,7 @@ def test_empty_batches(backend):
     with md.use_backend(backend):
         y = model(images(0))
         assert y.shape == (0, 10) and y.requires_grad
-        assert np.isnan(md.cross_entropy(y, labels(0)).item())       # a mean of nothing
+        assert np.isnan(md.cross_entropy(y, labels(0)).item())  # a mean of nothing
         assert md.cross_entropy(y, labels(0), reduction="none").shape == (0,)
         loss = md.cross_entropy(y, labels(0), reduction="sum")
         assert loss.item() == 0
@@ -168,8 +189,11 @@ def test_overlapping_windows_are_read_right():
 def test_read_only_and_foreign_running_statistics_are_refused():
     x, gamma = uniform(8, 3), np.ones(3, np.float32)
     stats = np.zeros(3, np.float32), np.ones(3, np.float32)
-    for wrong, words in ((read_only(stats[0]), "read-only"), (np.zeros(4, np.float32), "(4,)"),
-                         (np.zeros(3, np.int64), "int64")):
+    for wrong, words in (
+        (read_only(stats[0]), "read-only"),
+        (np.zeros(4, np.float32), "(4,)"),
+        (np.zeros(3, np.int64), "int64"),
+    ):
         for pair in ((wrong, stats[1].copy()), (stats[0].copy(), wrong)):
             with pytest.raises((ValueError, TypeError)) as info:
                 md.batch_norm(x, gamma, gamma, *pair, training=True)
@@ -216,11 +240,16 @@ def test_huge_logits_do_not_overflow(backend):
 
 # ------------------------------------------------------------------------- states and graphs
 
+
 def test_the_state_of_another_model_changes_nothing():
     model = models.MnistCNN()
     before = model.state_dict()
-    with refuses(nn.StateError, "MnistCNN", "missing: conv1.weight, conv2.weight, bn2.gamma",
-                 "fc1.weight: (3136, 128) expected, got (784, 256)"):
+    with refuses(
+        nn.StateError,
+        "MnistCNN",
+        "missing: conv1.weight, conv2.weight, bn2.gamma",
+        "fc1.weight: (3136, 128) expected, got (784, 256)",
+    ):
         model.load_state_dict(models.MLP().state_dict())
     with refuses(nn.StateError, "missing: fc1.weight", "unexpected: groups, state"):
         models.MLP().load_state_dict(optim.SGD(model.parameters(), 0.1).state_dict())

@@ -24,10 +24,13 @@ def test_entries_come_again():
     np.testing.assert_array_equal(seen[1], np.repeat(X[:1], 3, 0))
 
 
-@pytest.mark.parametrize(("f", "words"), [
-    (lambda x: x.reshape(4, 3) * 2, "does not run with another batch"),
-    (lambda x: x * 2 if len(x) == 2 else x + 2, "depends on the size of the batch"),
-])
+@pytest.mark.parametrize(
+    ("f", "words"),
+    [
+        (lambda x: x.reshape(4, 3) * 2, "does not run with another batch"),
+        (lambda x: x * 2 if len(x) == 2 else x + 2, "depends on the size of the batch"),
+    ],
+)
 def test_one_graph_with_a_warning(f, words):
     with pytest.warns(UserWarning, match=f"here: .*{words}"):
         graphs = batch_traces(f, (X,), "here")

@@ -52,39 +52,73 @@ def test_sides_alternate_and_ratios_are_between_neighbours():
     assert asked == ["ours", "slow", "ours", "fast"] * 2
     assert row["ours"]["rounds"] == [1.5, 2.5]
     assert row["others"]["slow"]["ratio"]["rounds"] == [3, 2]
-    assert row["others"]["fast"]["ratio"] == {"median": 2, "min": 1, "max": 3, "spread": 0.5,
-                                              "rounds": [1, 3]}
+    assert row["others"]["fast"]["ratio"] == {
+        "median": 2,
+        "min": 1,
+        "max": 3,
+        "spread": 0.5,
+        "rounds": [1, 3],
+    }
     assert row["peak_bytes"] == {"ours": 4000, "slow": 4000, "fast": 4000}
     assert compare.fastest(row["others"]) == "fast"
 
 
-@pytest.mark.parametrize(("ours", "channels_last", "agrees"), [
-    (2.0, 2.0, True), (2.003, 2.001, True), (2.00001, 2.0, True),
-    (2.01, 2.001, False), (2.0001, 2.0, False)])
+@pytest.mark.parametrize(
+    ("ours", "channels_last", "agrees"),
+    [
+        (2.0, 2.0, True),
+        (2.003, 2.001, True),
+        (2.00001, 2.0, True),
+        (2.01, 2.001, False),
+        (2.0001, 2.0, False),
+    ],
+)
 def test_losses_agree_where_they_differ_by_rounding(ours, channels_last, agrees):
-    losses = {"ours": [1.0, ours], "channels_last": [1.0, channels_last], "NCHW": [1.0, 2.0],
-              "float64": [1.0, 2.0]}
+    losses = {
+        "ours": [1.0, ours],
+        "channels_last": [1.0, channels_last],
+        "NCHW": [1.0, 2.0],
+        "float64": [1.0, 2.0],
+    }
     found = versus_torch.agreement(losses)
     assert found["agrees"] is agrees
     assert found["from_nchw"]["ours"] == pytest.approx(abs(ours - 2) / 2)
-    assert found["as_exact"] is (ours <= 2.00001)      # NCHW is exact here
+    assert found["as_exact"] is (ours <= 2.00001)  # NCHW is exact here
 
 
 def a_row():
     other = {**compare.figures([0.2, 0.3, 0.4]), "ratio": compare.figures([2.0, 3.0, 4.0])}
-    return {"case": "train step x", "ours": compare.figures([0.1]), "others": {"eager": other},
-            "failed": {"compile": "no compiler"}, "peer": "eager", "work": 5e9, "unit": "GB/s",
-            "peak_bytes": {"ours": 2**20, "eager": 3 * 2**20}}
+    return {
+        "case": "train step x",
+        "ours": compare.figures([0.1]),
+        "others": {"eager": other},
+        "failed": {"compile": "no compiler"},
+        "peer": "eager",
+        "work": 5e9,
+        "unit": "GB/s",
+        "peak_bytes": {"ours": 2**20, "eager": 3 * 2**20},
+    }
 
 
 def test_tables():
     row = a_row()
     assert report.table(["a", "b"], [["1", "2"]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
     assert report.torch_cells(row) == [
-        "train step x", "100.00 ms (100.00 ms - 100.00 ms)", "300.00 ms (200.00 ms - 400.00 ms)",
-        "eager", "**3.00x**", "2.00-4.00", "1 MiB", "3 MiB", "0.33"]
-    assert report.modes_cells(row, ["eager", "compile"]) == ["train step x", "300.00 ms, 3 MiB",
-                                                             "fails"]
+        "train step x",
+        "100.00 ms (100.00 ms - 100.00 ms)",
+        "300.00 ms (200.00 ms - 400.00 ms)",
+        "eager",
+        "**3.00x**",
+        "2.00-4.00",
+        "1 MiB",
+        "3 MiB",
+        "0.33",
+    ]
+    assert report.modes_cells(row, ["eager", "compile"]) == [
+        "train step x",
+        "300.00 ms, 3 MiB",
+        "fails",
+    ]
     report.rates(row, {"copy GB/s": 100.0})
     assert (row["rate"], row["share"]) == (50, 0.5)
     assert report.kernel_cells(row)[2:] == ["50 GB/s", "50%", "", "", "", ""]
@@ -108,7 +142,7 @@ def test_the_file_of_a_workload_gives_the_same_weights_and_batches(tmp_path):
     assert (feed()[0] != first[0]).any()
     for _ in range(training_file.BATCHES - 2):
         feed()
-    np.testing.assert_array_equal(feed()[0], first[0])      # from the start again
+    np.testing.assert_array_equal(feed()[0], first[0])  # from the start again
 
 
 def test_without_cifar_images_are_random_and_said_to_be(monkeypatch):
@@ -130,13 +164,21 @@ def test_options_of_batch_norm(name, monkeypatch):
     kernels_called = []
     for kernel in ("masked_norm_apply", "batch_norm_apply"):
         f = getattr(kernels, kernel)
-        monkeypatch.setattr(kernels, kernel, lambda *args, kernel=kernel, f=f, **options:
-                            kernels_called.append(kernel) or f(*args, **options))
+        monkeypatch.setattr(
+            kernels,
+            kernel,
+            lambda *args, kernel=kernel, f=f, **options: (
+                kernels_called.append(kernel) or f(*args, **options)
+            ),
+        )
     minidl_cases.norm_option(name, 64, 4, 4, 16)()
-    expected = {"ghost_batch=32": ["batch_norm_apply"] * 2,
-                "ghost_batch=4": ["batch_norm_apply"] * 16}
+    expected = {
+        "ghost_batch=32": ["batch_norm_apply"] * 2,
+        "ghost_batch=4": ["batch_norm_apply"] * 16,
+    }
     assert kernels_called == expected.get(
-        name, ["masked_norm_apply" if "mask" in name else "batch_norm_apply"])
+        name, ["masked_norm_apply" if "mask" in name else "batch_norm_apply"]
+    )
 
 
 @pytest.mark.parametrize("kind", FIRST_OF_KIND)
@@ -177,8 +219,10 @@ def test_the_fewest_threads_of_a_turn_are_told():
 def test_a_turn_on_fewer_threads_is_taken_again():
     with compare.native(2) as side:
         side.prepare(FIRST_OF_KIND["softmax"])
-        answers = [{"threads": 1, "times": [1], "peak_bytes": 1},
-                   {"threads": 2, "times": [2], "peak_bytes": 1}]
+        answers = [
+            {"threads": 1, "times": [1], "peak_bytes": 1},
+            {"threads": 2, "times": [2], "peak_bytes": 1},
+        ]
         side._ask = lambda **request: answers.pop(0)
         assert side.measure(0) == (2, 1)
         answers += [{"threads": 1, "times": [1], "peak_bytes": 1}] * compare.TURNS
@@ -210,11 +254,24 @@ def test_a_worker_answers_and_survives_an_error():
 
 
 def test_our_workers_memory_is_ours_alone():
-    subprocess.run([sys.executable, "-c", "import sys, benchmarks.worker\n"
-                    "assert not {'torch', 'matplotlib'} & set(sys.modules)"], check=True)
-    subprocess.run([sys.executable, "-c", "import sys\n"
-                    "import benchmarks.cases, benchmarks.serve, benchmarks.training_file\n"
-                    "assert 'minidl' not in sys.modules"], check=True)
+    subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys, benchmarks.worker\nassert not {'torch', 'matplotlib'} & set(sys.modules)",
+        ],
+        check=True,
+    )
+    subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys\n"
+            "import benchmarks.cases, benchmarks.serve, benchmarks.training_file\n"
+            "assert 'minidl' not in sys.modules",
+        ],
+        check=True,
+    )
     # not what the process that started it held
     held = np.ones(2**27, np.uint8)
     code = "from benchmarks.serve import peak_bytes; print(peak_bytes())"
@@ -227,13 +284,16 @@ def test_the_peak_of_the_cpu_is_plausible():
     assert 1 < peak < 1000
 
 
-@pytest.mark.parametrize("options, words", [
-    (["--rounds", "0"], "--rounds: must be at least 1, got 0"),
-    (["--threads", "-1"], "--threads: must be at least 1, got -1"),
-    (["--seconds", "0"], "--seconds: must be above 0, got 0"),
-    (["--seconds", "nan"], "--seconds: must be above 0, got nan"),
-    (["--rounds", "many"], "--rounds: invalid"),
-])
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (["--rounds", "0"], "--rounds: must be at least 1, got 0"),
+        (["--threads", "-1"], "--threads: must be at least 1, got -1"),
+        (["--seconds", "0"], "--seconds: must be above 0, got 0"),
+        (["--seconds", "nan"], "--seconds: must be above 0, got nan"),
+        (["--rounds", "many"], "--rounds: invalid"),
+    ],
+)
 def test_arguments_are_checked(options, words, capsys):
     parser = argparse.ArgumentParser()
     arguments.add(parser, "threads", "rounds", "seconds", "out", seconds=1.0)
@@ -275,12 +335,19 @@ def seeded_step(source):
 
 def test_tables_of_augmentation():
     other = {**compare.figures([0.2, 0.4]), "ratio": compare.figures([2.0, 4.0])}
-    row = {"case": "flip", "images": 128, "ours": compare.figures([0.1]),
-           "others": {"NumPy": other}}
+    row = {
+        "case": "flip",
+        "images": 128,
+        "ours": compare.figures([0.1]),
+        "others": {"NumPy": other},
+    }
     step = {**compare.figures([0.101, 0.103]), "ratio": compare.figures([1.01, 1.03])}
     batch = {**compare.figures([0.002]), "ratio": compare.figures([0.02])}
-    share = {"threads": 2, "ours": compare.figures([0.1]), "others": {"loader": step,
-                                                                      "batch": batch}}
+    share = {
+        "threads": 2,
+        "ours": compare.figures([0.1]),
+        "others": {"loader": step, "batch": batch},
+    }
     found = augment.tables({"pipelines": [row], "share": share})
     assert "| flip | 1,280 | 427 | **3.0x** (2.0-4.0) |  |  |  |  |" in found["augmentation"]
     assert "**2.0%** (1.0 - 3.0)" in found["loader's share"]

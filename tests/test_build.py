@@ -86,11 +86,13 @@ def project(tmp_path_factory):
     compiled, printed = build(folder, MINIDL_BUILD_ISA="base")
     assert compiled == {"runtime.cpu", "runtime.threads", "base.toy"}
     progress = re.findall(r"(\w+)ing minidl_ext\S+ (.*)", printed)
-    assert sorted(progress) == sorted([
-        *(("cythoniz", f"({number} of 3)") for number in (1, 2, 3)),
-        *((step, "(1 of 1)") for step in ("compil", "link")),  # cpu, which knows the levels
-        *((step, f"({number} of 2)") for step in ("compil", "link") for number in (1, 2)),
-    ])
+    assert sorted(progress) == sorted(
+        [
+            *(("cythoniz", f"({number} of 3)") for number in (1, 2, 3)),
+            *((step, "(1 of 1)") for step in ("compil", "link")),  # cpu, which knows the levels
+            *((step, f"({number} of 2)") for step in ("compil", "link") for number in (1, 2)),
+        ]
+    )
     return folder
 
 
@@ -211,16 +213,32 @@ def test_a_package_from_an_sdist_installs_and_leaves_nothing_behind(project, tmp
     before = set(site.rglob("*"))
 
     def pip(command, *arguments, options=(), **env):
-        done = run("-m", "pip", "--disable-pip-version-check", *options, command, *arguments,
-                   cwd=folder, **env)
+        done = run(
+            "-m",
+            "pip",
+            "--disable-pip-version-check",
+            *options,
+            command,
+            *arguments,
+            cwd=folder,
+            **env,
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout + done.stderr
 
     def install(levels):
         """What pip -v says, and the levels that then are there, if its kernels work."""
         offline = ("--no-index", "--no-deps", "--no-cache-dir")
-        printed = pip("wheel", "-v", "--no-build-isolation", *offline, str(sdist),
-                      "--wheel-dir", levels, MINIDL_BUILD_ISA=levels)
+        printed = pip(
+            "wheel",
+            "-v",
+            "--no-build-isolation",
+            *offline,
+            str(sdist),
+            "--wheel-dir",
+            levels,
+            MINIDL_BUILD_ISA=levels,
+        )
         (wheel,) = folder.glob(f"{levels}/*.whl")
         pip("install", *offline, "--force-reinstall", str(wheel), options=("--python", str(python)))
         code = "import minidl_ext as m; m.toy.double_it(1.0); print(*m.AVAILABLE)"
@@ -233,7 +251,7 @@ def test_a_package_from_an_sdist_installs_and_leaves_nothing_behind(project, tmp
     printed, levels, errors = install(f"base,{best}" if best != "base" else "base")
     assert levels == list(dict.fromkeys(("base", best))), errors
     assert f"compiling minidl_ext.base.toy (1 of {1 + len(levels)})" in printed
-    assert install("base")[1] == ["base"]               # the other level is gone
+    assert install("base")[1] == ["base"]  # the other level is gone
     files = {path.suffix for path in site.joinpath("minidl_ext").rglob("*") if path.is_file()}
     assert files == {".py", ".pyc", ".so"}
     pip("uninstall", "--yes", "minidl", options=("--python", str(python)))
@@ -265,8 +283,17 @@ def sdist(tmp_path_factory):
 
 
 def test_the_sdist_holds_all_sources_and_nothing_made(sdist):
-    needed = {"setup.py", "build_steps.py", "pyproject.toml", "LICENSE", "README.md", "Makefile",
-              "CONTRIBUTING.md", ".ci/run", ".github/workflows/ci.yml"}
+    needed = {
+        "setup.py",
+        "build_steps.py",
+        "pyproject.toml",
+        "LICENSE",
+        "README.md",
+        "Makefile",
+        "CONTRIBUTING.md",
+        ".ci/run",
+        ".github/workflows/ci.yml",
+    }
     folders = ("minidl", "minidl_ext", "tests", "fuzz", "examples", "benchmarks", "docs", "tools")
     kinds = {".py", ".pyx", ".pxd", ".pxi", ".h", ".md", ".gz", ".typed", ".pyi"}
     for folder in folders:
@@ -275,7 +302,7 @@ def test_the_sdist_holds_all_sources_and_nothing_made(sdist):
                 needed.add(path.relative_to(ROOT).as_posix())
     assert needed - set(sdist) == set()
     made = [name for name in sdist if name.endswith((".c", ".so", ".o", ".pyc"))]
-    assert sorted(made) == ["benchmarks/fma.c", "benchmarks/int8.c"]    # which are sources
+    assert sorted(made) == ["benchmarks/fma.c", "benchmarks/int8.c"]  # which are sources
     assert [name for name in sdist if name.startswith(("build/", "../", ".venv"))] == []
 
 
@@ -292,6 +319,19 @@ def test_the_metadata(sdist):
     assert metadata["License-Expression"] == "BSD-3-Clause"
     assert metadata["Requires-Python"] == ">=3.11"
     assert set(metadata.get_all("Provides-Extra")) == {
-        "all", "images", "lab", "lint", "onnx", "parity", "plot", "report", "runtimes", "site",
-        "sklearn", "tensorboard", "test", "wheel"}
+        "all",
+        "images",
+        "lab",
+        "lint",
+        "onnx",
+        "parity",
+        "plot",
+        "report",
+        "runtimes",
+        "site",
+        "sklearn",
+        "tensorboard",
+        "test",
+        "wheel",
+    }
     assert "batch normalization" in metadata["Summary"]

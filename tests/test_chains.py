@@ -107,8 +107,11 @@ PROGRAMS = {
     "bn residual relu conv": lambda m: m.conv(m.relu(m.add(m.bn(m.images("x")), m.images("s")))),
 }
 every_program = pytest.mark.parametrize("name", PROGRAMS)
-PLACES = [(name, k) for name, program in PROGRAMS.items()
-          for k in range(len((lambda m, f: (f(m), m.made)[1])(Steps(), program)))]
+PLACES = [
+    (name, k)
+    for name, program in PROGRAMS.items()
+    for k in range(len((lambda m, f: (f(m), m.made)[1])(Steps(), program)))
+]
 every_place = pytest.mark.parametrize(("name", "k"), PLACES)
 
 
@@ -143,25 +146,59 @@ def test_chained_and_step_by_step(training, name):
 
 
 # What runs on the way back where nobody else asks.
-KERNELS = ("batch_norm_backward", "batch_norm_sums", "batch_norm_input_grad", "relu_backward",
-           "batch_norm_pool_backward", "max_pool_backward", "pointwise_backward",
-           "depthwise_backward", "batch_norm_apply", "relu", "add", "gelu", "gelu_backward", "silu",
-           "silu_backward", "batch_norm_activation", "batch_norm_activation_backward",
-           "winograd_input_grad", "winograd_weight_grad")
+KERNELS = (
+    "batch_norm_backward",
+    "batch_norm_sums",
+    "batch_norm_input_grad",
+    "relu_backward",
+    "batch_norm_pool_backward",
+    "max_pool_backward",
+    "pointwise_backward",
+    "depthwise_backward",
+    "batch_norm_apply",
+    "relu",
+    "add",
+    "gelu",
+    "gelu_backward",
+    "silu",
+    "silu_backward",
+    "batch_norm_activation",
+    "batch_norm_activation_backward",
+    "winograd_input_grad",
+    "winograd_weight_grad",
+)
 ONE_PASS = {
-    **{name: ["batch_norm_backward"] for name in (
-        "bn", "bn relu", "bn relu relu", "bn residual", "residual bn", "bn residual relu",
-        "residual bn relu", "bn relu residual")},
+    **{
+        name: ["batch_norm_backward"]
+        for name in (
+            "bn",
+            "bn relu",
+            "bn relu relu",
+            "bn residual",
+            "residual bn",
+            "bn residual relu",
+            "residual bn relu",
+            "bn relu residual",
+        )
+    },
     "bn bn relu": ["batch_norm_backward"] * 2,
-    "bn pool": ["batch_norm_pool_backward"], "bn relu pool": ["batch_norm_pool_backward"],
+    "bn pool": ["batch_norm_pool_backward"],
+    "bn relu pool": ["batch_norm_pool_backward"],
     "bn gelu": ["batch_norm_activation_backward"],
     "bn gelu residual": ["batch_norm_activation_backward"],
     "pool bn silu": ["batch_norm_activation_backward", "max_pool_backward"],
-    "winograd pool bn gelu": ["batch_norm_activation_backward", "winograd_input_grad",
-                              "winograd_weight_grad"],
-    "bn gelu winograd pool": ["winograd_input_grad", "winograd_weight_grad",
-                              "batch_norm_activation_backward"],
-    "bn conv": ["pointwise_backward"], "bn relu conv": ["pointwise_backward"],
+    "winograd pool bn gelu": [
+        "batch_norm_activation_backward",
+        "winograd_input_grad",
+        "winograd_weight_grad",
+    ],
+    "bn gelu winograd pool": [
+        "winograd_input_grad",
+        "winograd_weight_grad",
+        "batch_norm_activation_backward",
+    ],
+    "bn conv": ["pointwise_backward"],
+    "bn relu conv": ["pointwise_backward"],
     "bn relu conv bn": ["batch_norm_sums", "pointwise_backward"],
     "bn relu depthwise": ["depthwise_backward"],
     "bn relu conv bn relu": ["batch_norm_sums", "pointwise_backward"],
@@ -174,8 +211,11 @@ def test_one_pass(name, monkeypatch):
     y.data  # noqa: B018
     calls = kernels_run(monkeypatch, *KERNELS)
     y.backward(dy)
-    after = ["batch_norm_input_grad"] if ONE_PASS[name][-1] in (
-        "pointwise_backward", "depthwise_backward") else []
+    after = (
+        ["batch_norm_input_grad"]
+        if ONE_PASS[name][-1] in ("pointwise_backward", "depthwise_backward")
+        else []
+    )
     assert calls == ONE_PASS[name] + after
 
 
@@ -210,8 +250,10 @@ def test_retained_by_a_tensor_that_is_gone():
 
 
 USES = {
-    "a product": lambda t: (t * t).sum(), "a relu": lambda t: (md.relu(t) * 3).sum(),
-    "a sum": lambda t: ((t + t) * t).sum(), "a pool": lambda t: (md.max_pool(t, 2) * 2).sum(),
+    "a product": lambda t: (t * t).sum(),
+    "a relu": lambda t: (md.relu(t) * 3).sum(),
+    "a sum": lambda t: ((t + t) * t).sum(),
+    "a pool": lambda t: (md.max_pool(t, 2) * 2).sum(),
 }
 
 
@@ -351,10 +393,10 @@ def test_a_step_that_was_looked_at(name, k):
 
 @every_place
 def test_an_array_assigned_inside(name, k):
-    """What follows reads it; the gradient of a normalization is that of what it was computed from.
-    """
+    """What follows reads it; the gradient of a normalization is that of what it was computed from."""
     found = []
     for fused in (True, False):
+
         class Assigned(Steps):
             def step(self, name, y):
                 y = super().step(name, y)
@@ -374,6 +416,7 @@ def test_part_of_it_without_a_graph(name, k):
     """A step under no_grad cuts the graph: what is before it gets no gradient."""
     found = []
     for fused in (True, False):
+
         class Cut(Steps):
             def step(self, name, y):
                 y = super().step(name, y)

@@ -44,29 +44,43 @@ def test_a_step_of_each_optimizer_is_seen(kind):
 
 # What of (x, w), both (4, 3), a backward needs again: nothing, x, w.
 NEEDS = {
-    "add": (lambda x, w: x + w, ""), "subtract": (lambda x, w: x - w, ""),
-    "negative": (lambda x, w: -x - w, ""), "sum": (lambda x, w: x.sum() + w.sum(), ""),
-    "relu": (lambda x, w: md.relu(x), ""), "exp": (lambda x, w: md.exp(x), ""),
-    "transpose": (lambda x, w: x.T + w.T, ""), "getitem": (lambda x, w: x[[0, 0]], ""),
+    "add": (lambda x, w: x + w, ""),
+    "subtract": (lambda x, w: x - w, ""),
+    "negative": (lambda x, w: -x - w, ""),
+    "sum": (lambda x, w: x.sum() + w.sum(), ""),
+    "relu": (lambda x, w: md.relu(x), ""),
+    "exp": (lambda x, w: md.exp(x), ""),
+    "transpose": (lambda x, w: x.T + w.T, ""),
+    "getitem": (lambda x, w: x[[0, 0]], ""),
     "concatenate": (lambda x, w: md.concatenate([x, w]), ""),
-    "softmax": (lambda x, w: md.softmax(x), ""), "clip": (lambda x, w: md.clip(x, -0.5, w), ""),
-    "mean": (lambda x, w: md.mean(x), ""), "var": (lambda x, w: md.var(x), "x"),
-    "where": (lambda x, w: md.where(x > 0, x, w), ""), "dropout": (lambda x, w: md.dropout(x), ""),
+    "softmax": (lambda x, w: md.softmax(x), ""),
+    "clip": (lambda x, w: md.clip(x, -0.5, w), ""),
+    "mean": (lambda x, w: md.mean(x), ""),
+    "var": (lambda x, w: md.var(x), "x"),
+    "where": (lambda x, w: md.where(x > 0, x, w), ""),
+    "dropout": (lambda x, w: md.dropout(x), ""),
     "weight decay of a norm": (lambda x, w: md.layer_norm(x, w[0], w[1]), "x"),
-    "multiply": (lambda x, w: x * w, "xw"), "multiply by a copy": (lambda x, w: x * w.T.T, "x"),
-    "divide": (lambda x, w: x / w, "w"), "power": (lambda x, w: md.abs(x) ** 2, "x"),
-    "log": (lambda x, w: md.log(x), "x"), "abs": (lambda x, w: md.abs(x), "x"),
-    "maximum": (lambda x, w: md.maximum(x, w), "xw"), "max": (lambda x, w: md.max(x, axis=0), "x"),
-    "matmul": (lambda x, w: x @ w.T, "x"), "matmul of a view": (
-        lambda x, w: x @ w.reshape(3, 4), "xw"),
+    "multiply": (lambda x, w: x * w, "xw"),
+    "multiply by a copy": (lambda x, w: x * w.T.T, "x"),
+    "divide": (lambda x, w: x / w, "w"),
+    "power": (lambda x, w: md.abs(x) ** 2, "x"),
+    "log": (lambda x, w: md.log(x), "x"),
+    "abs": (lambda x, w: md.abs(x), "x"),
+    "maximum": (lambda x, w: md.maximum(x, w), "xw"),
+    "max": (lambda x, w: md.max(x, axis=0), "x"),
+    "matmul": (lambda x, w: x @ w.T, "x"),
+    "matmul of a view": (lambda x, w: x @ w.reshape(3, 4), "xw"),
     "a view of a view": (lambda x, w: x.reshape(-1).reshape(3, 4) * w.reshape(3, 4), "xw"),
-    "silu": (lambda x, w: md.silu(x), "x"), "logsumexp": (lambda x, w: md.logsumexp(x, 0), "x"),
+    "silu": (lambda x, w: md.silu(x), "x"),
+    "logsumexp": (lambda x, w: md.logsumexp(x, 0), "x"),
     "embedding": (lambda x, w: md.embedding([0, 2], x), ""),
     "batch_norm": (lambda x, w: md.batch_norm(x, w[0], w[1], training=True), "x"),
     "layer_norm": (lambda x, w: md.layer_norm(x, None, None), "x"),
     "norm of two axes": (lambda x, w: md.layer_norm(x, w, w, axis=(0, 1)), "xw"),
-    "sin": (lambda x, w: md.sin(x), "x"), "cos": (lambda x, w: md.cos(w), "w"),
-    "sort": (lambda x, w: md.sort(x), ""), "topk": (lambda x, w: md.topk(x, 2)[0], ""),
+    "sin": (lambda x, w: md.sin(x), "x"),
+    "cos": (lambda x, w: md.cos(w), "w"),
+    "sort": (lambda x, w: md.sort(x), ""),
+    "topk": (lambda x, w: md.topk(x, 2)[0], ""),
     "cumsum": (lambda x, w: md.cumsum(x), ""),
     "resize": (lambda x, w: md.resize(x.reshape(1, 4, 3), 5, "linear"), ""),
     "adaptive_avg_pool": (lambda x, w: md.adaptive_avg_pool(x.reshape(1, 4, 3), 3), ""),
@@ -78,8 +92,10 @@ NEEDS = {
     "einsum": (lambda x, w: md.einsum("ij,jk->ik", x, w[:3]), ""),
     "cross_entropy": (lambda x, w: md.cross_entropy(x, [0, 1, 2, 0]), ""),
     "conv": (lambda x, w: md.conv(x.reshape(1, 4, 3, 1), w.reshape(4, 3, 1, 1)), "xw"),
-    "conv_transpose": (lambda x, w: md.conv_transpose(x.reshape(1, 4, 3, 1),
-                                                      w.reshape(4, 3, 1, 1)), "xw"),
+    "conv_transpose": (
+        lambda x, w: md.conv_transpose(x.reshape(1, 4, 3, 1), w.reshape(4, 3, 1, 1)),
+        "xw",
+    ),
     "tlu": (lambda x, w: md.tlu(x, w[0]), ""),
     "through a norm": (lambda x, w: md.batch_norm(x * 1, None, None, training=True) * w, "w"),
 }
@@ -127,8 +143,10 @@ def test_what_needs_no_gradient_is_not_kept():
     y.sum().backward()
 
 
-@pytest.mark.parametrize("layer", [
-    lambda: nn.Dense(3, 3), lambda: nn.LayerNorm(3), lambda: nn.RMSNorm(3), lambda: nn.TLU(3)])
+@pytest.mark.parametrize(
+    "layer",
+    [lambda: nn.Dense(3, 3), lambda: nn.LayerNorm(3), lambda: nn.RMSNorm(3), lambda: nn.TLU(3)],
+)
 def test_frozen_parameters_count(layer):
     """They get no gradient, but what comes before them needs their values."""
     layer, x = layer().freeze(), leaf(4, 3)
@@ -305,8 +323,10 @@ def clear(a):
 PROBABILITIES = np.full((4, 4), 0.25, np.float32) + np.eye(4, dtype=np.float32) / 500
 PLACES, MASK = np.array([2, 1]), np.array([True, False, True, False])
 GIVEN = {
-    "index": (PLACES, lambda w, a: w[a]), "indices": (PLACES, lambda w, a: w[a, a]),
-    "index among slices": (PLACES, lambda w, a: w[:, a]), "mask": (MASK, lambda w, a: w[a]),
+    "index": (PLACES, lambda w, a: w[a]),
+    "indices": (PLACES, lambda w, a: w[a, a]),
+    "index among slices": (PLACES, lambda w, a: w[:, a]),
+    "mask": (MASK, lambda w, a: w[a]),
     "a tensor's index": (PLACES, lambda w, a: w[md.Tensor(a)]),
     "condition": (MASK, lambda w, a: md.where(a, w, 0.0)),
     "a tensor's condition": (MASK, lambda w, a: md.where(md.Tensor(a), w, 0.0)),
@@ -316,15 +336,21 @@ GIVEN = {
     "distribution": (PROBABILITIES, lambda w, a: md.cross_entropy(w, a)),
     "class weights": (uniform(4), lambda w, a: md.cross_entropy(w, [0, 1, 2, 3], weight=a)),
     "class weights of nll": (uniform(4), lambda w, a: md.nll_loss(w, [0, 1, 2, 3], weight=a)),
-    "weights of a distribution": (uniform(4), lambda w, a: md.cross_entropy(
-        w, PROBABILITIES, weight=a)),
+    "weights of a distribution": (
+        uniform(4),
+        lambda w, a: md.cross_entropy(w, PROBABILITIES, weight=a),
+    ),
     "targets": (uniform(4, 4), lambda w, a: md.mse_loss(w, a)),
     "targets of l1": (uniform(4, 4), lambda w, a: md.l1_loss(w, a)),
     "answers": (PROBABILITIES, lambda w, a: md.binary_cross_entropy_with_logits(w, a)),
-    "weights of answers": (uniform(4), lambda w, a: md.binary_cross_entropy_with_logits(
-        w, np.ones((4, 4), np.float32), weight=a)),
-    "pos_weight": (uniform(4), lambda w, a: md.binary_cross_entropy_with_logits(
-        w, PROBABILITIES, pos_weight=a)),
+    "weights of answers": (
+        uniform(4),
+        lambda w, a: md.binary_cross_entropy_with_logits(w, np.ones((4, 4), np.float32), weight=a),
+    ),
+    "pos_weight": (
+        uniform(4),
+        lambda w, a: md.binary_cross_entropy_with_logits(w, PROBABILITIES, pos_weight=a),
+    ),
     "bounds": (uniform(4), lambda w, a: md.clip(w, a)),
     "mask of a norm": (MASK, lambda w, a: md.batch_norm(w, None, None, training=True, mask=a)),
     "places": (PLACES, lambda w, a: md.split(w, a)[0]),

@@ -14,7 +14,7 @@ from minidl.checks import named
 from tests.support.errors import refuses
 
 X = md.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
-NONE = np.zeros(0)                                  # an array has no truth
+NONE = np.zeros(0)  # an array has no truth
 
 
 class Long:
@@ -34,75 +34,221 @@ class Broken:
 # Each check with what it takes, and the value it makes of it, and with what it refuses; `expected`
 # is what the message says of the argument.
 CHECKS = {
-    "integer": (checks.integer, "an int", [(0, 0), (-3, -3), (np.int8(3), 3), (np.array(2), 2)],
-              [True, np.True_, 1.0, np.float64(1), "1", None, [1]], []),
-    "integer, bounds": (partial(checks.integer, least=1, most=9), "an int from 1 to 9",
-                      [(1, 1), (np.uint8(9), 9)], ["1", 1.5], [0, 10, -1, 2**70]),
+    "integer": (
+        checks.integer,
+        "an int",
+        [(0, 0), (-3, -3), (np.int8(3), 3), (np.array(2), 2)],
+        [True, np.True_, 1.0, np.float64(1), "1", None, [1]],
+        [],
+    ),
+    "integer, bounds": (
+        partial(checks.integer, least=1, most=9),
+        "an int from 1 to 9",
+        [(1, 1), (np.uint8(9), 9)],
+        ["1", 1.5],
+        [0, 10, -1, 2**70],
+    ),
     "size": (checks.size, "an int >= 1", [(1, 1), (2**40, 2**40)], [1.0, True, None], [0, -1]),
     "count": (checks.count, "an int >= 0", [(0, 0), (2**53, 2**53)], [math.nan, "0"], [-1]),
     "count, large": (checks.count, "an int from 0 to 9007199254740992", [], [], [2**53 + 1]),
-    "real": (checks.real, "a number", [(1, 1.0), (0.5, 0.5), (np.float32(0.5), 0.5),
-                                       (np.int64(-2), -2.0), (Fraction(1, 2), 0.5),
-                                       (math.inf, math.inf)],
-             [True, np.True_, "1", None, 1j, [1.0], np.ones(1)], [math.nan, 10**400]),
-    "real, from": (partial(checks.real, least=0), "a number >= 0", [(0, 0.0), (math.inf, math.inf)],
-                   ["0"], [-1e-300, math.nan, -math.inf]),
-    "real, within": (partial(checks.real, above=0, below=1), "a number > 0 and < 1", [(0.5, 0.5)],
-                     [None], [0, 1.0, 2]),
-    "real, half open": (partial(checks.real, least=0, below=1), "a number >= 0 and < 1",
-                        [(0, 0.0)], [False], [1, np.float32(1)]),
-    "real, finite": (partial(checks.real, finite=True), "a finite number", [(-1, -1.0)], ["a"],
-                     [math.inf, -math.inf, math.nan]),
+    "real": (
+        checks.real,
+        "a number",
+        [
+            (1, 1.0),
+            (0.5, 0.5),
+            (np.float32(0.5), 0.5),
+            (np.int64(-2), -2.0),
+            (Fraction(1, 2), 0.5),
+            (math.inf, math.inf),
+        ],
+        [True, np.True_, "1", None, 1j, [1.0], np.ones(1)],
+        [math.nan, 10**400],
+    ),
+    "real, from": (
+        partial(checks.real, least=0),
+        "a number >= 0",
+        [(0, 0.0), (math.inf, math.inf)],
+        ["0"],
+        [-1e-300, math.nan, -math.inf],
+    ),
+    "real, within": (
+        partial(checks.real, above=0, below=1),
+        "a number > 0 and < 1",
+        [(0.5, 0.5)],
+        [None],
+        [0, 1.0, 2],
+    ),
+    "real, half open": (
+        partial(checks.real, least=0, below=1),
+        "a number >= 0 and < 1",
+        [(0, 0.0)],
+        [False],
+        [1, np.float32(1)],
+    ),
+    "real, finite": (
+        partial(checks.real, finite=True),
+        "a finite number",
+        [(-1, -1.0)],
+        ["a"],
+        [math.inf, -math.inf, math.nan],
+    ),
     "positive": (checks.positive, "a finite number > 0", [(1, 1.0)], ["1"], [0, -1, math.inf]),
-    "not_negative": (checks.not_negative, "a finite number >= 0", [(0, 0.0)], [None],
-                     [-0.1, math.nan, np.float32("inf")]),
-    "fraction": (checks.fraction, "a number from 0 to 1", [(0, 0.0), (1, 1.0)], [True, "0.5"],
-                 [-0.1, 1.5, math.nan]),
-    "pair": (partial(checks.pair, least=1), "an int or a pair of ints >= 1",
-             [(2, (2, 2)), ((1, 3), (1, 3)), ([1, np.int8(3)], (1, 3)), (np.array([2, 4]), (2, 4)),
-              (np.int64(2), (2, 2))],
-             [1.5, "2", None, True, (1, True), (1.0, 2), {1, 2}, np.array(1.5)],
-             [0, (1, 0), (1, 2, 3), (), [2]]),
-    "pair, large": (partial(checks.pair, least=0), "an int or a pair of ints from 0 to 2147483647",
-                    [(2**31 - 1, (2**31 - 1,) * 2)], [], [2**31, (0, 2**31)]),
-    "padding": (checks.padding, "an int, a pair",
-                [(1, (1, 1)), ((1, 2), (1, 2)), ([[1, 0], (0, np.int8(2))], ((1, 0), (0, 2))),
-                 (np.array([[1, 0], [0, 2]]), ((1, 0), (0, 2))), (np.int64(2), (2, 2)),
-                 ("same", "same"), (np.str_("valid"), "valid")],
-                [1.5, None, True, ((1, 0), 1), ((1, 0), (0, 1.5)), ((1, 0),) * 3],
-                [-1, "full", (1, 2, 3), ((1, 0, 1), (1, 0, 1)), ((1, 0), (0, -1)), (), 2**31]),
-    "padding, no words": (partial(checks.padding, words=()), "an int, a pair or ((top, bottom)",
-                          [(1, (1, 1))], ["same", None], [-1]),
-    "padding_1d": (checks.padding_1d, "an int",
-                   [(1, 1), ((1, 2), (1, 2)), ([1, np.int8(2)], (1, 2)), ("causal", "causal")],
-                   [1.5, None, True, ((1, 0), (0, 1))], [-1, "full", (1,), (1, 2, 3), (1, -1)]),
-    "ints": (checks.ints, "a list of ints", [((2, -1), (2, -1)), ([np.int8(3)], (3,)), ((), ()),
-                                             (np.arange(2), (0, 1)), (range(2), (0, 1))],
-             [3, "ab", None, (1, 2.0), [True]], []),
-    "axis": (partial(checks.axis, ndim=3), "an int", [(0, 0), (-1, 2), (np.int64(-3), 0)],
-             [None, (0,), "0", 1.0, True], [3, -4]),
-    "axes": (partial(checks.axes, ndim=3), "an int", [(None, (0, 1, 2)), (-1, (2,)), ((), ()),
-                                                      ((-1, 0), (0, 2)), ([np.int8(1)], (1,))],
-             ["0", 1.0, True, (0, None), {0}], [3, -4, (0, 3)]),
-    "axes, twice": (partial(checks.axes, ndim=3), "a tuple of different axes", [], [],
-                    [(0, 0), (0, -3)]),
+    "not_negative": (
+        checks.not_negative,
+        "a finite number >= 0",
+        [(0, 0.0)],
+        [None],
+        [-0.1, math.nan, np.float32("inf")],
+    ),
+    "fraction": (
+        checks.fraction,
+        "a number from 0 to 1",
+        [(0, 0.0), (1, 1.0)],
+        [True, "0.5"],
+        [-0.1, 1.5, math.nan],
+    ),
+    "pair": (
+        partial(checks.pair, least=1),
+        "an int or a pair of ints >= 1",
+        [
+            (2, (2, 2)),
+            ((1, 3), (1, 3)),
+            ([1, np.int8(3)], (1, 3)),
+            (np.array([2, 4]), (2, 4)),
+            (np.int64(2), (2, 2)),
+        ],
+        [1.5, "2", None, True, (1, True), (1.0, 2), {1, 2}, np.array(1.5)],
+        [0, (1, 0), (1, 2, 3), (), [2]],
+    ),
+    "pair, large": (
+        partial(checks.pair, least=0),
+        "an int or a pair of ints from 0 to 2147483647",
+        [(2**31 - 1, (2**31 - 1,) * 2)],
+        [],
+        [2**31, (0, 2**31)],
+    ),
+    "padding": (
+        checks.padding,
+        "an int, a pair",
+        [
+            (1, (1, 1)),
+            ((1, 2), (1, 2)),
+            ([[1, 0], (0, np.int8(2))], ((1, 0), (0, 2))),
+            (np.array([[1, 0], [0, 2]]), ((1, 0), (0, 2))),
+            (np.int64(2), (2, 2)),
+            ("same", "same"),
+            (np.str_("valid"), "valid"),
+        ],
+        [1.5, None, True, ((1, 0), 1), ((1, 0), (0, 1.5)), ((1, 0),) * 3],
+        [-1, "full", (1, 2, 3), ((1, 0, 1), (1, 0, 1)), ((1, 0), (0, -1)), (), 2**31],
+    ),
+    "padding, no words": (
+        partial(checks.padding, words=()),
+        "an int, a pair or ((top, bottom)",
+        [(1, (1, 1))],
+        ["same", None],
+        [-1],
+    ),
+    "padding_1d": (
+        checks.padding_1d,
+        "an int",
+        [(1, 1), ((1, 2), (1, 2)), ([1, np.int8(2)], (1, 2)), ("causal", "causal")],
+        [1.5, None, True, ((1, 0), (0, 1))],
+        [-1, "full", (1,), (1, 2, 3), (1, -1)],
+    ),
+    "ints": (
+        checks.ints,
+        "a list of ints",
+        [
+            ((2, -1), (2, -1)),
+            ([np.int8(3)], (3,)),
+            ((), ()),
+            (np.arange(2), (0, 1)),
+            (range(2), (0, 1)),
+        ],
+        [3, "ab", None, (1, 2.0), [True]],
+        [],
+    ),
+    "axis": (
+        partial(checks.axis, ndim=3),
+        "an int",
+        [(0, 0), (-1, 2), (np.int64(-3), 0)],
+        [None, (0,), "0", 1.0, True],
+        [3, -4],
+    ),
+    "axes": (
+        partial(checks.axes, ndim=3),
+        "an int",
+        [(None, (0, 1, 2)), (-1, (2,)), ((), ()), ((-1, 0), (0, 2)), ([np.int8(1)], (1,))],
+        ["0", 1.0, True, (0, None), {0}],
+        [3, -4, (0, 3)],
+    ),
+    "axes, twice": (
+        partial(checks.axes, ndim=3),
+        "a tuple of different axes",
+        [],
+        [],
+        [(0, 0), (0, -3)],
+    ),
     "axes of none": (partial(checks.axes, ndim=0), "() or None", [(None, ()), ((), ())], [], [0]),
-    "flag": (checks.flag, "True or False", [(True, True), (False, False), (0, False), (1.0, True),
-                                            (np.True_, True), (np.int64(1), True)],
-             [None, "a", 2, [], NONE, math.nan, 0.5], []),
-    "choice": (partial(checks.choice, options=("a", "b", None)), '"a", "b" or None',
-               [("a", "a"), (None, None), (np.str_("b"), "b")], [3, [], NONE], ["c", "A", ""]),
-    "choice of words": (partial(checks.choice, options=("a", "b")), '"a" or "b"', [("a", "a")],
-                        [None, b"a", True], ["None"]),
-    "instance": (partial(checks.instance, kind=dict, expected="a dict"), "a dict", [({}, {})],
-                 [None, [], dict], []),
-    "function": (partial(checks.function, expected="a function"), "a function", [(len, len)],
-                 [None, 3, "len"], []),
-    "members": (lambda *values, **names: list(checks.members(*values, expected="numbers", **names)),
-                "numbers", [((1, 2), [1, 2])], [3, None], []),
+    "flag": (
+        checks.flag,
+        "True or False",
+        [
+            (True, True),
+            (False, False),
+            (0, False),
+            (1.0, True),
+            (np.True_, True),
+            (np.int64(1), True),
+        ],
+        [None, "a", 2, [], NONE, math.nan, 0.5],
+        [],
+    ),
+    "choice": (
+        partial(checks.choice, options=("a", "b", None)),
+        '"a", "b" or None',
+        [("a", "a"), (None, None), (np.str_("b"), "b")],
+        [3, [], NONE],
+        ["c", "A", ""],
+    ),
+    "choice of words": (
+        partial(checks.choice, options=("a", "b")),
+        '"a" or "b"',
+        [("a", "a")],
+        [None, b"a", True],
+        ["None"],
+    ),
+    "instance": (
+        partial(checks.instance, kind=dict, expected="a dict"),
+        "a dict",
+        [({}, {})],
+        [None, [], dict],
+        [],
+    ),
+    "function": (
+        partial(checks.function, expected="a function"),
+        "a function",
+        [(len, len)],
+        [None, 3, "len"],
+        [],
+    ),
+    "members": (
+        lambda *values, **names: list(checks.members(*values, expected="numbers", **names)),
+        "numbers",
+        [((1, 2), [1, 2])],
+        [3, None],
+        [],
+    ),
     "each": (checks.each(checks.size), "a list", [((1, 2), [1, 2]), ([], [])], [3, "12", {1}], []),
-    "dtype": (checks.dtype, "a dtype of NumPy", [("f4", np.dtype("f4")), (int, np.dtype(int))],
-              [3, "a word", 1e308], []),
+    "dtype": (
+        checks.dtype,
+        "a dtype of NumPy",
+        [("f4", np.dtype("f4")), (int, np.dtype(int))],
+        [3, "a word", 1e308],
+        [],
+    ),
     "path": (checks.path, "a str or a path", [("a", "a"), (b"a", "a")], [3, None], []),
     "path, null": (checks.path, "a path without null characters", [], [], ["a\0"]),
 }
@@ -122,7 +268,8 @@ def test_checks(name):
                 check(value, where="f", name="x")
             except error as raised:
                 assert str(raised).endswith(f", got {checks.shown(value)}") or isinstance(
-                    value, tuple)       # of several axes the one is shown that is wrong
+                    value, tuple
+                )  # of several axes the one is shown that is wrong
 
 
 def test_members_of_a_list_are_named():
@@ -130,10 +277,19 @@ def test_members_of_a_list_are_named():
         checks.each(checks.size)([1, 0], "f", "x")
 
 
-@pytest.mark.parametrize("value, text", [
-    (None, "None"), ("a\nb", repr("a\nb")), (np.float32(3), "np.float32(3.0)"),
-    (np.eye(2), "array([[1., 0.],        [0., 1.]])"), (Long(), "a Long, xxxx"),
-    (Broken(), "a Broken"), (10**5000, "a int")], ids=lambda v: type(v).__name__)
+@pytest.mark.parametrize(
+    "value, text",
+    [
+        (None, "None"),
+        ("a\nb", repr("a\nb")),
+        (np.float32(3), "np.float32(3.0)"),
+        (np.eye(2), "array([[1., 0.],        [0., 1.]])"),
+        (Long(), "a Long, xxxx"),
+        (Broken(), "a Broken"),
+        (10**5000, "a int"),
+    ],
+    ids=lambda v: type(v).__name__,
+)
 def test_what_was_given_is_shown(value, text):
     assert checks.shown(value).startswith(text) and len(checks.shown(value)) < 130
     with refuses((TypeError, ValueError), "f: x must be True or False, got " + text):
@@ -152,7 +308,11 @@ CALLS = {
     "resize": (lambda v: md.resize(IMAGES, v), "size", [None, 2.0, "a"], [0, (1, 2, 3)]),
     "rms_norm": (lambda v: md.rms_norm(X, None, axis=v), "axis", ["a", 0.5], [0, 5, ()]),
     "scaled_dot_product_attention": (
-        lambda v: md.scaled_dot_product_attention(X, X, X, causal=v), "causal", ["a", None], []),
+        lambda v: md.scaled_dot_product_attention(X, X, X, causal=v),
+        "causal",
+        ["a", None],
+        [],
+    ),
     "argmax": (lambda v: md.argmax(X, v), "axis", ["a", True], [5]),
     "flatten": (lambda v: md.flatten(X, v), "first_axis", [None, 1.0], [2]),
     "var": (lambda v: md.var(X, ddof=v), "ddof", ["a", None, True], [math.nan]),
@@ -161,25 +321,41 @@ CALLS = {
     "conv": (lambda v: md.conv(IMAGES, W, stride=v), "stride", [1.5, "a", True], [0, (1, 2, 3)]),
     "max_pool": (lambda v: md.max_pool(IMAGES, v), "window", [None, 2.0], [0, 2**31]),
     "group_norm": (lambda v: md.group_norm(X, v, None, None), "groups", ["a", 1.0], [0]),
-    "batch_norm": (lambda v: md.batch_norm(X, None, None, training=True, eps=v), "eps",
-                   ["a", None], [-1, math.nan]),
+    "batch_norm": (
+        lambda v: md.batch_norm(X, None, None, training=True, eps=v),
+        "eps",
+        ["a", None],
+        [-1, math.nan],
+    ),
     "layer_norm": (lambda v: md.layer_norm(X, None, None, eps=v), "eps", ["a"], [-1.0, math.inf]),
     "dropout": (lambda v: md.dropout(X, v), "p", ["a", True], [1.5]),
     "softplus": (lambda v: md.softplus(X, beta=v), "beta", ["a"], [0, -1]),
     "huber_loss": (lambda v: md.huber_loss(X, X, delta=v), "delta", ["a"], [0]),
-    "cross_entropy": (lambda v: md.cross_entropy(X, [0, 1], label_smoothing=v), "label_smoothing",
-                      ["a", True], [2]),
+    "cross_entropy": (
+        lambda v: md.cross_entropy(X, [0, 1], label_smoothing=v),
+        "label_smoothing",
+        ["a", True],
+        [2],
+    ),
     "mse_loss": (lambda v: md.mse_loss(X, X, v), "reduction", [None, 3], ["average"]),
     "one_hot": (lambda v: md.one_hot([0], v), "depth", [1.5, "a"], [0]),
     "normal": (lambda v: nn.init.normal(v), "shape", [3, "ab", (1.5,)], []),
     "Dense": (lambda v: nn.Dense(3, v), "out_features", ["a", 1.5, True, None], [0, -1, 2**70]),
     "Conv": (lambda v: nn.Conv(1, 1, v), "kernel_size", ["a", (1, 1.5)], [0, (1,)]),
-    "MaxPool": (lambda v: nn.MaxPool(2, padding=v), "padding", [None, 0.5, ((1, 0), 1)],
-                [-1, "full", ((1, 0), (0, -1))]),
+    "MaxPool": (
+        lambda v: nn.MaxPool(2, padding=v),
+        "padding",
+        [None, 0.5, ((1, 0), 1)],
+        [-1, "full", ((1, 0), (0, -1))],
+    ),
     "AvgPool": (lambda v: nn.AvgPool(2, count_padding=v), "count_padding", ["a", 2], []),
     "avg_pool1d": (lambda v: md.avg_pool1d(md.ones(1, 4, 1), v), "window", [None, 2.0, (2,)], [0]),
-    "Conv1d": (lambda v: nn.Conv1d(1, 1, 2, padding=v), "padding", [None, 0.5, ((1, 0), (1, 0))],
-               [-1, "full", (1, 0, 1)]),
+    "Conv1d": (
+        lambda v: nn.Conv1d(1, 1, 2, padding=v),
+        "padding",
+        [None, 0.5, ((1, 0), (1, 0))],
+        [-1, "full", (1, 0, 1)],
+    ),
     "BatchNorm": (lambda v: nn.BatchNorm(3, momentum=v), "momentum", ["a", True], [-1, 2]),
     "LayerNorm": (lambda v: nn.LayerNorm(v), "features", ["a", 2.0, (2, 1.5)], [0, (), (3, 0)]),
     "RMSNorm": (lambda v: nn.RMSNorm(3, bias=v), "bias", ["a", 2], []),
@@ -198,13 +374,16 @@ CALLS = {
     "recalibrate": (lambda v: nn.recalibrate(nn.BatchNorm(2), [], v), "batches", [1.5], [0]),
     "MLP": (lambda v: models.MLP(hidden=v), "hidden", ["a", 1.5], [0]),
     "SGD": (lambda v: optim.SGD([X], v), "lr", ["a", None, True], [-1, math.nan, math.inf]),
-    "Adam": (lambda v: optim.Adam([X], betas=v), "betas", [0.9, "ab", ("a", 0)],
-             [(0.9,), (1, 0)]),
+    "Adam": (lambda v: optim.Adam([X], betas=v), "betas", [0.9, "ab", ("a", 0)], [(0.9,), (1, 0)]),
     "RMSprop": (lambda v: optim.RMSprop([X], alpha=v), "alpha", ["a"], [1, -0.1]),
     "clip_grad_norm": (lambda v: optim.clip_grad_norm([X], v), "max_norm", ["a", True], [-1]),
     "StepLR": (lambda v: optim.StepLR(optim.SGD([X], 1), v), "step_size", [1.5, "a"], [0, 2**60]),
-    "ReduceOnPlateau": (lambda v: optim.ReduceOnPlateau(optim.SGD([X], 1), mode=v), "mode", [3],
-                        ["most"]),
+    "ReduceOnPlateau": (
+        lambda v: optim.ReduceOnPlateau(optim.SGD([X], 1), mode=v),
+        "mode",
+        [3],
+        ["most"],
+    ),
     "DataLoader": (lambda v: data.DataLoader(PAIRS, v), "batch_size", ["a", 1.5, True], [0, -1]),
     "MNIST": (lambda v: data.MNIST(split=v), "split", [None, 3], ["valid"]),
     "set_num_threads": (lambda v: md.set_num_threads(v), "n", [2.0, "2", True], [0, 1025]),
@@ -224,12 +403,19 @@ def test_one_policy(name):
                 call(value)
 
 
-@pytest.mark.parametrize("call", [
-    lambda: md.softmax(X, np.int8(0)), lambda: md.dropout(X, np.float32(0.5)),
-    lambda: md.conv(IMAGES, W, stride=np.int64(2), groups=np.uint8(1)),
-    lambda: nn.Dense(np.int16(3), np.uint8(200)), lambda: nn.BatchNorm(2, np.float16(1e-3)),
-    lambda: optim.SGD([X], np.float32(0.1), np.float64(0.9), np.True_),
-    lambda: data.DataLoader(PAIRS, np.int32(2), np.False_), lambda: md.manual_seed(np.uint64(3))])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: md.softmax(X, np.int8(0)),
+        lambda: md.dropout(X, np.float32(0.5)),
+        lambda: md.conv(IMAGES, W, stride=np.int64(2), groups=np.uint8(1)),
+        lambda: nn.Dense(np.int16(3), np.uint8(200)),
+        lambda: nn.BatchNorm(2, np.float16(1e-3)),
+        lambda: optim.SGD([X], np.float32(0.1), np.float64(0.9), np.True_),
+        lambda: data.DataLoader(PAIRS, np.int32(2), np.False_),
+        lambda: md.manual_seed(np.uint64(3)),
+    ],
+)
 def test_scalars_of_numpy_are_welcome(call):
     call()
 

@@ -14,7 +14,7 @@ from minidl.data import transforms as T
 from tests.support import pages
 
 TEXT = (pages.ROOT / "docs" / "coming-from.md").read_text(encoding="utf-8")
-TABLES = TEXT[TEXT.index("## Tensors"):TEXT.index("## Every name")]
+TABLES = TEXT[TEXT.index("## Tensors") : TEXT.index("## Every name")]
 
 
 @pytest.fixture
@@ -24,12 +24,26 @@ def names(tmp_path, monkeypatch):
     model = nn.Dense(8, 4)
     x = md.tensor(rng.random((2, 3), np.float32), requires_grad=True)
     logits, labels = md.tensor(rng.random((6, 4), np.float32)), np.arange(6) % 3
-    return {"np": np, "md": md, "nn": nn, "optim": optim, "data": data, "train": train, "T": T,
-            "models": models, "x": x, "y": md.tensor(rng.random((2, 3), np.float32)),
-            "loss": (x * x).sum(), "model": model, "params": model.parameters(),
-            "optimizer": optim.SGD(model.parameters(), lr=0.1), "logits": logits, "labels": labels,
-            "images": rng.random((6, 8, 8, 1), np.float32),
-            "pairs": data.ArrayDataset(rng.random((6, 8, 8, 1), np.float32), labels)}
+    return {
+        "np": np,
+        "md": md,
+        "nn": nn,
+        "optim": optim,
+        "data": data,
+        "train": train,
+        "T": T,
+        "models": models,
+        "x": x,
+        "y": md.tensor(rng.random((2, 3), np.float32)),
+        "loss": (x * x).sum(),
+        "model": model,
+        "params": model.parameters(),
+        "optimizer": optim.SGD(model.parameters(), lr=0.1),
+        "logits": logits,
+        "labels": labels,
+        "images": rng.random((6, 8, 8, 1), np.float32),
+        "pairs": data.ArrayDataset(rng.random((6, 8, 8, 1), np.float32), labels),
+    }
 
 
 @pytest.mark.parametrize("code", pages.table_cells(TABLES, 2))
@@ -44,15 +58,23 @@ def test_what_a_table_says_to_write_runs(code, names):
     eval(code, names)
 
 
-TABLE_OF_HINTS = {"TENSOR": "tensor", "FUNCTIONS": "functions", "LAYERS": "layers",
-                  "OF_LAYERS": "of layers", "OPTIMIZERS": "optimizers",
-                  "OF_OPTIMIZERS": "of optimizers", "DATA": "data", "TRANSFORMS": "data",
-                  "ARGUMENTS": "arguments"}
+TABLE_OF_HINTS = {
+    "TENSOR": "tensor",
+    "FUNCTIONS": "functions",
+    "LAYERS": "layers",
+    "OF_LAYERS": "of layers",
+    "OPTIMIZERS": "optimizers",
+    "OF_OPTIMIZERS": "of optimizers",
+    "DATA": "data",
+    "TRANSFORMS": "data",
+    "ARGUMENTS": "arguments",
+}
 
 
 def test_every_table_of_names_is_on_the_page():
-    tables = {name for name, value in vars(hints).items()
-              if isinstance(value, dict) and name.isupper()}
+    tables = {
+        name for name, value in vars(hints).items() if isinstance(value, dict) and name.isupper()
+    }
     assert tables == set(TABLE_OF_HINTS)
     for hinted, table in TABLE_OF_HINTS.items():
         written = re.search(rf"<!-- table {table} -->(.*?)<!-- end -->", TEXT, re.S)[1]

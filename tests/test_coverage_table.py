@@ -4,8 +4,9 @@ from tools import coverage_table
 
 
 def test_the_page_is_up_to_date():
-    assert coverage_table.PAGE.read_text(encoding="utf-8") == coverage_table.page(), \
+    assert coverage_table.PAGE.read_text(encoding="utf-8") == coverage_table.page(), (
         "run python tools/coverage_table.py"
+    )
 
 
 def test_every_cell_has_a_test_or_a_reason():

@@ -16,15 +16,17 @@ ALL = len(kernels.affinity() or ())
 two_cpus = pytest.mark.skipif(ALL < 2, reason="needs an affinity to set, and two CPUs")
 
 
-@pytest.mark.parametrize("value, expected", [
-    ("1", 1), ("3", 3), ("4,2", 4), (" 5 ", 5), ("7 , 2", 7), ("1024", 1024)])
+@pytest.mark.parametrize(
+    "value, expected", [("1", 1), ("3", 3), ("4,2", 4), (" 5 ", 5), ("7 , 2", 7), ("1024", 1024)]
+)
 def test_threads_from_the_environment(value, expected):
     done = python(THREADS, "-W", "error", OMP_NUM_THREADS=value)
     assert done.stdout.strip() == str(expected), done.stderr
 
 
-@pytest.mark.parametrize("value", ["0", "-2", "many", "2.5", "²", "0x4", ",2", "1025", "9" * 20,
-                                   "9" * 5000])
+@pytest.mark.parametrize(
+    "value", ["0", "-2", "many", "2.5", "²", "0x4", ",2", "1025", "9" * 20, "9" * 5000]
+)
 def test_other_values_are_warned_of_and_count_as_unset(value, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", value)
     monkeypatch.setattr(cpus, "available_cpus", lambda: 6)
@@ -44,8 +46,10 @@ def test_an_empty_value_is_none(value, monkeypatch, recwarn):
     assert not recwarn.list
 
 
-@pytest.mark.parametrize("cpu_count, quotas, expected", [
-    (8, [], 8), (8, [2], 2), (1, [4], 1), (4000, [], 1024), (8, [1], 1), (8, [5, 3, 20], 3)])
+@pytest.mark.parametrize(
+    "cpu_count, quotas, expected",
+    [(8, [], 8), (8, [2], 2), (1, [4], 1), (4000, [], 1024), (8, [1], 1), (8, [5, 3, 20], 3)],
+)
 def test_threads_from_the_machine(cpu_count, quotas, expected, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(kernels, "affinity", lambda: set(range(cpu_count)))
@@ -75,19 +79,26 @@ def test_threads_from_the_affinity_of_the_process():
 
 
 BINDINGS = [
-    ({"OMP_PROC_BIND": "true"}, None), ({"OMP_PROC_BIND": "close"}, None),
-    ({"OMP_PROC_BIND": "spread"}, None), ({"OMP_PROC_BIND": "false"}, None),
-    ({"OMP_PLACES": "cores"}, None), ({"OMP_PLACES": "{FIRST}"}, 1),
-    ({"OMP_PLACES": "{FIRST,SECOND}"}, 2), ({"OMP_PLACES": "{FIRST},{FIRST,SECOND}"}, 2),
-    ({"GOMP_CPU_AFFINITY": "FIRST SECOND"}, 2), ({"GOMP_CPU_AFFINITY": "SECOND"}, 1),
+    ({"OMP_PROC_BIND": "true"}, None),
+    ({"OMP_PROC_BIND": "close"}, None),
+    ({"OMP_PROC_BIND": "spread"}, None),
+    ({"OMP_PROC_BIND": "false"}, None),
+    ({"OMP_PLACES": "cores"}, None),
+    ({"OMP_PLACES": "{FIRST}"}, 1),
+    ({"OMP_PLACES": "{FIRST,SECOND}"}, 2),
+    ({"OMP_PLACES": "{FIRST},{FIRST,SECOND}"}, 2),
+    ({"GOMP_CPU_AFFINITY": "FIRST SECOND"}, 2),
+    ({"GOMP_CPU_AFFINITY": "SECOND"}, 1),
 ]
 
 
 def filled(variables):
     """The variables with numbers of CPUs that this process may use."""
     first, second = sorted(kernels.affinity())[:2]
-    return {name: value.replace("FIRST", str(first)).replace("SECOND", str(second))
-            for name, value in variables.items()}
+    return {
+        name: value.replace("FIRST", str(first)).replace("SECOND", str(second))
+        for name, value in variables.items()
+    }
 
 
 @two_cpus
@@ -103,8 +114,9 @@ def test_threads_where_openmp_binds_them(variables, expected):
 def second_openmp(tmp_path_factory):
     """GNU OpenMP under another name, as packages bring it with them."""
     name = b"libgomp.so.1"
-    found = subprocess.run(["gcc", f"-print-file-name={name.decode()}"], capture_output=True,
-                           text=True, check=False).stdout.strip()
+    found = subprocess.run(
+        ["gcc", f"-print-file-name={name.decode()}"], capture_output=True, text=True, check=False
+    ).stdout.strip()
     if not os.path.isabs(found):
         pytest.skip("needs GCC's OpenMP library")
     copy = tmp_path_factory.mktemp("libraries") / "libgomp.so.9"
@@ -141,65 +153,98 @@ def test_libraries_that_cannot_be_asked_have_no_places(tmp_path):
     (tmp_path / "libgomp.so.1").write_text("not a library")
     assert affinity._places(str(tmp_path / "libgomp.so.1")) == set()
     assert affinity._places(f"{tmp_path}/libgomp.so.1 (deleted)") == set()
-    assert affinity._places(cpu.__file__) == set()          # no OpenMP library at all
+    assert affinity._places(cpu.__file__) == set()  # no OpenMP library at all
 
 
-@pytest.mark.parametrize("line, found", [
-    ("7f0-7f1 r-xp 0 08:01 12 /usr/lib/libgomp.so.1.0.0", True),
-    ("7f0-7f1 r-xp 0 08:01 12 /a b/scikit_learn.libs/libgomp-d22c30c5.so.1.0.0", True),
-    ("7f0-7f1 r-xp 0 08:01 12 /usr/lib/libiomp5.so", True),
-    ("7f0-7f1 r-xp 0 08:01 12 /usr/lib/libomp.so.5", True),
-    ("7f0-7f1 r-xp 0 08:01 12 /usr/lib/libompl.so.5", False),
-    ("7f0-7f1 r-xp 0 08:01 12 /libgomp.so.1/other.py", False),
-    ("7f0-7f1 rw-p 0 00:00 0", False),
-])
+@pytest.mark.parametrize(
+    "line, found",
+    [
+        ("7f0-7f1 r-xp 0 08:01 12 /usr/lib/libgomp.so.1.0.0", True),
+        ("7f0-7f1 r-xp 0 08:01 12 /a b/scikit_learn.libs/libgomp-d22c30c5.so.1.0.0", True),
+        ("7f0-7f1 r-xp 0 08:01 12 /usr/lib/libiomp5.so", True),
+        ("7f0-7f1 r-xp 0 08:01 12 /usr/lib/libomp.so.5", True),
+        ("7f0-7f1 r-xp 0 08:01 12 /usr/lib/libompl.so.5", False),
+        ("7f0-7f1 r-xp 0 08:01 12 /libgomp.so.1/other.py", False),
+        ("7f0-7f1 rw-p 0 00:00 0", False),
+    ],
+)
 def test_which_mapped_files_are_openmp_libraries(line, found):
     paths = re.findall(affinity.LIBRARY, f"{line}\n7f2-7f3 rw-p 0 00:00 0\n", re.MULTILINE)
-    assert paths == [line[line.find("/"):]] * found
+    assert paths == [line[line.find("/") :]] * found
 
 
 # ---------------------------------------------------------------------------- control groups
 
 MOUNT_2 = "35 24 0:30 / GROUPS/unified rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n"
-MOUNT_1 = ("36 24 0:31 / GROUPS/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"
-           "37 24 0:32 / GROUPS/memory rw - cgroup cgroup rw,memory\n")
+MOUNT_1 = (
+    "36 24 0:31 / GROUPS/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"
+    "37 24 0:32 / GROUPS/memory rw - cgroup cgroup rw,memory\n"
+)
 BELOW_1 = "36 24 0:31 /docker/ab GROUPS/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"
 OWN_2 = "0::/user/session\n"
 OWN_1 = "9:memory:/docker/ab\n4:cpu,cpuacct:/docker/ab\n"
 
 
 def version_1(group, quota, period=100000):
-    return {f"cpu,cpuacct{group}/cpu.cfs_quota_us": f"{quota}\n",
-            f"cpu,cpuacct{group}/cpu.cfs_period_us": f"{period}\n"}
+    return {
+        f"cpu,cpuacct{group}/cpu.cfs_quota_us": f"{quota}\n",
+        f"cpu,cpuacct{group}/cpu.cfs_period_us": f"{period}\n",
+    }
 
 
-@pytest.mark.parametrize("groups, mounts, files, expected", [
-    # version 2: the group itself, those above it, the root that a container sees
-    (OWN_2, MOUNT_2, {"unified/user/session/cpu.max": "150000 100000\n"}, [2]),
-    (OWN_2, MOUNT_2, {"unified/user/session/cpu.max": "max 100000\n",
-                      "unified/user/cpu.max": "100000 100000\n"}, [1]),
-    (OWN_2, MOUNT_2, {"unified/user/session/cpu.max": "400000 100000\n",
-                      "unified/user/cpu.max": "250000 100000\n"}, [4, 3]),
-    (OWN_2, MOUNT_2, {"unified/cpu.max": "10000 100000"}, [1]),
-    ("0::/\n", MOUNT_2, {"unified/cpu.max": "700000 100000"}, [7]),
-    (OWN_2, MOUNT_2, {"unified/another/cpu.max": "100000 100000\n"}, []),
-    (OWN_2, MOUNT_2, {"unified/cpu.max": "nonsense"}, []),
-    (OWN_2, MOUNT_2, {"unified/cpu.max": "0 0"}, []),
-    (OWN_2, MOUNT_2, {}, []),
-    # version 1
-    (OWN_1, MOUNT_1, version_1("/docker/ab", 250000), [3]),
-    (OWN_1, MOUNT_1, version_1("/docker/ab", -1) | version_1("/docker", 50000), [1]),
-    (OWN_1, MOUNT_1, version_1("/docker/ab", -1), []),
-    (OWN_1, MOUNT_1, version_1("/docker/ab", 250000, 0), []),
-    (OWN_1, BELOW_1, version_1("", 200000), [2]),
-    (OWN_1.replace("/ab", "/ab/in"), BELOW_1, version_1("/in", 200000), [2]),
-    (OWN_1.replace("/ab", "/abc"), BELOW_1, version_1("", 200000) | version_1("c", 100000), [2]),
-    # both, and neither
-    (OWN_1 + OWN_2, MOUNT_1 + MOUNT_2,
-     version_1("/docker", 300000) | {"unified/user/cpu.max": "200000 100000"}, [3, 2]),
-    ("nonsense\n\n", "nonsense\n\n - \n", {"unified/cpu.max": "100000 100000"}, []),
-    ("", "", {}, []),
-])
+@pytest.mark.parametrize(
+    "groups, mounts, files, expected",
+    [
+        # version 2: the group itself, those above it, the root that a container sees
+        (OWN_2, MOUNT_2, {"unified/user/session/cpu.max": "150000 100000\n"}, [2]),
+        (
+            OWN_2,
+            MOUNT_2,
+            {
+                "unified/user/session/cpu.max": "max 100000\n",
+                "unified/user/cpu.max": "100000 100000\n",
+            },
+            [1],
+        ),
+        (
+            OWN_2,
+            MOUNT_2,
+            {
+                "unified/user/session/cpu.max": "400000 100000\n",
+                "unified/user/cpu.max": "250000 100000\n",
+            },
+            [4, 3],
+        ),
+        (OWN_2, MOUNT_2, {"unified/cpu.max": "10000 100000"}, [1]),
+        ("0::/\n", MOUNT_2, {"unified/cpu.max": "700000 100000"}, [7]),
+        (OWN_2, MOUNT_2, {"unified/another/cpu.max": "100000 100000\n"}, []),
+        (OWN_2, MOUNT_2, {"unified/cpu.max": "nonsense"}, []),
+        (OWN_2, MOUNT_2, {"unified/cpu.max": "0 0"}, []),
+        (OWN_2, MOUNT_2, {}, []),
+        # version 1
+        (OWN_1, MOUNT_1, version_1("/docker/ab", 250000), [3]),
+        (OWN_1, MOUNT_1, version_1("/docker/ab", -1) | version_1("/docker", 50000), [1]),
+        (OWN_1, MOUNT_1, version_1("/docker/ab", -1), []),
+        (OWN_1, MOUNT_1, version_1("/docker/ab", 250000, 0), []),
+        (OWN_1, BELOW_1, version_1("", 200000), [2]),
+        (OWN_1.replace("/ab", "/ab/in"), BELOW_1, version_1("/in", 200000), [2]),
+        (
+            OWN_1.replace("/ab", "/abc"),
+            BELOW_1,
+            version_1("", 200000) | version_1("c", 100000),
+            [2],
+        ),
+        # both, and neither
+        (
+            OWN_1 + OWN_2,
+            MOUNT_1 + MOUNT_2,
+            version_1("/docker", 300000) | {"unified/user/cpu.max": "200000 100000"},
+            [3, 2],
+        ),
+        ("nonsense\n\n", "nonsense\n\n - \n", {"unified/cpu.max": "100000 100000"}, []),
+        ("", "", {}, []),
+    ],
+)
 def test_the_quotas_of_control_groups(groups, mounts, files, expected, tmp_path, monkeypatch):
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -207,8 +252,7 @@ def test_the_quotas_of_control_groups(groups, mounts, files, expected, tmp_path,
     (tmp_path / "cgroup").write_text(groups)
     (tmp_path / "mountinfo").write_text(mounts.replace("GROUPS", str(tmp_path)))
     real = cpus._read
-    monkeypatch.setattr(
-        cpus, "_read", lambda path: real(path.replace("/proc/self", str(tmp_path))))
+    monkeypatch.setattr(cpus, "_read", lambda path: real(path.replace("/proc/self", str(tmp_path))))
     assert list(cpus._quotas()) == expected
 
 

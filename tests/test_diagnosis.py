@@ -13,9 +13,17 @@ from tests.support.threads import threads
 def plain(monkeypatch, **values):
     """An installation at its best, on a machine of two CPUs, but for `values`; no number of threads
     was set."""
-    settings = {"isa": "v4", "asked_isa": "", "built": ("v2", "v3", "v4"),
-                "supported": ("base", "v2", "v3", "v4"), "openmp": True, "debug": False,
-                "get_num_threads": lambda: 2, "thread_count": lambda: 2, "forked": lambda: False}
+    settings = {
+        "isa": "v4",
+        "asked_isa": "",
+        "built": ("v2", "v3", "v4"),
+        "supported": ("base", "v2", "v3", "v4"),
+        "openmp": True,
+        "debug": False,
+        "get_num_threads": lambda: 2,
+        "thread_count": lambda: 2,
+        "forked": lambda: False,
+    }
     for name, value in (settings | values).items():
         monkeypatch.setattr(kernels, name, value)
     monkeypatch.setattr(cpus, "threads_were_set", False)
@@ -26,21 +34,30 @@ def plain(monkeypatch, **values):
 def test_nothing_to_advise(monkeypatch):
     plain(monkeypatch)
     assert diagnosis.advice() == []
-    assert diagnosis.level() == ("v4, the best that is built and that this CPU runs (built: v2, "
-                                 "v3, v4; this CPU runs: base, v2, v3, v4)")
+    assert diagnosis.level() == (
+        "v4, the best that is built and that this CPU runs (built: v2, "
+        "v3, v4; this CPU runs: base, v2, v3, v4)"
+    )
     assert diagnosis.thread_count() == "2, one for each CPU that this process may use"
 
 
-@pytest.mark.parametrize("values, words", [
-    ({"isa": "v3", "built": ("v3",)}, ["runs v4", "not built", "MINIDL_BUILD_ISA"]),
-    ({"isa": "v3", "asked_isa": "v3"}, ["runs v4", "unset MINIDL_ISA"]),
-    ({"debug": True}, ["debug build", "MINIDL_DEBUG"]),
-    ({"openmp": False}, ["without OpenMP"]),
-    ({"get_num_threads": lambda: 1}, ["1 of the 2 CPUs", "set_num_threads"]),
-    ({"get_num_threads": lambda: 9}, ["9 threads share 2 CPUs", "set_num_threads(2)"]),
-    ({"thread_count": lambda: 1}, ["other processes", "1 of 2 threads"]),
-    ({"get_num_threads": lambda: 1, "thread_count": lambda: 1, "forked": lambda: True}, ["spawn"]),
-], ids=lambda value: str(list(value)))
+@pytest.mark.parametrize(
+    "values, words",
+    [
+        ({"isa": "v3", "built": ("v3",)}, ["runs v4", "not built", "MINIDL_BUILD_ISA"]),
+        ({"isa": "v3", "asked_isa": "v3"}, ["runs v4", "unset MINIDL_ISA"]),
+        ({"debug": True}, ["debug build", "MINIDL_DEBUG"]),
+        ({"openmp": False}, ["without OpenMP"]),
+        ({"get_num_threads": lambda: 1}, ["1 of the 2 CPUs", "set_num_threads"]),
+        ({"get_num_threads": lambda: 9}, ["9 threads share 2 CPUs", "set_num_threads(2)"]),
+        ({"thread_count": lambda: 1}, ["other processes", "1 of 2 threads"]),
+        (
+            {"get_num_threads": lambda: 1, "thread_count": lambda: 1, "forked": lambda: True},
+            ["spawn"],
+        ),
+    ],
+    ids=lambda value: str(list(value)),
+)
 def test_one_thing_that_makes_kernels_slower_is_one_sentence(monkeypatch, values, words):
     plain(monkeypatch, **values)
     (said,) = diagnosis.advice()
@@ -96,8 +113,11 @@ def test_without_openmp(monkeypatch):
 
 
 def test_another_openmp_is_named(monkeypatch):
-    plain(monkeypatch, openmp_libraries=lambda: {"/a/libgomp.so.1", "/b/libomp.so"},
-          library_at=lambda address: "/a/libgomp.so.1")
+    plain(
+        monkeypatch,
+        openmp_libraries=lambda: {"/a/libgomp.so.1", "/b/libomp.so"},
+        library_at=lambda address: "/a/libgomp.so.1",
+    )
     assert diagnosis.openmp() == "/a/libgomp.so.1 (also loaded: /b/libomp.so)"
 
 

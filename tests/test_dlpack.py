@@ -12,8 +12,20 @@ from tests.support.cases import errors_of
 from tests.support.errors import refuses
 
 VERSIONED = {"max_version": (1, 0)}
-DTYPES = ["float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16",
-          "uint32", "uint64", "bool"]
+DTYPES = [
+    "float16",
+    "float32",
+    "float64",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "bool",
+]
 
 
 class Elsewhere:
@@ -63,8 +75,11 @@ def test_a_leaf_that_a_lazy_result_still_reads_is_not_changed_by_the_other_side(
 @pytest.mark.parametrize("options", [{}, VERSIONED, {"copy": None}])
 def test_a_result_is_copied(options):
     y = result()
-    array = np.from_dlpack(Elsewhere(y)) if not options else np.from_dlpack(
-        Given(y.__dlpack__(**options)))
+    array = (
+        np.from_dlpack(Elsewhere(y))
+        if not options
+        else np.from_dlpack(Given(y.__dlpack__(**options)))
+    )
     assert array.tolist() == [2, 3] and not np.shares_memory(array, y.data)
 
 
@@ -146,29 +161,42 @@ def test_tensors_take_part_in_graphs():
     assert x.grad.tolist() == [2, 4]
 
 
-test_errors = errors_of([
-    (lambda: md.from_dlpack([1.0]), TypeError, "from_dlpack: x must be an array with"),
-    (lambda: md.from_dlpack(Elsewhere(device=(2, 1))), BufferError,
-     "Elsewhere on CUDA (2, 1)"),
-    (lambda: md.from_dlpack(Elsewhere(device=(99, 0))), BufferError,
-     "device kind 99"),
-    (lambda: md.from_dlpack(np.ones(2), device="cuda"), ValueError,
-     'device must be "cpu"'),
-    (lambda: md.from_dlpack(np.ones(2, complex)), TypeError, "complex128"),
-    (lambda: md.from_dlpack(
-        Elsewhere(error=RuntimeError("Unsupported dtype in DLTensor."))), TypeError,
-     "of a dtype, which cannot be shared", "float32"),
-    (lambda: md.from_dlpack(
-        Elsewhere(error=BufferError("Can't export tensors that require gradient"),
-                  requires_grad=True)), TypeError, "detach() it first"),
-    (lambda: md.from_dlpack(Elsewhere(error=BufferError("upgrade the driver"))), BufferError,
-     "Elsewhere that cannot be shared: upgrade the driver"),
-    (lambda: md.from_dlpack(Elsewhere(error=BufferError("it is sparse"))),
-     BufferError, "Elsewhere that cannot be shared: it is sparse"),
-    (lambda: md.from_dlpack(np.ones((2, 3)).T, copy=False), BufferError,
-     "not C-contiguous"),
-    (lambda: md.from_dlpack(np.ones(2), copy="yes"), TypeError, "copy"),
-    (lambda: md.ones(2).__dlpack__(stream=1), ValueError, "stream must be None"),
-    (lambda: md.ones(2).__dlpack__(dl_device=(2, 0)), BufferError,
-     "dl_device must be (1, 0)"),
-])
+test_errors = errors_of(
+    [
+        (lambda: md.from_dlpack([1.0]), TypeError, "from_dlpack: x must be an array with"),
+        (lambda: md.from_dlpack(Elsewhere(device=(2, 1))), BufferError, "Elsewhere on CUDA (2, 1)"),
+        (lambda: md.from_dlpack(Elsewhere(device=(99, 0))), BufferError, "device kind 99"),
+        (lambda: md.from_dlpack(np.ones(2), device="cuda"), ValueError, 'device must be "cpu"'),
+        (lambda: md.from_dlpack(np.ones(2, complex)), TypeError, "complex128"),
+        (
+            lambda: md.from_dlpack(Elsewhere(error=RuntimeError("Unsupported dtype in DLTensor."))),
+            TypeError,
+            "of a dtype, which cannot be shared",
+            "float32",
+        ),
+        (
+            lambda: md.from_dlpack(
+                Elsewhere(
+                    error=BufferError("Can't export tensors that require gradient"),
+                    requires_grad=True,
+                )
+            ),
+            TypeError,
+            "detach() it first",
+        ),
+        (
+            lambda: md.from_dlpack(Elsewhere(error=BufferError("upgrade the driver"))),
+            BufferError,
+            "Elsewhere that cannot be shared: upgrade the driver",
+        ),
+        (
+            lambda: md.from_dlpack(Elsewhere(error=BufferError("it is sparse"))),
+            BufferError,
+            "Elsewhere that cannot be shared: it is sparse",
+        ),
+        (lambda: md.from_dlpack(np.ones((2, 3)).T, copy=False), BufferError, "not C-contiguous"),
+        (lambda: md.from_dlpack(np.ones(2), copy="yes"), TypeError, "copy"),
+        (lambda: md.ones(2).__dlpack__(stream=1), ValueError, "stream must be None"),
+        (lambda: md.ones(2).__dlpack__(dl_device=(2, 0)), BufferError, "dl_device must be (1, 0)"),
+    ]
+)

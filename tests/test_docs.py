@@ -70,7 +70,8 @@ def test_tables_of_figures_are_what_was_measured(page):
     assert "<!-- table" in written
     assert written == marked_tables.filled(written, tables.TABLES), (
         f"{page.name} does not have the figures of benchmarks/results: run "
-        "`python -m benchmarks.tables`")
+        "`python -m benchmarks.tables`"
+    )
 
 
 @by_name
@@ -85,22 +86,38 @@ def test_links_lead_to_files_and_headings(document):
 
 
 def test_every_page_is_listed():
-    listed = [place for _, places in build_site.contents(
-        (ROOT / "docs" / "index.md").read_text(encoding="utf-8")) for place in places]
+    listed = [
+        place
+        for _, places in build_site.contents(
+            (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+        )
+        for place in places
+    ]
     there = [path.name for path in (ROOT / "docs").glob("*.md") if path.name != "index.md"]
-    assert sorted(listed) == sorted([*there, "../CHANGELOG.md", "../CONTRIBUTING.md",
-                                     "lab/report.html", "play/index.html"])
+    assert sorted(listed) == sorted(
+        [*there, "../CHANGELOG.md", "../CONTRIBUTING.md", "lab/report.html", "play/index.html"]
+    )
 
 
 @pytest.mark.filterwarnings("ignore:recalibrate. the running statistics")
-@pytest.mark.parametrize("page", [
-    pytest.param(page, id=page.name, marks=pytest.mark.skipif(
-        page.name in NEED_CLI and not HAVE_CLI, reason="minidl.cli is not there"))
-    for page in pages.PAGES if page.name != "api.md"])   # whose examples test_doctests.py runs
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(
+            page,
+            id=page.name,
+            marks=pytest.mark.skipif(
+                page.name in NEED_CLI and not HAVE_CLI, reason="minidl.cli is not there"
+            ),
+        )
+        for page in pages.PAGES
+        if page.name != "api.md"
+    ],
+)  # whose examples test_doctests.py runs
 def test_a_page_runs(page, tmp_path, monkeypatch):
     if any("photos" in text for _, _, text in pages.blocks(page)):
         pytest.importorskip("PIL.Image")
-        if page.name != "start.md":     # which makes its own
+        if page.name != "start.md":  # which makes its own
             pages.photos(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MINIDL_CACHE", str(tmp_path / "cache"))

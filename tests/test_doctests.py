@@ -12,10 +12,31 @@ import minidl as md
 from minidl import data, lab, models, nn, optim, sklearn, train
 from minidl.data import transforms as T
 
-NAMESPACE = {"md": md, "nn": nn, "optim": optim, "data": data, "T": T, "np": np, "train": train,
-             "lab": lab}
-PUBLIC = (md, nn, nn.init, optim, data, data.cache, T, models, train, lab, md.onnx,
-          md.torch, sklearn)
+NAMESPACE = {
+    "md": md,
+    "nn": nn,
+    "optim": optim,
+    "data": data,
+    "T": T,
+    "np": np,
+    "train": train,
+    "lab": lab,
+}
+PUBLIC = (
+    md,
+    nn,
+    nn.init,
+    optim,
+    data,
+    data.cache,
+    T,
+    models,
+    train,
+    lab,
+    md.onnx,
+    md.torch,
+    sklearn,
+)
 
 
 def modules():
@@ -28,9 +49,10 @@ def modules():
 def own(module):
     """(name, object) of the functions and classes that a module defines."""
     for name, value in sorted(vars(module).items()):
-        value = inspect.unwrap(value) if callable(value) else value     # what a decorator wraps
-        if ((inspect.isfunction(value) or inspect.isclass(value))
-                and value.__module__ == module.__name__):
+        value = inspect.unwrap(value) if callable(value) else value  # what a decorator wraps
+        if (
+            inspect.isfunction(value) or inspect.isclass(value)
+        ) and value.__module__ == module.__name__:
             yield name, value
 
 
@@ -39,10 +61,12 @@ def examples():
     for module in modules():
         name = module.__name__
         yield from doctest.DocTestFinder(recurse=False, exclude_empty=True).find(
-            module, name, globs=NAMESPACE)
+            module, name, globs=NAMESPACE
+        )
         for inner, value in own(module):
-            yield from doctest.DocTestFinder().find(value, f"{name}.{inner}", module,
-                                                    globs=NAMESPACE)
+            yield from doctest.DocTestFinder().find(
+                value, f"{name}.{inner}", module, globs=NAMESPACE
+            )
 
 
 EXAMPLES = [example for example in examples() if example.examples]
@@ -55,7 +79,7 @@ def test_an_example(example):
     threads = md.get_num_threads()
     result = doctest.DocTestRunner(verbose=False).run(example, out=said.append, clear_globs=False)
     assert result.failed == 0, "".join(said)
-    assert md.get_num_threads() == threads      # an example leaves no traces
+    assert md.get_num_threads() == threads  # an example leaves no traces
 
 
 def public():

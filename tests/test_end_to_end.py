@@ -25,11 +25,17 @@ class Dropping(nn.Sequential):
     """A small network with what the CNN does not have: dropout, biases, average pooling."""
 
     def __init__(self):
-        super().__init__(nn.Conv(1, 12, 5, stride=2), nn.ReLU(), nn.Dropout(0.25),
-                         nn.AvgPool(3, 2, 1),
-                         nn.Conv(12, 16, 3, dilation=2, groups=4, bias=False),
-                         nn.BatchNorm(16, momentum=None), nn.Tanh(), nn.GlobalAvgPool(),
-                         nn.Dense(16, 10))
+        super().__init__(
+            nn.Conv(1, 12, 5, stride=2),
+            nn.ReLU(),
+            nn.Dropout(0.25),
+            nn.AvgPool(3, 2, 1),
+            nn.Conv(12, 16, 3, dilation=2, groups=4, bias=False),
+            nn.BatchNorm(16, momentum=None),
+            nn.Tanh(),
+            nn.GlobalAvgPool(),
+            nn.Dense(16, 10),
+        )
 
 
 # name: (model, optimizer, steps)
@@ -62,8 +68,10 @@ def train(name, steps=None, dtype=np.float32, speed=1.0, prefetch=2):
     optimizer = make_optimizer(model.parameters())
     optimizer.lr *= speed
     loader = data.DataLoader(mnist("train"), 128, shuffle=True, prefetch=prefetch)
-    return model, [step(model, optimizer, images.astype(dtype), labels)
-                   for images, labels in islice(loader, steps or count)]
+    return model, [
+        step(model, optimizer, images.astype(dtype), labels)
+        for images, labels in islice(loader, steps or count)
+    ]
 
 
 def fingerprint(name, prefetch=2):
@@ -88,10 +96,15 @@ def test_the_same_bits_on_any_number_of_threads_and_in_every_run(name):
 
 
 def test_the_same_bits_in_another_process():
-    env = {**os.environ, "OMP_NUM_THREADS": "3", "PYTHONHASHSEED": "7",
-           "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    done = subprocess.run([sys.executable, __file__], env=env, capture_output=True, text=True,
-                          timeout=300)
+    env = {
+        **os.environ,
+        "OMP_NUM_THREADS": "3",
+        "PYTHONHASHSEED": "7",
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+    }
+    done = subprocess.run(
+        [sys.executable, __file__], env=env, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [fingerprint(name) for name in RUNS]
 
@@ -115,8 +128,9 @@ def test_backends_train_alike(name, dtype, tolerance):
     if dtype == np.float64:
         for key, value in model.state_dict().items():
             largest = np.abs(other.state_dict()[key]).max()
-            np.testing.assert_allclose(value, other.state_dict()[key], atol=1e-8 * largest,
-                                       err_msg=key)
+            np.testing.assert_allclose(
+                value, other.state_dict()[key], atol=1e-8 * largest, err_msg=key
+            )
 
 
 def test_two_hundred_steps_reach_97_percent():
@@ -126,8 +140,11 @@ def test_two_hundred_steps_reach_97_percent():
     assert md.accuracy(scores, test.labels[:2000]) >= 0.97
     assert np.isfinite(losses).all()
     assert np.mean(losses[-20:]) < 0.25 < 2 < losses[0] < 4
-    assert all(int(value) == 200 for key, value in model.state_dict().items()
-               if key.endswith("num_batches"))
+    assert all(
+        int(value) == 200
+        for key, value in model.state_dict().items()
+        if key.endswith("num_batches")
+    )
 
 
 def test_the_network_of_the_readme_learns():
@@ -166,9 +183,14 @@ def test_a_training_resumed_from_a_file_gives_the_bits_of_one_never_stopped(tmp_
     for k, batch in enumerate(islice(loader, 8)):
         step(model, optimizer, *batch)
         if k == 3:
-            md.save(tmp_path / "state", {"model": model.state_dict(),
-                                         "optimizer": optimizer.state_dict(),
-                                         "loader": loader.state_dict()})
+            md.save(
+                tmp_path / "state",
+                {
+                    "model": model.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "loader": loader.state_dict(),
+                },
+            )
     other, optimizer, loader = start()
     state = md.load(tmp_path / "state")
     other.load_state_dict(state["model"])
@@ -176,8 +198,9 @@ def test_a_training_resumed_from_a_file_gives_the_bits_of_one_never_stopped(tmp_
     loader.load_state_dict(state["loader"])
     for batch in islice(loader, 4):
         step(other, optimizer, *batch)
-    for (key, value), expected in zip(other.state_dict().items(), model.state_dict().values(),
-                                      strict=True):
+    for (key, value), expected in zip(
+        other.state_dict().items(), model.state_dict().values(), strict=True
+    ):
         assert value.tobytes() == expected.tobytes(), key
 
 

@@ -39,10 +39,13 @@ def test_every_augmented_image_is_a_shift_of_it_or_of_its_mirror_image():
     padded = np.pad(cifar10.normalize(images.copy()), ((0, 0), (pad, pad), (pad, pad), (0, 0)))
     found = []
     for got, one in zip(cifar10.augment(images, np.random.default_rng(1)), padded, strict=True):
-        ways = [(top, left, mirrored)
-                for mirrored, source in enumerate((one, one[:, ::-1]))
-                for top in range(2 * pad + 1) for left in range(2 * pad + 1)
-                if np.array_equal(source[top:top + 8, left:left + 6], got)]
+        ways = [
+            (top, left, mirrored)
+            for mirrored, source in enumerate((one, one[:, ::-1]))
+            for top in range(2 * pad + 1)
+            for left in range(2 * pad + 1)
+            if np.array_equal(source[top : top + 8, left : left + 6], got)
+        ]
         assert len(ways) == 1
         found += ways
     top, left, mirrored = np.transpose(found)
@@ -63,7 +66,7 @@ def test_one_cycle(steps):
     top = max(1, steps // 5) - 1
     assert len(rates) == steps
     assert rates[top] == max(rates) == 0.4
-    assert rates == sorted(rates[:top + 1]) + sorted(rates[top + 1:], reverse=True)
+    assert rates == sorted(rates[: top + 1]) + sorted(rates[top + 1 :], reverse=True)
     assert min(rates) > 0
     if steps == 100:
         np.testing.assert_allclose(np.diff(rates[:20]), 0.02)
@@ -72,8 +75,9 @@ def test_one_cycle(steps):
 
 def test_cifar10_on_made_up_images(made_up, capsys):
     path = made_up / "model.safetensors"
-    history = cifar10.main(["--data", str(made_up), "--epochs", "2", "--batch-size", "64",
-                            "--save", str(path)])
+    history = cifar10.main(
+        ["--data", str(made_up), "--epochs", "2", "--batch-size", "64", "--save", str(path)]
+    )
     _, *rows = capsys.readouterr().out.splitlines()
     assert [row.split()[0] for row in rows] == ["1", "2", "saved", "test"]
     for row in history:
@@ -105,26 +109,41 @@ def test_cifar10_quickly_on_the_real_images(tmp_path):
     head, row, _, last = run_example("cifar10.py", tmp_path, "--quick")
     assert dict(zip(head.split(), row.split(), strict=True))["epoch"] == "1"
     assert float(row.split()[1]) < 3
-    assert float(last.split()[-1]) > 0.1        # of ten classes
+    assert float(last.split()[-1]) > 0.1  # of ten classes
     assert set(md.load(tmp_path / "cifar10.safetensors")) == set(models.ResNet20().state_dict())
 
 
 def run_example(name, folder, *options):
     """What an example prints, run as a program in a folder of its own."""
-    env = {**os.environ,
-           "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    env = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+    }
     if "MINIDL_DATA" in env:
         env["MINIDL_DATA"] = os.path.abspath(env["MINIDL_DATA"])
-    done = subprocess.run([sys.executable, ROOT / "examples" / name, *options], env=env,
-                          cwd=folder, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, ROOT / "examples" / name, *options],
+        env=env,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
 
 @pytest.mark.parametrize("norm", ["batch", "layer"])
 def test_mnist_for_one_epoch(tmp_path, norm):
-    *_, saved, last = run_example("mnist.py", tmp_path, "--epochs", "1", "--model", "mlp",
-                                  *(["--norm", norm] if norm != "batch" else []))
+    *_, saved, last = run_example(
+        "mnist.py",
+        tmp_path,
+        "--epochs",
+        "1",
+        "--model",
+        "mlp",
+        *(["--norm", norm] if norm != "batch" else []),
+    )
     assert saved == "saved mnist.safetensors and mnist.png"
     assert float(last.split()[-1]) > 0.95
     state = models.MLP(norm=norm).state_dict()
@@ -141,8 +160,9 @@ def test_autoencoder_quickly(tmp_path):
 
 def test_regression_quickly(tmp_path):
     """Huber's loss minds the wild points less."""
-    squared, huber = (float(line.split()[-3]) for line in run_example("regression.py", tmp_path,
-                                                                       "--quick"))
+    squared, huber = (
+        float(line.split()[-3]) for line in run_example("regression.py", tmp_path, "--quick")
+    )
     assert huber < 0.06 < squared
 
 

@@ -15,8 +15,19 @@ from minidl import models, nn, optim
 from tests.support.arrays import uniform
 from tests.support.marks import small_batches
 
-DTYPES = ["bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64",
-          "float32", "float64"]
+DTYPES = [
+    "bool",
+    "uint8",
+    "int8",
+    "uint16",
+    "int16",
+    "uint32",
+    "int32",
+    "uint64",
+    "int64",
+    "float32",
+    "float64",
+]
 
 
 def round_trip(state, folder):
@@ -50,6 +61,7 @@ def assert_same(found, expected):
 
 # ----------------------------------------------------------------------------- what comes back
 
+
 @pytest.mark.parametrize("nested", [False, True], ids=["flat", "nested"])
 @pytest.mark.parametrize("shape", [(), (1,), (3, 4), (0,), (2, 0, 3), (2, 1, 3, 2)])
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -62,54 +74,83 @@ def test_arrays(dtype, shape, nested, tmp_path):
 
 def test_arrays_keep_special_values_and_bits(tmp_path):
     rng = np.random.default_rng(0)
-    state = {"f": np.array([np.nan, np.inf, -np.inf, -0.0, 1e-45], np.float32),
-             "bits": rng.integers(0, 2**32, 1000, np.uint32).view(np.float32),
-             "d": rng.normal(size=100)}
+    state = {
+        "f": np.array([np.nan, np.inf, -np.inf, -0.0, 1e-45], np.float32),
+        "bits": rng.integers(0, 2**32, 1000, np.uint32).view(np.float32),
+        "d": rng.normal(size=100),
+    }
     found = round_trip(state, tmp_path)
     for name, value in state.items():
         assert found[name].tobytes() == value.tobytes()
 
 
-@pytest.mark.parametrize("array", [
-    np.arange(12.0).reshape(3, 4).T, np.asfortranarray(uniform(3, 4)), uniform(6, 4)[::2, ::-1],
-    np.broadcast_to(np.float32(3), (2, 2)), np.arange(3, dtype=">f4"), np.arange(3, dtype=">i8"),
-], ids=["transposed", "Fortran", "strided", "broadcast", "big-endian float", "big-endian int"])
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(12.0).reshape(3, 4).T,
+        np.asfortranarray(uniform(3, 4)),
+        uniform(6, 4)[::2, ::-1],
+        np.broadcast_to(np.float32(3), (2, 2)),
+        np.arange(3, dtype=">f4"),
+        np.arange(3, dtype=">i8"),
+    ],
+    ids=["transposed", "Fortran", "strided", "broadcast", "big-endian float", "big-endian int"],
+)
 def test_arrays_of_any_memory_order(array, tmp_path):
     assert_same(round_trip({"a": array}, tmp_path), {"a": array})
 
 
-@pytest.mark.parametrize("state", [
-    {},
-    {"epoch": 3, "loss": 0.1, "name": "MnistCNN", "best": True, "none": None},
-    {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf"), "zero": -0.0},
-    {"big": 2**100, "text": 'quotes " and \n and \u2211', "": "empty key"},
-    {"list": [1, [2, (3, "x")], {}], "tuple": (), "deep": {"a": {"b": {"c": np.ones(2)}}}},
-    {"betas": (0.9, 0.999), "params": [0, 1], "w": np.ones((2, 2)), "array": {"array": "w"}},
-    [np.ones(2), {"a": np.zeros(3)}, None],
-    {"a.b": np.zeros(2), "a": {"b": np.ones(3)}},       # one name for two arrays
-    {"0": np.zeros(2), "x": [np.ones(1)], "x.0": np.full(4, 2.0)},
-    {"__metadata__": np.ones(2)},                       # a word of the format's own
-    {"minidl": np.ones(2), "value": 3},
-    {"x.y": np.zeros(1), "x.y#2": np.ones(2), "x": {"y": np.full(3, 2.0)}},
-    {"x.y": np.zeros(1), "x": {"y": np.ones(2)}, "x.y#1": np.full(3, 2.0)},
-    {"": np.zeros(1), "#0": np.ones(2), "#1": {"": np.full(3, 2.0)}, "a\0b": np.ones(4)},
-    {"": {"a": np.zeros(1)}, "a": np.ones(2), ".a": {"": {"": np.full(3, 2.0)}}},
-    {"k" * 100_000: np.zeros(1), "\u2211": {"\U0001f600": np.ones(2)}},
-], ids=lambda state: str(state)[:60])
+@pytest.mark.parametrize(
+    "state",
+    [
+        {},
+        {"epoch": 3, "loss": 0.1, "name": "MnistCNN", "best": True, "none": None},
+        {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf"), "zero": -0.0},
+        {"big": 2**100, "text": 'quotes " and \n and \u2211', "": "empty key"},
+        {"list": [1, [2, (3, "x")], {}], "tuple": (), "deep": {"a": {"b": {"c": np.ones(2)}}}},
+        {"betas": (0.9, 0.999), "params": [0, 1], "w": np.ones((2, 2)), "array": {"array": "w"}},
+        [np.ones(2), {"a": np.zeros(3)}, None],
+        {"a.b": np.zeros(2), "a": {"b": np.ones(3)}},  # one name for two arrays
+        {"0": np.zeros(2), "x": [np.ones(1)], "x.0": np.full(4, 2.0)},
+        {"__metadata__": np.ones(2)},  # a word of the format's own
+        {"minidl": np.ones(2), "value": 3},
+        {"x.y": np.zeros(1), "x.y#2": np.ones(2), "x": {"y": np.full(3, 2.0)}},
+        {"x.y": np.zeros(1), "x": {"y": np.ones(2)}, "x.y#1": np.full(3, 2.0)},
+        {"": np.zeros(1), "#0": np.ones(2), "#1": {"": np.full(3, 2.0)}, "a\0b": np.ones(4)},
+        {"": {"a": np.zeros(1)}, "a": np.ones(2), ".a": {"": {"": np.full(3, 2.0)}}},
+        {"k" * 100_000: np.zeros(1), "\u2211": {"\U0001f600": np.ones(2)}},
+    ],
+    ids=lambda state: str(state)[:60],
+)
 def test_states_of_any_nesting(state, tmp_path):
     assert_same(round_trip(state, tmp_path), state)
 
 
 leaves = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5),
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=5),
     st.lists(st.floats(width=32), max_size=4).map(lambda v: np.array(v, np.float32)),
-    st.integers(-100, 100).map(np.asarray))
-keys = st.one_of(st.sampled_from(["a", "b", "a.b", "a.b#1", "a#1", "#", "", ".", "0", "0.0",
-                                  "array", "__metadata__"]),
-                 st.text("a.#0", max_size=4), st.text(max_size=4))
-states = st.recursive(leaves, lambda inner: st.one_of(
-    st.dictionaries(keys, inner, max_size=4), st.lists(inner, max_size=3),
-    st.lists(inner, max_size=3).map(tuple)), max_leaves=12)
+    st.integers(-100, 100).map(np.asarray),
+)
+keys = st.one_of(
+    st.sampled_from(
+        ["a", "b", "a.b", "a.b#1", "a#1", "#", "", ".", "0", "0.0", "array", "__metadata__"]
+    ),
+    st.text("a.#0", max_size=4),
+    st.text(max_size=4),
+)
+states = st.recursive(
+    leaves,
+    lambda inner: st.one_of(
+        st.dictionaries(keys, inner, max_size=4),
+        st.lists(inner, max_size=3),
+        st.lists(inner, max_size=3).map(tuple),
+    ),
+    max_leaves=12,
+)
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
@@ -127,7 +168,7 @@ def test_tensors_and_loaded_arrays_are_independent(tmp_path):
     p = nn.Parameter(uniform(2, 3))
     found = round_trip({"p": p, "q": md.ones(2) * 3}, tmp_path)
     assert_same(found, {"p": p.data, "q": np.full(2, 3, np.float32)})
-    found["p"][...] = 0         # writable, and not the parameter's
+    found["p"][...] = 0  # writable, and not the parameter's
     assert p.data.any()
 
 
@@ -139,8 +180,10 @@ def test_a_trained_model_and_its_optimizer(make, tmp_path):
     md.cross_entropy(model(uniform(4, 28, 28, 1)), np.arange(4)).backward()
     optimizer.step()
     md.save(tmp_path / "model", model.state_dict())
-    md.save(tmp_path / "all", {"model": model.state_dict(), "optimizer": optimizer.state_dict(),
-                               "epoch": 3})
+    md.save(
+        tmp_path / "all",
+        {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": 3},
+    )
     saved = md.load(tmp_path / "all")
     other = make()
     again = optim.Adam(other.parameters())
@@ -154,6 +197,7 @@ def test_a_trained_model_and_its_optimizer(make, tmp_path):
 
 
 # ------------------------------------------------------------------- what is nested, what is text
+
 
 def chain(depth, kind, end=None):
     """`end` in `depth` dicts, lists or tuples."""
@@ -187,9 +231,11 @@ def test_states_that_hold_themselves(make, tmp_path):
     assert_same(round_trip([shared, shared], tmp_path), [shared, shared])
 
 
-@pytest.mark.parametrize("state", [
-    {"\udc80": 1}, {"a": "x\ud83d"}, {"a": {"\ud83d\ude00": np.ones(1)}}, {"\udc80": np.ones(1)},
-], ids=ascii)
+@pytest.mark.parametrize(
+    "state",
+    [{"\udc80": 1}, {"a": "x\ud83d"}, {"a": {"\ud83d\ude00": np.ones(1)}}, {"\udc80": np.ones(1)}],
+    ids=ascii,
+)
 def test_text_that_is_not_unicode(state, tmp_path):
     with pytest.raises(ValueError, match="is not Unicode text"):
         md.save(tmp_path / "state", state)
@@ -197,12 +243,13 @@ def test_text_that_is_not_unicode(state, tmp_path):
 
 
 def test_what_does_not_fit_the_format(tmp_path):
-    for state in ({"a": 10 ** 5000}, {"k" * 100_000_001: np.ones(1)}):
+    for state in ({"a": 10**5000}, {"k" * 100_000_001: np.ones(1)}):
         with pytest.raises(ValueError, match="save: this state does not fit"):
             md.save(tmp_path / "state", state)
 
 
 # ---------------------------------------------------------------------------------- the format
+
 
 def test_a_flat_state_is_a_plain_safetensors_file(tmp_path):
     model = models.MLP()
@@ -229,9 +276,11 @@ def test_files_of_others_are_dicts_of_arrays(tmp_path):
 
 # ------------------------------------------------------------------------------- whole or none
 
+
 @pytest.mark.parametrize("step", ["fsync", "replace", "fdopen", "fchmod"])
-@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()], ids=["error",
-                                                                                   "interrupt"])
+@pytest.mark.parametrize(
+    "error", [OSError("disk full"), KeyboardInterrupt()], ids=["error", "interrupt"]
+)
 def test_a_failing_write_leaves_the_old_file_and_nothing_else(step, error, tmp_path, monkeypatch):
     path = tmp_path / "state"
     md.save(path, {"a": np.ones(2)})
@@ -309,12 +358,24 @@ def test_threads_that_save_to_one_path_leave_one_state_whole(tmp_path):
 
 # -------------------------------------------------------------------------------------- errors
 
-@pytest.mark.parametrize("value, words", [
-    ({1, 2}, "set"), (b"x", "bytes"), (1j, "complex"), (print, "builtin_function_or_method"),
-    (object(), "object"), (nn.Dense(1, 1), "Dense"), (np.array([None]), "object"),
-    (np.array(["x"]), "str"), (np.array(["2020"], "M8[s]"), "datetime64"),
-    (np.ones(2, complex), "complex128"), (np.ones(2, np.longdouble), "float|longdouble"),
-], ids=lambda v: v if isinstance(v, str) else "")
+
+@pytest.mark.parametrize(
+    "value, words",
+    [
+        ({1, 2}, "set"),
+        (b"x", "bytes"),
+        (1j, "complex"),
+        (print, "builtin_function_or_method"),
+        (object(), "object"),
+        (nn.Dense(1, 1), "Dense"),
+        (np.array([None]), "object"),
+        (np.array(["x"]), "str"),
+        (np.array(["2020"], "M8[s]"), "datetime64"),
+        (np.ones(2, complex), "complex128"),
+        (np.ones(2, np.longdouble), "float|longdouble"),
+    ],
+    ids=lambda v: v if isinstance(v, str) else "",
+)
 @pytest.mark.parametrize("nested", [False, True], ids=["flat", "nested"])
 def test_what_cannot_be_saved_is_named(value, words, nested, tmp_path):
     state = {"model": {"odd": value}} if nested else {"odd": value}

@@ -18,8 +18,15 @@ from tests.support.processes import as_nobody, in_bounded_memory
 # ------------------------------------------------------------------------------------- dtypes
 
 # Bits of bfloat16, and their values.
-BFLOAT16 = {0x3FC0: 1.5, 0xC000: -2.0, 0x0000: 0.0, 0x8000: -0.0, 0x7F80: np.inf, 0x0001: 2.0**-133,
-            0x7F7F: (2 - 2.0**-7) * 2.0**127}
+BFLOAT16 = {
+    0x3FC0: 1.5,
+    0xC000: -2.0,
+    0x0000: 0.0,
+    0x8000: -0.0,
+    0x7F80: np.inf,
+    0x0001: 2.0**-133,
+    0x7F7F: (2 - 2.0**-7) * 2.0**127,
+}
 
 
 def write(path, tensors, **metadata):
@@ -40,9 +47,15 @@ def write_raw(path, header, data=b"", length=None):
 
 def test_bfloat16_is_read_as_float32(tmp_path):
     bits = np.array(list(BFLOAT16), "<u2")
-    path = write(tmp_path / "b.safetensors",
-                 {"w": ("BF16", [len(bits)], bits.tobytes()), "scalar": ("BF16", [], b"\xc0\x3f"),
-                  "empty": ("BF16", [0, 3], b""), "same": ("F32", [1], struct.pack("<f", 3))})
+    path = write(
+        tmp_path / "b.safetensors",
+        {
+            "w": ("BF16", [len(bits)], bits.tobytes()),
+            "scalar": ("BF16", [], b"\xc0\x3f"),
+            "empty": ("BF16", [0, 3], b""),
+            "same": ("F32", [1], struct.pack("<f", 3)),
+        },
+    )
     with pytest.warns(UserWarning, match=r"of bfloat16 in .*b\.safetensors are read") as record:
         found = md.load(path)
     assert [warning.filename for warning in record] == [__file__]
@@ -75,11 +88,14 @@ def test_other_files_give_no_warning(tmp_path):
         md.load(tmp_path / "f")
 
 
-@pytest.mark.parametrize("dtype, shape, size, word", [
-    ("F8_E4M3", [4], 4, "float8_e4m3"), ("F8_E5M2", [2, 2], 4, "float8_e5m2")])
+@pytest.mark.parametrize(
+    "dtype, shape, size, word",
+    [("F8_E4M3", [4], 4, "float8_e4m3"), ("F8_E5M2", [2, 2], 4, "float8_e5m2")],
+)
 def test_a_dtype_that_cannot_be_read_is_named(dtype, shape, size, word, tmp_path):
-    path = write(tmp_path / "eight", {"fine": ("F32", [1], bytes(4)),
-                                      "layer.w": (dtype, shape, bytes(size))})
+    path = write(
+        tmp_path / "eight", {"fine": ("F32", [1], bytes(4)), "layer.w": (dtype, shape, bytes(size))}
+    )
     with pytest.raises(ValueError) as info:
         md.load(path)
     message = str(info.value)
@@ -90,20 +106,46 @@ def test_a_dtype_that_cannot_be_read_is_named(dtype, shape, size, word, tmp_path
 
 # ------------------------------------------------------------------------- damaged and hostile
 
+
 def whole_file(folder):
     path = folder / "whole"
     md.save(path, {"model": {"w": uniform(20, 30)}, "epoch": 3})
     return path.read_bytes()
 
 
-@pytest.mark.parametrize("damage", [
-    lambda b: b"", lambda b: b[:5], lambda b: b[:40], lambda b: b[:-1], lambda b: b[:-1000],
-    lambda b: b + b"x", lambda b: b"\x80\x04" + b[2:], lambda b: b"\xff" * 8 + b[8:],
-    lambda b: b.replace(b"F32", b"F99"), lambda b: b.replace(b"[20,30]", b"[20,31]"),
-    lambda b: b"PK\x03\x04" + bytes(100), lambda b: b"just some text, nothing of ours at all",
-    lambda b: bytes(1000),
-], ids=["empty", "in the length", "in the header", "a byte less", "less", "a byte more", "pickle",
-        "huge header", "dtype", "shape", "zip", "text", "zeros"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda b: b"",
+        lambda b: b[:5],
+        lambda b: b[:40],
+        lambda b: b[:-1],
+        lambda b: b[:-1000],
+        lambda b: b + b"x",
+        lambda b: b"\x80\x04" + b[2:],
+        lambda b: b"\xff" * 8 + b[8:],
+        lambda b: b.replace(b"F32", b"F99"),
+        lambda b: b.replace(b"[20,30]", b"[20,31]"),
+        lambda b: b"PK\x03\x04" + bytes(100),
+        lambda b: b"just some text, nothing of ours at all",
+        lambda b: bytes(1000),
+    ],
+    ids=[
+        "empty",
+        "in the length",
+        "in the header",
+        "a byte less",
+        "less",
+        "a byte more",
+        "pickle",
+        "huge header",
+        "dtype",
+        "shape",
+        "zip",
+        "text",
+        "zeros",
+    ],
+)
 def test_a_damaged_file_is_named(damage, tmp_path):
     path = tmp_path / "damaged.safetensors"
     whole = whole_file(tmp_path)
@@ -113,10 +155,27 @@ def test_a_damaged_file_is_named(damage, tmp_path):
         md.load(path)
 
 
-@pytest.mark.parametrize("text", [
-    "not json", "", "[]", "{}", "1", "null", '"x"', '{"array": "nothing"}', '{"array": []}',
-    '{"number": "x"}', '{"list": 3}', '{"tuple": null}', '{"dict": []}', '{"a": 1, "b": 2}',
-    '{"other": 3}', '{"dict": {"a": 3}}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "not json",
+        "",
+        "[]",
+        "{}",
+        "1",
+        "null",
+        '"x"',
+        '{"array": "nothing"}',
+        '{"array": []}',
+        '{"number": "x"}',
+        '{"list": 3}',
+        '{"tuple": null}',
+        '{"dict": []}',
+        '{"a": 1, "b": 2}',
+        '{"other": 3}',
+        '{"dict": {"a": 3}}',
+    ],
+)
 def test_foreign_metadata_under_our_name(text, tmp_path):
     path = tmp_path / "foreign.safetensors"
     safetensors.numpy.save_file({"a": np.zeros(2)}, path, {"minidl": text})
@@ -129,8 +188,10 @@ def entry(shape, offsets, dtype="F32"):
 
 
 HOSTILE = {
-    "length of the header": (b"{}", b"", 2**63), "longest header": (b"{}", b"", 2**64 - 1),
-    "header of 99 MB": (b"{}", b"", 99_000_000), "deep header": (b"[" * 50_000, b"", None),
+    "length of the header": (b"{}", b"", 2**63),
+    "longest header": (b"{}", b"", 2**64 - 1),
+    "header of 99 MB": (b"{}", b"", 99_000_000),
+    "deep header": (b"[" * 50_000, b"", None),
     "deep shape": (b'{"a":{"dtype":"F32","shape":' + b"[" * 50_000, b"", None),
     "negative shape": ({"a": entry([-1], [0, 4])}, bytes(4), None),
     "shape that overflows": ({"a": entry([2**33, 2**33], [0, 0])}, b"", None),
@@ -151,8 +212,9 @@ HOSTILE = {
 
 def write_hostile(case, path):
     header, data, length = HOSTILE[case]
-    write_raw(path, header if isinstance(header, bytes) else json.dumps(header).encode(), data,
-              length)
+    write_raw(
+        path, header if isinstance(header, bytes) else json.dumps(header).encode(), data, length
+    )
 
 
 @pytest.mark.parametrize("case", HOSTILE)
@@ -166,19 +228,25 @@ def test_a_hostile_header_is_named(case, tmp_path):
 def test_hostile_headers_take_no_memory(tmp_path):
     for case in HOSTILE:
         write_hostile(case, tmp_path / case)
-    in_bounded_memory("""
+    in_bounded_memory(
+        """
 for name in os.listdir(sys.argv[1]):
     try:
         md.load(os.path.join(sys.argv[1], name))
     except ValueError:
         continue
     raise AssertionError(name)
-""", tmp_path, megabytes=64)
+""",
+        tmp_path,
+        megabytes=64,
+    )
 
 
 @pytest.mark.parametrize("depth", [600, 3_000, 100_000])
-@pytest.mark.parametrize("opening, closing", [('{"list":[', "]}"), ('{"dict":{"a":', "}}"),
-                                              ('{"value":[', "]}"), ("[", "]")])
+@pytest.mark.parametrize(
+    "opening, closing",
+    [('{"list":[', "]}"), ('{"dict":{"a":', "}}"), ('{"value":[', "]}"), ("[", "]")],
+)
 def test_deep_metadata(opening, closing, depth, tmp_path):
     text = opening * depth + '{"value":1}' + closing * depth
     path = write(tmp_path / "deep.safetensors", {}, minidl=text)
@@ -186,8 +254,11 @@ def test_deep_metadata(opening, closing, depth, tmp_path):
         md.load(path)
 
 
-@pytest.mark.parametrize("text", [f'{{"value":{"9" * 6_000}}}', f'{{"number":{"9" * 4_000}}}'],
-                         ids=["many digits", "no float"])
+@pytest.mark.parametrize(
+    "text",
+    [f'{{"value":{"9" * 6_000}}}', f'{{"number":{"9" * 4_000}}}'],
+    ids=["many digits", "no float"],
+)
 def test_numbers_that_python_does_not_take(text, tmp_path):
     path = write(tmp_path / "digits.safetensors", {}, minidl=text)
     with pytest.raises(ValueError, match=r"digits\.safetensors"):
@@ -216,6 +287,7 @@ def test_any_flipped_bytes(tmp_path):
 
 # -------------------------------------------------------------------------------- unreadable
 
+
 def test_what_is_no_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError) as info:
         md.load(tmp_path / "nothing")
@@ -239,10 +311,13 @@ def test_permission_is_said(tmp_path):
     md.save(path, {})
     path.chmod(0o600)
     # The folder of a test is private too: whichever is met first, the path is named.
-    found = as_nobody(tmp_path, """
+    found = as_nobody(
+        tmp_path,
+        """
 try:
     md.load("private")
 except PermissionError as error:
     print(error.filename)
-""")
+""",
+    )
     assert found == "private"

@@ -162,9 +162,17 @@ def test_none_stops_a_gradient():
     assert x.grad is None
 
 
-@pytest.mark.parametrize("result", [
-    np.array([5.0, 6.0]), [5, 6], np.array([5.0, 0, 6.0])[::2], md.tensor([5.0, 6.0]),
-    (np.array([5, 6]),)], ids=lambda v: type(v).__name__)
+@pytest.mark.parametrize(
+    "result",
+    [
+        np.array([5.0, 6.0]),
+        [5, 6],
+        np.array([5.0, 0, 6.0])[::2],
+        md.tensor([5.0, 6.0]),
+        (np.array([5, 6]),),
+    ],
+    ids=lambda v: type(v).__name__,
+)
 def test_gradients_in_other_forms(result):
     """Another dtype, a list, a view, a tensor: they become arrays of the input's dtype."""
     x = leaf(1.0, 2.0)
@@ -183,6 +191,7 @@ def test_a_number_as_gradient_of_a_scalar():
 
 def test_a_gradient_is_never_an_array_that_the_function_keeps():
     """A product may give each operand as the other's gradient."""
+
     class Dot(md.Function):
         def forward(self, a, b):
             self.a, self.b = a, b
@@ -195,9 +204,9 @@ def test_a_gradient_is_never_an_array_that_the_function_keeps():
     y = Dot.apply(a, b)
     y.backward(retain_graph=True)
     taken = a.grad
-    b.data[...] = 0                     # as an optimizer does
+    b.data[...] = 0  # as an optimizer does
     assert taken.tolist() == [3, 4]
-    a.grad[...] = 9                     # as clipping does
+    a.grad[...] = 9  # as clipping does
     assert b.data.tolist() == [0, 0]
     (da,) = md.grad(y, [a])
     assert not np.shares_memory(da, b.data)
@@ -231,25 +240,57 @@ class OnlyForward(md.Function):
         return x * 1
 
 
-test_errors = errors_of([
-    (lambda: Returns.apply(X, X, result=np.ones(2)).sum().backward(), RuntimeError,
-     "Returns.backward returned 1 gradients for 2 inputs"),
-    (lambda: Returns.apply(X, result=(np.ones(2), None)).sum().backward(), RuntimeError,
-     "Returns.backward returned 2 gradients for 1 inputs"),
-    (lambda: Returns.apply(X, result=()).sum().backward(), RuntimeError,
-     "Returns.backward returned 0 gradients"),
-    (lambda: Returns.apply(X, result=np.ones(3)).sum().backward(), RuntimeError,
-     "Returns.backward returned a gradient of shape (3,) for input 0 of shape (2,)"),
-    (lambda: Returns.apply(X, X, result=(None, np.ones(1))).sum().backward(), RuntimeError,
-     "Returns.backward", "shape (1,) for input 1 of shape (2,)"),
-    (lambda: Bad.apply(X, result="text"), TypeError, "Bad.forward must return an array", "str"),
-    (lambda: Bad.apply(X, result=None), TypeError, "Bad.forward must return an array", "NoneType"),
-    (lambda: Bad.apply(X, result=[1.0]), TypeError, "Bad.forward must return an array", "list"),
-    (lambda: Bad.apply(X, result=X), TypeError, "Bad.forward must return an array", "Tensor"),
-    (lambda: OnlyForward.apply(X).sum().backward(), (AttributeError, NotImplementedError),
-     "OnlyForward", "backward"),
-    (lambda: md.Function.apply(X), (AttributeError, NotImplementedError), "Function", "forward"),
-])
+test_errors = errors_of(
+    [
+        (
+            lambda: Returns.apply(X, X, result=np.ones(2)).sum().backward(),
+            RuntimeError,
+            "Returns.backward returned 1 gradients for 2 inputs",
+        ),
+        (
+            lambda: Returns.apply(X, result=(np.ones(2), None)).sum().backward(),
+            RuntimeError,
+            "Returns.backward returned 2 gradients for 1 inputs",
+        ),
+        (
+            lambda: Returns.apply(X, result=()).sum().backward(),
+            RuntimeError,
+            "Returns.backward returned 0 gradients",
+        ),
+        (
+            lambda: Returns.apply(X, result=np.ones(3)).sum().backward(),
+            RuntimeError,
+            "Returns.backward returned a gradient of shape (3,) for input 0 of shape (2,)",
+        ),
+        (
+            lambda: Returns.apply(X, X, result=(None, np.ones(1))).sum().backward(),
+            RuntimeError,
+            "Returns.backward",
+            "shape (1,) for input 1 of shape (2,)",
+        ),
+        (lambda: Bad.apply(X, result="text"), TypeError, "Bad.forward must return an array", "str"),
+        (
+            lambda: Bad.apply(X, result=None),
+            TypeError,
+            "Bad.forward must return an array",
+            "NoneType",
+        ),
+        (lambda: Bad.apply(X, result=[1.0]), TypeError, "Bad.forward must return an array", "list"),
+        (lambda: Bad.apply(X, result=X), TypeError, "Bad.forward must return an array", "Tensor"),
+        (
+            lambda: OnlyForward.apply(X).sum().backward(),
+            (AttributeError, NotImplementedError),
+            "OnlyForward",
+            "backward",
+        ),
+        (
+            lambda: md.Function.apply(X),
+            (AttributeError, NotImplementedError),
+            "Function",
+            "forward",
+        ),
+    ]
+)
 
 
 def test_a_forward_that_returns_its_input():

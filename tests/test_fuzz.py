@@ -24,12 +24,25 @@ from minidl.onnx.operators import OPERATORS
 
 X = {"array": [40, 7], "dtype": "float32", "values": "normal", "seed": 1}
 RELU = {"kernel": "relu", "args": {"x": X}, "valid": True, "out": None}
-NETWORK = {"input": [3, 6, 6, 4], "seed": 1, "optimizer": "SGD", "loss": "weighted",
-           "values": "normal", "threads": 1,
-           "layers": [{"op": "conv", "kernel": 3, "out": 8}, {"op": "relu"}, {"op": "scale"}]}
-MODEL = {"opset": 21, "nodes": [{"op": "Relu", "in": ["x"], "out": ["y"], "options": {}}],
-         "inputs": {"x": X}, "arrays": {}, "outputs": {"y": "float32"}, "valid": True,
-         "layout": "NCHW", "mutations": []}
+NETWORK = {
+    "input": [3, 6, 6, 4],
+    "seed": 1,
+    "optimizer": "SGD",
+    "loss": "weighted",
+    "values": "normal",
+    "threads": 1,
+    "layers": [{"op": "conv", "kernel": 3, "out": 8}, {"op": "relu"}, {"op": "scale"}],
+}
+MODEL = {
+    "opset": 21,
+    "nodes": [{"op": "Relu", "in": ["x"], "out": ["y"], "options": {}}],
+    "inputs": {"x": X},
+    "arrays": {},
+    "outputs": {"y": "float32"},
+    "valid": True,
+    "layout": "NCHW",
+    "mutations": [],
+}
 
 
 def answer(fuzzer, case, plant="", limit=10.0):
@@ -38,12 +51,20 @@ def answer(fuzzer, case, plant="", limit=10.0):
         return worker.run({"case": case})
 
 
-@pytest.mark.parametrize(("plant", "fault"), [
-    ("wrong_bits", "difference"), ("other_bits_on_threads", "threads"), ("hangs", "hang"),
-    ("ends", "crash"), ("aborts", "crash"), ("eats", "memory"),
-    ("changes_its_input", "changed input"), ("fails_inside", "internal error"),
-    ("refuses", "refused"),
-])
+@pytest.mark.parametrize(
+    ("plant", "fault"),
+    [
+        ("wrong_bits", "difference"),
+        ("other_bits_on_threads", "threads"),
+        ("hangs", "hang"),
+        ("ends", "crash"),
+        ("aborts", "crash"),
+        ("eats", "memory"),
+        ("changes_its_input", "changed input"),
+        ("fails_inside", "internal error"),
+        ("refuses", "refused"),
+    ],
+)
 def test_a_fault_of_a_kernel_is_found(plant, fault):
     found = answer("kernels", RELU, plant, limit=1.0 if plant == "hangs" else 10.0)
     assert found.get("fault") == fault, found
@@ -60,8 +81,9 @@ def test_a_worker_goes_on_after_a_crash():
 
 
 def test_random_cases_find_a_fault_and_make_it_small():
-    session = Session("kernels", 0).run(1, keep=False, cases=300,
-                                        setup="tests.support.planted_faults:wrong_bits")
+    session = Session("kernels", 0).run(
+        1, keep=False, cases=300, setup="tests.support.planted_faults:wrong_bits"
+    )
     assert session.found.get("relu difference", 0) > 0
     with Worker("kernels", 10.0, "tests.support.planted_faults:wrong_bits") as worker:
         found = worker.run({"case": RELU})
@@ -89,9 +111,14 @@ def test_an_undocumented_error_of_a_file_is_found():
     assert answer("files", cut) == {"outcome": "DataFileError"}
 
 
-@pytest.mark.parametrize("plant, fault", [
-    ("careless_operator", "internal error"), ("wrong_operator", "difference"),
-    ("refused_operator", "refused")])
+@pytest.mark.parametrize(
+    "plant, fault",
+    [
+        ("careless_operator", "internal error"),
+        ("wrong_operator", "difference"),
+        ("refused_operator", "refused"),
+    ],
+)
 def test_a_fault_of_an_onnx_operator_is_found(plant, fault):
     assert answer("onnx", MODEL, plant)["fault"] == fault
 
@@ -108,8 +135,10 @@ def test_files_of_onnx_run_or_are_refused():
 
 # --------------------------------------------------------------------------------- the machinery
 
-@pytest.mark.parametrize("module", [kernels, calls, files, networks, onnx],
-                         ids=lambda module: module.__name__)
+
+@pytest.mark.parametrize(
+    "module", [kernels, calls, files, networks, onnx], ids=lambda module: module.__name__
+)
 def test_a_case_follows_from_its_key(module):
     cases = [[module.make(Draw("x", seed, number)) for number in range(20)] for seed in (1, 1, 2)]
     assert cases[0] == cases[1] != cases[2]
@@ -126,33 +155,51 @@ def test_what_meets_the_zeros_of_a_padding_stays_finite(finite):
 
 
 def test_the_factors_of_a_convolution_that_meet_zeros_are_finite():
-    for name, factors in (("conv", {"w"}), ("conv_input_grad", {"dy", "w"}),
-                          ("conv_weight_grad", {"x", "dy"})):
+    for name, factors in (
+        ("conv", {"w"}),
+        ("conv_input_grad", {"dy", "w"}),
+        ("conv_weight_grad", {"x", "dy"}),
+    ):
         args = MAKERS[name](Kernel(Draw("factors"), name))
-        assert {key for key, value in args.items()
-                if isinstance(value, dict) and value.get("finite")} == factors
+        assert {
+            key for key, value in args.items() if isinstance(value, dict) and value.get("finite")
+        } == factors
 
 
 def test_every_kernel_and_every_operation_has_cases():
     assert set(MAKERS) == {name for names in FAMILIES.values() for name in names}
     called = {name.partition(".")[2] for name in CALLS if name.startswith("md.")}
-    assert not set(md.ops.__all__) - called - {"compare", "bitwise"}      # which take a ufunc
-    layers = {name for name in nn.__all__ if isinstance(getattr(nn, name), type)
-              and issubclass(getattr(nn, name), nn.Layer)}
+    assert not set(md.ops.__all__) - called - {"compare", "bitwise"}  # which take a ufunc
+    layers = {
+        name
+        for name in nn.__all__
+        if isinstance(getattr(nn, name), type) and issubclass(getattr(nn, name), nn.Layer)
+    }
     called = {name.partition(".")[2] for name in CALLS if name.startswith(("nn.", "optim."))}
     without = {name for name in layers if not inspect.signature(getattr(nn, name)).parameters}
     assert layers - called - without == {"Lambda"}
     assert set(optim.__all__) - called == {
-        "Combined", "EMA", "Optimizer", "Schedule", "SequenceLR", "groups"}
+        "Combined",
+        "EMA",
+        "Optimizer",
+        "Schedule",
+        "SequenceLR",
+        "groups",
+    }
 
 
 def test_every_operator_of_onnx_has_models():
     assert {form.op for form in FORMS} == set(OPERATORS)
 
 
-@pytest.mark.parametrize("file, place", [
-    ("minidl/nn/norm.py", "nn/norm.py in careless"), ("fuzz/calls.py", ""),
-    ("minidl_ext/norm.pyx", "minidl_ext/norm.pyx in careless")])
+@pytest.mark.parametrize(
+    "file, place",
+    [
+        ("minidl/nn/norm.py", "nn/norm.py in careless"),
+        ("fuzz/calls.py", ""),
+        ("minidl_ext/norm.pyx", "minidl_ext/norm.pyx in careless"),
+    ],
+)
 def test_the_place_of_an_error_is_in_the_library(file, place, monkeypatch, tmp_path):
     """And nowhere else in the project, which may lie in a folder of the library's name."""
     monkeypatch.setattr(watch, "ROOT", tmp_path / "minidl")
@@ -164,7 +211,7 @@ def test_the_place_of_an_error_is_in_the_library(file, place, monkeypatch, tmp_p
 
 
 def test_a_fault_of_the_fuzzer_of_calls_is_no_error_of_the_call(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)     # and back: the fuzzer of calls goes to a folder of its own
+    monkeypatch.chdir(tmp_path)  # and back: the fuzzer of calls goes to a folder of its own
 
     def used(result, inputs):
         raise ValueError("not of the library")
@@ -183,9 +230,19 @@ def test_a_wrong_number_without_axes_is_reported():
 @pytest.mark.parametrize("name, option", [("layer_norm", {}), ("group_norm", {"groups": 1})])
 def test_nan_is_right_beside_an_infinite_value_and_nowhere_else(name, option):
     """Where that makes a root mean square infinite: in its example."""
-    args = {"x": {"array": [8, 2] if name == "layer_norm" else [8, 2, 1], "dtype": "float32",
-                  "values": "special", "seed": 1}, "gamma": None, "beta": None, "eps": 0.001,
-            "centre": False, **option}
+    args = {
+        "x": {
+            "array": [8, 2] if name == "layer_norm" else [8, 2, 1],
+            "dtype": "float32",
+            "values": "special",
+            "seed": 1,
+        },
+        "gamma": None,
+        "beta": None,
+        "eps": 0.001,
+        "centre": False,
+        **option,
+    }
     twins = importlib.import_module(f"minidl.kernels.reference.norm.{name}")
     rule = Rule(name, getattr(twins, name), {"args": args})
     x, y = values_of(args)["x"], rule.reference()[0][0]
@@ -221,7 +278,7 @@ def test_hours_add_up(tmp_path, monkeypatch):
     monkeypatch.setattr(state, "PATH", tmp_path / "state.json")
     assert [state.take_seed("kernels") for _ in range(3)] == [0, 1, 2]
     state.add("kernels", 5.0, 100, 2)
-    state.add("kernels", 5.0, 150, 2)       # the same run, further on
+    state.add("kernels", 5.0, 150, 2)  # the same run, further on
     state.add("kernels", 2.0, 10, 1)
     assert state.read()["kernels"] == {"seconds": 12.0, "cases": 160, "seed": 3}
     assert "160" in state.table()
@@ -240,8 +297,11 @@ def test_a_finding_leaves_the_open_ones_when_it_is_mended(tmp_path, monkeypatch,
 
 # ------------------------------------------------------------------------- what was found before
 
-KEPT = [(path, entry) for path, entry in corpus.entries(corpus.FOLDER)
-        if corpus.OPEN not in path.parents]
+KEPT = [
+    (path, entry)
+    for path, entry in corpus.entries(corpus.FOLDER)
+    if corpus.OPEN not in path.parents
+]
 
 
 @pytest.fixture(scope="module")

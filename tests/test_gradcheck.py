@@ -50,8 +50,14 @@ def test_gradcheck_takes_inputs_and_outputs_of_all_kinds():
     assert x.grad is None
 
 
-test_errors = errors_of([
-    (lambda: md.gradcheck(lambda x: x, [md.tensor([1.0])]), ValueError, "gradcheck: no input"),
-    (lambda: md.gradcheck(lambda x: x, [md.ones(1, requires_grad=True)]), TypeError,
-     "gradcheck: needs float64", "float32"),
-])
+test_errors = errors_of(
+    [
+        (lambda: md.gradcheck(lambda x: x, [md.tensor([1.0])]), ValueError, "gradcheck: no input"),
+        (
+            lambda: md.gradcheck(lambda x: x, [md.ones(1, requires_grad=True)]),
+            TypeError,
+            "gradcheck: needs float64",
+            "float32",
+        ),
+    ]
+)

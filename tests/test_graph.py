@@ -123,8 +123,10 @@ def test_branches_of_different_age():
 
 
 def test_a_graph_alive_at_exit():
-    code = ("import minidl as md\nx = md.tensor([1.0], requires_grad=True)\ny = x\n"
-            "for _ in range(20_000): y = y + 1\n")
+    code = (
+        "import minidl as md\nx = md.tensor([1.0], requires_grad=True)\ny = x\n"
+        "for _ in range(20_000): y = y + 1\n"
+    )
     done = python(code)
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -18,34 +18,61 @@ X = md.tensor([[1.0, 2.0]])
 PAIRS = data.ArrayDataset(np.zeros((4, 2)), np.zeros(4))
 MODEL = nn.Dense(2, 2)
 
-test_errors = errors_of([
-    (lambda: X.view(2, 1), AttributeError, "'Tensor' object has no attribute 'view'; here: ",
-     "reshape"),
-    (lambda: X.permute(1, 0), AttributeError, "'permute'", "transpose"),
-    (lambda: X.unsqueeze(0), AttributeError, "'unsqueeze'", "expand_dims"),
-    (lambda: X.cpu(), AttributeError, "'cpu'", "x itself", "CPU"),
-    (lambda: X.to("cpu"), AttributeError, "'to'", "astype", "CPU"),
-    (lambda: X.float(), AttributeError, "'float'", "astype(np.float32)"),
-    (lambda: X.norm(), AttributeError, "'norm'", "md.sqrt"),
-    (lambda: X.dim(), AttributeError, "'dim'", "x.ndim"),
-    (lambda: X.nonsense, AttributeError, "'Tensor' object has no attribute 'nonsense'"),
-    (lambda: md.cat([X, X]), AttributeError, "'cat'; here: md.concatenate"),
-    (lambda: md.nonsense, AttributeError, "module 'minidl' has no attribute 'nonsense'"),
-    (lambda: nn.Conv2d(1, 2, 3), AttributeError, "'minidl.nn'", "'Conv2d'", "nn.Conv", "last"),
-    (lambda: nn.Linear(1, 2), AttributeError, "'Linear'; here: nn.Dense"),
-    (lambda: nn.BatchNorm2d(1), AttributeError, "nn.BatchNorm"),
-    (lambda: nn.CrossEntropyLoss(), AttributeError, "md.cross_entropy"),
-    (lambda: nn.Module, AttributeError, "nn.Layer"),
-    (lambda: data.Dataset, AttributeError, "'Dataset'", "len"),
-    (lambda: optim.lr_scheduler, AttributeError, "'lr_scheduler'", "optim.StepLR"),
-    (lambda: MODEL.to("cpu"), AttributeError, "'Dense' object has no attribute 'to'", "CPU"),
-    (lambda: MODEL.nonsense, AttributeError, "'Dense' object has no attribute 'nonsense'"),
-    (lambda: optim.SGD(MODEL.parameters(), 1).param_groups, AttributeError, "here: groups"),
-    (lambda: data.DataLoader(PAIRS, num_workers=2), TypeError, "'num_workers'; here: prefetch"),
-])
-FUNCTIONS = ["sum", "mean", "var", "std", "max", "min", "argmax", "argmin", "any", "all", "softmax",
-             "log_softmax", "logsumexp", "flatten", "squeeze", "stack", "concatenate", "flip",
-             "sort", "argsort", "cumsum", "topk"]
+test_errors = errors_of(
+    [
+        (
+            lambda: X.view(2, 1),
+            AttributeError,
+            "'Tensor' object has no attribute 'view'; here: ",
+            "reshape",
+        ),
+        (lambda: X.permute(1, 0), AttributeError, "'permute'", "transpose"),
+        (lambda: X.unsqueeze(0), AttributeError, "'unsqueeze'", "expand_dims"),
+        (lambda: X.cpu(), AttributeError, "'cpu'", "x itself", "CPU"),
+        (lambda: X.to("cpu"), AttributeError, "'to'", "astype", "CPU"),
+        (lambda: X.float(), AttributeError, "'float'", "astype(np.float32)"),
+        (lambda: X.norm(), AttributeError, "'norm'", "md.sqrt"),
+        (lambda: X.dim(), AttributeError, "'dim'", "x.ndim"),
+        (lambda: X.nonsense, AttributeError, "'Tensor' object has no attribute 'nonsense'"),
+        (lambda: md.cat([X, X]), AttributeError, "'cat'; here: md.concatenate"),
+        (lambda: md.nonsense, AttributeError, "module 'minidl' has no attribute 'nonsense'"),
+        (lambda: nn.Conv2d(1, 2, 3), AttributeError, "'minidl.nn'", "'Conv2d'", "nn.Conv", "last"),
+        (lambda: nn.Linear(1, 2), AttributeError, "'Linear'; here: nn.Dense"),
+        (lambda: nn.BatchNorm2d(1), AttributeError, "nn.BatchNorm"),
+        (lambda: nn.CrossEntropyLoss(), AttributeError, "md.cross_entropy"),
+        (lambda: nn.Module, AttributeError, "nn.Layer"),
+        (lambda: data.Dataset, AttributeError, "'Dataset'", "len"),
+        (lambda: optim.lr_scheduler, AttributeError, "'lr_scheduler'", "optim.StepLR"),
+        (lambda: MODEL.to("cpu"), AttributeError, "'Dense' object has no attribute 'to'", "CPU"),
+        (lambda: MODEL.nonsense, AttributeError, "'Dense' object has no attribute 'nonsense'"),
+        (lambda: optim.SGD(MODEL.parameters(), 1).param_groups, AttributeError, "here: groups"),
+        (lambda: data.DataLoader(PAIRS, num_workers=2), TypeError, "'num_workers'; here: prefetch"),
+    ]
+)
+FUNCTIONS = [
+    "sum",
+    "mean",
+    "var",
+    "std",
+    "max",
+    "min",
+    "argmax",
+    "argmin",
+    "any",
+    "all",
+    "softmax",
+    "log_softmax",
+    "logsumexp",
+    "flatten",
+    "squeeze",
+    "stack",
+    "concatenate",
+    "flip",
+    "sort",
+    "argsort",
+    "cumsum",
+    "topk",
+]
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -54,7 +81,8 @@ def test_arguments(name):
     takes = list(inspect.signature(getattr(md, name)).parameters)
     for wrong, expected in (("dim", "axis"), ("keepdim", "keepdims"), ("nonsense", "sense")):
         text = f"{name}() got an unexpected keyword argument {wrong!r}; " + (
-            f"here: {expected}" if expected in takes else f"it takes {', '.join(takes)}")
+            f"here: {expected}" if expected in takes else f"it takes {', '.join(takes)}"
+        )
         with refuses(TypeError, text):
             getattr(md, name)(*given, **{wrong: 0})
         if hasattr(X, name):
@@ -69,42 +97,87 @@ class Net(nn.Layer):
         super().__init__(units)
 
 
-test_calls_of_classes = errors_of([
-    (lambda: nn.Dense(units=3), TypeError, "Dense() got", "'units'; here: out_features"),
-    (lambda: nn.Dense(3, unit=3), TypeError, "'unit'; it takes in_features, out_features, bias"),
-    (lambda: nn.Dense(3, 4, True, None), TypeError, "Dense() too many", "it takes in_features"),
-    (lambda: nn.Dense(3), TypeError, "Dense() missing a required argument: 'out_features'; it"),
-    (lambda: nn.ReLU(inplace=True), TypeError, "ReLU()", "'inplace'; here: leave it out"),
-    (lambda: nn.ReLU(True), TypeError, "ReLU() too many positional", "it takes no arguments"),
-    (lambda: nn.MultiHeadAttention(embed_dim=8, num_heads=2), TypeError, "MultiHeadAttention()",
-     "'embed_dim'; here: features"),
-    (lambda: nn.LayerNorm(8, elementwise_affine=False), TypeError, "LayerNorm()", "here: affine"),
-    (lambda: nn.MaxPool(pool_size=2), TypeError, "MaxPool()", "'pool_size'; here: window"),
-    (lambda: nn.LSTM(input_size=2, hidden_size=3), TypeError, "LSTM()", "here: in_features"),
-    (lambda: optim.SGD([X], learning_rate=0.1), TypeError, "SGD()", "'learning_rate'; here: lr"),
-    (lambda: optim.AdamW([X], beta_1=0.9), TypeError, "AdamW()", "'beta_1'; here: betas"),
-    (lambda: optim.CosineLR(None, T_max=9), TypeError, "CosineLR()", "'T_max'; here: steps"),
-    (lambda: optim.ReduceOnPlateau(None, eps=1), TypeError, "ReduceOnPlateau()", "it takes opt"),
-    (lambda: md.avg_pool(X, 2, count_include_pad=False), TypeError, "avg_pool()",
-     "here: count_padding"),
-    (lambda: md.scaled_dot_product_attention(X, X, X, is_causal=True), TypeError,
-     "scaled_dot_product_attention()", "here: causal"),
-    (lambda: md.scaled_dot_product_attention(X, X, X, dropout_p=0.1), TypeError,
-     "here: leave it out"),
-    (lambda: md.resize(X, 2, align_corners=False), TypeError, "resize()", "here: leave it out"),
-    (lambda: md.resize(md.zeros(1, 2, 2, 1), 2, mode="bilinear"), ValueError,
-     "resize: mode 'bilinear' is 'linear' here"),
-    (lambda: nn.Upsample(2, mode="bilinear"), ValueError, "Upsample: mode", "'linear' here"),
-    (lambda: md.adaptive_avg_pool(X, output_size=2), TypeError, "here: size"),
-    (lambda: Net(), TypeError, "Net.__init__()", "'units'"),
-    (lambda: Net(3), TypeError, "Layer.__init__()"),
-])
+test_calls_of_classes = errors_of(
+    [
+        (lambda: nn.Dense(units=3), TypeError, "Dense() got", "'units'; here: out_features"),
+        (
+            lambda: nn.Dense(3, unit=3),
+            TypeError,
+            "'unit'; it takes in_features, out_features, bias",
+        ),
+        (lambda: nn.Dense(3, 4, True, None), TypeError, "Dense() too many", "it takes in_features"),
+        (lambda: nn.Dense(3), TypeError, "Dense() missing a required argument: 'out_features'; it"),
+        (lambda: nn.ReLU(inplace=True), TypeError, "ReLU()", "'inplace'; here: leave it out"),
+        (lambda: nn.ReLU(True), TypeError, "ReLU() too many positional", "it takes no arguments"),
+        (
+            lambda: nn.MultiHeadAttention(embed_dim=8, num_heads=2),
+            TypeError,
+            "MultiHeadAttention()",
+            "'embed_dim'; here: features",
+        ),
+        (
+            lambda: nn.LayerNorm(8, elementwise_affine=False),
+            TypeError,
+            "LayerNorm()",
+            "here: affine",
+        ),
+        (lambda: nn.MaxPool(pool_size=2), TypeError, "MaxPool()", "'pool_size'; here: window"),
+        (lambda: nn.LSTM(input_size=2, hidden_size=3), TypeError, "LSTM()", "here: in_features"),
+        (
+            lambda: optim.SGD([X], learning_rate=0.1),
+            TypeError,
+            "SGD()",
+            "'learning_rate'; here: lr",
+        ),
+        (lambda: optim.AdamW([X], beta_1=0.9), TypeError, "AdamW()", "'beta_1'; here: betas"),
+        (lambda: optim.CosineLR(None, T_max=9), TypeError, "CosineLR()", "'T_max'; here: steps"),
+        (
+            lambda: optim.ReduceOnPlateau(None, eps=1),
+            TypeError,
+            "ReduceOnPlateau()",
+            "it takes opt",
+        ),
+        (
+            lambda: md.avg_pool(X, 2, count_include_pad=False),
+            TypeError,
+            "avg_pool()",
+            "here: count_padding",
+        ),
+        (
+            lambda: md.scaled_dot_product_attention(X, X, X, is_causal=True),
+            TypeError,
+            "scaled_dot_product_attention()",
+            "here: causal",
+        ),
+        (
+            lambda: md.scaled_dot_product_attention(X, X, X, dropout_p=0.1),
+            TypeError,
+            "here: leave it out",
+        ),
+        (lambda: md.resize(X, 2, align_corners=False), TypeError, "resize()", "here: leave it out"),
+        (
+            lambda: md.resize(md.zeros(1, 2, 2, 1), 2, mode="bilinear"),
+            ValueError,
+            "resize: mode 'bilinear' is 'linear' here",
+        ),
+        (lambda: nn.Upsample(2, mode="bilinear"), ValueError, "Upsample: mode", "'linear' here"),
+        (lambda: md.adaptive_avg_pool(X, output_size=2), TypeError, "here: size"),
+        (lambda: Net(), TypeError, "Net.__init__()", "'units'"),
+        (lambda: Net(3), TypeError, "Layer.__init__()"),
+    ]
+)
 
 
-@pytest.mark.parametrize("kind", [
-    value for module in (nn, optim) for name in module.__all__
-    if inspect.isclass(value := getattr(module, name)) and not issubclass(value, Exception)],
-    ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        value
+        for module in (nn, optim)
+        for name in module.__all__
+        if inspect.isclass(value := getattr(module, name)) and not issubclass(value, Exception)
+    ],
+    ids=lambda kind: kind.__name__,
+)
 def test_a_call_without_arguments_names_the_class(kind):
     try:
         kind()
@@ -124,9 +197,16 @@ def test_errors_from_within_stay_as_they_are():
     assert caught.value is error
 
 
-TABLES = {"TENSOR": X, "FUNCTIONS": md, "LAYERS": nn, "OPTIMIZERS": optim, "DATA": data,
-          "TRANSFORMS": data.transforms,
-          "OF_LAYERS": MODEL, "OF_OPTIMIZERS": optim.SGD(MODEL.parameters(), lr=1)}
+TABLES = {
+    "TENSOR": X,
+    "FUNCTIONS": md,
+    "LAYERS": nn,
+    "OPTIMIZERS": optim,
+    "DATA": data,
+    "TRANSFORMS": data.transforms,
+    "OF_LAYERS": MODEL,
+    "OF_OPTIMIZERS": optim.SGD(MODEL.parameters(), lr=1),
+}
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -140,8 +220,9 @@ def test_what_hints_name_exists(table):
     """Written as md.name, nn.name, optim.name, data.name, x.name; or alone, of the same owner."""
     for text in getattr(hints, table).values():
         for owner, name in re.findall(r"\b(md|nn|optim|data|x|model|np|T)\.(\w+)", text):
-            place = {"x": X, "model": nn.Layer(), "md": md, "np": np,
-                     "T": data.transforms}.get(owner)
+            place = {"x": X, "model": nn.Layer(), "md": md, "np": np, "T": data.transforms}.get(
+                owner
+            )
             if place is None:
                 place = importlib.import_module(f"minidl.{owner}")
             assert hasattr(place, name), text

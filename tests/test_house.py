@@ -57,29 +57,49 @@ def test_the_version_stands_in_one_place():
 
 
 def test_a_sample_has_one_case_of_each_kind_and_nothing_slow():
-    ids = ["a.py::f[add (2,)-numpy]", "a.py::f[add (2,)-native]", "a.py::f[add (3,)-numpy]",
-           "a.py::f[exp-numpy]", "a.py::g", "a.py::h[1]", "a.py::h[2]"]
-    assert quick.sample(ids, {"a.py::h"}) == {"a.py::f[add (2,)-native]", "a.py::f[exp-numpy]",
-                                              "a.py::g"}
+    ids = [
+        "a.py::f[add (2,)-numpy]",
+        "a.py::f[add (2,)-native]",
+        "a.py::f[add (3,)-numpy]",
+        "a.py::f[exp-numpy]",
+        "a.py::g",
+        "a.py::h[1]",
+        "a.py::h[2]",
+    ]
+    assert quick.sample(ids, {"a.py::h"}) == {
+        "a.py::f[add (2,)-native]",
+        "a.py::f[exp-numpy]",
+        "a.py::g",
+    }
 
 
 def test_what_is_listed_as_slow_is_there():
     for function in quick.slow_functions():
         file, _, name = function.partition("::")
         assert re.search(rf"^def {name}\(", (ROOT / file).read_text(encoding="utf-8"), re.M) or (
-            re.search(rf"\b{name}\b", (ROOT / file).read_text(encoding="utf-8"))), function
+            re.search(rf"\b{name}\b", (ROOT / file).read_text(encoding="utf-8"))
+        ), function
 
 
 def sources():
-    listed = subprocess.run(["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-                            cwd=ROOT, capture_output=True, text=True)
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     if listed.returncode:
         pytest.skip("needs a checkout of git")
-    return [ROOT / name for name in listed.stdout.splitlines()
-            if name.endswith((".py", ".pyi")) and (ROOT / name).exists()]
+    return [
+        ROOT / name
+        for name in listed.stdout.splitlines()
+        if name.endswith((".py", ".pyi")) and (ROOT / name).exists()
+    ]
 
 
 def test_no_file_is_longer_than_400_lines():
-    found = {path.relative_to(ROOT).as_posix(): len(path.read_text(encoding="utf-8").splitlines())
-             for path in sources()}
+    found = {
+        path.relative_to(ROOT).as_posix(): len(path.read_text(encoding="utf-8").splitlines())
+        for path in sources()
+    }
     assert {name: count for name, count in found.items() if count > 400} == {}

@@ -13,9 +13,20 @@ ROOT = Path(__file__).resolve().parents[1]
 # circle, and on the floors below. A name stands for the module and for all inside it.
 HOUSE = (
     ("minidl_ext",),
-    ("minidl.version", "minidl.hints", "minidl.locks", "minidl.arrays", "minidl.atomic",
-     "minidl.checks", "minidl.dlpack", "minidl.grad_mode", "minidl.mode", "minidl.random",
-     "minidl.svg", "minidl.tracers"),
+    (
+        "minidl.version",
+        "minidl.hints",
+        "minidl.locks",
+        "minidl.arrays",
+        "minidl.atomic",
+        "minidl.checks",
+        "minidl.dlpack",
+        "minidl.grad_mode",
+        "minidl.mode",
+        "minidl.random",
+        "minidl.svg",
+        "minidl.tracers",
+    ),
     ("minidl.kernels",),
     ("minidl.cpus", "minidl.diagnosis", "minidl.machine", "minidl.settings"),
     ("minidl.storage", "minidl.changes", "minidl.lazy", "minidl.tensor"),
@@ -30,7 +41,7 @@ HOUSE = (
     ("minidl.train",),
     ("minidl.sklearn",),
     ("minidl",),
-    ("minidl.lab",),        # whose experiments use minidl as users do
+    ("minidl.lab",),  # whose experiments use minidl as users do
     ("minidl.cli", "minidl.__main__"),
 )
 
@@ -42,8 +53,10 @@ Graph = dict[str, list[str]]
 def modules_of(root: Path, *packages: str) -> dict[str, Path]:
     """The file of each module of some packages, by the module's name."""
     files = [file for package in packages for file in sorted((root / package).rglob("*.py"))]
-    return {".".join(file.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): file
-            for file in files}
+    return {
+        ".".join(file.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): file
+        for file in files
+    }
 
 
 def imported(node: ast.AST, package: str) -> Iterator[str]:
@@ -52,7 +65,7 @@ def imported(node: ast.AST, package: str) -> Iterator[str]:
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names)
     elif isinstance(node, ast.ImportFrom):
-        above = package.split(".")[:package.count(".") + 2 - node.level] if node.level else []
+        above = package.split(".")[: package.count(".") + 2 - node.level] if node.level else []
         home = ".".join([*above, *([node.module] if node.module else [])])
         yield from (f"{home}.{alias.name}" for alias in node.names)
     elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
@@ -109,8 +122,12 @@ def floor_of(name: str) -> int:
 
 def upwards(graph: Graph) -> list[str]:
     """The imports of what stands higher, as text."""
-    return [f"{importer} -> {name}" for importer, names in graph.items() for name in names
-            if floor_of(name) > floor_of(importer)]
+    return [
+        f"{importer} -> {name}"
+        for importer, names in graph.items()
+        for name in names
+        if floor_of(name) > floor_of(importer)
+    ]
 
 
 GRAPH = graph_of(modules_of(ROOT, "minidl", "minidl_ext"))
@@ -157,34 +174,65 @@ def test_imports_are_read(tmp_path):
     graph = written(tmp_path, {})
     assert graph == {
         "minidl": ["minidl.nn", "minidl.ops", "minidl.tensor"],
-        "minidl.nn": ["minidl.nn.layer"], "minidl.nn.layer": ["minidl.ops", "minidl.tensor"],
-        "minidl.ops": ["minidl.ops.math"], "minidl.ops.math": ["minidl.tensor"],
-        "minidl.ops.norm": ["minidl.ops.math"], "minidl.tensor": [],
+        "minidl.nn": ["minidl.nn.layer"],
+        "minidl.nn.layer": ["minidl.ops", "minidl.tensor"],
+        "minidl.ops": ["minidl.ops.math"],
+        "minidl.ops.math": ["minidl.tensor"],
+        "minidl.ops.norm": ["minidl.ops.math"],
+        "minidl.tensor": [],
     }
     assert circles(graph) == upwards(graph) == []
 
 
-@pytest.mark.parametrize(("name", "text", "circle"), [
-    ("tensor.py", "from . import ops",
-     "minidl.ops -> minidl.ops.math -> minidl.tensor -> minidl.ops"),
-    ("tensor.py", "from .ops.norm import x",
-     "minidl.ops.norm -> minidl.ops.math -> minidl.tensor -> minidl.ops.norm"),
-    ("tensor.py", LAZY.format("import minidl.nn.layer"),
-     "minidl.nn.layer -> minidl.tensor -> minidl.nn.layer"),
-    ("ops/math.py", LAZY.format("from .norm import batch_norm"),
-     "minidl.ops.math -> minidl.ops.norm -> minidl.ops.math"),
-    ("ops/math.py", LAZY.format("from minidl import __version__"),
-     "minidl -> minidl.ops -> minidl.ops.math -> minidl"),
-    ("ops/math.py", "try:\n    from . import add\nexcept ImportError:\n    pass",
-     "minidl.ops -> minidl.ops.math -> minidl.ops"),
-])
+@pytest.mark.parametrize(
+    ("name", "text", "circle"),
+    [
+        (
+            "tensor.py",
+            "from . import ops",
+            "minidl.ops -> minidl.ops.math -> minidl.tensor -> minidl.ops",
+        ),
+        (
+            "tensor.py",
+            "from .ops.norm import x",
+            "minidl.ops.norm -> minidl.ops.math -> minidl.tensor -> minidl.ops.norm",
+        ),
+        (
+            "tensor.py",
+            LAZY.format("import minidl.nn.layer"),
+            "minidl.nn.layer -> minidl.tensor -> minidl.nn.layer",
+        ),
+        (
+            "ops/math.py",
+            LAZY.format("from .norm import batch_norm"),
+            "minidl.ops.math -> minidl.ops.norm -> minidl.ops.math",
+        ),
+        (
+            "ops/math.py",
+            LAZY.format("from minidl import __version__"),
+            "minidl -> minidl.ops -> minidl.ops.math -> minidl",
+        ),
+        (
+            "ops/math.py",
+            "try:\n    from . import add\nexcept ImportError:\n    pass",
+            "minidl.ops -> minidl.ops.math -> minidl.ops",
+        ),
+    ],
+)
 def test_a_circle_is_named(tmp_path, name, text, circle):
     assert circle in circles(written(tmp_path, {name: text}))
 
 
-@pytest.mark.parametrize(("name", "text", "import_"), [
-    ("tensor.py", "from .nn import Layer", "minidl.tensor -> minidl.nn"),
-    ("ops/norm.py", LAZY.format("from ..nn.layer import x"), "minidl.ops.norm -> minidl.nn.layer"),
-])
+@pytest.mark.parametrize(
+    ("name", "text", "import_"),
+    [
+        ("tensor.py", "from .nn import Layer", "minidl.tensor -> minidl.nn"),
+        (
+            "ops/norm.py",
+            LAZY.format("from ..nn.layer import x"),
+            "minidl.ops.norm -> minidl.nn.layer",
+        ),
+    ],
+)
 def test_an_import_of_what_stands_higher_is_named(tmp_path, name, text, import_):
     assert import_ in upwards(written(tmp_path, {name: text}))

@@ -59,7 +59,7 @@ def test_statistics_are_random_and_float64_is_what_the_model_computes(written):
     folder, exact = written
     weights = Work(folder, NAME, 2, 1).weights()
     assert exact.shape == (IMAGES, 10) and exact.dtype == np.float64
-    assert np.std(exact, axis=0).min() > 0          # each image has logits of its own
+    assert np.std(exact, axis=0).min() > 0  # each image has logits of its own
     assert weights["bn1.running_mean"].std() > 0.1 and weights["bn1.running_var"].std() > 0.1
 
 
@@ -72,7 +72,7 @@ def there(side):
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("side", [there(side) for side in SIDES if not side.startswith("PyTorch")])
 def test_a_side_computes_the_same(side, batch, written, monkeypatch):
-    monkeypatch.setenv("CI", "true")        # OpenVINO reports nothing then
+    monkeypatch.setenv("CI", "true")  # OpenVINO reports nothing then
     folder, exact = written
     with threads(1):
         run = SIDES[side][0](Work(folder, NAME, batch, 1))
@@ -100,10 +100,16 @@ ARGUMENTS = argparse.Namespace(rounds=2, seconds=0)
 
 def sides(exact, **logits):
     """Sides that answer the exact logits, or others."""
-    times = {"minidl": [2, 2], "ONNX Runtime": [6, 8], "OpenVINO": [4, 8],
-             "OpenVINO bfloat16": [1, 1]}
-    return {name: FakeSide(name, of, logits=logits.get(name.replace(" ", "_"), exact))
-            for name, of in times.items()}
+    times = {
+        "minidl": [2, 2],
+        "ONNX Runtime": [6, 8],
+        "OpenVINO": [4, 8],
+        "OpenVINO bfloat16": [1, 1],
+    }
+    return {
+        name: FakeSide(name, of, logits=logits.get(name.replace(" ", "_"), exact))
+        for name, of in times.items()
+    }
 
 
 def test_a_row_is_of_the_fastest_in_float32(written):
@@ -112,8 +118,10 @@ def test_a_row_is_of_the_fastest_in_float32(written):
     assert row["peer"] == "OpenVINO" and row["failed"] == {}
     text = inference.table({"rows": [{**row, "threads": 2}]})
     line, mean = text.splitlines()[2:4]
-    assert line == ("| mnist-cnn | 3 | 2 | 2000.0 ms ±0% | 7000.0 ms ±14% | **6000.0 ms ±33%** "
-                    "|  | **3.00** | 2.00-4.00 | 1000.0 ms ±0% |  |")
+    assert line == (
+        "| mnist-cnn | 3 | 2 | 2000.0 ms ±0% | 7000.0 ms ±14% | **6000.0 ms ±33%** "
+        "|  | **3.00** | 2.00-4.00 | 1000.0 ms ±0% |  |"
+    )
     assert mean == "| geometric mean | 3 | 2 |  |  |  |  | **3.00** |  |  |  |"
     assert "0e+00 of the largest in float32" in text
 
@@ -141,12 +149,19 @@ def test_bfloat16_may_differ(written):
     assert row["distances"]["OpenVINO bfloat16"] == pytest.approx(0.01)
 
 
-@pytest.mark.parametrize("arguments, words", [
-    (["resnet-20"], "unknown model: resnet-20"),
-    (["--sides", "minidl", "OpenVINO bfloat16"], "--sides needs minidl and one of ONNX Runtime"),
-    (["--sides", "OpenVINO"], "--sides needs minidl"),
-    (["--batch", "0"], "must be at least 1, got 0"),
-    (["--sides", "TVM"], "invalid choice")])
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["resnet-20"], "unknown model: resnet-20"),
+        (
+            ["--sides", "minidl", "OpenVINO bfloat16"],
+            "--sides needs minidl and one of ONNX Runtime",
+        ),
+        (["--sides", "OpenVINO"], "--sides needs minidl"),
+        (["--batch", "0"], "must be at least 1, got 0"),
+        (["--sides", "TVM"], "invalid choice"),
+    ],
+)
 def test_arguments_are_checked(arguments, words, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["inference", *arguments])
     with pytest.raises(SystemExit):
@@ -156,8 +171,9 @@ def test_arguments_are_checked(arguments, words, monkeypatch, capsys):
 
 def test_what_is_not_installed_is_said(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["inference"])
-    monkeypatch.setattr(inference.importlib.util, "find_spec",
-                        lambda name: None if name == "openvino" else object())
+    monkeypatch.setattr(
+        inference.importlib.util, "find_spec", lambda name: None if name == "openvino" else object()
+    )
     with pytest.raises(SystemExit):
         inference.parsed()
     assert "openvino not installed here; `make inference`" in capsys.readouterr().err
@@ -167,5 +183,7 @@ def test_what_is_not_installed_is_said(monkeypatch, capsys):
 
 def test_a_worker_imports_nothing_of_a_side():
     """What a process has imported is part of its memory, and its threads may wait in loops."""
-    printed("import sys, benchmarks.inference_worker\n"
-            "assert not {'minidl', 'torch', 'openvino', 'onnxruntime'} & set(sys.modules)")
+    printed(
+        "import sys, benchmarks.inference_worker\n"
+        "assert not {'minidl', 'torch', 'openvino', 'onnxruntime'} & set(sys.modules)"
+    )

@@ -14,9 +14,25 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
 
 
 def test_killed_trainings_and_saves(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["kill", "--kills", "2", "--saves", "3", "--epochs", "1",
-                                      "--images", "1600", "--megabytes", "4", "--out",
-                                      str(tmp_path)])
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        [
+            "kill",
+            "--kills",
+            "2",
+            "--saves",
+            "3",
+            "--epochs",
+            "1",
+            "--images",
+            "1600",
+            "--megabytes",
+            "4",
+            "--out",
+            str(tmp_path),
+        ],
+    )
     assert kill.main() == 0
     found = json.loads((tmp_path / "kill.json").read_text())
     training = found["training"]
@@ -30,8 +46,10 @@ def saved(folder, numbers):
         files.push(str(folder), kill_worker.content(number, 1), kill_worker.KEEP, alone=False)
 
 
-@pytest.mark.parametrize("complete, begun, words", [
-    (1, 1, ""), (0, 2, ""), (2, 2, "holds save 1; 2 was complete"), (0, 0, "holds save 1; 0 was")])
+@pytest.mark.parametrize(
+    "complete, begun, words",
+    [(1, 1, ""), (0, 2, ""), (2, 2, "holds save 1; 2 was complete"), (0, 0, "holds save 1; 0 was")],
+)
 def test_a_file_must_be_of_a_save_that_was_begun_and_none_older(tmp_path, complete, begun, words):
     saved(tmp_path, [0, 1])
     found = kill.fault_of(str(tmp_path), complete, begun, 1)
@@ -49,8 +67,12 @@ def test_other_content_and_damage_are_faults(tmp_path):
 
 def test_a_digest_sees_every_value_and_dtype():
     state = {"a": [np.arange(3), 1.5], "b": {"c": None}}
-    others = [{**state, "a": [np.arange(3.0), 1.5]}, {**state, "a": [np.arange(3), 2.5]},
-              {**state, "b": {"d": None}}, {**state, "a": [np.arange(4), 1.5]}]
+    others = [
+        {**state, "a": [np.arange(3.0), 1.5]},
+        {**state, "a": [np.arange(3), 2.5]},
+        {**state, "b": {"d": None}},
+        {**state, "a": [np.arange(4), 1.5]},
+    ]
     digests = [kill_worker.digest(value) for value in (state, *others)]
     assert len(set(digests)) == 5
     assert kill_worker.digest(dict(reversed(state.items()))) == digests[0]

@@ -40,24 +40,43 @@ class Counted:
         return finished(epilogue)
 
 
-POSTS = {"residual": {"residual": SHORTCUT}, "relu": {"activation": RELU}, "pool": {"pool": True},
-         "tanh": {"activation": ("tanh",)}}
-NUMPYS = {"residual": lambda y: y + SHORTCUT, "relu": lambda y: np.maximum(y, 0), "pool": pooled,
-          "tanh": np.tanh}
-TAKEN = {(), ("residual",), ("relu",), ("pool",), ("tanh",), ("residual", "relu"), ("relu", "relu"),
-         ("relu", "pool"), ("residual", "relu", "relu"), ("relu", "relu", "pool"),
-         ("relu", "relu", "relu")}
+POSTS = {
+    "residual": {"residual": SHORTCUT},
+    "relu": {"activation": RELU},
+    "pool": {"pool": True},
+    "tanh": {"activation": ("tanh",)},
+}
+NUMPYS = {
+    "residual": lambda y: y + SHORTCUT,
+    "relu": lambda y: np.maximum(y, 0),
+    "pool": pooled,
+    "tanh": np.tanh,
+}
+TAKEN = {
+    (),
+    ("residual",),
+    ("relu",),
+    ("pool",),
+    ("tanh",),
+    ("residual", "relu"),
+    ("relu", "relu"),
+    ("relu", "pool"),
+    ("residual", "relu", "relu"),
+    ("relu", "relu", "pool"),
+    ("relu", "relu", "relu"),
+}
 
 
-@pytest.mark.parametrize("order", [
-    order for n in range(4) for order in itertools.product(POSTS, repeat=n)], ids=" ".join)
+@pytest.mark.parametrize(
+    "order", [order for n in range(4) for order in itertools.product(POSTS, repeat=n)], ids=" ".join
+)
 def test_every_order_of_post_operations(order):
     """One pass computes what it takes, and it refuses all that it would compute wrongly."""
     made = Counted()
     lazy, expected = made.lazy, VALUES
     for k, name in enumerate(order):
         longer = lazy.then(**POSTS[name])
-        if order[:k + 1] not in TAKEN:
+        if order[: k + 1] not in TAKEN:
             assert longer is None
             return
         lazy, expected = longer, NUMPYS[name](expected)
@@ -78,9 +97,18 @@ def test_a_post_operation_leaves_what_it_extends_alone():
     np.testing.assert_array_equal(longer.compute(), np.maximum(VALUES + SHORTCUT, 0))
 
 
-@pytest.mark.parametrize("residual", (
-    SHORTCUT[:1], SHORTCUT[0], SHORTCUT[..., :1], SHORTCUT[None], SHORTCUT.astype(np.float64),
-    np.ones(VALUES.shape, np.int64)), ids=lambda r: f"{r.dtype} {r.shape}")
+@pytest.mark.parametrize(
+    "residual",
+    (
+        SHORTCUT[:1],
+        SHORTCUT[0],
+        SHORTCUT[..., :1],
+        SHORTCUT[None],
+        SHORTCUT.astype(np.float64),
+        np.ones(VALUES.shape, np.int64),
+    ),
+    ids=lambda r: f"{r.dtype} {r.shape}",
+)
 def test_a_residual_of_another_shape_or_dtype_is_refused(residual):
     assert Counted().lazy.then(residual=residual) is None
 

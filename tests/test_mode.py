@@ -13,7 +13,7 @@ from tests.support.arrays import close, uniform
 from tests.support.errors import refuses
 from tests.support.threads import in_threads
 
-WAIT = 20       # seconds, of a test that would hang
+WAIT = 20  # seconds, of a test that would hang
 
 
 class Meeting(nn.Layer):
@@ -88,28 +88,32 @@ def test_evaluation_beside_training(evaluate):
     alone = net(nn.Identity())
     expected = evaluate(alone)
     model = net(Meeting("training", "evaluating"))
-    found = together(training=lambda: model(uniform(16, 4, seed=9)),
-                     evaluating=lambda: evaluate(model))
+    found = together(
+        training=lambda: model(uniform(16, 4, seed=9)), evaluating=lambda: evaluate(model)
+    )
     trained = found["training"]
-    assert trained.requires_grad and (trained.data == 0).any()      # dropout, and a graph
+    assert trained.requires_grad and (trained.data == 0).any()  # dropout, and a graph
     if isinstance(expected, str):
         assert found["evaluating"].replace("Meeting ", "Identity") == expected
-    else:       # the other thread may have moved the statistics; but nothing was dropped
+    else:  # the other thread may have moved the statistics; but nothing was dropped
         assert (found["evaluating"] != 0).all()
     alone(uniform(16, 4, seed=9))
-    for name, value in model.state_dict().items():      # one batch has moved them, and no other
+    for name, value in model.state_dict().items():  # one batch has moved them, and no other
         np.testing.assert_array_equal(value, alone.state_dict()[name])
     assert own_modes(model) == [True] * 5
 
 
 def test_several_predictions_and_one_that_fails():
     names = ["a", "b", "c"]
-    model = net(Meeting(*names, "fails"), Hook(lambda layer: threading.current_thread().name
-                                               == "fails" and 1 / 0))
+    model = net(
+        Meeting(*names, "fails"),
+        Hook(lambda layer: threading.current_thread().name == "fails" and 1 / 0),
+    )
     x, before = uniform(32, 4), model.state_dict()
     expected = model.predict(x)
-    found = together(**{name: lambda: model.predict(x) for name in names},
-                     fails=lambda: model.predict(x))
+    found = together(
+        **{name: lambda: model.predict(x) for name in names}, fails=lambda: model.predict(x)
+    )
     assert isinstance(found["fails"], ZeroDivisionError)
     for name in names:
         np.testing.assert_array_equal(found[name], expected)
@@ -129,7 +133,7 @@ def test_recalibrate_beside_predict_and_training():
     wait = threading.Barrier(2)
 
     def predict():
-        result = model.predict(uniform(32, 4))      # within the first batch of the other
+        result = model.predict(uniform(32, 4))  # within the first batch of the other
         wait.wait(WAIT)
         return result
 
@@ -171,17 +175,22 @@ def test_batch_statistics_of_one_thread():
 
 def test_many_threads_that_are_switched_often():
     """The statistics after threads have trained and predicted are those of the training alone."""
+
     def steps(model):
         for seed in range(30):
             model(uniform(16, 4, seed=seed))
+
     alone, model = net(nn.Identity()), net(nn.Identity())
     steps(alone)
+
     def predict():
         for _ in range(20):
             model.predict(uniform(8, 4))
+
     def summary():
         for _ in range(10):
             model.summary((4,))
+
     works = [lambda: steps(model), predict, predict, predict, summary]
     assert not in_threads(len(works), lambda k: works[k]())
     for name, value in alone.state_dict().items():
@@ -191,13 +200,15 @@ def test_many_threads_that_are_switched_often():
 
 # One thread
 
+
 def test_modes_inside_predict_and_after_it():
     seen = []
     other = nn.BatchNorm(4)
 
     def look(layer):
-        seen.append((layer.training, other.training, layer.anew().training,
-                     copy.deepcopy(layer).training))
+        seen.append(
+            (layer.training, other.training, layer.anew().training, copy.deepcopy(layer).training)
+        )
 
     layer = Hook(look)
     layer.anew = nn.Tanh
@@ -258,7 +269,7 @@ def test_what_makes_batches_runs_in_its_own_mode():
 def test_a_layer_keeps_the_mode_that_it_is_given_by_hand():
     class Bare(nn.Layer):
         def __init__(self):
-            pass        # not the base's
+            pass  # not the base's
 
     for layer in (Bare(), nn.Dropout()):
         assert layer.training is True
@@ -272,6 +283,7 @@ def test_a_layer_keeps_the_mode_that_it_is_given_by_hand():
     with refuses(TypeError, "training", "'no'"):
         layer.training = "no"
     with refuses(TypeError, "class Odd", "self.training = False"):
+
         class Odd(nn.Layer):
             training = False
 
@@ -291,8 +303,9 @@ def test_batch_statistics_in_blocks_that_end_in_any_order():
 def test_summary_adds_no_hooks_for_others():
     """A copy that is made while another thread is inside summary has no part in it."""
     copies = []
-    model = nn.Sequential(nn.Dense(4, 4), Hook(lambda layer: copies.append(
-        pickle.dumps(model[0]))), nn.Dense(4, 2))
+    model = nn.Sequential(
+        nn.Dense(4, 4), Hook(lambda layer: copies.append(pickle.dumps(model[0]))), nn.Dense(4, 2)
+    )
     model.summary((4,))
     assert "_hooks" not in model[0].__dict__ and len(copies) == 1
 

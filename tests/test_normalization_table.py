@@ -48,23 +48,23 @@ def test_the_variance_of_large_means():
     found = table.variance_errors()
     assert max(found["minidl"]) <= 1e-4
     naive = found["E[x²] − E[x]²"]
-    assert naive[0] < 1e-4 and naive[2] > 0.1 and naive[3] > 1      # as the page says
-    page = {row[0]: [float(cell) for cell in row[1:]]
-            for row in table.rows(PAGE["large means"])}
+    assert naive[0] < 1e-4 and naive[2] > 0.1 and naive[3] > 1  # as the page says
+    page = {row[0]: [float(cell) for cell in row[1:]] for row in table.rows(PAGE["large means"])}
     assert [*page] == ["minidl", "E[x²] − E[x]²", "Flax, fast variance", "PyTorch"]
     assert max(page["minidl"]) <= 1e-4
     for name, errors in found.items():
-        np.testing.assert_allclose(page[name], errors, rtol=9)      # one digit, other sums
+        np.testing.assert_allclose(page[name], errors, rtol=9)  # one digit, other sums
 
 
 def test_scale_invariance():
     assert np.max(table.scale_errors(0.0)) <= 1e-10
     spoiled = np.array(table.scale_errors(1e-5))
-    assert (spoiled[0] > 0.1).all() and (spoiled[-1] < 1e-5).all()   # what eps does at small a
+    assert (spoiled[0] > 0.1).all() and (spoiled[-1] < 1e-5).all()  # what eps does at small a
     rows = table.rows(PAGE["scale invariance"])
-    assert [(float(row[0]), float(row[1])) for row in rows] == \
-        [(a, eps) for eps in (0.0, 1e-5) for a in table.SCALES]
-    for row, errors in zip(rows[len(table.SCALES):], spoiled, strict=True):
+    assert [(float(row[0]), float(row[1])) for row in rows] == [
+        (a, eps) for eps in (0.0, 1e-5) for a in table.SCALES
+    ]
+    for row, errors in zip(rows[len(table.SCALES) :], spoiled, strict=True):
         np.testing.assert_allclose([float(cell) for cell in row[2:]], errors, rtol=0.5)
 
 

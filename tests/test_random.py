@@ -16,9 +16,16 @@ from tests.support.threads import threads
 def drawn():
     """One of everything that draws numbers."""
     layer = nn.Dense(5, 4)
-    return np.concatenate([
-        md.rand(3).data, md.randn(2, 2).data.ravel(), md.dropout(md.ones(20), 0.5).data,
-        md.rand_like(md.ones(2)).data, md.randn_like(md.ones(2)).data, layer.weight.data.ravel()])
+    return np.concatenate(
+        [
+            md.rand(3).data,
+            md.randn(2, 2).data.ravel(),
+            md.dropout(md.ones(20), 0.5).data,
+            md.rand_like(md.ones(2)).data,
+            md.randn_like(md.ones(2)).data,
+            layer.weight.data.ravel(),
+        ]
+    )
 
 
 def test_the_same_seed_draws_the_same():
@@ -83,10 +90,16 @@ def test_without_a_seed_processes_draw_the_same():
     assert len(outputs.pop()) == 24
 
 
-test_errors = errors_of([
-    (lambda seed=seed: md.manual_seed(seed), ValueError if seed == -1 else TypeError,
-     f"manual_seed: seed must be an int >= 0, got {seed!r}")
-    for seed in (-1, 1.5, True, "0", None, np.float64(3))])
+test_errors = errors_of(
+    [
+        (
+            lambda seed=seed: md.manual_seed(seed),
+            ValueError if seed == -1 else TypeError,
+            f"manual_seed: seed must be an int >= 0, got {seed!r}",
+        )
+        for seed in (-1, 1.5, True, "0", None, np.float64(3))
+    ]
+)
 
 
 def test_a_refused_seed_changes_nothing():

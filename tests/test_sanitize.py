@@ -13,8 +13,9 @@ def test_each_family_has_tests_that_sanitizers_run():
     built = {path.stem for path in (ROOT / "minidl_ext").rglob("*.pyx")}
     kernels_of = {family.rpartition(".")[2]: names for family, names in kernels.FAMILIES.items()}
     assert set(kernels_of) <= built
-    untested = [name for name in sorted(built)
-                if not tested & {name, *kernels_of.get(name, ())}]      # by either name
+    untested = [
+        name for name in sorted(built) if not tested & {name, *kernels_of.get(name, ())}
+    ]  # by either name
     assert untested == []
 
 

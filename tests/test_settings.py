@@ -23,14 +23,36 @@ def test_exactly_as_many_threads_as_asked_for(n):
         assert isinstance(md.get_num_threads(), int)
 
 
-test_errors = errors_of([
-    *((lambda n=n: md.set_num_threads(n), ValueError, "set_num_threads: n must be an int from 1 to",
-       str(n)) for n in (0, -1, 1025, -2**31)),
-    *((lambda n=n: md.set_num_threads(n), TypeError, "set_num_threads: n must be an int from 1 to",
-       repr(n)) for n in (2.0, "2", None, True, [2])),
-    *((lambda n=n: md.set_num_threads(n), ValueError, "set_num_threads: n must be an int from 1")
-      for n in (2**40, -(2**70))),
-])
+test_errors = errors_of(
+    [
+        *(
+            (
+                lambda n=n: md.set_num_threads(n),
+                ValueError,
+                "set_num_threads: n must be an int from 1 to",
+                str(n),
+            )
+            for n in (0, -1, 1025, -(2**31))
+        ),
+        *(
+            (
+                lambda n=n: md.set_num_threads(n),
+                TypeError,
+                "set_num_threads: n must be an int from 1 to",
+                repr(n),
+            )
+            for n in (2.0, "2", None, True, [2])
+        ),
+        *(
+            (
+                lambda n=n: md.set_num_threads(n),
+                ValueError,
+                "set_num_threads: n must be an int from 1",
+            )
+            for n in (2**40, -(2**70))
+        ),
+    ]
+)
 
 
 def test_a_refused_setting_changes_nothing():
@@ -76,8 +98,9 @@ def test_backends_nest_and_end_with_exceptions():
 
 
 def test_backends_swap_every_kernel():
-    native = {name: getattr(md.kernels, name) for names in md.kernels.FAMILIES.values()
-              for name in names}
+    native = {
+        name: getattr(md.kernels, name) for names in md.kernels.FAMILIES.values() for name in names
+    }
     with md.use_backend("numpy"):
         for name, function in native.items():
             twin = getattr(md.kernels, name)
@@ -97,11 +120,17 @@ def test_a_graph_may_change_its_backend():
     np.testing.assert_allclose(x.grad, native, rtol=1e-5)
 
 
-test_backend_errors = errors_of([
-    (lambda: md.use_backend("cuda").__enter__(), ValueError, 'use_backend: name must be "native"',
-     "'cuda'"),
-    (lambda: md.kernels.nonsense, AttributeError, "has no kernel 'nonsense'"),
-])
+test_backend_errors = errors_of(
+    [
+        (
+            lambda: md.use_backend("cuda").__enter__(),
+            ValueError,
+            'use_backend: name must be "native"',
+            "'cuda'",
+        ),
+        (lambda: md.kernels.nonsense, AttributeError, "has no kernel 'nonsense'"),
+    ]
+)
 
 
 # ------------------------------------------------------------------- versions, memory, import
@@ -123,7 +152,7 @@ def test_show_versions(capsys):
 
 
 def test_empty_cache():
-    gc.collect()                                # what other tests left
+    gc.collect()  # what other tests left
     md.empty_cache()
     in_use, kept = md.kernels.pool_bytes()
     assert kept == 0
@@ -138,21 +167,23 @@ def test_empty_cache():
     array = y.data[1:]
     del y
     md.empty_cache()
-    assert (array == 3).all()                   # what is in use stays
+    assert (array == 3).all()  # what is in use stays
 
 
 def test_import_is_light():
     """Nothing heavy is loaded before it is needed."""
-    code = ("import sys, minidl; print([m for m in ('torch', 'matplotlib', 'pooch', 'tqdm', "
-            "'safetensors', 'scipy', 'requests', 'Cython', 'pytest', 'asyncio') "
-            "if m in sys.modules])")
+    code = (
+        "import sys, minidl; print([m for m in ('torch', 'matplotlib', 'pooch', 'tqdm', "
+        "'safetensors', 'scipy', 'requests', 'Cython', 'pytest', 'asyncio') "
+        "if m in sys.modules])"
+    )
     assert python(code).stdout.strip() == "[]"
 
 
 def test_waiting_threads_sleep_soon_unless_the_user_says_how():
     code = "import os, minidl; print('GOMP_SPINCOUNT' in os.environ)"
     done = python(code, OMP_DISPLAY_ENV="verbose")
-    assert done.stdout.strip() == "False"       # what the process starts later is not told
+    assert done.stdout.strip() == "False"  # what the process starts later is not told
     if "GOMP_SPINCOUNT" not in done.stderr:
         pytest.skip("another OpenMP than GNU's")
     assert "GOMP_SPINCOUNT = '10000'" in done.stderr

@@ -27,8 +27,10 @@ def path(tmp_path):
 
 def described(path):
     with zipfile.ZipFile(path) as archive:
-        return [(info.filename, info.date_time, info.external_attr, info.CRC, archive.read(info))
-                for info in archive.infolist()]
+        return [
+            (info.filename, info.date_time, info.external_attr, info.CRC, archive.read(info))
+            for info in archive.infolist()
+        ]
 
 
 def test_members_are_the_same_and_smaller(path):
@@ -54,7 +56,7 @@ def test_headers_of_members_agree_with_the_directory(path):
             assert fields[0] == b"PK\3\4"
             assert fields[6:9] == (info.CRC, info.compress_size, info.file_size)
             start = info.header_offset + small_zip.LOCAL.size
-            assert content[start:start + fields[9]].decode() == info.filename
+            assert content[start : start + fields[9]].decode() == info.filename
 
 
 def test_an_encrypted_member_is_refused(path):

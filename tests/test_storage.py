@@ -25,28 +25,45 @@ def leaf(requires_grad=False):
 # --------------------------------------------------------------------------- results and leaves
 
 RESULTS = {
-    "elementwise": lambda x: x * 2, "exp": lambda x: x.exp(), "a normalization": normalized,
-    "relu": lambda x: md.relu(normalized(x)), "sum": lambda x: x.sum(),
-    "a scalar": lambda x: x[0, 0], "index": lambda x: x[1:], "all of it": lambda x: x[:],
+    "elementwise": lambda x: x * 2,
+    "exp": lambda x: x.exp(),
+    "a normalization": normalized,
+    "relu": lambda x: md.relu(normalized(x)),
+    "sum": lambda x: x.sum(),
+    "a scalar": lambda x: x[0, 0],
+    "index": lambda x: x[1:],
+    "all of it": lambda x: x[:],
     "matmul": lambda x: x @ x.T,
-    "transpose": lambda x: x.T, "comparison": lambda x: x > 0, "argmax": lambda x: x.argmax(axis=1),
-    "broadcast": lambda x: md.broadcast_to(x, (2, 4, 3)), "cast": lambda x: x.astype(np.float64),
-    "part": lambda x: md.split(x, 2)[1], "where": lambda x: md.where(VALUES > 0, x, 0),
-    "dropout": lambda x: md.dropout(x, 0.5, training=True), "NumPy's": lambda x: np.add(x, VALUES),
+    "transpose": lambda x: x.T,
+    "comparison": lambda x: x > 0,
+    "argmax": lambda x: x.argmax(axis=1),
+    "broadcast": lambda x: md.broadcast_to(x, (2, 4, 3)),
+    "cast": lambda x: x.astype(np.float64),
+    "part": lambda x: md.split(x, 2)[1],
+    "where": lambda x: md.where(VALUES > 0, x, 0),
+    "dropout": lambda x: md.dropout(x, 0.5, training=True),
+    "NumPy's": lambda x: np.add(x, VALUES),
     "one_hot": lambda x: md.one_hot(x.argmax(axis=1), 3),
     # On the memory of x.
-    "reshape": lambda x: x.reshape(3, 4), "flatten": lambda x: x.flatten(),
-    "squeeze": lambda x: md.squeeze(x), "expand_dims": lambda x: md.expand_dims(x, 0),
+    "reshape": lambda x: x.reshape(3, 4),
+    "flatten": lambda x: x.flatten(),
+    "squeeze": lambda x: md.squeeze(x),
+    "expand_dims": lambda x: md.expand_dims(x, 0),
     "a view of a view": lambda x: x.reshape(-1).reshape(4, 3),
 }
 VIEWS = ("reshape", "flatten", "squeeze", "expand_dims", "a view of a view")
 every_result = pytest.mark.parametrize("make", RESULTS.values(), ids=RESULTS)
 
 WAYS = {
-    "data": lambda y: y.data, "numpy": lambda y: y.numpy(), "asarray": np.asarray,
-    "array interface": lambda y: np.array(y, copy=None), "detach": lambda y: y.detach().data,
-    "Tensor": lambda y: md.Tensor(y).data, "a view": lambda y: y.data.reshape(-1),
-    "a part": lambda y: y.data[...], "memoryview": lambda y: np.asarray(memoryview(y.data)),
+    "data": lambda y: y.data,
+    "numpy": lambda y: y.numpy(),
+    "asarray": np.asarray,
+    "array interface": lambda y: np.array(y, copy=None),
+    "detach": lambda y: y.detach().data,
+    "Tensor": lambda y: md.Tensor(y).data,
+    "a view": lambda y: y.data.reshape(-1),
+    "a part": lambda y: y.data[...],
+    "memoryview": lambda y: np.asarray(memoryview(y.data)),
     "a reshaped tensor": lambda y: y.reshape(-1).data,
 }
 
@@ -90,16 +107,32 @@ def test_a_view_of_a_leaf_shows_what_is_written_to_the_leaf():
     np.testing.assert_array_equal(y.data[:3], [7, 7, 7])
 
 
-@pytest.mark.parametrize("made", (
-    leaf, lambda: md.Tensor(VALUES.copy()), lambda: md.zeros(4, 3), lambda: md.ones((4, 3)),
-    lambda: md.full((4, 3), 2.0), lambda: md.rand(4, 3), lambda: md.randn(4, 3),
-    lambda: md.arange(12.0), lambda: md.eye(3), lambda: md.zeros_like(leaf()),
-    lambda: md.full_like(leaf() * 1, 3.0), lambda: nn.Parameter(VALUES.copy()),
-    lambda: nn.Dense(3, 4).weight, lambda: md.tensor(leaf() * 1),
-    lambda: md.tensor(normalized(leaf())), lambda: leaf().detach(),
-    lambda: copy.deepcopy((leaf() * 1).detach()), lambda: copy.deepcopy(leaf() * 1),
-    lambda: pickle.loads(pickle.dumps(leaf() * 1)), lambda: copy.copy(leaf()),
-    lambda: pickle.loads(pickle.dumps(leaf()))))
+@pytest.mark.parametrize(
+    "made",
+    (
+        leaf,
+        lambda: md.Tensor(VALUES.copy()),
+        lambda: md.zeros(4, 3),
+        lambda: md.ones((4, 3)),
+        lambda: md.full((4, 3), 2.0),
+        lambda: md.rand(4, 3),
+        lambda: md.randn(4, 3),
+        lambda: md.arange(12.0),
+        lambda: md.eye(3),
+        lambda: md.zeros_like(leaf()),
+        lambda: md.full_like(leaf() * 1, 3.0),
+        lambda: nn.Parameter(VALUES.copy()),
+        lambda: nn.Dense(3, 4).weight,
+        lambda: md.tensor(leaf() * 1),
+        lambda: md.tensor(normalized(leaf())),
+        lambda: leaf().detach(),
+        lambda: copy.deepcopy((leaf() * 1).detach()),
+        lambda: copy.deepcopy(leaf() * 1),
+        lambda: pickle.loads(pickle.dumps(leaf() * 1)),
+        lambda: copy.copy(leaf()),
+        lambda: pickle.loads(pickle.dumps(leaf())),
+    ),
+)
 def test_leaves_and_copies_are_written_to(made):
     x = made()
     x.data[...] = 7
@@ -130,7 +163,7 @@ def test_another_array_may_be_assigned_to_a_result():
     before = y.data
     y.data = np.zeros((4, 3), np.float32)
     assert not y.data.any()
-    y.data[...] = 3                     # it is the user's own
+    y.data[...] = 3  # it is the user's own
     np.testing.assert_array_equal(before, 2 * VALUES)
 
 
@@ -146,9 +179,16 @@ def test_what_is_the_users_own():
     loss.backward()
     pairs = ArrayDataset(uniform(4, 2, 2, 1), np.arange(4))
     batches = [array for batch in DataLoader(pairs, batch_size=2) for array in batch]
-    arrays = [given, y.grad, x.grad, *(p.grad for p in model.parameters()), model.predict(VALUES),
-              md.nn.Sequential(nn.Flatten()).predict(VALUES), *batches,
-              *model.state_dict().values()]
+    arrays = [
+        given,
+        y.grad,
+        x.grad,
+        *(p.grad for p in model.parameters()),
+        model.predict(VALUES),
+        md.nn.Sequential(nn.Flatten()).predict(VALUES),
+        *batches,
+        *model.state_dict().values(),
+    ]
     for array in arrays:
         array = array.data if isinstance(array, md.Tensor) else array
         assert array.flags.writeable
@@ -176,19 +216,28 @@ def test_writing_to_gradients_and_predictions_changes_nothing_else():
 
 # ------------------------------------------------------------- FRESH, LENT, OPEN, and a Lazy
 
+
 def pending(y):
     return y._array is None
 
 
 ASKING = {
-    "data": lambda x: x.data, "numpy": lambda x: x.numpy(), "asarray": np.asarray,
-    "detach": lambda x: x.detach().data, "Tensor": lambda x: md.Tensor(x).data,
+    "data": lambda x: x.data,
+    "numpy": lambda x: x.numpy(),
+    "asarray": np.asarray,
+    "detach": lambda x: x.detach().data,
+    "Tensor": lambda x: md.Tensor(x).data,
     "copy": lambda x: copy.copy(x).data,
 }
 LOOKING = {
-    "repr": repr, "item": lambda x: x[0, 0].item(), "sum": lambda x: x.sum(), "tensor": md.tensor,
-    "shape": lambda x: (x.shape, x.dtype, len(x)), "an operation": lambda x: x * 2,
-    "a comparison": lambda x: bool((x > 0).data.any()), "iteration": list,
+    "repr": repr,
+    "item": lambda x: x[0, 0].item(),
+    "sum": lambda x: x.sum(),
+    "tensor": md.tensor,
+    "shape": lambda x: (x.shape, x.dtype, len(x)),
+    "an operation": lambda x: x * 2,
+    "a comparison": lambda x: bool((x > 0).data.any()),
+    "iteration": list,
 }
 
 
@@ -201,7 +250,7 @@ def test_a_leaf_is_fresh_until_a_lazy_reads_it_or_a_user_asks_for_it():
     assert (x._access, pending(y)) == (LENT, True)
     x.data  # noqa: B018
     assert (x._access, pending(y)) == (OPEN, True)
-    assert not pending(normalized(x))           # whoever has the array may write to it
+    assert not pending(normalized(x))  # whoever has the array may write to it
 
 
 @pytest.mark.parametrize("ask", ASKING)
@@ -248,7 +297,7 @@ def test_an_open_leaf_is_read_at_the_call():
     expected = normalized(leaf()).data
     array[...] = 0
     np.testing.assert_array_equal(y.data, expected)
-    assert x.data is array              # never copied
+    assert x.data is array  # never copied
 
 
 def test_what_is_written_reaches_the_next_call():
@@ -282,6 +331,14 @@ def test_minidls_own_writes_leave_a_lazy_alone(change):
 
 # --------------------------------------------------------------------------------- tables of cases
 
-test_values, _, _ = checks_of([
-    case("a result of each kind of access", lambda x: normalized(x) + x * 2 - x.reshape(4, 3),
-         lambda x: (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5) + x, (4, 3), tolerance=4)])
+test_values, _, _ = checks_of(
+    [
+        case(
+            "a result of each kind of access",
+            lambda x: normalized(x) + x * 2 - x.reshape(4, 3),
+            lambda x: (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5) + x,
+            (4, 3),
+            tolerance=4,
+        )
+    ]
+)

@@ -6,8 +6,11 @@ from collections import Counter
 
 from tests.support.processes import ROOT
 
-TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
-         for folder in ("tests", "tools") for path in sorted((ROOT / folder).rglob("*.py"))}
+TEXTS = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for folder in ("tests", "tools")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+}
 TESTS = [path for path in TEXTS if path.startswith("tests/")]
 SUPPORT = [path for path in TESTS if path.startswith("tests/support/")]
 # Modules of the tests that a module imports, or that a program in one of its strings imports.
@@ -18,7 +21,8 @@ def test_there_are_tests_fixtures_and_support():
     for path in TESTS:
         name = path.rpartition("/")[2]
         assert path in SUPPORT or name.startswith("test_") or name == "conftest.py", (
-            f"{path} is no test: what tests share belongs to tests/support")
+            f"{path} is no test: what tests share belongs to tests/support"
+        )
 
 
 def test_no_test_imports_another():

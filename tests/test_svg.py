@@ -14,8 +14,9 @@ def drawn(values):
     return figure, ax
 
 
-@pytest.mark.parametrize("values, labels", [
-    ([0.01, 0.03], ["0.01", "0.02"]), ([1e-4, 1e4], ["0.01", "1", "100"])])
+@pytest.mark.parametrize(
+    "values, labels", [([0.01, 0.03], ["0.01", "0.02"]), ([1e-4, 1e4], ["0.01", "1", "100"])]
+)
 def test_logarithmic_axes_have_plain_numbers(values, labels):
     figure, ax = drawn(values)
     svg.logarithmic(ax.yaxis)

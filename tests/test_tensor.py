@@ -87,45 +87,72 @@ def setting(name, value, make=lambda: md.tensor([[1.0, 2.0]])):
     return lambda: setattr(make(), name, value)
 
 
-test_errors = errors_of([
-    (setting("data", np.zeros(2, np.float32)), ValueError, "data: the tensor is float32 (1, 2)",
-     "float32 (2,)"),
-    (setting("data", np.zeros((1, 2))), ValueError, "data: the tensor is", "float64 (1, 2)"),
-    (setting("data", [[1, 2]]), ValueError, "data:", "int64 (1, 2)"),
-    (setting("grad", np.zeros(2, np.float32)), ValueError, "grad: the tensor is float32 (1, 2)",
-     "float32 (2,)"),
-    (setting("grad", np.zeros((1, 2))), ValueError, "grad:", "float64 (1, 2)"),
-    (setting("requires_grad", True, lambda: md.tensor([1])), TypeError,
-     "requires_grad: only float32 and float64", "int64"),
-    (setting("requires_grad", True, lambda: md.tensor(np.ones(1, np.float16))), TypeError,
-     "requires_grad: only float32 and float64", "float16"),
-    (setting("requires_grad", False, lambda: G * 2), RuntimeError, "requires_grad: only a leaf's",
-     "detach()"),
-    (lambda: md.tensor([1, 2], requires_grad=True), TypeError, "requires_grad", "int64"),
-    (lambda: T.item(), ValueError, "item: needs a tensor with one element", "(1, 2)"),
-    (lambda: float(T), ValueError, "item: needs a tensor with one element", "(1, 2)"),
-    (lambda: bool(T), ValueError, "shape (1, 2) is ambiguous", "one element"),
-    (lambda: bool(md.zeros(0)), ValueError, "shape (0,) is ambiguous"),
-    (lambda: len(md.tensor(1.0)), TypeError, "len() of a 0-d tensor"),
-    (lambda: iter(md.tensor(1.0)), TypeError, "iteration over a 0-d tensor"),
-    (lambda: operator.index(T), TypeError, "only a tensor with one element is an index", "(1, 2)"),
-    (lambda: operator.index(md.tensor(1.0)), TypeError, "float"),
-    (lambda: [10, 20][md.tensor(True)], TypeError, "a bool tensor is no index"),
-    (lambda: f"{T:.2f}", TypeError, "format: '.2f' needs a tensor with one element", "(1, 2)"),
-    (lambda: round(T, 2), ValueError, "one element", "(1, 2)"),
-    (lambda: T < None, TypeError, "less", "NoneType"),
-    (lambda: T + "a", TypeError, "add", "str"),
-    (lambda: T == 1j, TypeError, "equal: complex"),
-    (lambda: T.nonsense, AttributeError, "'Tensor' object has no attribute 'nonsense'"),
-    (lambda: T.tensor, AttributeError, "'Tensor' object has no attribute 'tensor'"),
-    (setting("nonsense", 1), AttributeError, "nonsense"),
-    (lambda: md.Tensor("text"), TypeError, "Tensor: needs numbers"),
-    (lambda: md.Tensor(np.array([object()])), TypeError, "Tensor: needs numbers", "object"),
-    (lambda: md.Tensor(np.ones(1, complex)), TypeError, "Tensor: needs numbers", "complex128"),
-    (lambda: md.tensor([1.0]).retain_grad(), RuntimeError, "retain_grad: the tensor does not"),
-    (lambda: copy.deepcopy(G * 2), TypeError, "inside a graph", "detach()"),
-    (lambda: pickle.dumps(G * 2), TypeError, "inside a graph", "detach()"),
-])
+test_errors = errors_of(
+    [
+        (
+            setting("data", np.zeros(2, np.float32)),
+            ValueError,
+            "data: the tensor is float32 (1, 2)",
+            "float32 (2,)",
+        ),
+        (setting("data", np.zeros((1, 2))), ValueError, "data: the tensor is", "float64 (1, 2)"),
+        (setting("data", [[1, 2]]), ValueError, "data:", "int64 (1, 2)"),
+        (
+            setting("grad", np.zeros(2, np.float32)),
+            ValueError,
+            "grad: the tensor is float32 (1, 2)",
+            "float32 (2,)",
+        ),
+        (setting("grad", np.zeros((1, 2))), ValueError, "grad:", "float64 (1, 2)"),
+        (
+            setting("requires_grad", True, lambda: md.tensor([1])),
+            TypeError,
+            "requires_grad: only float32 and float64",
+            "int64",
+        ),
+        (
+            setting("requires_grad", True, lambda: md.tensor(np.ones(1, np.float16))),
+            TypeError,
+            "requires_grad: only float32 and float64",
+            "float16",
+        ),
+        (
+            setting("requires_grad", False, lambda: G * 2),
+            RuntimeError,
+            "requires_grad: only a leaf's",
+            "detach()",
+        ),
+        (lambda: md.tensor([1, 2], requires_grad=True), TypeError, "requires_grad", "int64"),
+        (lambda: T.item(), ValueError, "item: needs a tensor with one element", "(1, 2)"),
+        (lambda: float(T), ValueError, "item: needs a tensor with one element", "(1, 2)"),
+        (lambda: bool(T), ValueError, "shape (1, 2) is ambiguous", "one element"),
+        (lambda: bool(md.zeros(0)), ValueError, "shape (0,) is ambiguous"),
+        (lambda: len(md.tensor(1.0)), TypeError, "len() of a 0-d tensor"),
+        (lambda: iter(md.tensor(1.0)), TypeError, "iteration over a 0-d tensor"),
+        (
+            lambda: operator.index(T),
+            TypeError,
+            "only a tensor with one element is an index",
+            "(1, 2)",
+        ),
+        (lambda: operator.index(md.tensor(1.0)), TypeError, "float"),
+        (lambda: [10, 20][md.tensor(True)], TypeError, "a bool tensor is no index"),
+        (lambda: f"{T:.2f}", TypeError, "format: '.2f' needs a tensor with one element", "(1, 2)"),
+        (lambda: round(T, 2), ValueError, "one element", "(1, 2)"),
+        (lambda: T < None, TypeError, "less", "NoneType"),
+        (lambda: T + "a", TypeError, "add", "str"),
+        (lambda: T == 1j, TypeError, "equal: complex"),
+        (lambda: T.nonsense, AttributeError, "'Tensor' object has no attribute 'nonsense'"),
+        (lambda: T.tensor, AttributeError, "'Tensor' object has no attribute 'tensor'"),
+        (setting("nonsense", 1), AttributeError, "nonsense"),
+        (lambda: md.Tensor("text"), TypeError, "Tensor: needs numbers"),
+        (lambda: md.Tensor(np.array([object()])), TypeError, "Tensor: needs numbers", "object"),
+        (lambda: md.Tensor(np.ones(1, complex)), TypeError, "Tensor: needs numbers", "complex128"),
+        (lambda: md.tensor([1.0]).retain_grad(), RuntimeError, "retain_grad: the tensor does not"),
+        (lambda: copy.deepcopy(G * 2), TypeError, "inside a graph", "detach()"),
+        (lambda: pickle.dumps(G * 2), TypeError, "inside a graph", "detach()"),
+    ]
+)
 
 # ------------------------------------------------------------------------ Python's protocols
 
@@ -172,7 +199,7 @@ def test_contains():
     t = md.tensor([[1.0, 2.0], [3.0, np.nan]])
     assert 2 in t
     assert np.float64(3) in t
-    assert [1.0, 2.0] in t                              # as NumPy: any element
+    assert [1.0, 2.0] in t  # as NumPy: any element
     assert 4 not in t
     assert np.nan not in t
 
@@ -214,7 +241,8 @@ def test_repr():
     assert repr(md.tensor([1, 2])) == "tensor([1, 2], dtype=int64)"
     assert repr(md.tensor([1.0], requires_grad=True)) == "tensor([1.], requires_grad=True)"
     assert repr(md.tensor(np.ones(1), requires_grad=True)) == (
-        "tensor([1.], dtype=float64, requires_grad=True)")
+        "tensor([1.], dtype=float64, requires_grad=True)"
+    )
     lines = repr(md.zeros(2, 2)).splitlines()
     assert lines == ["tensor([[0., 0.],", "        [0., 0.]])"]
     assert len(repr(md.zeros(1000, 1000))) < 1000
@@ -229,13 +257,13 @@ def test_requires_grad():
     t.requires_grad = True
     y = t * 2
     assert y.requires_grad
-    y.requires_grad = True                              # it does already
+    y.requires_grad = True  # it does already
     assert not (t > 0).requires_grad
     assert not t.astype(np.int64).requires_grad
     assert not md.argmax(t).requires_grad
     t.requires_grad = False
     assert not (t * 2).requires_grad
-    y.backward(np.ones(1))                              # the graph was made before
+    y.backward(np.ones(1))  # the graph was made before
 
 
 def test_grad_may_be_cleared_and_assigned():
@@ -267,8 +295,10 @@ def test_detach():
 # ------------------------------------------------------------------------------------ copies
 
 
-@pytest.mark.parametrize("duplicate", [
-    copy.deepcopy, *(lambda t, p=p: pickle.loads(pickle.dumps(t, p)) for p in range(6))])
+@pytest.mark.parametrize(
+    "duplicate",
+    [copy.deepcopy, *(lambda t, p=p: pickle.loads(pickle.dumps(t, p)) for p in range(6))],
+)
 @pytest.mark.parametrize("requires_grad", [False, True])
 def test_copies_of_leaves(duplicate, requires_grad):
     t = md.tensor(uniform(2, 3), requires_grad=requires_grad)

@@ -71,8 +71,10 @@ def test_names_are_escaped_in_the_drawing():
     net = nn.Layer()
     net.parts = {'a "b" \\ c\n': nn.Dense(2, 2, bias=False)}
     net.forward = next(iter(net.parts.values()))
-    assert '[label="Linear\\nparts.a \\"b\\" \\\\ c\\n\\nparts.' in md.trace(
-        net, uniform(1, 2)).to_dot()
+    assert (
+        '[label="Linear\\nparts.a \\"b\\" \\\\ c\\n\\nparts.'
+        in md.trace(net, uniform(1, 2)).to_dot()
+    )
 
 
 def test_nodes_and_values_of_a_small_net():
@@ -109,7 +111,7 @@ def test_calls_of_layers():
     assert [node.operation for node in calls["bn"].nodes] == ["BatchNorm", "Multiply"]
     assert calls["bn"].inputs == (calls["conv"].output,) and calls["bn"].layer is net.bn
     assert calls["bn"].output is calls["bn"].nodes[1].outputs[0]
-    assert graph.nodes[2].layer == "bn"         # the hook's
+    assert graph.nodes[2].layer == "bn"  # the hook's
 
 
 def test_a_layer_that_is_shared_and_values_that_are_used_twice():
@@ -127,6 +129,7 @@ def test_a_layer_that_is_shared_and_values_that_are_used_twice():
 def test_several_inputs_and_outputs():
     def f(pair, named, other):
         return {"a": pair[0] + named["x"], "b": [md.split(pair[1], 2), other]}
+
     graph = md.trace(f, (uniform(2), uniform(4)), {"x": uniform(2)}, "other")
     assert [value.name for value in graph.inputs] == ["input_0", "input_1", "input_2"]
     assert graph.outputs["b"][1] == "other"
@@ -134,7 +137,9 @@ def test_several_inputs_and_outputs():
     assert [value.name for value in parts] == ["split.0", "split.1"]
     assert parts[0].producer is parts[1].producer is graph.nodes[1]
     assert graph.nodes[1].outputs == parts and graph.nodes[0].inputs == (
-        graph.inputs[0], graph.inputs[2])
+        graph.inputs[0],
+        graph.inputs[2],
+    )
 
 
 def test_one_array_as_two_inputs():
@@ -167,8 +172,13 @@ def test_layers_that_a_function_calls_are_named_by_their_class():
     one, two = nn.Dense(2, 2), nn.Sequential(nn.Dense(2, 2, bias=False), nn.BatchNorm(2))
     graph = md.trace(lambda x: two(one(x)) @ one.weight, uniform(1, 2))
     assert [node.layer for node in graph] == ["Dense", "Sequential.0", "Sequential.1", ""]
-    assert list(graph.parameters) == ["Dense.weight", "Dense.bias", "Sequential.0.weight",
-                                      "Sequential.1.gamma", "Sequential.1.beta"]
+    assert list(graph.parameters) == [
+        "Dense.weight",
+        "Dense.bias",
+        "Sequential.0.weight",
+        "Sequential.1.gamma",
+        "Sequential.1.beta",
+    ]
     assert "Sequential.1.running_var" in graph.constants
     again = md.trace(lambda x: nn.Dense(2, 2)(one(x)), uniform(1, 2))
     assert [node.layer for node in again] == ["Dense", "Dense_1"]
@@ -190,6 +200,7 @@ def test_arrays_that_are_filled_anew_are_constants_of_their_own():
             buffer[...], places[...] = k, k
             total = total + x * buffer + x[:, places] + md.cross_entropy(x, places)
         return total
+
     same(replayed(md.trace(f, uniform(1, 3)), x), f(md.Tensor(x)).data)
 
 
@@ -206,8 +217,11 @@ def test_buffers_have_their_names_also_in_rows_and_copies():
     net = nn.Layer()
     net.table, net.shift = uniform(3, 4), uniform(4)
     net.count = np.ones((), np.float32)
-    net.forward = lambda x: ((x * net.table[1] + net.table[1] - net.shift) * net.table[:, :1]
-                             + net.table.T[:, 0].copy() + net.count[...])
+    net.forward = lambda x: (
+        (x * net.table[1] + net.table[1] - net.shift) * net.table[:, :1]
+        + net.table.T[:, 0].copy()
+        + net.count[...]
+    )
     graph = md.trace(net, uniform(3, 4)[:1])
     assert list(graph.constants) == ["table[1]", "shift", "constant", "constant_1"]
     assert graph.constants["shift"].array is net.shift
@@ -217,10 +231,17 @@ def test_buffers_have_their_names_also_in_rows_and_copies():
 # --------------------------------------------------------------------- what leaves the graph
 
 READS = {
-    "data": lambda h: h.data, "numpy": lambda h: h.numpy(), "item": lambda h: h.item(),
-    "bool": lambda h: bool(h), "float": lambda h: float(h), "array": lambda h: np.asarray(h),
-    "tensor": lambda h: md.tensor(h), "Tensor": lambda h: md.Tensor(h), "in": lambda h: 0 in h,
-    "NumPy's function": lambda h: np.unique(h), "accuracy": lambda h: md.accuracy(h, [[0]]),
+    "data": lambda h: h.data,
+    "numpy": lambda h: h.numpy(),
+    "item": lambda h: h.item(),
+    "bool": lambda h: bool(h),
+    "float": lambda h: float(h),
+    "array": lambda h: np.asarray(h),
+    "tensor": lambda h: md.tensor(h),
+    "Tensor": lambda h: md.Tensor(h),
+    "in": lambda h: 0 in h,
+    "NumPy's function": lambda h: np.unique(h),
+    "accuracy": lambda h: md.accuracy(h, [[0]]),
 }
 
 
@@ -230,10 +251,12 @@ def test_values_that_python_takes_are_listed(name):
         h = x * 2.0
         READS[name](h)
         return h + 1.0
+
     graph = md.trace(f, uniform(1, 1, 1))
     (read,) = graph.reads
     assert read is (graph.nodes[1].outputs[0] if name == "in" else graph.nodes[0].outputs[0]) or (
-        name == "in" and read.dtype == bool)
+        name == "in" and read.dtype == bool
+    )
 
 
 def test_what_is_no_read():
@@ -242,6 +265,7 @@ def test_what_is_no_read():
     def f(x):
         assert x.shape == (2,) and len(x) == 2 and repr(x) and constant.data.sum() == 2
         return x + constant
+
     assert md.trace(f, uniform(2)).reads == ()
 
 

@@ -39,11 +39,17 @@ def test_no_graph_for_gradients_is_made():
 
 def test_lazy_results_stay_lazy_and_what_is_gone_is_never_computed(monkeypatch):
     from minidl import kernels
+
     calls = []
     for name in ("batch_norm_apply", "relu", "batch_norm_pool"):
         kernel = getattr(kernels, name)
-        monkeypatch.setattr(kernels, name, lambda *args, kernel=kernel, name=name, **options:
-                            calls.append(name) or kernel(*args, **options))
+        monkeypatch.setattr(
+            kernels,
+            name,
+            lambda *args, kernel=kernel, name=name, **options: (
+                calls.append(name) or kernel(*args, **options)
+            ),
+        )
     conv, norm = nn.Conv(1, 16, 3), nn.BatchNorm(16)
     f = lambda x: md.max_pool(md.relu(norm(conv(x))), 2)  # noqa: E731
     x = uniform(2, 6, 6, 1)
@@ -73,6 +79,7 @@ def test_a_trace_within_a_trace():
     def f(x):
         inner.append(md.trace(md.exp, uniform(2)))
         return md.tanh(x)
+
     inner = []
     assert operations(md.trace(f, uniform(2))) == ["Tanh"]
     assert operations(inner[0]) == ["Exp"]
@@ -82,6 +89,7 @@ def test_what_a_generator_yields_is_traced():
     def f(x):
         yield md.exp(x)
         yield md.tanh(x)
+
     graph = md.trace(f, uniform(2))
     assert operations(graph) == ["Exp", "Tanh"]
     assert graph.outputs == tuple(node.outputs[0] for node in graph)
@@ -97,6 +105,7 @@ def test_threads_do_not_see_each_other():
                 barrier.wait()
                 x = operation(x)
             return x
+
         found[name] = md.trace(f, uniform(2))
 
     def others():
@@ -104,9 +113,11 @@ def test_threads_do_not_see_each_other():
             barrier.wait()
             md.sqrt(md.ones(2))
 
-    threads = [threading.Thread(target=work, args=("exp", lambda x: md.exp(-x))),
-               threading.Thread(target=work, args=("tanh", md.tanh)),
-               threading.Thread(target=others)]
+    threads = [
+        threading.Thread(target=work, args=("exp", lambda x: md.exp(-x))),
+        threading.Thread(target=work, args=("tanh", md.tanh)),
+        threading.Thread(target=others),
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -12,9 +12,16 @@ from tests.support.layer_table import LAYERS
 pytestmark = pytest.mark.usefixtures("no_tracer_is_left")
 
 
-@pytest.mark.parametrize(("model", "shape"), [
-    (models.MLP, (4, 784)), (models.MnistCNN, (2, 28, 28, 1)), (models.VGG8, (2, 32, 32, 3)),
-    (models.ResNet20, (2, 16, 16, 3)), (models.Mobile, (2, 16, 16, 3))])
+@pytest.mark.parametrize(
+    ("model", "shape"),
+    [
+        (models.MLP, (4, 784)),
+        (models.MnistCNN, (2, 28, 28, 1)),
+        (models.VGG8, (2, 32, 32, 3)),
+        (models.ResNet20, (2, 16, 16, 3)),
+        (models.Mobile, (2, 16, 16, 3)),
+    ],
+)
 @pytest.mark.parametrize("norm", ["batch", "group"])
 def test_models_computed_again(model, shape, norm):
     graph = check(settled(model(norm=norm)), uniform(*shape))
@@ -22,15 +29,26 @@ def test_models_computed_again(model, shape, norm):
 
 
 WORDS = (3, 5, 4)
-MADE = {**{line[0]: (line[1], line[3]) for line in LAYERS}, **{
-    "Conv, same": (lambda: nn.Conv(4, 6, 3, 2, "same", groups=2), (3, 6, 6, 4)),
-    "Embedding": (lambda: nn.Embedding(9, 4), np.array([[1, 2], [8, 0]])),
-    **{f"{kind.__name__}, {options}": (lambda kind=kind, options=options: kind(4, 3, **options),
-                                       WORDS)
-       for kind in (nn.RNN, nn.GRU, nn.LSTM)
-       for options in ({}, {"num_layers": 2, "bidirectional": True}, {"norm": "layer"},
-                       {"norm": "batch"})},
-}}
+MADE = {
+    **{line[0]: (line[1], line[3]) for line in LAYERS},
+    **{
+        "Conv, same": (lambda: nn.Conv(4, 6, 3, 2, "same", groups=2), (3, 6, 6, 4)),
+        "Embedding": (lambda: nn.Embedding(9, 4), np.array([[1, 2], [8, 0]])),
+        **{
+            f"{kind.__name__}, {options}": (
+                lambda kind=kind, options=options: kind(4, 3, **options),
+                WORDS,
+            )
+            for kind in (nn.RNN, nn.GRU, nn.LSTM)
+            for options in (
+                {},
+                {"num_layers": 2, "bidirectional": True},
+                {"norm": "layer"},
+                {"norm": "batch"},
+            )
+        },
+    },
+}
 
 
 @pytest.mark.parametrize("name", MADE)
@@ -40,8 +58,11 @@ def test_layers_computed_again(name):
 
 
 def test_every_layer_is_in_the_table():
-    kinds = {name for name in nn.__all__ if isinstance(getattr(nn, name), type)
-             and issubclass(getattr(nn, name), nn.Layer)}
+    kinds = {
+        name
+        for name in nn.__all__
+        if isinstance(getattr(nn, name), type) and issubclass(getattr(nn, name), nn.Layer)
+    }
     # StepNorm takes a step too; the others compute nothing of their own.
     there = {name.partition(",")[0] for name in MADE}
     assert kinds - there == {"Layer", "LayerList", "Normalization", "StepNorm"}
@@ -56,8 +77,10 @@ FUNCTIONS = {
     "any and all": (lambda x: (md.any(x > 0, axis=0), md.all(x, keepdims=True)), A),
     "places": (lambda x: (md.argmax(x, axis=1), md.argmin(x), x.argmax(axis=0, keepdims=True)), A),
     "division": (lambda x, y: (x // y, x % y, divmod(x, 2.0)), A, B),
-    "integers": (lambda k: (k.sum(), k.mean(), k.var(), k.std(), k.max(), k.min(), -k, abs(k)),
-                 ROW),
+    "integers": (
+        lambda k: (k.sum(), k.mean(), k.var(), k.std(), k.max(), k.min(), -k, abs(k)),
+        ROW,
+    ),
     "casts": (lambda x: (x.astype(np.int64), (x > 0).astype(np.float64)), A),
     "rows": (lambda x, k: (x[k], x[:, k], x[k, k], x[None, k, 1:3]), A, ROW),
     "masked": (lambda x, m: (md.where(m, x, 0.0), x * m), A, MASK),
@@ -67,8 +90,11 @@ FUNCTIONS = {
     "other sizes": (lambda x: (md.resize(x[None], 5), md.adaptive_avg_pool(x[None], 2)), A),
     "attention": (lambda x, y, m: md.scaled_dot_product_attention(x, x, y, m[:, :3]), A, B, MASK),
     "attention with a mask of floats": (
-        lambda x, y, m: md.scaled_dot_product_attention(x, x, y, m, causal=True), A, B,
-        uniform(3, 3)),
+        lambda x, y, m: md.scaled_dot_product_attention(x, x, y, m, causal=True),
+        A,
+        B,
+        uniform(3, 3),
+    ),
     "one hot": (lambda k: md.one_hot(k, 5), ROW),
     "embedding": (lambda k, w: md.embedding(k, w), ROW, B),
     "detached": (lambda x: x.detach() + x, A),
@@ -78,16 +104,30 @@ FUNCTIONS = {
     "numpy's functions": (lambda x: np.mean(np.exp(x), axis=1), A),
     "cross_entropy": (md.cross_entropy, A, ROW),
     "cross_entropy, ignored": (lambda x, k: md.cross_entropy(x, k, ignore_index=2), A, ROW),
-    "cross_entropy, weighed": (lambda x, k, w: md.cross_entropy(x, k, weight=w), A, ROW,
-                               uniform(4)),
-    "cross_entropy, smoothed": (lambda x, k: md.cross_entropy(x, k, label_smoothing=0.1,
-                                                              reduction="none"), A, ROW),
+    "cross_entropy, weighed": (
+        lambda x, k, w: md.cross_entropy(x, k, weight=w),
+        A,
+        ROW,
+        uniform(4),
+    ),
+    "cross_entropy, smoothed": (
+        lambda x, k: md.cross_entropy(x, k, label_smoothing=0.1, reduction="none"),
+        A,
+        ROW,
+    ),
     "cross_entropy of a distribution": (lambda x, y: md.cross_entropy(x, md.softmax(y)), A, B),
     "nll_loss": (lambda x, k, w: md.nll_loss(x, k, weight=w, ignore_index=0), A, ROW, uniform(4)),
-    "mse_loss": (md.mse_loss, A, B), "l1_loss": (md.l1_loss, A, B),
+    "mse_loss": (md.mse_loss, A, B),
+    "l1_loss": (md.l1_loss, A, B),
     "huber_loss": (md.huber_loss, A, B),
-    "binary cross-entropy": (lambda x, y, w: md.binary_cross_entropy_with_logits(
-        x, md.sigmoid(y), weight=w, pos_weight=w), A, B, uniform(4)),
+    "binary cross-entropy": (
+        lambda x, y, w: md.binary_cross_entropy_with_logits(
+            x, md.sigmoid(y), weight=w, pos_weight=w
+        ),
+        A,
+        B,
+        uniform(4),
+    ),
     "structures": (lambda x, y: {"sum": x + y, "list": [x, (y, 3)], "none": None}, A, B),
     "constants": (lambda x: x * np.float32([1, 2, 3, 4]) + md.ones(4), A),
     "an input alone": (lambda x: x, A),

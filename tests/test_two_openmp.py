@@ -13,8 +13,10 @@ import minidl_ext
 from tests.support.processes import printed
 
 pytest.importorskip("sklearn")
-pytestmark = pytest.mark.skipif(not minidl_ext.OPENMP or not Path("/proc/self/maps").exists(),
-                                reason="needs OpenMP, and a system that tells what is loaded")
+pytestmark = pytest.mark.skipif(
+    not minidl_ext.OPENMP or not Path("/proc/self/maps").exists(),
+    reason="needs OpenMP, and a system that tells what is loaded",
+)
 
 OURS = """import minidl as md
 from minidl_ext.elementwise import arithmetic as elementwise
@@ -46,21 +48,26 @@ def run(order, code, **variables):
 
 @either_order
 def test_both_compute_in_turn(order):
-    said = run(order, """
+    said = run(
+        order,
+        """
 md.set_num_threads(3)
 alone = matmul.matmul(x, x, threads=1)
 for _ in range(5):
     print(nearest(), np.array_equal(matmul.matmul(x, x, threads=3), alone),
           np.array_equal(elementwise.exp(wave), elementwise.exp(wave, threads=1)))
 print(md.get_num_threads())
-""")
+""",
+    )
     assert said == ["True"] * 15 + ["3"]
 
 
 @either_order
 def test_the_kernels_keep_to_one_runtime(order):
     """What threads.pyx asks is what the families run on: as many threads start as are asked for."""
-    said = run(order, """
+    said = run(
+        order,
+        """
 def started():
     return len(os.listdir("/proc/self/task"))
 nearest()
@@ -69,7 +76,8 @@ elementwise.exp(wave, threads=3)
 print(started() - before)
 own = affinity.library_at(threads.openmp_address())
 print(own in affinity.loaded_libraries())
-""")
+""",
+    )
     assert said == ["2", "True"]
 
 
@@ -78,7 +86,9 @@ def test_threads_give_way_and_the_other_runtime_goes_on(order):
     """Two threads on one CPU become one, and ours are ended; scikit-learn's still work."""
     if not Path("/proc/self/schedstat").exists():
         pytest.skip("needs Linux's count of the time that threads wait for a CPU")
-    said = run(order, """
+    said = run(
+        order,
+        """
 md.set_num_threads(2)
 print(nearest())
 os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
@@ -89,13 +99,17 @@ while threads.thread_count() > 1 and time.monotonic() < end:
         elementwise.exp(wave)
 print(threads.thread_count() == 1 or time.monotonic() < end, nearest(),
       np.array_equal(elementwise.exp(wave), expected))
-""")
+""",
+    )
     assert said == ["True"] * 4
 
 
 @either_order
-@pytest.mark.parametrize("variables", [
-    {}, {"OMP_NUM_THREADS": "3"}, {"OMP_PROC_BIND": "true"}, {"OMP_PLACES": "cores"}], ids=str)
+@pytest.mark.parametrize(
+    "variables",
+    [{}, {"OMP_NUM_THREADS": "3"}, {"OMP_PROC_BIND": "true"}, {"OMP_PLACES": "cores"}],
+    ids=str,
+)
 def test_the_number_of_threads_is_what_it_is_alone(order, variables):
     code = "print(md.get_num_threads())"
     assert run(order, code, **variables) == printed(f"{OURS}\n{code}", **variables)

@@ -69,9 +69,19 @@ class Gives(md.Function):
 
 # ------------------------------------------------------------------------------ what they write
 
-@pytest.mark.parametrize("make", (
-    lambda x: x * 1, normalized, lambda x: md.relu(normalized(x)), lambda x: x.reshape(4, 3),
-    lambda x: x.reshape(-1).reshape(4, 3), Same.apply, lambda x: (x * 1).detach()))
+
+@pytest.mark.parametrize(
+    "make",
+    (
+        lambda x: x * 1,
+        normalized,
+        lambda x: md.relu(normalized(x)),
+        lambda x: x.reshape(4, 3),
+        lambda x: x.reshape(-1).reshape(4, 3),
+        Same.apply,
+        lambda x: (x * 1).detach(),
+    ),
+)
 def test_writing_to_a_result_is_refused(make):
     x = leaf()
     y = make(x)
@@ -87,7 +97,7 @@ def test_a_forward_cannot_write_to_a_leaf():
     with read_only():
         Writes.apply(x)
     np.testing.assert_array_equal(x.data, VALUES)
-    x.data[...] = 0         # its user can
+    x.data[...] = 0  # its user can
 
 
 def test_an_input_that_is_kept():
@@ -98,9 +108,17 @@ def test_an_input_that_is_kept():
             Keeps.x[...] = 0
 
 
-@pytest.mark.parametrize("program", (
-    normalized, lambda y: md.relu(normalized(y)), lambda y: normalized(leaf() * 1) + y,
-    lambda y: md.relu(y + normalized(leaf() * 1)), lambda y: normalized(y) + y, md.exp))
+@pytest.mark.parametrize(
+    "program",
+    (
+        normalized,
+        lambda y: md.relu(normalized(y)),
+        lambda y: normalized(leaf() * 1) + y,
+        lambda y: md.relu(y + normalized(leaf() * 1)),
+        lambda y: normalized(y) + y,
+        md.exp,
+    ),
+)
 def test_an_output_that_is_changed_later(program):
     """Nothing that was computed from it changes."""
     expected = program(Keeps.apply(leaf())).data.copy()
@@ -115,7 +133,7 @@ def test_an_output_is_not_written_to_through_the_tensor():
     y = Keeps.apply(leaf())
     with read_only():
         y.data[...] = 0
-    assert Keeps.y.flags.writeable      # the function's own
+    assert Keeps.y.flags.writeable  # the function's own
 
 
 @pytest.mark.parametrize("make", (leaf, lambda: leaf() * 1), ids=("leaf", "result"))
@@ -162,12 +180,20 @@ def test_a_gradient_that_is_kept_and_changed_later():
 
 ONES = np.ones((4, 3), np.float32)
 FORMS = {
-    "a list": ONES.tolist(), "float64": ONES.astype(np.float64), "float16": ONES.astype(np.float16),
-    "integers": ONES.astype(np.int64), "booleans": ONES > 0, "bytes swapped": ONES.astype(">f4"),
-    "Fortran order": np.asfortranarray(ONES), "a transpose": np.ones((3, 4), np.float32).T,
-    "a part": np.ones((8, 6), np.float32)[::2, ::2], "backwards": ONES[::-1],
-    "one value seen often": np.broadcast_to(np.float32(1), (4, 3)), "a tensor": md.tensor(ONES),
-    "a subclass": np.ma.array(ONES), "rows in a list": list(ONES),
+    "a list": ONES.tolist(),
+    "float64": ONES.astype(np.float64),
+    "float16": ONES.astype(np.float16),
+    "integers": ONES.astype(np.int64),
+    "booleans": ONES > 0,
+    "bytes swapped": ONES.astype(">f4"),
+    "Fortran order": np.asfortranarray(ONES),
+    "a transpose": np.ones((3, 4), np.float32).T,
+    "a part": np.ones((8, 6), np.float32)[::2, ::2],
+    "backwards": ONES[::-1],
+    "one value seen often": np.broadcast_to(np.float32(1), (4, 3)),
+    "a tensor": md.tensor(ONES),
+    "a subclass": np.ma.array(ONES),
+    "rows in a list": list(ONES),
 }
 
 
@@ -186,8 +212,21 @@ def test_gradients_in_all_forms(inside, form):
     assert not np.shares_memory(x.grad, FORMS[form])
 
 
-@pytest.mark.parametrize("number", (1, 1.0, True, np.float32(1), np.float64(1), np.int8(1),
-                                    np.array(1), [1.0, 1.0], (1, np.float64(1))), ids=repr)
+@pytest.mark.parametrize(
+    "number",
+    (
+        1,
+        1.0,
+        True,
+        np.float32(1),
+        np.float64(1),
+        np.int8(1),
+        np.array(1),
+        [1.0, 1.0],
+        (1, np.float64(1)),
+    ),
+    ids=repr,
+)
 def test_numbers_as_gradients_of_scalars(number):
     a, b = (md.tensor(3.0, requires_grad=True) for _ in range(2))
     if isinstance(number, list | tuple):
@@ -201,12 +240,18 @@ def test_numbers_as_gradients_of_scalars(number):
     assert a.grad.dtype == np.float32
 
 
-@pytest.mark.parametrize("given, error, words", (
-    (ONES[:1], RuntimeError, ("shape (1, 3)", "(4, 3)")), (1.0, RuntimeError, ("shape ()",)),
-    (ONES * 1j, TypeError, ("must return numbers", "complex64", "input 0")),
-    (np.full((4, 3), "a"), TypeError, ("must return numbers", "<U1")),
-    (np.full((4, 3), None), TypeError, ("must return numbers", "object")),
-    ((ONES, ONES), RuntimeError, ("2 gradients for 1 inputs",))), ids=lambda v: str(type(v)))
+@pytest.mark.parametrize(
+    "given, error, words",
+    (
+        (ONES[:1], RuntimeError, ("shape (1, 3)", "(4, 3)")),
+        (1.0, RuntimeError, ("shape ()",)),
+        (ONES * 1j, TypeError, ("must return numbers", "complex64", "input 0")),
+        (np.full((4, 3), "a"), TypeError, ("must return numbers", "<U1")),
+        (np.full((4, 3), None), TypeError, ("must return numbers", "object")),
+        ((ONES, ONES), RuntimeError, ("2 gradients for 1 inputs",)),
+    ),
+    ids=lambda v: str(type(v)),
+)
 def test_gradients_that_are_none(given, error, words):
     x = leaf()
     y = Gives.apply(x, given=given)

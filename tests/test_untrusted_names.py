@@ -68,10 +68,17 @@ class Pretends(md.Function):
         return dy * (self.x > 0)
 
 
-@pytest.mark.parametrize("program", (
-    lambda f, x: f(normalized(x * 1)), lambda f, x: f(md.relu(normalized(x * 1))),
-    lambda f, x: md.relu(normalized(f(x)) + x), lambda f, x: normalized(f(normalized(x * 1))),
-    lambda f, x: md.relu(f(normalized(x * 1)) + x), lambda f, x: normalized(f(x) + f(x))))
+@pytest.mark.parametrize(
+    "program",
+    (
+        lambda f, x: f(normalized(x * 1)),
+        lambda f, x: f(md.relu(normalized(x * 1))),
+        lambda f, x: md.relu(normalized(f(x)) + x),
+        lambda f, x: normalized(f(normalized(x * 1))),
+        lambda f, x: md.relu(f(normalized(x * 1)) + x),
+        lambda f, x: normalized(f(x) + f(x)),
+    ),
+)
 def test_a_function_that_looks_like_a_post_operation(program):
     """It gets arrays, and its own backward; what it calls statistics is its own."""
     found = []
@@ -84,9 +91,21 @@ def test_a_function_that_looks_like_a_post_operation(program):
         np.testing.assert_allclose(one, other, rtol=2e-5, atol=2e-6)
 
 
-@pytest.mark.parametrize("name", (
-    "statistics", "extend", "begins_chain", "takes_lazy_grads", "returns_view", "read_later",
-    "chain_backward", "lazy", "x", "through"))
+@pytest.mark.parametrize(
+    "name",
+    (
+        "statistics",
+        "extend",
+        "begins_chain",
+        "takes_lazy_grads",
+        "returns_view",
+        "read_later",
+        "chain_backward",
+        "lazy",
+        "x",
+        "through",
+    ),
+)
 def test_names_that_the_engine_uses_too(name):
     class Square(md.Function):
         def forward(self, x):

@@ -21,13 +21,22 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "api.md"
 WIDTH = 96
 
 # (module, prefix of its names, whether its names are grouped by the files that define them)
-MODULES = (("minidl", "md.", False), ("minidl.ops", "md.", True), ("minidl.nn", "nn.", True),
-           ("minidl.nn.init", "nn.init.", False), ("minidl.optim", "optim.", False),
-           ("minidl.data", "data.", False), ("minidl.data.cache", "data.cache.", False),
-           ("minidl.data.transforms", "T.", False), ("minidl.models", "models.", False),
-           ("minidl.train", "train.", False), ("minidl.lab", "lab.", False),
-           ("minidl.onnx", "md.onnx.", False), ("minidl.torch", "md.torch.", False),
-           ("minidl.sklearn", "sklearn.", False))
+MODULES = (
+    ("minidl", "md.", False),
+    ("minidl.ops", "md.", True),
+    ("minidl.nn", "nn.", True),
+    ("minidl.nn.init", "nn.init.", False),
+    ("minidl.optim", "optim.", False),
+    ("minidl.data", "data.", False),
+    ("minidl.data.cache", "data.cache.", False),
+    ("minidl.data.transforms", "T.", False),
+    ("minidl.models", "models.", False),
+    ("minidl.train", "train.", False),
+    ("minidl.lab", "lab.", False),
+    ("minidl.onnx", "md.onnx.", False),
+    ("minidl.torch", "md.torch.", False),
+    ("minidl.sklearn", "sklearn.", False),
+)
 
 NAMES_OF = [name for name, _, _ in MODULES]
 
@@ -99,8 +108,11 @@ def groups(module: ModuleType, grouped: bool) -> Iterator[tuple[str, list[str]]]
 
 def public_names(module: ModuleType) -> list[str]:
     """Public functions and classes; the operations stand in minidl.ops alone."""
-    own = [name for name, value in vars(module).items()
-           if name[0] != "_" and getattr(value, "__module__", "") == module.__name__]
+    own = [
+        name
+        for name, value in vars(module).items()
+        if name[0] != "_" and getattr(value, "__module__", "") == module.__name__
+    ]
     names = [name for name in getattr(module, "__all__", own) if callable(getattr(module, name))]
     if module.__name__ == "minidl":
         names = [name for name in names if name not in module.ops.__all__]
@@ -110,9 +122,13 @@ def public_names(module: ModuleType) -> list[str]:
 def entry(name: str, value: Any) -> str:
     """Signature, docstring, and the public methods of a class."""
     is_error = inspect.isclass(value) and issubclass(value, Exception)
-    lines = textwrap.fill(name if is_error else name + signature(value), WIDTH,
-                          subsequent_indent="    ", break_long_words=False,
-                          break_on_hyphens=False)
+    lines = textwrap.fill(
+        name if is_error else name + signature(value),
+        WIDTH,
+        subsequent_indent="    ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
     text = f"```python\n{lines}\n```\n\n{markdown(value.__doc__)}"
     methods = list(documented_members(value)) if inspect.isclass(value) else []
     return "\n\n".join([text, *methods])
@@ -127,27 +143,45 @@ def documented_members(cls: type) -> Iterator[str]:
         yield textwrap.indent(f"`.{call(cls, name, member)}`: {body}", "  ").replace("  ", "- ", 1)
     if shared:
         names = ", ".join(f"`.{name}`" for name in shared)
-        yield textwrap.fill(f"- Functions of these names are methods too: {names}.", WIDTH,
-                            subsequent_indent="  ")
+        yield textwrap.fill(
+            f"- Functions of these names are methods too: {names}.", WIDTH, subsequent_indent="  "
+        )
 
 
 def members(cls: type) -> tuple[list[tuple[str, Any]], list[str]]:
     """What a class's entry shows: its public methods and properties that have docstrings, by name,
     also those of bases that no other entry stands for; and the names of those methods that are
     functions with an entry of their own."""
-    shown = {getattr(module, name) for module in map(importlib.import_module, NAMES_OF)
-             for name in public_names(module)}
+    shown = {
+        getattr(module, name)
+        for module in map(importlib.import_module, NAMES_OF)
+        for name in public_names(module)
+    }
     above = [base for base in cls.__mro__[1:] if base in shown]
-    bases = [base for base in cls.__mro__ if base is cls or (
-        base.__module__.startswith("minidl.") and base.__name__[0] != "_"
-        and not any(issubclass(other, base) for other in above))]
-    found = [item for base in bases for item in vars(base).items() if item[0][0] != "_"
-             and _is_ours(getattr(cls, item[0], None))]
-    shared = sorted(name for name, member in found
-                    if inspect.isroutine(member) and member in shown)
-    own = [(name, member) for name, member in found if name not in shared
-           and (is_property(member) or inspect.isroutine(getattr(cls, name, None)))
-           and getattr(cls, name).__doc__]
+    bases = [
+        base
+        for base in cls.__mro__
+        if base is cls
+        or (
+            base.__module__.startswith("minidl.")
+            and base.__name__[0] != "_"
+            and not any(issubclass(other, base) for other in above)
+        )
+    ]
+    found = [
+        item
+        for base in bases
+        for item in vars(base).items()
+        if item[0][0] != "_" and _is_ours(getattr(cls, item[0], None))
+    ]
+    shared = sorted(name for name, member in found if inspect.isroutine(member) and member in shown)
+    own = [
+        (name, member)
+        for name, member in found
+        if name not in shared
+        and (is_property(member) or inspect.isroutine(getattr(cls, name, None)))
+        and getattr(cls, name).__doc__
+    ]
     return own, shared
 
 
@@ -173,7 +207,7 @@ def signature(value: Any, bound: bool = False) -> str:
     found = inspect.signature(value)
     parameters = [p.replace(annotation=p.empty) for p in found.parameters.values()][bound:]
     text = str(found.replace(parameters=parameters, return_annotation=found.empty))
-    text = re.sub(r"<function (\w+) at 0x\w+>", r"md.\1", text)     # a default
+    text = re.sub(r"<function (\w+) at 0x\w+>", r"md.\1", text)  # a default
     return re.sub(r"<class 'numpy\.(\w+)'>", r"np.\1", text)
 
 
@@ -183,7 +217,7 @@ def markdown(docstring: str | None) -> str:
     return "\n\n".join(map(paragraph, paragraphs))
 
 
-ARGUMENT = re.compile(r"((?:[a-z_]\w*, )*[a-z_]\w*): +(?=\S)")      # "low, high: the first rate"
+ARGUMENT = re.compile(r"((?:[a-z_]\w*, )*[a-z_]\w*): +(?=\S)")  # "low, high: the first rate"
 
 
 def paragraph(text: str) -> str:
@@ -212,8 +246,11 @@ def table(lines: list[str]) -> str:
     """A table whose columns lie below ruled lines of =, the first row their heads."""
     spans = [found.span() for found in re.finditer("=+", lines[0])]
     spans[-1] = (spans[-1][0], WIDTH)
-    rows = [[escaped(line[slice(*span)].strip()) for span in spans]
-            for line in lines if not line.startswith("=")]
+    rows = [
+        [escaped(line[slice(*span)].strip()) for span in spans]
+        for line in lines
+        if not line.startswith("=")
+    ]
     rows.insert(1, ["---"] * len(spans))
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 

@@ -21,8 +21,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 HOME = ROOT / "build" / "arm64"
-SYSTEM = HOME / "system"        # ARM64's Python, its libraries and headers, as in /
-PYTHON = HOME / "python"        # runs it
+SYSTEM = HOME / "system"  # ARM64's Python, its libraries and headers, as in /
+PYTHON = HOME / "python"  # runs it
 COMPILER, EMULATOR = "aarch64-linux-gnu-gcc", "qemu-aarch64-static"
 ARCHIVED = ("python3", "libpython3-dev", "libgomp1", "libstdc++6")
 PACKAGES = ("numpy>=2.0", "pytest>=8", "hypothesis>=6", "setuptools>=77")
@@ -34,10 +34,14 @@ def main() -> int:
     if sys.argv[1:2] in (["-h"], ["--help"]):
         print(__doc__)
         return 0
-    if missing := [name for name in (COMPILER, EMULATOR, "apt-get", "dpkg-deb")
-                   if not shutil.which(name)]:
-        print(f"minidl: {', '.join(missing)} not found: this needs Debian or Ubuntu, and apt-get "
-              "install gcc-aarch64-linux-gnu qemu-user-static", file=sys.stderr)
+    if missing := [
+        name for name in (COMPILER, EMULATOR, "apt-get", "dpkg-deb") if not shutil.which(name)
+    ]:
+        print(
+            f"minidl: {', '.join(missing)} not found: this needs Debian or Ubuntu, and apt-get "
+            "install gcc-aarch64-linux-gnu qemu-user-static",
+            file=sys.stderr,
+        )
         return 2
     prepare()
     build()
@@ -57,20 +61,40 @@ def prepare() -> None:
     shutil.rmtree(HOME, ignore_errors=True)
     for archive in fetched():
         run("dpkg-deb", "-x", archive, SYSTEM)
-    for name in ("lib", "bin"):     # in newer systems, all that was there is in usr
+    for name in ("lib", "bin"):  # in newer systems, all that was there is in usr
         if not (SYSTEM / name).exists():
             (SYSTEM / name).symlink_to(f"usr/{name}")
     python = next(SYSTEM.glob("usr/bin/python3.[0-9]*"))
     version = python.name.removeprefix("python")
-    words = [EMULATOR, "-0", str(PYTHON), "-L", str(SYSTEM), "-E", f"PYTHONHOME={SYSTEM}/usr",
-             str(python)]
+    words = [
+        EMULATOR,
+        "-0",
+        str(PYTHON),
+        "-L",
+        str(SYSTEM),
+        "-E",
+        f"PYTHONHOME={SYSTEM}/usr",
+        str(python),
+    ]
     PYTHON.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
     PYTHON.chmod(0o755)
     platforms = [f"--platform=manylinux_2_{minor}_aarch64" for minor in range(17, 37)]
-    run(sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check",
-        "--only-binary=:all:", "--implementation=cp", f"--python-version={version}",
-        f"--abi=cp{version.replace('.', '')}", *platforms, "--target",
-        SYSTEM / "usr/lib/python3/dist-packages", *PACKAGES)
+    run(
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--disable-pip-version-check",
+        "--only-binary=:all:",
+        "--implementation=cp",
+        f"--python-version={version}",
+        f"--abi=cp{version.replace('.', '')}",
+        *platforms,
+        "--target",
+        SYSTEM / "usr/lib/python3/dist-packages",
+        *PACKAGES,
+    )
     for folder in ("state", "cache"):
         shutil.rmtree(HOME / folder)
     done.write_text(wanted)
@@ -81,9 +105,15 @@ def fetched() -> list[Path]:
     for folder in ("state/lists/partial", "cache/archives/partial"):
         (HOME / folder).mkdir(parents=True)
     (HOME / "status").touch()
-    settings = ("APT::Architecture=arm64", "APT::Architectures=arm64", f"Dir::State={HOME}/state",
-                f"Dir::State::status={HOME}/status", f"Dir::Cache={HOME}/cache",
-                "Debug::NoLocking=true", "APT::Sandbox::User=")
+    settings = (
+        "APT::Architecture=arm64",
+        "APT::Architectures=arm64",
+        f"Dir::State={HOME}/state",
+        f"Dir::State::status={HOME}/status",
+        f"Dir::Cache={HOME}/cache",
+        "Debug::NoLocking=true",
+        "APT::Sandbox::User=",
+    )
     apt = ["apt-get", "-qq", *(word for setting in settings for word in ("-o", setting))]
     run(*apt, "update")
     run(*apt, "install", "--download-only", "-y", "--no-install-recommends", *ARCHIVED)
@@ -98,15 +128,21 @@ def build() -> None:
     headers = next(SYSTEM.glob("usr/include/python3.*/Python.h")).parent
     variables = {
         "CC": f"{COMPILER} -I{headers} -idirafter {SYSTEM}/usr/include",
-        "MINIDL_BUILD_ISA": "base", "PYTHONPATH": str(HOME / "described"),
-        "_PYTHON_SYSCONFIGDATA_NAME": described.stem, "_PYTHON_HOST_PLATFORM": "linux-aarch64"}
+        "MINIDL_BUILD_ISA": "base",
+        "PYTHONPATH": str(HOME / "described"),
+        "_PYTHON_SYSCONFIGDATA_NAME": described.stem,
+        "_PYTHON_HOST_PLATFORM": "linux-aarch64",
+    }
     run(sys.executable, "setup.py", "-q", "build_ext", "--inplace", env=environment(**variables))
 
 
 def environment(**variables: str) -> dict[str, str]:
     """The variables of a command, none of which may be a setting for this machine's kernels."""
-    kept = {name: value for name, value in os.environ.items()
-            if not name.startswith(("MINIDL_", "PYTHON"))}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("MINIDL_", "PYTHON"))
+    }
     return {**kept, "PYTHONPATH": str(ROOT), **variables}
 
 

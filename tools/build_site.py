@@ -22,20 +22,29 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
 LAB = ROOT / "docs" / "lab"
 # By place: what Sphinx reads, and the page that takes the place of what it writes.
-WHOLE = {"play.md": (play_page.stand_in, play_page.page),
-         "lab.md": (partial((LAB / "report.md").read_text, encoding="utf-8"),
-                    partial((LAB / "report.html").read_text, encoding="utf-8"))}
+WHOLE = {
+    "play.md": (play_page.stand_in, play_page.page),
+    "lab.md": (
+        partial((LAB / "report.md").read_text, encoding="utf-8"),
+        partial((LAB / "report.html").read_text, encoding="utf-8"),
+    ),
+}
 FENCE = re.compile(r"(^```.*?^```$)", re.M | re.S)
 LINK = re.compile(r"(\]\()([^)\s#]*)(#[^)\s]*)?(\))")
 
 
 def pages() -> dict[str, str]:
     """The place in the site of each page of the project."""
-    places = {"README.md": "index.md", "CHANGELOG.md": "changelog.md",
-              "CONTRIBUTING.md": "contributing.md",
-              "docs/api.md": "reference/index.md", "docs/index.md": "index.md",
-              "docs/play/index.html": "play.md", "docs/lab/report.html": "lab.md",
-              "docs/lab/report.md": "lab.md"}
+    places = {
+        "README.md": "index.md",
+        "CHANGELOG.md": "changelog.md",
+        "CONTRIBUTING.md": "contributing.md",
+        "docs/api.md": "reference/index.md",
+        "docs/index.md": "index.md",
+        "docs/play/index.html": "play.md",
+        "docs/lab/report.html": "lab.md",
+        "docs/lab/report.md": "lab.md",
+    }
     for path in sorted((ROOT / "docs").glob("*.md")):
         places.setdefault(f"docs/{path.name}", path.name)
     return places
@@ -55,7 +64,7 @@ def relinked(found: re.Match[str], page: str, files: set[str]) -> str:
         return found[0]
     path = os.path.normpath(os.path.join(os.path.dirname(page), target))
     if path == "docs/api.md" and anchor:
-        return f"{before}{anchor}{after}"       # which page has it, Sphinx knows
+        return f"{before}{anchor}{after}"  # which page has it, Sphinx knows
     place = pages().get(path)
     if place is None:
         files.add(path)
@@ -67,8 +76,10 @@ def relinked(found: re.Match[str], page: str, files: set[str]) -> str:
 def contents(text: str) -> list[tuple[str, list[str]]]:
     """(caption, pages) of each part of docs/index.md, from its lists of links."""
     sections = re.split(r"^## (.*)$", text, flags=re.M)[1:]
-    return [(caption, re.findall(r"^- \[[^\]]*\]\(([^)#]*)\)", body, re.M))
-            for caption, body in zip(sections[::2], sections[1::2], strict=True)]
+    return [
+        (caption, re.findall(r"^- \[[^\]]*\]\(([^)#]*)\)", body, re.M))
+        for caption, body in zip(sections[::2], sections[1::2], strict=True)
+    ]
 
 
 def front(files: set[str]) -> str:
@@ -76,19 +87,31 @@ def front(files: set[str]) -> str:
     index = source("docs/index.md", files)
     listed = re.sub(r"^# .*\n", "## All pages\n", index, count=1)
     listed = re.sub(r"^## (?!All pages)", "### ", listed, flags=re.M)
-    trees = ["\n".join(["```{toctree}", ":hidden:", f":caption: {caption}", "", *(
-        place.removesuffix(".md") for place in places), "```"])
-        for caption, places in contents(index)]
+    trees = [
+        "\n".join(
+            [
+                "```{toctree}",
+                ":hidden:",
+                f":caption: {caption}",
+                "",
+                *(place.removesuffix(".md") for place in places),
+                "```",
+            ]
+        )
+        for caption, places in contents(index)
+    ]
     return "\n\n".join([source("README.md", files), listed, *trees]) + "\n"
 
 
 def sources() -> tuple[dict[str, str], set[str]]:
     """All pages of the site by place, and the files that they link to, by their path here."""
     files: set[str] = set()
-    made = {place: source(page, files) for page, place in pages().items()
-            if place not in ("index.md", "reference/index.md", *WHOLE)}
-    made |= {place: site_reference.linked(text)
-             for place, text in site_reference.pages().items()}
+    made = {
+        place: source(page, files)
+        for page, place in pages().items()
+        if place not in ("index.md", "reference/index.md", *WHOLE)
+    }
+    made |= {place: site_reference.linked(text) for place, text in site_reference.pages().items()}
     made["index.md"] = front(files)
     made |= {place: stand_in() for place, (stand_in, _) in WHOLE.items()}
     return made, files
@@ -100,8 +123,10 @@ def write(folder: Path) -> None:
     made, files = sources()
     wanted = {folder / place: text.encode() for place, text in made.items()}
     wanted |= {folder / "files" / path: (ROOT / path).read_bytes() for path in files}
-    wanted |= {folder / path.relative_to(ROOT / "docs"): path.read_bytes()
-               for path in (ROOT / "docs" / "conf.py", *(ROOT / "docs" / "_static").iterdir())}
+    wanted |= {
+        folder / path.relative_to(ROOT / "docs"): path.read_bytes()
+        for path in (ROOT / "docs" / "conf.py", *(ROOT / "docs" / "_static").iterdir())
+    }
     for path in folder.rglob("*"):
         if path.is_file() and path not in wanted:
             path.unlink()
@@ -116,9 +141,14 @@ def loaded_from_elsewhere(site: Path) -> list[str]:
     found = []
     for path in sorted(site.rglob("*.html")):
         text = path.read_text(encoding="utf-8")
-        found += [f"{path.relative_to(site)}: {tag}" for tag in re.findall(
-            r"<(?:script|link|img|iframe|source)\b[^>]*?(?:src|href)=[\"'](?:https?:)?//[^>]*>",
-            text) if 'rel="canonical"' not in tag]
+        found += [
+            f"{path.relative_to(site)}: {tag}"
+            for tag in re.findall(
+                r"<(?:script|link|img|iframe|source)\b[^>]*?(?:src|href)=[\"'](?:https?:)?//[^>]*>",
+                text,
+            )
+            if 'rel="canonical"' not in tag
+        ]
     return found
 
 
@@ -128,8 +158,20 @@ def main(options: list[str]) -> int:
 
     pages_of_site, site = BUILD / "site-source", BUILD / "site"
     write(pages_of_site)
-    failed = build_main(["-q", "-W", "--keep-going", "-b", "html", "-d",
-                         str(BUILD / "site-doctrees"), *options, str(pages_of_site), str(site)])
+    failed = build_main(
+        [
+            "-q",
+            "-W",
+            "--keep-going",
+            "-b",
+            "html",
+            "-d",
+            str(BUILD / "site-doctrees"),
+            *options,
+            str(pages_of_site),
+            str(site),
+        ]
+    )
     for place, (_, page) in WHOLE.items():
         (site / place).with_suffix(".html").write_text(page(), encoding="utf-8")
     outside = loaded_from_elsewhere(site)

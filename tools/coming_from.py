@@ -16,19 +16,24 @@ from . import marked_tables
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "coming-from.md"
 # What is code in what an error says: names of a module with what they are called with, and
 # expressions and assignments of x.
-CODE = re.compile(r"""
+CODE = re.compile(
+    r"""
     \bx(?:\.data(?:\[\.\.\.\])?)?\ [-+*]?=\ \w+(?:\ [-+*]\ y)?       # x.data[...] = 0
     | \bx\ (?:[-+*/@<>]|\*\*|[=!<>]=)\ \w+(?:\ \+\ \w+)?             # x @ weight + bias
     | \bx\[\w+\] | -x\b
     | \b(?:md|nn|optim|data|np|T|x|model|layer|loss|minidl|self)\.\w[\w.]*
       (?:\((?:[^()]|\([^()]*\))*\))*                                  # md.sqrt((x * x).sum())
       (?:\ =\ \w[\w.]*)?                                             # self.name = layer
-    """, re.X)
+    """,
+    re.X,
+)
 
 
 def table(names: dict[str, str], owner: str = "") -> str:
-    rows = [f"| `{name}` | {instead(text, owner)} |" for name, text in sorted(
-        names.items(), key=lambda item: item[0].lower())]
+    rows = [
+        f"| `{name}` | {instead(text, owner)} |"
+        for name, text in sorted(names.items(), key=lambda item: item[0].lower())
+    ]
     return "\n".join(["| elsewhere | here |", "|---|---|", *rows])
 
 

@@ -20,7 +20,7 @@ from tests.support.reference import norm as formulas
 STEPS = 10
 EPS = 1e-5
 Arrays = list[np.ndarray]
-Results = dict[str, Arrays]     # "forward", "backward", "running": the arrays of all steps
+Results = dict[str, Arrays]  # "forward", "backward", "running": the arrays of all steps
 
 
 @dataclasses.dataclass
@@ -32,17 +32,22 @@ class Case:
     formula: Callable[..., np.ndarray]
     shape: tuple[int, ...] = (6, 3, 3, 4)
     mask: bool = False
-    shortcut: bool = False          # relu(norm(x) + shortcut) in place of norm(x)
+    shortcut: bool = False  # relu(norm(x) + shortcut) in place of norm(x)
     eval_mode: bool = False
-    first_values: bool = False      # parameters as they start, rather than numbers around 1
-    torch: Callable[..., Any] | None = None     # (torch, x, state, *parameters), as `formula`
+    first_values: bool = False  # parameters as they start, rather than numbers around 1
+    torch: Callable[..., Any] | None = None  # (torch, x, state, *parameters), as `formula`
 
     def data(self, dtype: Any) -> list[Arrays]:
         """[x, dy, shortcut] of each step: the same numbers, as far as the dtype holds them."""
         rng = np.random.default_rng(len(self.name))
-        return [[(3 * rng.normal(size=self.shape) + 2).astype(dtype),
-                 rng.normal(size=self.shape).astype(dtype),
-                 rng.normal(size=self.shape).astype(dtype)] for _ in range(STEPS)]
+        return [
+            [
+                (3 * rng.normal(size=self.shape) + 2).astype(dtype),
+                rng.normal(size=self.shape).astype(dtype),
+                rng.normal(size=self.shape).astype(dtype),
+            ]
+            for _ in range(STEPS)
+        ]
 
     def positions(self) -> np.ndarray | None:
         return positions(self.shape) if self.mask else None
@@ -92,8 +97,12 @@ def expected(case: Case, dtype: Any) -> Results:
     for x, dy, shortcut in ([a.astype(np.float64) for a in step] for step in case.data(dtype)):
         before = dict(state)
 
-        def f(x: np.ndarray, *parameters: np.ndarray, before: dict[str, Any] = before,
-              shortcut: np.ndarray = shortcut) -> np.ndarray:
+        def f(
+            x: np.ndarray,
+            *parameters: np.ndarray,
+            before: dict[str, Any] = before,
+            shortcut: np.ndarray = shortcut,
+        ) -> np.ndarray:
             state.update(before)
             y = case.formula(x, state, *parameters)
             return formulas.relu(y + shortcut) if case.shortcut else y
@@ -111,10 +120,14 @@ def pytorch(case: Case, dtype: Any) -> Results:
 
     assert case.torch is not None
     layer = case.layer().astype(dtype)
-    parameters = [torch.tensor(p.data.astype(np.float64), requires_grad=True)
-                  for p in case.parameters(layer, dtype)]
-    state = {name: torch.tensor(value, dtype=torch.float64)
-             for name, value in _state(layer, case).items()}
+    parameters = [
+        torch.tensor(p.data.astype(np.float64), requires_grad=True)
+        for p in case.parameters(layer, dtype)
+    ]
+    state = {
+        name: torch.tensor(value, dtype=torch.float64)
+        for name, value in _state(layer, case).items()
+    }
     results: Results = {"forward": [], "backward": [], "running": []}
     for x, dy, shortcut in case.data(dtype):
         inputs = torch.tensor(x.astype(np.float64), requires_grad=True)
@@ -131,8 +144,13 @@ def pytorch(case: Case, dtype: Any) -> Results:
 
 def error(got: Arrays, want: Arrays) -> float:
     """The largest distance of an array's values, of the array's largest value."""
-    return max((float(np.abs(a - b).max() / (np.abs(b).max() or 1))
-                for a, b in zip(got, want, strict=True)), default=0.0)
+    return max(
+        (
+            float(np.abs(a - b).max() / (np.abs(b).max() or 1))
+            for a, b in zip(got, want, strict=True)
+        ),
+        default=0.0,
+    )
 
 
 def _some_statistics(layer: Any) -> None:
@@ -146,8 +164,11 @@ def _state(layer: Any, case: Case) -> dict[str, Any]:
         return {}
     if case.eval_mode:
         _some_statistics(layer)
-    return {"mean": layer.running_mean.astype(np.float64),
-            "var": layer.running_var.astype(np.float64), "batches": int(layer.num_batches)}
+    return {
+        "mean": layer.running_mean.astype(np.float64),
+        "var": layer.running_var.astype(np.float64),
+        "batches": int(layer.num_batches),
+    }
 
 
 # ------------------------------------------------------------------------------------ the cases
@@ -155,22 +176,41 @@ def _state(layer: Any, case: Case) -> dict[str, Any]:
 RENORM = nn.Renorm(r_max=1.5, d_max=0.5, warmup=2, r_ramp=4, d_ramp=3)
 
 
-def batch(name: str, shape: tuple[int, ...] = (6, 3, 3, 4), mask: bool = False,
-          shortcut: bool = False, torch: Any = None, **options: Any) -> Case:
+def batch(
+    name: str,
+    shape: tuple[int, ...] = (6, 3, 3, 4),
+    mask: bool = False,
+    shortcut: bool = False,
+    torch: Any = None,
+    **options: Any,
+) -> Case:
     """A BatchNorm with these options."""
-    options_there = {key: value for key, value in options.items()
-                     if key in ("momentum", "eps", "unbiased", "ghost_batch", "affine")}
+    options_there = {
+        key: value
+        for key, value in options.items()
+        if key in ("momentum", "eps", "unbiased", "ghost_batch", "affine")
+    }
     if options.get("renorm"):
         options_there["renorm"] = options["renorm"].limits
     counted = positions(shape) if mask else None
 
-    def formula(x: np.ndarray, state: dict[str, Any], gamma: Any = 1.0, beta: Any = 0.0
-                ) -> np.ndarray:
-        return formulas.batch_norm(x, gamma, beta, state, mask=counted, tracked=bool(state),
-                                   **options_there)
+    def formula(
+        x: np.ndarray, state: dict[str, Any], gamma: Any = 1.0, beta: Any = 0.0
+    ) -> np.ndarray:
+        return formulas.batch_norm(
+            x, gamma, beta, state, mask=counted, tracked=bool(state), **options_there
+        )
 
-    return Case(name, lambda: nn.BatchNorm(shape[-1], **options), formula, shape, mask, shortcut,
-                first_values="gamma_init" in options, torch=torch)
+    return Case(
+        name,
+        lambda: nn.BatchNorm(shape[-1], **options),
+        formula,
+        shape,
+        mask,
+        shortcut,
+        first_values="gamma_init" in options,
+        torch=torch,
+    )
 
 
 def torch_batch_norm(**options: Any) -> Any:
@@ -188,8 +228,9 @@ def torch_batch_norm(**options: Any) -> Any:
                 weight = 0.0
             chosen = part if mask is None else part[torch.tensor(mask)]
             rows = chosen.reshape(-1, x.shape[-1])
-            y = torch.nn.functional.batch_norm(rows, state.get("mean"), state.get("var"), gamma,
-                                               beta, True, weight, eps)
+            y = torch.nn.functional.batch_norm(
+                rows, state.get("mean"), state.get("var"), gamma, beta, True, weight, eps
+            )
             if mask is None:
                 outputs.append(y.reshape(part.shape))
             else:
@@ -200,8 +241,9 @@ def torch_batch_norm(**options: Any) -> Any:
 
 
 def torch_eval(torch: Any, x: Any, state: Any, gamma: Any, beta: Any) -> Any:
-    y = torch.nn.functional.batch_norm(x.reshape(-1, x.shape[-1]), state["mean"], state["var"],
-                                       gamma, beta, False, 0.1, EPS)
+    y = torch.nn.functional.batch_norm(
+        x.reshape(-1, x.shape[-1]), state["mean"], state["var"], gamma, beta, False, 0.1, EPS
+    )
     return y.reshape(x.shape)
 
 
@@ -269,52 +311,120 @@ def cases() -> list[Case]:
         batch("renorm, ghost_batch=4, momentum=None", renorm=RENORM, ghost_batch=4, momentum=None),
         batch("renorm, mask, unbiased=False", renorm=RENORM, mask=True, unbiased=False),
         batch("relu(BatchNorm + shortcut)", shortcut=True, torch=there()),
-        batch("relu(BatchNorm + shortcut), ghost_batch=4", shortcut=True, ghost_batch=4,
-              torch=there(ghost_batch=4)),
-        batch("relu(BatchNorm + shortcut), mask", shortcut=True, mask=True,
-              torch=there(mask=counted)),
+        batch(
+            "relu(BatchNorm + shortcut), ghost_batch=4",
+            shortcut=True,
+            ghost_batch=4,
+            torch=there(ghost_batch=4),
+        ),
+        batch(
+            "relu(BatchNorm + shortcut), mask", shortcut=True, mask=True, torch=there(mask=counted)
+        ),
         batch("relu(BatchNorm + shortcut), renorm", shortcut=True, renorm=RENORM),
-        Case("eval mode", lambda: nn.BatchNorm(4),
-             lambda x, state, *p: formulas.batch_norm(x, *p, state, training=False),
-             eval_mode=True, torch=torch_eval),
-        Case("freeze_stats, in training", frozen,
-             lambda x, state, *p: formulas.batch_norm(x, *p, state, training=False),
-             torch=torch_eval),
-        Case("LayerNorm", lambda: nn.LayerNorm(4), lambda x, _, *p: formulas.layer_norm(x, *p),
-             torch=lambda torch, x, _, *p: torch.nn.functional.layer_norm(x, (4,), *p, EPS)),
-        Case("LayerNorm(bias=False)", lambda: nn.LayerNorm(4, bias=False),
-             lambda x, _, *p: formulas.layer_norm(x, *p),
-             torch=lambda torch, x, _, g: torch.nn.functional.layer_norm(x, (4,), g, None, EPS)),
-        Case("LayerNorm((3, 4))", lambda: nn.LayerNorm((3, 4)),
-             lambda x, _, *p: formulas.layer_norm(x, *p, axis=(-2, -1)),
-             torch=lambda torch, x, _, *p: torch.nn.functional.layer_norm(x, (3, 4), *p, EPS)),
-        Case("RMSNorm((3, 4), bias=True)", lambda: nn.RMSNorm((3, 4), bias=True),
-             lambda x, _, gamma, beta: formulas.rms_norm(x, gamma, EPS, beta, (-2, -1))),
-        Case("RMSNorm", lambda: nn.RMSNorm(4), lambda x, _, *p: formulas.rms_norm(x, *p),
-             torch=lambda torch, x, _, *p: torch.nn.functional.rms_norm(x, (4,), *p, EPS)),
-        Case("GroupNorm(2)", lambda: nn.GroupNorm(2, 4),
-             lambda x, _, *p: formulas.group_norm(x, 2, *p), torch=channels_first(
-                 lambda torch, x, *p: torch.nn.functional.group_norm(x, 2, *p, EPS))),
-        Case("GroupNorm(2, bias=False)", lambda: nn.GroupNorm(2, 4, bias=False),
-             lambda x, _, gamma: formulas.group_norm(x, 2, gamma), torch=channels_first(
-                 lambda torch, x, g: torch.nn.functional.group_norm(x, 2, g, None, EPS))),
-        Case("InstanceNorm", lambda: nn.InstanceNorm(4, affine=True),
-             lambda x, _, *p: formulas.instance_norm(x, *p), torch=channels_first(
-                 lambda torch, x, *p: torch.nn.functional.instance_norm(x, None, None, *p,
-                                                                        eps=EPS))),
-        Case("FilterResponseNorm, TLU", lambda: Thresholded(4),
-             lambda x, _, gamma, beta, tau: formulas.threshold(
-                 formulas.filter_response_norm(x, gamma, beta, eps_frn), tau)),
-        Case("FilterResponseNorm(learn_eps=True), TLU", lambda: Thresholded(4, learn_eps=True),
-             lambda x, _, eps, gamma, beta, tau: formulas.threshold(
-                 formulas.filter_response_norm(x, gamma, beta, eps), tau)),
-        Case("weight_norm of a Dense", lambda: OfWeight(md.weight_norm, gain=np.ones(5)),
-             lambda v, _, gain: formulas.weight_norm(v, gain), flat, torch=torch_weight_norm),
-        Case("weight_norm of a Conv", lambda: OfWeight(md.weight_norm, gain=np.ones(5)),
-             lambda v, _, gain: formulas.weight_norm(v, gain), (3, 3, 4, 5),
-             torch=torch_weight_norm),
-        Case("weight_standardization of a Dense", lambda: OfWeight(md.weight_standardization),
-             lambda v, _: formulas.weight_standardization(v), flat),
-        Case("weight_standardization of a Conv", lambda: OfWeight(md.weight_standardization),
-             lambda v, _: formulas.weight_standardization(v), (3, 3, 4, 5)),
+        Case(
+            "eval mode",
+            lambda: nn.BatchNorm(4),
+            lambda x, state, *p: formulas.batch_norm(x, *p, state, training=False),
+            eval_mode=True,
+            torch=torch_eval,
+        ),
+        Case(
+            "freeze_stats, in training",
+            frozen,
+            lambda x, state, *p: formulas.batch_norm(x, *p, state, training=False),
+            torch=torch_eval,
+        ),
+        Case(
+            "LayerNorm",
+            lambda: nn.LayerNorm(4),
+            lambda x, _, *p: formulas.layer_norm(x, *p),
+            torch=lambda torch, x, _, *p: torch.nn.functional.layer_norm(x, (4,), *p, EPS),
+        ),
+        Case(
+            "LayerNorm(bias=False)",
+            lambda: nn.LayerNorm(4, bias=False),
+            lambda x, _, *p: formulas.layer_norm(x, *p),
+            torch=lambda torch, x, _, g: torch.nn.functional.layer_norm(x, (4,), g, None, EPS),
+        ),
+        Case(
+            "LayerNorm((3, 4))",
+            lambda: nn.LayerNorm((3, 4)),
+            lambda x, _, *p: formulas.layer_norm(x, *p, axis=(-2, -1)),
+            torch=lambda torch, x, _, *p: torch.nn.functional.layer_norm(x, (3, 4), *p, EPS),
+        ),
+        Case(
+            "RMSNorm((3, 4), bias=True)",
+            lambda: nn.RMSNorm((3, 4), bias=True),
+            lambda x, _, gamma, beta: formulas.rms_norm(x, gamma, EPS, beta, (-2, -1)),
+        ),
+        Case(
+            "RMSNorm",
+            lambda: nn.RMSNorm(4),
+            lambda x, _, *p: formulas.rms_norm(x, *p),
+            torch=lambda torch, x, _, *p: torch.nn.functional.rms_norm(x, (4,), *p, EPS),
+        ),
+        Case(
+            "GroupNorm(2)",
+            lambda: nn.GroupNorm(2, 4),
+            lambda x, _, *p: formulas.group_norm(x, 2, *p),
+            torch=channels_first(
+                lambda torch, x, *p: torch.nn.functional.group_norm(x, 2, *p, EPS)
+            ),
+        ),
+        Case(
+            "GroupNorm(2, bias=False)",
+            lambda: nn.GroupNorm(2, 4, bias=False),
+            lambda x, _, gamma: formulas.group_norm(x, 2, gamma),
+            torch=channels_first(
+                lambda torch, x, g: torch.nn.functional.group_norm(x, 2, g, None, EPS)
+            ),
+        ),
+        Case(
+            "InstanceNorm",
+            lambda: nn.InstanceNorm(4, affine=True),
+            lambda x, _, *p: formulas.instance_norm(x, *p),
+            torch=channels_first(
+                lambda torch, x, *p: torch.nn.functional.instance_norm(x, None, None, *p, eps=EPS)
+            ),
+        ),
+        Case(
+            "FilterResponseNorm, TLU",
+            lambda: Thresholded(4),
+            lambda x, _, gamma, beta, tau: formulas.threshold(
+                formulas.filter_response_norm(x, gamma, beta, eps_frn), tau
+            ),
+        ),
+        Case(
+            "FilterResponseNorm(learn_eps=True), TLU",
+            lambda: Thresholded(4, learn_eps=True),
+            lambda x, _, eps, gamma, beta, tau: formulas.threshold(
+                formulas.filter_response_norm(x, gamma, beta, eps), tau
+            ),
+        ),
+        Case(
+            "weight_norm of a Dense",
+            lambda: OfWeight(md.weight_norm, gain=np.ones(5)),
+            lambda v, _, gain: formulas.weight_norm(v, gain),
+            flat,
+            torch=torch_weight_norm,
+        ),
+        Case(
+            "weight_norm of a Conv",
+            lambda: OfWeight(md.weight_norm, gain=np.ones(5)),
+            lambda v, _, gain: formulas.weight_norm(v, gain),
+            (3, 3, 4, 5),
+            torch=torch_weight_norm,
+        ),
+        Case(
+            "weight_standardization of a Dense",
+            lambda: OfWeight(md.weight_standardization),
+            lambda v, _: formulas.weight_standardization(v),
+            flat,
+        ),
+        Case(
+            "weight_standardization of a Conv",
+            lambda: OfWeight(md.weight_standardization),
+            lambda v, _: formulas.weight_standardization(v),
+            (3, 3, 4, 5),
+        ),
     ]

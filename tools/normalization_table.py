@@ -26,27 +26,34 @@ TOLERANCE = {np.float32: 1e-5, np.float64: 1e-10}
 
 # ------------------------------------------------------------------------------------ agreement
 
+
 def errors(case: cases.Case, reference: Any) -> list[float | None]:
     """Of forward, backward, running statistics, in float32 and then in float64."""
     result: list[float | None] = []
     for dtype in TOLERANCE:
         got, expected = cases.ours(case, dtype), reference(case, dtype)
-        result += [cases.error(got[kind], expected[kind]) if expected[kind] else None
-                   for kind in KINDS]
+        result += [
+            cases.error(got[kind], expected[kind]) if expected[kind] else None for kind in KINDS
+        ]
     return result
 
 
 def agreement() -> str:
     """Each norm and option: the largest error over ten steps."""
-    lines = ["| norm, option | compared with | forward | backward | running | forward, float64 | "
-             "backward, float64 | running, float64 |", "|---|---|---|---|---|---|---|---|"]
+    lines = [
+        "| norm, option | compared with | forward | backward | running | forward, float64 | "
+        "backward, float64 | running, float64 |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     for case in cases.cases():
         found = errors(case, cases.expected)
         reference = "formula"
         if case.torch is not None:
             reference = "formula, PyTorch"
-            found = [None if one is None or other is None else max(one, other)
-                     for one, other in zip(found, errors(case, cases.pytorch), strict=True)]
+            found = [
+                None if one is None or other is None else max(one, other)
+                for one, other in zip(found, errors(case, cases.pytorch), strict=True)
+            ]
         cells = ["–" if value is None else _short(value) for value in found]
         lines.append(f"| {case.name} | {reference} | {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -54,8 +61,8 @@ def agreement() -> str:
 
 # ---------------------------------------------------------------------------------- large means
 
-RATIOS = (1, 100, 1000, 10000)      # mean / std
-VALUES = 7680                       # of a channel
+RATIOS = (1, 100, 1000, 10000)  # mean / std
+VALUES = 7680  # of a channel
 
 
 def variance_errors() -> dict[str, list[float]]:
@@ -66,9 +73,12 @@ def variance_errors() -> dict[str, list[float]]:
         rng = np.random.default_rng(ratio)
         x = (rng.normal(size=(VALUES, 64)) + ratio).astype(np.float32)
         exact = x.astype(np.float64).var(axis=0)
-        naive = (x * x).mean(axis=0) - x.mean(axis=0) ** 2      # float32 throughout
-        found = {"minidl": kernels.batch_stats(x)[1], "E[x²] − E[x]²": naive,
-                 "Flax, fast variance": np.maximum(naive, 0)}
+        naive = (x * x).mean(axis=0) - x.mean(axis=0) ** 2  # float32 throughout
+        found = {
+            "minidl": kernels.batch_stats(x)[1],
+            "E[x²] − E[x]²": naive,
+            "Flax, fast variance": np.maximum(naive, 0),
+        }
         if "torch" in sys.modules:
             found["PyTorch"] = _torch_variance(x)
         for name, var in found.items():
@@ -81,8 +91,9 @@ def _torch_variance(x: np.ndarray) -> np.ndarray:
     import torch
 
     var = torch.ones(x.shape[1])
-    torch.nn.functional.batch_norm(torch.tensor(x), torch.zeros(x.shape[1]), var, training=True,
-                                   momentum=1.0)
+    torch.nn.functional.batch_norm(
+        torch.tensor(x), torch.zeros(x.shape[1]), var, training=True, momentum=1.0
+    )
     return var.numpy() * ((len(x) - 1) / len(x))
 
 
@@ -113,16 +124,25 @@ def scale_errors(eps: float) -> list[tuple[float, float, float]]:
         return [y.data, inputs.grad, a * weight.grad]
 
     one = run(1)
-    return [tuple(cases.error([got], [want])  # type: ignore[misc]
-                  for got, want in zip(run(a), one, strict=True)) for a in SCALES]
+    return [
+        tuple(
+            cases.error([got], [want])  # type: ignore[misc]
+            for got, want in zip(run(a), one, strict=True)
+        )
+        for a in SCALES
+    ]
 
 
 def scale_invariance() -> str:
-    lines = ["| a | eps | BN((aW)u) | gradient of u | a × gradient of aW |",
-             "|---|---|---|---|---|"]
+    lines = [
+        "| a | eps | BN((aW)u) | gradient of u | a × gradient of aW |",
+        "|---|---|---|---|---|",
+    ]
     for eps in (0.0, 1e-5):
-        lines += [f"| {a:g} | {eps:g} | {' | '.join(_short(e) for e in row)} |"
-                  for a, row in zip(SCALES, scale_errors(eps), strict=True)]
+        lines += [
+            f"| {a:g} | {eps:g} | {' | '.join(_short(e) for e in row)} |"
+            for a, row in zip(SCALES, scale_errors(eps), strict=True)
+        ]
     return "\n".join(lines)
 
 
@@ -141,14 +161,18 @@ def bias_gradient() -> float:
 
 # --------------------------------------------------------------------------------------- the page
 
+
 def _short(value: float) -> str:
     return "0" if value == 0 else f"{value:.0e}".replace("e-0", "e-").replace("e+00", "")
 
 
 def sections() -> dict[str, str]:
     """The tables by the names of their places in the page."""
-    return {"agreement": agreement(), "large means": large_means(),
-            "scale invariance": scale_invariance()}
+    return {
+        "agreement": agreement(),
+        "large means": large_means(),
+        "scale invariance": scale_invariance(),
+    }
 
 
 def parts(page: str) -> dict[str, str]:
@@ -158,8 +182,9 @@ def parts(page: str) -> dict[str, str]:
 
 def rows(table: str) -> list[list[str]]:
     """The cells of a table below its head."""
-    return [[cell.strip() for cell in line.strip("|").split("|")]
-            for line in table.splitlines()[2:]]
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]
+    ]
 
 
 def main() -> None:
@@ -168,9 +193,12 @@ def main() -> None:
 
     page = PAGE.read_text()
     for name, table in sections().items():
-        page = re.sub(rf"(<!-- table: {name} -->\n).*?(\n<!-- end -->)",
-                      lambda m, table=table: m[1] + table + m[2],   # type: ignore[misc]
-                      page, flags=re.DOTALL)
+        page = re.sub(
+            rf"(<!-- table: {name} -->\n).*?(\n<!-- end -->)",
+            lambda m, table=table: m[1] + table + m[2],  # type: ignore[misc]
+            page,
+            flags=re.DOTALL,
+        )
     PAGE.write_text(page)
 
 

@@ -28,10 +28,11 @@ def stand_in() -> str:
     """What Sphinx reads in the place of the page: a text that the search finds, and a heading for
     each case, whose anchor is the address that begins it."""
     text = SOURCE.read_text(encoding="utf-8")
-    title, = re.findall(r"<h1>(.*?)</h1>", text)
+    (title,) = re.findall(r"<h1>(.*?)</h1>", text)
     parts = [f"# {title}"]
-    parts += [f"## {heading}\n\n{' '.join(said.split())}"
-              for _, heading, said in CASE.findall(text)]
+    parts += [
+        f"## {heading}\n\n{' '.join(said.split())}" for _, heading, said in CASE.findall(text)
+    ]
     return html.unescape("\n\n".join(parts)) + "\n"
 
 

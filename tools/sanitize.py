@@ -25,25 +25,45 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 TREE = ROOT / "build" / "sanitize"
 PASSED = ROOT / "build" / "sanitize.json"
-COPIED = ("minidl", "minidl_ext", "tests", "fuzz", "setup.py", "build_steps.py", "pyproject.toml",
-          "README.md", "LICENSE")
+COPIED = (
+    "minidl",
+    "minidl_ext",
+    "tests",
+    "fuzz",
+    "setup.py",
+    "build_steps.py",
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+)
 TESTED = ("tests/minidl_ext", "tests/kernels")
 
 # Left out of the undefined behaviour, for it is in headers that are not ours:
 #   function, vptr      only C++
 #   alignment           NumPy's and Python's own structures are read through char pointers; what we
 #                       read is checked to be aligned where a kernel begins
-FLAGS = ("-fsanitize=address,undefined", "-fno-sanitize=alignment",
-         "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer")
+FLAGS = (
+    "-fsanitize=address,undefined",
+    "-fno-sanitize=alignment",
+    "-fno-sanitize-recover=undefined",
+    "-fno-omit-frame-pointer",
+)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tools.sanitize", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.sanitize",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--isa", nargs="*", help="levels to run (all that this CPU supports)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--fuzz", type=float, metavar="MINUTES",
-                        help="run the fuzzer of kernels for so long on each level, no tests")
+    parser.add_argument(
+        "--fuzz",
+        type=float,
+        metavar="MINUTES",
+        help="run the fuzzer of kernels for so long on each level, no tests",
+    )
     parser.add_argument("words", nargs="*", help="only test files with one of these in the path")
     args = parser.parse_args()
     copy_tree()
@@ -52,13 +72,23 @@ def main() -> int:
     if args.fuzz is not None:
         command = [sys.executable, "-m", "fuzz", "kernels", "--minutes", str(args.fuzz)]
         return max(sandboxed(command, {"MINIDL_ISA": isa}, shown=True).returncode for isa in levels)
-    files = [path for folder in TESTED for path in sorted((TREE / folder).rglob("test_*.py"))
-             if not args.words or any(word in str(path.relative_to(TREE)) for word in args.words)]
+    files = [
+        path
+        for folder in TESTED
+        for path in sorted((TREE / folder).rglob("test_*.py"))
+        if not args.words or any(word in str(path.relative_to(TREE)) for word in args.words)
+    ]
     passed, sources, noting = noted(), digest(), threading.Lock()
-    todo = [(isa, path) for path in files for isa in levels
-            if passed.get(key(isa, path)) != mark(sources, path)]
-    print(f"minidl: {len(files) * len(levels) - len(todo)} passed before, {len(todo)} to run",
-          flush=True)
+    todo = [
+        (isa, path)
+        for path in files
+        for isa in levels
+        if passed.get(key(isa, path)) != mark(sources, path)
+    ]
+    print(
+        f"minidl: {len(files) * len(levels) - len(todo)} passed before, {len(todo)} to run",
+        flush=True,
+    )
 
     def run(item: tuple[str, Path]) -> bool:
         isa, path = item
@@ -89,15 +119,24 @@ def copy_tree() -> None:
                 shutil.copy(source, target)
     for target in [path for name in COPIED[:4] for path in (TREE / name).rglob("*.p*")]:
         if target.is_file() and not (ROOT / target.relative_to(TREE)).exists():
-            target.unlink()     # what is gone from the tree
+            target.unlink()  # what is gone from the tree
 
 
 def build(levels: list[str]) -> None:
     """Compile the copy's kernels for these levels; only what changed."""
-    environment = {**os.environ, "CFLAGS": " ".join(FLAGS), "MINIDL_DEBUG": "1",
-                   "MINIDL_BUILD_ISA": ",".join(levels), "PYTHONPATH": ""}
-    subprocess.run([sys.executable, "setup.py", "-q", "build_ext", "--inplace"], cwd=TREE,
-                   env=environment, check=True)
+    environment = {
+        **os.environ,
+        "CFLAGS": " ".join(FLAGS),
+        "MINIDL_DEBUG": "1",
+        "MINIDL_BUILD_ISA": ",".join(levels),
+        "PYTHONPATH": "",
+    }
+    subprocess.run(
+        [sys.executable, "setup.py", "-q", "build_ext", "--inplace"],
+        cwd=TREE,
+        env=environment,
+        check=True,
+    )
 
 
 def supported() -> list[str]:
@@ -109,27 +148,51 @@ def supported() -> list[str]:
 
 def tested(isa: str, path: Path) -> subprocess.CompletedProcess[str]:
     """The finished tests of a file on a level; nothing is captured, which an abort would lose."""
-    command = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "-x",
-               str(path.relative_to(TREE))]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-s",
+        "-p",
+        "no:cacheprovider",
+        "-x",
+        str(path.relative_to(TREE)),
+    ]
     return sandboxed(command, {"MINIDL_ISA": isa, "OMP_NUM_THREADS": "2"})
 
 
-def sandboxed(command: list[str], variables: dict[str, str], shown: bool = False
-              ) -> subprocess.CompletedProcess[str]:
+def sandboxed(
+    command: list[str], variables: dict[str, str], shown: bool = False
+) -> subprocess.CompletedProcess[str]:
     """Run in the copy with the sanitizers' libraries before all others."""
-    libraries = [subprocess.run([os.environ.get("CC", "gcc"), f"-print-file-name={name}"],
-                                capture_output=True, text=True, check=True).stdout.strip()
-                 for name in ("libasan.so", "libubsan.so")]
-    environment = {**os.environ, "LD_PRELOAD": " ".join(libraries), "PYTHONPATH": str(TREE),
-                   "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1",
-                   "UBSAN_OPTIONS": "print_stacktrace=1", **variables}
+    libraries = [
+        subprocess.run(
+            [os.environ.get("CC", "gcc"), f"-print-file-name={name}"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        for name in ("libasan.so", "libubsan.so")
+    ]
+    environment = {
+        **os.environ,
+        "LD_PRELOAD": " ".join(libraries),
+        "PYTHONPATH": str(TREE),
+        "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1",
+        "UBSAN_OPTIONS": "print_stacktrace=1",
+        **variables,
+    }
     return subprocess.run(command, cwd=TREE, env=environment, capture_output=not shown, text=True)
 
 
 def digest() -> str:
     """What all tests depend on: kernels, twins and their build."""
-    files = [path for pattern in ("minidl_ext/**/*.p*", "minidl_ext/**/*.h", "minidl/**/*.py")
-             for path in sorted(TREE.glob(pattern))]
+    files = [
+        path
+        for pattern in ("minidl_ext/**/*.p*", "minidl_ext/**/*.h", "minidl/**/*.py")
+        for path in sorted(TREE.glob(pattern))
+    ]
     content = b"".join(path.read_bytes() for path in [*files, TREE / "setup.py"])
     return hashlib.sha256(content + repr((FLAGS, platform.python_version())).encode()).hexdigest()
 
@@ -137,8 +200,12 @@ def digest() -> str:
 def mark(sources: str, path: Path) -> str:
     """What a passed test file is remembered by: itself, what it imports, and `sources`."""
     folders = [TREE / "tests" / "support", *(TREE / x for x in path.relative_to(TREE).parents)]
-    helpers = b"".join(p.read_bytes() for folder in folders for p in sorted(folder.glob("*.py"))
-                       if not p.name.startswith("test_"))
+    helpers = b"".join(
+        p.read_bytes()
+        for folder in folders
+        for p in sorted(folder.glob("*.py"))
+        if not p.name.startswith("test_")
+    )
     return hashlib.sha256(sources.encode() + helpers + path.read_bytes()).hexdigest()
 
 

@@ -17,11 +17,16 @@ from . import api_reference as api
 
 # What a page is about, after the name of its module.
 ABOUT = {
-    "minidl": "tensors, graphs, compiled models, files, settings", "minidl.ops": "operations",
-    "minidl.nn": "layers", "minidl.nn.init": "first values of weights",
-    "minidl.optim": "optimizers and schedules", "minidl.data": "data sets and loaders",
-    "minidl.data.cache": "what was decoded once", "minidl.data.transforms": "augmentation",
-    "minidl.models": "networks and their files", "minidl.train": "the trainer",
+    "minidl": "tensors, graphs, compiled models, files, settings",
+    "minidl.ops": "operations",
+    "minidl.nn": "layers",
+    "minidl.nn.init": "first values of weights",
+    "minidl.optim": "optimizers and schedules",
+    "minidl.data": "data sets and loaders",
+    "minidl.data.cache": "what was decoded once",
+    "minidl.data.transforms": "augmentation",
+    "minidl.models": "networks and their files",
+    "minidl.train": "the trainer",
     "minidl.onnx": "files for other runtimes, and of other frameworks",
     "minidl.lab": "the normalization lab",
     "minidl.torch": "weights from PyTorch, and back",
@@ -52,20 +57,28 @@ def pages() -> dict[str, str]:
         made[f"reference/{name}.md"] = text
         rows.append(f"| [`{module_name}`]({name}.md) | {ABOUT[module_name]} | {count} |")
     table = "\n".join(["| module | | names |", "|---|---|---|", *rows])
-    tree = "\n".join(["```{toctree}", ":hidden:", "", *(
-        page.removeprefix("reference/").removesuffix(".md") for page in made), "```"])
+    tree = "\n".join(
+        [
+            "```{toctree}",
+            ":hidden:",
+            "",
+            *(page.removeprefix("reference/").removesuffix(".md") for page in made),
+            "```",
+        ]
+    )
     return {"reference/index.md": f"{HEAD}\n{table}\n\n{tree}\n", **made}
 
 
-def module_page(module_name: str, prefix: str, grouped: bool, anchors: api.Anchors
-                ) -> tuple[str, int]:
+def module_page(
+    module_name: str, prefix: str, grouped: bool, anchors: api.Anchors
+) -> tuple[str, int]:
     """A module's page, and how many names stand on it. Anchors are those of docs/api.md."""
     module = importlib.import_module(module_name)
     title = f"`{module_name}`"
     parts = [f"({anchors.add(title)})=", f"# {title}: {ABOUT[module_name]}"]
     if module_name != "minidl":
         parts.append(api.markdown(module.__doc__))
-    place = len(parts)      # of the table of contents
+    place = len(parts)  # of the table of contents
     contents, count = [], 0
     for group, names in api.groups(module, grouped):
         rows = []
@@ -113,8 +126,9 @@ def entry(module_name: str, name: str, value: Any) -> str:
 def member(cls: type, name: str, found: Any) -> str:
     kind = "property" if api.is_property(found) else "method"
     options = [":classmethod:"] if isinstance(found, classmethod) else []
-    return directive(kind, api.call(cls, name, found), options,
-                     api.markdown(getattr(cls, name).__doc__), "`````")
+    return directive(
+        kind, api.call(cls, name, found), options, api.markdown(getattr(cls, name).__doc__), "`````"
+    )
 
 
 def directive(kind: str, call: str, options: list[str], body: str, fence: str) -> str:
@@ -124,9 +138,11 @@ def directive(kind: str, call: str, options: list[str], body: str, fence: str) -
 @cache
 def names() -> dict[str, str]:
     """How users write a public name, as `md.relu`, and its place in the reference."""
-    return {prefix + name: f"{'minidl' if module == 'minidl.ops' else module}.{name}"
-            for module, prefix, _ in api.MODULES
-            for name in api.public_names(importlib.import_module(module))}
+    return {
+        prefix + name: f"{'minidl' if module == 'minidl.ops' else module}.{name}"
+        for module, prefix, _ in api.MODULES
+        for name in api.public_names(importlib.import_module(module))
+    }
 
 
 def linked(text: str) -> str:
@@ -134,11 +150,16 @@ def linked(text: str) -> str:
 
     Headings, blocks of code, and what is a link already stay as they are.
     """
-    parts = re.split(r"(^ *(`{3,}).*?^ *\2$|^#.*?$|\[[^\]\n]*\]\([^)\n]*\)|\{[\w:]+\}`[^`]*`)",
-                     text, flags=re.M | re.S)
-    parts[::3] = [re.sub(r"(?<![`\w])`((?:md|nn|optim|data|T|models|train)\.[\w.]+)(\(\))?`(?!`)",
-                         role, part) for part in parts[::3]]
-    del parts[2::3]     # the fences, which the pattern needs to find their ends
+    parts = re.split(
+        r"(^ *(`{3,}).*?^ *\2$|^#.*?$|\[[^\]\n]*\]\([^)\n]*\)|\{[\w:]+\}`[^`]*`)",
+        text,
+        flags=re.M | re.S,
+    )
+    parts[::3] = [
+        re.sub(r"(?<![`\w])`((?:md|nn|optim|data|T|models|train)\.[\w.]+)(\(\))?`(?!`)", role, part)
+        for part in parts[::3]
+    ]
+    del parts[2::3]  # the fences, which the pattern needs to find their ends
     return "".join(parts)
 
 

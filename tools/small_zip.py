@@ -32,18 +32,38 @@ def rewrite(path: Path) -> None:
             offset, name = len(out), member.filename.encode()
             method, packed = _packed(archive.read(member))
             year, month, day, hour, minute, second = member.date_time
-            described = (VERSION, UTF8, method, hour << 11 | minute << 5 | second // 2,
-                         (year - 1980) << 9 | month << 5 | day, member.CRC, len(packed),
-                         member.file_size, len(name))
+            described = (
+                VERSION,
+                UTF8,
+                method,
+                hour << 11 | minute << 5 | second // 2,
+                (year - 1980) << 9 | month << 5 | day,
+                member.CRC,
+                len(packed),
+                member.file_size,
+                len(name),
+            )
             out += LOCAL.pack(b"PK\3\4", *described, 0) + name + packed
-            directory += CENTRAL.pack(b"PK\1\2", UNIX << 8 | VERSION, *described, 0, 0, 0, 0,
-                                      member.external_attr, offset) + name
+            directory += (
+                CENTRAL.pack(
+                    b"PK\1\2",
+                    UNIX << 8 | VERSION,
+                    *described,
+                    0,
+                    0,
+                    0,
+                    0,
+                    member.external_attr,
+                    offset,
+                )
+                + name
+            )
     end = END.pack(b"PK\5\6", 0, 0, len(members), len(members), len(directory), len(out), 0)
     path.write_bytes(out + directory + end)
 
 
 def _packed(data: bytes) -> tuple[int, bytes]:
     """The method and the bytes of a member; what deflate does not make smaller is stored."""
-    if len(zlib.compress(data[:1 << 16], 1)) > 0.99 * len(data[:1 << 16]):
+    if len(zlib.compress(data[: 1 << 16], 1)) > 0.99 * len(data[: 1 << 16]):
         return STORED, data
-    return DEFLATED, zopfli.zlib.compress(data)[2:-4]       # without zlib's header and checksum
+    return DEFLATED, zopfli.zlib.compress(data)[2:-4]  # without zlib's header and checksum

@@ -23,8 +23,8 @@ from . import small_zip
 ROOT = Path(__file__).resolve().parents[1]
 HOME = ROOT / "build" / "wheel"
 DIST = ROOT / "dist"
-DATA = "minidl/data/files/"     # MNIST
-LIMIT = 3_000_000               # bytes beside it
+DATA = "minidl/data/files/"  # MNIST
+LIMIT = 3_000_000  # bytes beside it
 
 # What is tried: a network with batch normalization learns MNIST's digits, in a second or two.
 PROGRAM = """
@@ -48,8 +48,11 @@ assert accuracy > 0.9
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tools.wheel", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.wheel",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--try", action="store_true", dest="tried", help="install and run it")
     args = parser.parse_args()
     wheel = repaired(built())
@@ -64,8 +67,12 @@ def built() -> Path:
     """The wheel as setup.py makes it."""
     shutil.rmtree(HOME, ignore_errors=True)
     environment = {"MINIDL_BUILD_ISA": "all", **os.environ}
-    subprocess.run([sys.executable, "-W", "ignore", "setup.py", "-q", "bdist_wheel",
-                    "--dist-dir", HOME], cwd=ROOT, env=environment, check=True)
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "setup.py", "-q", "bdist_wheel", "--dist-dir", HOME],
+        cwd=ROOT,
+        env=environment,
+        check=True,
+    )
     return next(HOME.glob("*.whl"))
 
 
@@ -77,9 +84,12 @@ def repaired(wheel: Path) -> Path:
         return Path(shutil.copy(wheel, DIST))
     folder = HOME / "repaired"
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    subprocess.run([sys.executable, "-m", "auditwheel", "repair", "--strip", "--wheel-dir", folder,
-                    wheel],
-                   env={**os.environ, "PATH": path}, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [sys.executable, "-m", "auditwheel", "repair", "--strip", "--wheel-dir", folder, wheel],
+        env={**os.environ, "PATH": path},
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
     return Path(shutil.copy(next(folder.glob("*.whl")), DIST))
 
 
@@ -95,8 +105,10 @@ def describe(wheel: Path) -> None:
         print(f"    {size / 1e6:6.3f} MB  {name}")
     print(f"    {(rest - sum(libraries.values())) / 1e6:6.3f} MB  Python and texts")
     if rest > LIMIT:
-        print(f"NOTICE: without MNIST this is more than {LIMIT / 1e6:g} MB; does the linker fold "
-              "functions of the same code (gold, lld; see setup.py)?")
+        print(
+            f"NOTICE: without MNIST this is more than {LIMIT / 1e6:g} MB; does the linker fold "
+            "functions of the same code (gold, lld; see setup.py)?"
+        )
 
 
 def attempt(wheel: Path) -> None:
@@ -104,18 +116,35 @@ def attempt(wheel: Path) -> None:
     home = HOME / "environment"
     python = home / "bin" / "python"
     subprocess.run([sys.executable, "-m", "venv", home], check=True)
-    kept = {name: value for name, value in os.environ.items()
-            if not name.startswith(("MINIDL_", "PYTHON"))}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("MINIDL_", "PYTHON"))
+    }
     bare = {**kept, "PATH": str(home / "bin"), "CC": "no-compiler"}
-    subprocess.run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check",
-                    "--only-binary=:all:", wheel], env=bare, check=True)
+    subprocess.run(
+        [
+            python,
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "--disable-pip-version-check",
+            "--only-binary=:all:",
+            wheel,
+        ],
+        env=bare,
+        check=True,
+    )
     subprocess.run([python, "-I", "-m", "minidl", "info"], cwd=home, env=bare, check=True)
     code = "import minidl_ext as m; print(*[x for x in m.AVAILABLE if x in m.SUPPORTED])"
-    levels = subprocess.run([python, "-I", "-c", code], cwd=home, env=bare, check=True,
-                            capture_output=True, text=True).stdout.split()
+    levels = subprocess.run(
+        [python, "-I", "-c", code], cwd=home, env=bare, check=True, capture_output=True, text=True
+    ).stdout.split()
     for level in levels:
-        subprocess.run([python, "-I", "-c", PROGRAM], cwd=home, check=True,
-                       env={**bare, "MINIDL_ISA": level})
+        subprocess.run(
+            [python, "-I", "-c", PROGRAM], cwd=home, check=True, env={**bare, "MINIDL_ISA": level}
+        )
 
 
 if __name__ == "__main__":

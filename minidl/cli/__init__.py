@@ -25,8 +25,12 @@ from .train import train
 
 FAILED, INTERRUPTED = 1, 130
 # What errors of the library call arguments, and what that is here.
-OPTIONS = {"skip_broken=True": "--skip-broken", "size=32 or size=(24, 32)": "--size 32 or 24,32",
-           "data.cache.clear()": "minidl cache clear", ", cache=False does without": ""}
+OPTIONS = {
+    "skip_broken=True": "--skip-broken",
+    "size=32 or size=(24, 32)": "--size 32 or 24,32",
+    "data.cache.clear()": "minidl cache clear",
+    ", cache=False does without": "",
+}
 EXPECTED = (ValueError, TypeError, OSError, ImportError, ArithmeticError, MemoryError, RuntimeError)
 
 
@@ -61,17 +65,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(given: list[str]) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-        sys.stdout.reconfigure(errors="backslashreplace")   # of names that a terminal cannot show
+        sys.stdout.reconfigure(errors="backslashreplace")  # of names that a terminal cannot show
     try:
         result: Any = commands.main(given, "minidl", standalone_mode=False, obj=given)
-        sys.stdout.flush()      # here, where what fails is told as other errors are
+        sys.stdout.flush()  # here, where what fails is told as other errors are
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:     # of `| head`
+    except BrokenPipeError:  # of `| head`
         _write_no_more()
         return FAILED
     except EXPECTED as error:
@@ -80,7 +84,7 @@ def _run(given: list[str]) -> int:
         print(f"minidl: {_text(error)}", file=sys.stderr)
         try:
             sys.stdout.flush()
-        except OSError:         # it was what failed
+        except OSError:  # it was what failed
             _write_no_more()
         return FAILED
     return result if isinstance(result, int) else 0
@@ -101,10 +105,19 @@ def _text(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror + (f": {error.filename!r}" if error.filename is not None else "")
     plain = isinstance(error, (ValueError, OSError, ImportError, FloatingPointError))
-    return text if plain and text else (f"{type(error).__name__}: {text} (MINIDL_TRACEBACK=1 shows "
-                                        f"where)")
+    return (
+        text
+        if plain and text
+        else (f"{type(error).__name__}: {text} (MINIDL_TRACEBACK=1 shows where)")
+    )
 
 
-def _show_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int,
-                  file: Any = None, line: str | None = None) -> None:
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: Any = None,
+    line: str | None = None,
+) -> None:
     print(f"minidl: warning: {message}", file=sys.stderr)

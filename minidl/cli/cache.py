@@ -23,8 +23,10 @@ def cache(context: click.Context) -> None:
     for entry in entries:
         used = time.strftime("%Y-%m-%d", time.localtime(entry.used))
         print(f"{entry.bytes / 1e6:10,.1f} MB  {used}  {entry.source}")
-    print(f"{sum(entry.bytes for entry in entries) / 1e6:10,.1f} MB  in {store.folder()}, at most "
-          f"{store.limit() / 1e6:,.0f} MB")
+    print(
+        f"{sum(entry.bytes for entry in entries) / 1e6:10,.1f} MB  in {store.folder()}, at most "
+        f"{store.limit() / 1e6:,.0f} MB"
+    )
 
 
 @cache.command()

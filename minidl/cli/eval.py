@@ -13,8 +13,11 @@ from .shared import accuracy_line, load_model, set_threads, threads_option
 @click.command("eval", no_args_is_help=True)
 @click.argument("run_or_model")
 @click.argument("data", required=False)
-@click.option("--skip-broken", is_flag=True,
-              help="Leave out pictures of DATA that cannot be decoded, and name them.")
+@click.option(
+    "--skip-broken",
+    is_flag=True,
+    help="Leave out pictures of DATA that cannot be decoded, and name them.",
+)
 @threads_option
 def evaluate(run_or_model: str, data: str | None, skip_broken: bool, threads: int | None) -> None:
     """Measure a model: per class, and the accuracy in the last line.
@@ -51,12 +54,15 @@ def _of_run(folder: str) -> tuple[str, Any]:
     config = read_config(folder)
     plan = plan_of(config)
     channels = None if plan.source in KNOWN else config["data"]["shape"][2]
-    task = load_task(plan.source, plan.size, config["settings"]["valid"], plan.seed, channels,
-                     plan.skip_broken)
+    task = load_task(
+        plan.source, plan.size, config["settings"]["valid"], plan.seed, channels, plan.skip_broken
+    )
     different = differing(config["data"], task.description())
     if different:
-        raise ValueError(f"{plan.source!r} is not what the run was trained on any more: "
-                         f"{'; '.join(different)}. Say DATA, what to measure it on")
+        raise ValueError(
+            f"{plan.source!r} is not what the run was trained on any more: "
+            f"{'; '.join(different)}. Say DATA, what to measure it on"
+        )
     return task.measured
 
 
@@ -68,14 +74,18 @@ def _of_data(data: str, saved: Any, skip_broken: bool) -> tuple[str, Any]:
     if data in KNOWN:
         return "test", KNOWN[data](split="test")
     if not os.path.isdir(data):
-        raise click.UsageError(f"DATA: there is no folder {data!r}, and it is none of "
-                               f"{', '.join(KNOWN)}")
+        raise click.UsageError(
+            f"DATA: there is no folder {data!r}, and it is none of {', '.join(KNOWN)}"
+        )
     parts = part_folders(data)
     part = next((name for name in ("test", "valid") if name in parts), None)
     if parts and part is None:
-        raise click.UsageError(f"DATA: {data!r} has a part train/ and none to measure on: give "
-                               f"{os.path.join(data, 'train')!r} itself, if that is meant")
+        raise click.UsageError(
+            f"DATA: {data!r} has a part train/ and none to measure on: give "
+            f"{os.path.join(data, 'train')!r} itself, if that is meant"
+        )
     size, channels = saved.picture_size()
-    pictures = ImageFolder(data if part is None else parts[part], size, channels,
-                           skip_broken=skip_broken)
+    pictures = ImageFolder(
+        data if part is None else parts[part], size, channels, skip_broken=skip_broken
+    )
     return part or "test", pictures

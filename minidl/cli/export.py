@@ -16,9 +16,14 @@ if TYPE_CHECKING:
 @click.command(no_args_is_help=True)
 @click.argument("run_or_model")
 @click.argument("out", metavar="OUT.onnx")
-@click.option("--layout", type=click.Choice(["NHWC", "NCHW"]), default="NHWC", show_default=True,
-              help="The axes of pictures as the file takes them. NCHW has the channels first, as "
-                   "other frameworks have them.")
+@click.option(
+    "--layout",
+    type=click.Choice(["NHWC", "NCHW"]),
+    default="NHWC",
+    show_default=True,
+    help="The axes of pictures as the file takes them. NCHW has the channels first, as "
+    "other frameworks have them.",
+)
 def export(run_or_model: str, out: str, layout: str) -> None:
     """Write a model as an ONNX file, which other runtimes run.
 
@@ -36,22 +41,30 @@ def export(run_or_model: str, out: str, layout: str) -> None:
     from .. import onnx
 
     if os.path.isdir(out) or not out.lower().endswith(".onnx"):
-        raise click.UsageError(f"OUT.onnx: expected the name of a file that ends with .onnx, got "
-                               f"{out!r}")
+        raise click.UsageError(
+            f"OUT.onnx: expected the name of a file that ends with .onnx, got {out!r}"
+        )
     saved = load_model(run_or_model)
     example = np.zeros((1, *_input_shape(saved)), saved.model._dtype())
     metadata = {"classes": saved.classes, "preprocess": saved.preprocess}
-    onnx.export(saved.model, out, example, layout,
-                {name: value for name, value in metadata.items() if value})
+    onnx.export(
+        saved.model,
+        out,
+        example,
+        layout,
+        {name: value for name, value in metadata.items() if value},
+    )
     made = saved.model.predict(example)
-    print(f"{out}: {_sizes(example.shape, layout)} to {_sizes(made.shape, layout)}, "
-          f"{os.path.getsize(out):,} bytes")
+    print(
+        f"{out}: {_sizes(example.shape, layout)} to {_sizes(made.shape, layout)}, "
+        f"{os.path.getsize(out):,} bytes"
+    )
 
 
 def _input_shape(saved: Saved) -> tuple[int, ...]:
     """What a model takes, without the axis of the batch: pictures as they are prepared for it, or
     rows."""
-    shape: tuple[int, ...] = saved.model.input_shape     # type: ignore[attr-defined]
+    shape: tuple[int, ...] = saved.model.input_shape  # type: ignore[attr-defined]
     if len(shape) != 3:
         return shape
     size, channels = saved.picture_size()

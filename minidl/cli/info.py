@@ -16,5 +16,6 @@ def info() -> None:
 
     show_versions()
     held = sum(entry.bytes for entry in cache.entries())
-    print(f"cache     {cache.folder()}, {held / 1e6:,.1f} MB of at most "
-          f"{cache.limit() / 1e6:,.0f} MB")
+    print(
+        f"cache     {cache.folder()}, {held / 1e6:,.1f} MB of at most {cache.limit() / 1e6:,.0f} MB"
+    )

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-FULL, QUICK = "runs/lab", "runs/lab-quick"      # where results go
+FULL, QUICK = "runs/lab", "runs/lab-quick"  # where results go
 FOLDER = click.Path(file_okay=False)
 
 
@@ -34,16 +34,31 @@ def list_claims() -> None:
 
 @lab.command("run", no_args_is_help=True)
 @click.argument("ids", nargs=-1, required=True, metavar="ID... | all")
-@click.option("--quick", is_flag=True,
-              help="Smaller settings: all of it in minutes, verdicts provisional.")
-@click.option("--seeds", type=click.IntRange(1), metavar="N",
-              help="Seeds of each. [default: 3 or 5, as each says; 2 or 3 with --quick]")
-@click.option("--jobs", type=click.IntRange(1, 1024), metavar="N",
-              help="Processes beside each other. [default: one for each CPU]")
-@click.option("--out", "folder", metavar="DIR", type=FOLDER,
-              help=f"The folder of the results. [default: {FULL}, with --quick {QUICK}]")
-def run_claims(ids: tuple[str, ...], quick: bool, seeds: int | None, jobs: int | None,
-               folder: str | None) -> None:
+@click.option(
+    "--quick", is_flag=True, help="Smaller settings: all of it in minutes, verdicts provisional."
+)
+@click.option(
+    "--seeds",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Seeds of each. [default: 3 or 5, as each says; 2 or 3 with --quick]",
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 1024),
+    metavar="N",
+    help="Processes beside each other. [default: one for each CPU]",
+)
+@click.option(
+    "--out",
+    "folder",
+    metavar="DIR",
+    type=FOLDER,
+    help=f"The folder of the results. [default: {FULL}, with --quick {QUICK}]",
+)
+def run_claims(
+    ids: tuple[str, ...], quick: bool, seeds: int | None, jobs: int | None, folder: str | None
+) -> None:
     """Run experiments, and write results.json and report.html.
 
     Finished seeds are not run again: the same command goes on after Ctrl-C. An experiment that
@@ -60,7 +75,7 @@ def run_claims(ids: tuple[str, ...], quick: bool, seeds: int | None, jobs: int |
     folder = folder or (QUICK if quick else FULL)
     try:
         found = run(experiments, folder, quick, seeds, jobs)
-    except (KeyboardInterrupt, SystemExit):     # the latter of SIGTERM
+    except (KeyboardInterrupt, SystemExit):  # the latter of SIGTERM
         print("finished seeds are kept; the same command goes on", file=sys.stderr)
         raise
     for id, one in found.items():
@@ -75,8 +90,13 @@ def run_claims(ids: tuple[str, ...], quick: bool, seeds: int | None, jobs: int |
 
 
 @lab.command("report")
-@click.option("--out", "folder", metavar="DIR", type=FOLDER,
-              help=f"The folder of the results. [default: {FULL}, or else {QUICK}]")
+@click.option(
+    "--out",
+    "folder",
+    metavar="DIR",
+    type=FOLDER,
+    help=f"The folder of the results. [default: {FULL}, or else {QUICK}]",
+)
 def write_page(folder: str | None) -> None:
     """Write report.html and report.md of what has been run."""
     from ..lab.page import write_report

@@ -13,12 +13,19 @@ from .shared import load_model, set_threads, threads_option
 @click.command(no_args_is_help=True)
 @click.argument("run_or_model")
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
-@click.option("--top", type=click.IntRange(1), default=3, show_default=True, metavar="N",
-              help="Classes to name for each picture.")
+@click.option(
+    "--top",
+    type=click.IntRange(1),
+    default=3,
+    show_default=True,
+    metavar="N",
+    help="Classes to name for each picture.",
+)
 @click.option("--json", "as_json", is_flag=True, help="A JSON list, and nothing else, on stdout.")
 @threads_option
-def predict(run_or_model: str, images: tuple[str, ...], top: int, as_json: bool,
-            threads: int | None) -> None:
+def predict(
+    run_or_model: str, images: tuple[str, ...], top: int, as_json: bool, threads: int | None
+) -> None:
     """Say what is on pictures: the likeliest classes and their probabilities.
 
     RUN_OR_MODEL is a run's folder, of which the best model is taken, or a model's file.
@@ -30,16 +37,28 @@ def predict(run_or_model: str, images: tuple[str, ...], top: int, as_json: bool,
     set_threads(threads)
     for path in images:
         if os.path.isdir(path):
-            raise click.UsageError(f"{path!r} is a folder: name the pictures in it, as "
-                                   f"{os.path.join(path, '*.jpg')}")
+            raise click.UsageError(
+                f"{path!r} is a folder: name the pictures in it, as {os.path.join(path, '*.jpg')}"
+            )
         if not os.path.exists(path):
             raise click.UsageError(f"there is no picture {path!r}")
     found = load_model(run_or_model).predict(list(images), top)
     if as_json:
-        print(json.dumps([
-            {"file": path, "predictions": [{"class": name, "probability": probability}
-                                           for name, probability in classes]}
-            for path, classes in zip(images, found, strict=True)], indent=1))
+        print(
+            json.dumps(
+                [
+                    {
+                        "file": path,
+                        "predictions": [
+                            {"class": name, "probability": probability}
+                            for name, probability in classes
+                        ],
+                    }
+                    for path, classes in zip(images, found, strict=True)
+                ],
+                indent=1,
+            )
+        )
         return
     for path, classes in zip(images, found, strict=True):
         print(f"{path}  {', '.join(f'{name} {share:.3f}' for name, share in classes)}")

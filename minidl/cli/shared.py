@@ -28,8 +28,12 @@ class Numbers(click.ParamType):
             numbers = []
         if min(numbers, default=0) < 1 or (self.counts and len(numbers) not in self.counts):
             counts = " or ".join(map(str, self.counts)) or "one or several"
-            self.fail(f"{value!r} is not {counts} whole number{'s' if counts != '1' else ''} from "
-                      f"1 on, with commas between them", param, ctx)
+            self.fail(
+                f"{value!r} is not {counts} whole number{'s' if counts != '1' else ''} from "
+                f"1 on, with commas between them",
+                param,
+                ctx,
+            )
         return numbers[0] if len(numbers) == 1 else numbers
 
 
@@ -42,10 +46,16 @@ def model_path(given: str) -> str:
         if not os.path.exists(given):
             from ..models import names
 
-            raise click.UsageError(f"there is no run or model {given!r}" + (
-                f": {given} is the name of a model, which has no trained weights; give the folder "
-                f"of a run, such as one of minidl train ... --model {given} --out FOLDER, or the "
-                f"file of a model" if given in names() else ""))
+            raise click.UsageError(
+                f"there is no run or model {given!r}"
+                + (
+                    f": {given} is the name of a model, which has no trained weights; give the folder "
+                    f"of a run, such as one of minidl train ... --model {given} --out FOLDER, or the "
+                    f"file of a model"
+                    if given in names()
+                    else ""
+                )
+            )
         return given
     path = os.path.join(given, BEST)
     if not os.path.exists(path):
@@ -54,8 +64,10 @@ def model_path(given: str) -> str:
         known = os.path.exists(os.path.join(given, CONFIG))
         raise click.UsageError(
             f"the run {given!r} has no {BEST} yet: it has not finished an epoch that could be "
-            f"measured; to go on with it: minidl train ... --out {given} --resume" if known else
-            f"the folder {given!r} is no run: there is no {BEST} in it")
+            f"measured; to go on with it: minidl train ... --out {given} --resume"
+            if known
+            else f"the folder {given!r} is no run: there is no {BEST} in it"
+        )
     return path
 
 
@@ -77,7 +89,7 @@ def set_threads(threads: int | None) -> None:
     if threads is not None:
         from ..settings import set_num_threads
 
-        set_num_threads(min(threads, os.cpu_count() or 1))      # more would wait for each other
+        set_num_threads(min(threads, os.cpu_count() or 1))  # more would wait for each other
 
 
 def accuracy_line(part: str, accuracy: float) -> None:
@@ -87,5 +99,8 @@ def accuracy_line(part: str, accuracy: float) -> None:
 
 
 threads_option = click.option(
-    "--threads", type=click.IntRange(1, 1024), metavar="N",
-    help="Threads at most. [default: the CPUs this process may use]")
+    "--threads",
+    type=click.IntRange(1, 1024),
+    metavar="N",
+    help="Threads at most. [default: the CPUs this process may use]",
+)

@@ -24,22 +24,23 @@ from .planning import Planner
 from .program import Operation, Program, Ref, at, computed, program_of, with_arrays
 
 ARENA_FLOATS = 2 * 1024 * 1024  # of one thread: a larger arena would not fit into its caches
-MOST_GROUP = 8                  # images that a thread computes together
-MOST_PLANS = 16                 # plans that a part keeps; the oldest is dropped
+MOST_GROUP = 8  # images that a thread computes together
+MOST_PLANS = 16  # plans that a part keeps; the oldest is dropped
 
 
 class Part:
     """Layers that one plan computes: the values that they take (`given`) and give (`made`), and the
     plans for sizes of the batch."""
 
-    def __init__(self, layers: list[Layer], program: Program, given: list[int], made: list[int],
-                 exact: bool) -> None:
+    def __init__(
+        self, layers: list[Layer], program: Program, given: list[int], made: list[int], exact: bool
+    ) -> None:
         self.given, self.made = given, made
         self.shapes = [program.values[n].shape for n in made]
         self.planner = Planner(layers, program.values, list(given), list(made), exact)
         self.plans: dict[tuple[int, int, bool], kernels.Plan] = {}
         self.lock = threading.Lock()
-        self.floats = self.planner.plan(1, 1, False).arena      # for one image
+        self.floats = self.planner.plan(1, 1, False).arena  # for one image
 
     def plan(self, batch: int, threads: int) -> kernels.Plan:
         """The plan for a batch. With fewer images than threads, all threads share each image; else
@@ -52,7 +53,7 @@ class Part:
         key = group, threads, shared
         plan = self.plans.get(key)
         if plan is None:
-            with self.lock:     # another thread may have made it meanwhile
+            with self.lock:  # another thread may have made it meanwhile
                 plan = self.plans.get(key)
                 if plan is None:
                     plan = self.plans[key] = self.planner.plan(group, threads, shared)
@@ -86,19 +87,25 @@ class Compiled:
 
     def __init__(self, program: Program, exact: bool = False) -> None:
         if not isinstance(program, Program):
-            raise TypeError("Compiled: md.compile(model, example) makes one, and "
-                            "md.Compiled.load(path) reads one")
+            raise TypeError(
+                "Compiled: md.compile(model, example) makes one, and "
+                "md.Compiled.load(path) reads one"
+            )
         self._program, self._exact = program, exact
         self._parts = _parts_of(program, exact)
-        self._constants = {k: known.array for k, known in enumerate(program.values)
-                           if known.array is not None}
-        self._repeated = [(k, known) for k, known in enumerate(program.values)
-                          if known.entry is not None]
+        self._constants = {
+            k: known.array for k, known in enumerate(program.values) if known.array is not None
+        }
+        self._repeated = [
+            (k, known) for k, known in enumerate(program.values) if known.entry is not None
+        ]
         # The values that no part takes after this one.
         last = {n: k for k, part in enumerate(self._parts) for n in (*_reads(part), *_makes(part))}
         kept = {*program.outputs(), *self._constants}
-        self._spent = [[n for n, k in last.items() if k == at and n not in kept]
-                       for at in range(len(self._parts))]
+        self._spent = [
+            [n for n, k in last.items() if k == at and n not in kept]
+            for at in range(len(self._parts))
+        ]
         # Outputs that no plan writes may share memory with inputs or constants: they are copied.
         planned = {n for part in self._parts if isinstance(part, Part) for n in part.made}
         self._lent = [n for n in program.outputs() if n not in planned]
@@ -154,8 +161,10 @@ class Compiled:
         program = self._program
         if len(inputs) != len(program.inputs):
             count = len(program.inputs)
-            raise TypeError(f"Compiled: {count} input{'s are' if count != 1 else ' is'} needed, "
-                            f"got {len(inputs)}")
+            raise TypeError(
+                f"Compiled: {count} input{'s are' if count != 1 else ' is'} needed, "
+                f"got {len(inputs)}"
+            )
         batch = 1 if program.batch is None else program.batch
         for k, (x, number) in enumerate(zip(inputs, program.inputs, strict=True)):
             known = program.values[number]
@@ -163,8 +172,9 @@ class Compiled:
             if k == 0 and program.batch is None and array.ndim:
                 batch = len(array)
             if array.shape != at(known.shape, batch):
-                raise ValueError(f"Compiled: input {k} must have shape {self._shape(number)}, got "
-                                 f"{array.shape}")
+                raise ValueError(
+                    f"Compiled: input {k} must have shape {self._shape(number)}, got {array.shape}"
+                )
             arrays[number] = array
         for number, known in self._repeated:
             arrays[number] = known.constant(batch)
@@ -174,13 +184,17 @@ class Compiled:
     def _array(x: Any, dtype: np.dtype, k: int) -> np.ndarray:
         """Input k as an array of a dtype: integers may become wider, and uint8 images floats."""
         if type(x) is not np.ndarray or x.dtype != dtype:
-            x = model_input(x, dtype)._values() if dtype.kind == "f" else plain_array(
-                x.data if isinstance(x, Tensor) else x)
+            x = (
+                model_input(x, dtype)._values()
+                if dtype.kind == "f"
+                else plain_array(x.data if isinstance(x, Tensor) else x)
+            )
             if dtype.kind in "iu" and x.dtype.kind in "iu" and np.can_cast(x.dtype, dtype):
                 x = x.astype(dtype)
             if x.dtype != dtype:
-                raise TypeError(f"Compiled: input {k} must be {dtype}, got {x.dtype}; convert it "
-                                f"with astype")
+                raise TypeError(
+                    f"Compiled: input {k} must be {dtype}, got {x.dtype}; convert it with astype"
+                )
         return x if x.flags.c_contiguous else np.ascontiguousarray(x).reshape(x.shape)
 
     def _shape(self, number: int) -> str:
@@ -224,8 +238,7 @@ class Compiled:
     def __repr__(self) -> str:
         inputs = ", ".join(map(self._shape, self._program.inputs))
         called = sum(isinstance(part, Operation) for part in self._parts)
-        return (f"Compiled({inputs}; {len(self.steps) - called} steps of plans, "
-                f"{called} calls)")
+        return f"Compiled({inputs}; {len(self.steps) - called} steps of plans, {called} calls)"
 
 
 def _shape_text(shape: tuple[Any, ...]) -> str:
@@ -264,17 +277,27 @@ def compile(model: Callable[..., Any], *examples: Any) -> Compiled:
     given: Any = model
     if not callable(given):
         inside = "; compile its .model" if hasattr(given, "model") else ""
-        raise TypeError(f"compile: model must be a layer or a function, got "
-                        f"{type(given).__name__}{inside}")
+        raise TypeError(
+            f"compile: model must be a layer or a function, got {type(given).__name__}{inside}"
+        )
     if not examples:
-        raise TypeError("compile: an example of what the model takes is needed, as in "
-                        "md.compile(model, images[:1])")
+        raise TypeError(
+            "compile: an example of what the model takes is needed, as in "
+            "md.compile(model, images[:1])"
+        )
     for k, example in enumerate(examples):
         if isinstance(example, np.generic) or not (
-                isinstance(example, (Tensor, list)) or array_like(example)):
-            raise TypeError(checks.message(
-                "compile", f"examples[{k}]", "an array or a tensor (a function of arrays alone, "
-                "such as lambda x: model(x, 3), can be compiled too)", example))
+            isinstance(example, (Tensor, list)) or array_like(example)
+        ):
+            raise TypeError(
+                checks.message(
+                    "compile",
+                    f"examples[{k}]",
+                    "an array or a tensor (a function of arrays alone, "
+                    "such as lambda x: model(x, 3), can be compiled too)",
+                    example,
+                )
+            )
     return Compiled(program_of(model, examples), settings.get_precision() == "high")
 
 
@@ -293,8 +316,11 @@ def _parts_of(program: Program, exact: bool) -> list[Part | Operation]:
         layers = [item for item in items[start:end] if isinstance(item, Layer)]
         inside = {layer.y for layer in layers}
         given = list(dict.fromkeys(n for layer in layers for n in layer.reads() if n not in inside))
-        made = [n for n in dict.fromkeys(layer.y for layer in layers)
-                if n in returned or any(r >= end for r in readers.get(n, ()))]
+        made = [
+            n
+            for n in dict.fromkeys(layer.y for layer in layers)
+            if n in returned or any(r >= end for r in readers.get(n, ()))
+        ]
         # The layers of a concatenation, which write one array, stay together.
         cuts = [start + k for k in range(1, len(layers)) if layers[k].y != layers[k - 1].y]
         if len(given) + len(made) > kernels.PLAN_ARRAYS and cuts:

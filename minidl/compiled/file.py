@@ -39,30 +39,62 @@ BATCHES = (1, 2)
 
 
 def save(path: str, program: Program, exact: bool) -> None:
-    arrays = {str(k): array for k, known in enumerate(program.values)
-              for array in (known.array, known.entry) if array is not None}
-    operations = [{"function": _name_of(operation), "inputs": _coded(operation.inputs),
-                   "options": _coded(operation.options), "outputs": list(operation.outputs),
-                   "name": operation.name} for operation in program.operations]
-    values = [{"shape": _coded(list(known.shape)), "dtype": known.dtype.name,
-               "repeated": known.entry is not None} for known in program.values]
-    write_arrays(path, {k: np.ascontiguousarray(a).reshape(a.shape) for k, a in arrays.items()}, {
-        KEY: {"format": FORMAT, "version": __version__, "exact": exact, "values": values,
-              "operations": operations, "inputs": program.inputs,
-              "returned": _coded(program.returned), "batch": program.batch}})
+    arrays = {
+        str(k): array
+        for k, known in enumerate(program.values)
+        for array in (known.array, known.entry)
+        if array is not None
+    }
+    operations = [
+        {
+            "function": _name_of(operation),
+            "inputs": _coded(operation.inputs),
+            "options": _coded(operation.options),
+            "outputs": list(operation.outputs),
+            "name": operation.name,
+        }
+        for operation in program.operations
+    ]
+    values = [
+        {
+            "shape": _coded(list(known.shape)),
+            "dtype": known.dtype.name,
+            "repeated": known.entry is not None,
+        }
+        for known in program.values
+    ]
+    write_arrays(
+        path,
+        {k: np.ascontiguousarray(a).reshape(a.shape) for k, a in arrays.items()},
+        {
+            KEY: {
+                "format": FORMAT,
+                "version": __version__,
+                "exact": exact,
+                "values": values,
+                "operations": operations,
+                "inputs": program.inputs,
+                "returned": _coded(program.returned),
+                "batch": program.batch,
+            }
+        },
+    )
 
 
 def load(path: str) -> tuple[Program, bool]:
     arrays, metadata = read_arrays(path)
     if KEY not in metadata:
-        raise ValueError(f"Compiled.load: {path!r} is no compiled model: its metadata has no "
-                         f"{KEY!r}")
+        raise ValueError(
+            f"Compiled.load: {path!r} is no compiled model: its metadata has no {KEY!r}"
+        )
     with refusing(path):
         described = json.loads(metadata[KEY])
         form = described["format"]
     if form != FORMAT:
-        raise ValueError(f"Compiled.load: {path!r} has format {form!r}, of another version of "
-                         f"minidl ({described.get('version')}); this one reads {FORMAT}")
+        raise ValueError(
+            f"Compiled.load: {path!r} has format {form!r}, of another version of "
+            f"minidl ({described.get('version')}); this one reads {FORMAT}"
+        )
     with refusing(path):
         program = _program(described, arrays)
         for batch in BATCHES if program.batch is None else (program.batch,):
@@ -91,19 +123,28 @@ def _program(described: dict[str, Any], arrays: dict[str, np.ndarray]) -> Progra
             raise TypeError(f"value {k} has shape {shape}")
         held = tuple([1 if type(n) is Size else n for n in shape]) if repeated else shape
         if (array is None and repeated) or (
-                array is not None and (array.dtype != dtype or array.shape != held)):
+            array is not None and (array.dtype != dtype or array.shape != held)
+        ):
             raise TypeError(f"value {k} is another array than one of {dtype} {held}")
         values.append(Known(shape, dtype, None, array) if repeated else Known(shape, dtype, array))
-    made = {k for k, known in enumerate(values)
-            if known.array is not None or known.entry is not None}
+    made = {
+        k for k, known in enumerate(values) if known.array is not None or known.entry is not None
+    }
     inputs = _new_numbers(described["inputs"], made, len(values))
     operations = []
     for item in described["operations"]:
         given = tuple(_decoded(item["inputs"]))
         _check_numbers(given, made)
         outputs = tuple(_new_numbers(item["outputs"], made, len(values)))
-        operations.append(Operation(_function(item["function"]), given,
-                                    dict(_decoded(item["options"])), outputs, str(item["name"])))
+        operations.append(
+            Operation(
+                _function(item["function"]),
+                given,
+                dict(_decoded(item["options"])),
+                outputs,
+                str(item["name"]),
+            )
+        )
     returned = _decoded(described["returned"])
     _check_numbers(returned, made)
     batch = described["batch"]
@@ -143,8 +184,10 @@ def _try(program: Program, batch: int) -> None:
             made = computed(operation, arrays, batch)
             for number, array in zip(operation.outputs, made, strict=True):
                 if array.shape != shapes[number] or array.dtype != program.values[number].dtype:
-                    raise ValueError(f"value {number} is {array.dtype} {array.shape}, not "
-                                     f"{program.values[number].dtype} {shapes[number]}")
+                    raise ValueError(
+                        f"value {number} is {array.dtype} {array.shape}, not "
+                        f"{program.values[number].dtype} {shapes[number]}"
+                    )
                 arrays[number] = array
 
 
@@ -152,9 +195,11 @@ def _name_of(operation: Operation) -> str:
     function = operation.function
     module = function.__module__
     if not module.startswith(OPS) or "<" in function.__qualname__:
-        raise TypeError(f"Compiled.save: the operation {function.__name__} is no part of minidl, "
-                        f"and cannot be saved")
-    return f"{module[len(OPS):]}.{function.__qualname__}"
+        raise TypeError(
+            f"Compiled.save: the operation {function.__name__} is no part of minidl, "
+            f"and cannot be saved"
+        )
+    return f"{module[len(OPS) :]}.{function.__qualname__}"
 
 
 def _function(name: str) -> type[Function]:

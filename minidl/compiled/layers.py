@@ -22,11 +22,10 @@ from ..ops.operation import Operation as OwnFunction
 from .program import Known, Operation, Program, Ref, Size, has_sizes, refs_of
 
 BATCH = Size(0, 1)
-MOST_JOINED = 24        # inputs of a concatenation
-MOST_SHIFT = 64         # of a map: a larger shift may cost digits, see `_shifts_far`
+MOST_JOINED = 24  # inputs of a concatenation
+MOST_SHIFT = 64  # of a map: a larger shift may cost digits, see `_shifts_far`
 CURVES = {curve.__name__: curve.kernel for curve in Curve.__subclasses__()}
-SIDE_BY_SIDE = {"kernel": (2, 2), "stride": (2, 2), "dilation": (1, 1),
-                "padding": ((0, 0), (0, 0))}
+SIDE_BY_SIDE = {"kernel": (2, 2), "stride": (2, 2), "dilation": (1, 1), "padding": ((0, 0), (0, 0))}
 
 
 @dataclasses.dataclass(eq=False)
@@ -36,17 +35,17 @@ class Layer:
     activation), or a view of the same values in another shape. A concatenation is a map for each of
     its inputs, which writes a range of the channels of y."""
 
-    kind: str                                   # "conv", "max_pool", "avg_pool", "map", "view"
+    kind: str  # "conv", "max_pool", "avg_pool", "map", "view"
     x: int
     y: int
     r: int | None = None
-    weight: np.ndarray | None = None            # (KH, KW, C_in / groups, C_out); of a map (C,)
-    bias: np.ndarray | None = None              # (C_out,)
+    weight: np.ndarray | None = None  # (KH, KW, C_in / groups, C_out); of a map (C,)
+    bias: np.ndarray | None = None  # (C_out,)
     geometry: dict[str, Any] = dataclasses.field(default_factory=dict)
     activation: tuple[Any, ...] | None = None
-    pools: bool = False                         # a 2x2 max-pool of the result, with stride 2
-    channel: int = 0                            # the first channel of y's array that it writes
-    kernel: str = ""                            # the kernel's name, see Planner.kernel_of
+    pools: bool = False  # a 2x2 max-pool of the result, with stride 2
+    channel: int = 0  # the first channel of y's array that it writes
+    kernel: str = ""  # the kernel's name, see Planner.kernel_of
 
     def reads(self) -> list[int]:
         return [self.x] if self.r is None else [self.x, self.r]
@@ -61,8 +60,13 @@ def image_of(known: Known) -> tuple[int, int, int] | None:
     """The height, width and channels of the images that a value is, or None: a plan computes
     float32 values whose first axis is the batch, of two to four axes."""
     sizes = known.shape[1:]
-    if (known.dtype != np.float32 or known.array is not None or known.shape[:1] != (BATCH,)
-            or not 1 <= len(sizes) <= 3 or not all(isinstance(n, int) and n > 0 for n in sizes)):
+    if (
+        known.dtype != np.float32
+        or known.array is not None
+        or known.shape[:1] != (BATCH,)
+        or not 1 <= len(sizes) <= 3
+        or not all(isinstance(n, int) and n > 0 for n in sizes)
+    ):
         return None
     height, width, channels = (1,) * (3 - len(sizes)) + sizes
     return height, width, channels
@@ -81,8 +85,9 @@ class _Fusion:
 
     def __init__(self, program: Program, exact: bool) -> None:
         self.values, self.exact = program.values, exact
-        self.uses = Counter(ref.number for operation in program.operations
-                            for ref in refs_of(operation.inputs))
+        self.uses = Counter(
+            ref.number for operation in program.operations for ref in refs_of(operation.inputs)
+        )
         self.returned = set(program.outputs())
         self.done: list[Layer | Operation] = []
         self.producers: dict[int, Layer] = {}
@@ -102,8 +107,13 @@ class _Fusion:
         lower = LOWERED.get(operation.kind) if issubclass(operation.function, OwnFunction) else None
         taken = [x.number for x in operation.inputs if isinstance(x, Ref)]
         images = [image_of(self.values[n]) for n in taken if self.values[n].array is None]
-        if (lower is None or len(operation.outputs) != 1 or has_sizes(operation.inputs)
-                or not images or None in (*images, image_of(self.values[operation.outputs[0]]))):
+        if (
+            lower is None
+            or len(operation.outputs) != 1
+            or has_sizes(operation.inputs)
+            or not images
+            or None in (*images, image_of(self.values[operation.outputs[0]]))
+        ):
             return operation
         return lower(operation, self.values) or operation
 
@@ -116,8 +126,12 @@ class _Fusion:
         if not layer.geometry.get("part"):
             self.producers[layer.y] = layer
         producer = self.producers.get(layer.x)
-        if (layer.kind == "view" and producer is not None and self.taken_once(layer.x)
-                and self.values[layer.x].shape[-1] == self.values[layer.y].shape[-1]):
+        if (
+            layer.kind == "view"
+            and producer is not None
+            and self.taken_once(layer.x)
+            and self.values[layer.x].shape[-1] == self.values[layer.y].shape[-1]
+        ):
             self.views[layer.y] = layer, producer
 
     def taken_once(self, number: int) -> bool:
@@ -127,9 +141,15 @@ class _Fusion:
     def fused(self, layer: Layer) -> bool:
         """Fuse a layer with the producer of a value that only it takes. Returns whether it is."""
         view, producer = self.views.get(layer.x, (None, None))
-        if (view is not None and producer is not None and layer.kind == "map" and layer.r is None
-                and not layer.geometry.get("part") and self.taken_once(layer.x)
-                and self.extend(producer, layer, layer.x)):
+        if (
+            view is not None
+            and producer is not None
+            and layer.kind == "map"
+            and layer.r is None
+            and not layer.geometry.get("part")
+            and self.taken_once(layer.x)
+            and self.extend(producer, layer, layer.x)
+        ):
             view.y = layer.y
             self.views[layer.y] = view, producer
             return True
@@ -137,7 +157,7 @@ class _Fusion:
             producer = self.producers.get(x)
             if producer is None or not self.taken_once(x) or not self.extend(producer, layer, x):
                 continue
-            self.done.remove(producer)      # the residual that it adds now may be made after it
+            self.done.remove(producer)  # the residual that it adds now may be made after it
             self.done.append(producer)
             del self.producers[x]
             producer.y = layer.y
@@ -151,8 +171,13 @@ class _Fusion:
         if producer.kind not in ("conv", "map"):
             return False
         if layer.kind == "max_pool":
-            if (layer.geometry != SIDE_BY_SIDE or self.exact or producer.pools
-                    or producer.r is not None or not winograd_fits(producer, self.values)):
+            if (
+                layer.geometry != SIDE_BY_SIDE
+                or self.exact
+                or producer.pools
+                or producer.r is not None
+                or not winograd_fits(producer, self.values)
+            ):
                 return False
             producer.pools = True
             return True
@@ -161,7 +186,7 @@ class _Fusion:
             return True
         if producer.activation is not None:
             return False
-        if producer.pools:      # the largest value is the same before a ReLU and after it
+        if producer.pools:  # the largest value is the same before a ReLU and after it
             if layer.activation != ("relu",) or layer.weight is not None or layer.r is not None:
                 return False
             producer.activation = ("relu",)
@@ -187,17 +212,23 @@ def _scaled(layer: Layer, scale: np.ndarray, shift: np.ndarray | None) -> Layer:
     bias = 0.0 if layer.bias is None else layer.bias.astype(np.float64)
     weight = 1.0 if layer.weight is None else layer.weight.astype(np.float64)
     return dataclasses.replace(
-        layer, weight=np.asarray(weight * wide, np.float32),
-        bias=np.asarray(bias * wide + (0.0 if shift is None else shift), np.float32))
+        layer,
+        weight=np.asarray(weight * wide, np.float32),
+        bias=np.asarray(bias * wide + (0.0 if shift is None else shift), np.float32),
+    )
 
 
 def _shifts_far(layer: Layer) -> bool:
     """Whether x scale + shift would lose digits that (x - mean) scale keeps: where the mean is many
     standard deviations from 0, both terms are much larger than their sum. A scale of 1 loses no
     digits."""
-    return (layer.kind == "map" and layer.weight is not None and layer.bias is not None
-            and not (np.abs(layer.weight) == 1).all()
-            and bool((np.abs(layer.bias) > MOST_SHIFT).any()))
+    return (
+        layer.kind == "map"
+        and layer.weight is not None
+        and layer.bias is not None
+        and not (np.abs(layer.weight) == 1).all()
+        and bool((np.abs(layer.bias) > MOST_SHIFT).any())
+    )
 
 
 def winograd_fits(layer: Layer, values: list[Known]) -> bool:
@@ -206,10 +237,19 @@ def winograd_fits(layer: Layer, values: list[Known]) -> bool:
     if layer.kind != "conv" or layer.weight is None:
         return False
     image, geometry = image_of(values[layer.x]), layer.geometry
-    return (image is not None and layer.activation in (None, ("relu",))
-            and winograd_pays((1, *image), np.dtype(np.float32), layer.weight.shape,
-                              geometry["stride"], geometry["dilation"], geometry["groups"],
-                              "default"))
+    return (
+        image is not None
+        and layer.activation in (None, ("relu",))
+        and winograd_pays(
+            (1, *image),
+            np.dtype(np.float32),
+            layer.weight.shape,
+            geometry["stride"],
+            geometry["dilation"],
+            geometry["groups"],
+            "default",
+        )
+    )
 
 
 # ------------------------------------------------------------------------ operation by operation
@@ -225,25 +265,48 @@ def _array(x: Any, values: list[Known]) -> np.ndarray | None:
 def _conv(operation: Operation, values: list[Known]) -> Made:
     x, w, b = operation.inputs
     weight, options = _array(w, values), operation.options
-    if (weight is None or (b is not None and _array(b, values) is None)
-            or weight.shape[0] * weight.shape[1] > kernels.PLAN_TAPS
-            or values[x.number].array is not None):
+    if (
+        weight is None
+        or (b is not None and _array(b, values) is None)
+        or weight.shape[0] * weight.shape[1] > kernels.PLAN_TAPS
+        or values[x.number].array is not None
+    ):
         return None
     geometry = {name: options[name] for name in ("stride", "padding", "dilation", "groups")}
-    return [Layer("conv", x.number, operation.outputs[0], weight=weight, bias=_array(b, values),
-                  geometry=geometry)]
+    return [
+        Layer(
+            "conv",
+            x.number,
+            operation.outputs[0],
+            weight=weight,
+            bias=_array(b, values),
+            geometry=geometry,
+        )
+    ]
 
 
 def _dense(operation: Operation, values: list[Known]) -> Made:
     x, w, *rest = operation.inputs
     weight = _array(w, values)
     bias = _array(rest[0], values) if rest else None
-    if (weight is None or weight.ndim != 2 or _array(x, values) is not None
-            or (rest and rest[0] is not None and bias is None)):
+    if (
+        weight is None
+        or weight.ndim != 2
+        or _array(x, values) is not None
+        or (rest and rest[0] is not None and bias is None)
+    ):
         return None
     geometry = {"stride": (1, 1), "padding": ((0, 0), (0, 0)), "dilation": (1, 1), "groups": 1}
-    return [Layer("conv", x.number, operation.outputs[0], weight=weight[None, None], bias=bias,
-                  geometry=geometry)]
+    return [
+        Layer(
+            "conv",
+            x.number,
+            operation.outputs[0],
+            weight=weight[None, None],
+            bias=bias,
+            geometry=geometry,
+        )
+    ]
 
 
 def _batch_norm(operation: Operation, values: list[Known]) -> Made:
@@ -263,16 +326,23 @@ def _activation(operation: Operation, values: list[Known]) -> Made:
     options = tuple(operation.options.values())
     if operation.kind == "GELU":
         name, options = ("gelu_tanh" if operation.options["tanh"] else "gelu"), ()
-    return [Layer("map", operation.inputs[0].number, operation.outputs[0],
-                  activation=(name, *options))]
+    return [
+        Layer("map", operation.inputs[0].number, operation.outputs[0], activation=(name, *options))
+    ]
 
 
 def _sum(operation: Operation, values: list[Known]) -> Made:
     a, b = operation.inputs
     if all(isinstance(x, Ref) and values[x.number].array is None for x in (a, b)):
         if a == b:
-            return [Layer("map", a.number, operation.outputs[0],
-                          weight=np.full(values[a.number].shape[-1], 2.0))]
+            return [
+                Layer(
+                    "map",
+                    a.number,
+                    operation.outputs[0],
+                    weight=np.full(values[a.number].shape[-1], 2.0),
+                )
+            ]
         shapes = [values[x.number].shape for x in (a, b)]
         if shapes[0] != shapes[1]:
             return None
@@ -283,30 +353,43 @@ def _sum(operation: Operation, values: list[Known]) -> Made:
 def _with_constant(operation: Operation, values: list[Known]) -> Made:
     """x + c, x - c, x c, x / c and the like, for a number, or one for each channel."""
     a, b = operation.inputs
-    x, other, turned = (a, b, False) if isinstance(a, Ref) and values[a.number].array is None \
-        else (b, a, True)
+    x, other, turned = (
+        (a, b, False) if isinstance(a, Ref) and values[a.number].array is None else (b, a, True)
+    )
     constant = _array(other, values) if isinstance(other, Ref) else np.asarray(other)
     kind, number = operation.kind, x.number
     channels = values[number].shape[-1]
-    if constant is None or constant.dtype.kind not in "fiu" or (
-            constant.size != 1 and constant.shape[-1:] != (constant.size,)) or (
-            constant.size not in (1, channels)) or constant.ndim > len(values[number].shape):
+    if (
+        constant is None
+        or constant.dtype.kind not in "fiu"
+        or (constant.size != 1 and constant.shape[-1:] != (constant.size,))
+        or (constant.size not in (1, channels))
+        or constant.ndim > len(values[number].shape)
+    ):
         return None
     c = np.broadcast_to(constant.reshape(-1).astype(np.float64), (channels,))
     one, zero = np.ones(channels), np.zeros(channels)
-    if kind == "Divide":        # the reciprocals must be normal numbers of float32
+    if kind == "Divide":  # the reciprocals must be normal numbers of float32
         size = np.abs(c)
         if turned or not ((size > 1e-38) & (size < 1e38)).all():
             return None
-    scale, shift = {"Add": (one, c), "Multiply": (c, zero), "Divide": (1 / np.where(c, c, 1), zero),
-                    "Subtract": (-one, c) if turned else (one, -c)}[kind]
+    scale, shift = {
+        "Add": (one, c),
+        "Multiply": (c, zero),
+        "Divide": (1 / np.where(c, c, 1), zero),
+        "Subtract": (-one, c) if turned else (one, -c),
+    }[kind]
     return [Layer("map", number, operation.outputs[0], weight=scale, bias=shift)]
 
 
 def _pool(operation: Operation, values: list[Known]) -> Made:
     options = operation.options
-    geometry = {"kernel": options["window"], "stride": options["stride"],
-                "padding": options["padding"], "dilation": options["dilation"]}
+    geometry = {
+        "kernel": options["window"],
+        "stride": options["stride"],
+        "padding": options["padding"],
+        "dilation": options["dilation"],
+    }
     if operation.kind == "AvgPool":
         rows, cols = options["counted"]
         geometry["counted"] = (*rows, *cols)
@@ -323,8 +406,12 @@ def _global_pool(operation: Operation, values: list[Known]) -> Made:
     image = image_of(known)
     if image is None or len(known.shape) < 3:
         return None
-    geometry = {"kernel": image[:2], "stride": (1, 1), "padding": ((0, 0), (0, 0)),
-                "dilation": (1, 1)}
+    geometry = {
+        "kernel": image[:2],
+        "stride": (1, 1),
+        "padding": ((0, 0), (0, 0)),
+        "dilation": (1, 1),
+    }
     return [Layer("avg_pool", operation.inputs[0].number, operation.outputs[0], geometry=geometry)]
 
 
@@ -335,20 +422,34 @@ def _view(operation: Operation, values: list[Known]) -> Made:
 def _joined(operation: Operation, values: list[Known]) -> Made:
     """A concatenation of channels: a map copies each input to its range of channels."""
     shapes = [values[x.number].shape for x in operation.inputs]
-    if (len(shapes) > MOST_JOINED or operation.options["axis"] != len(shapes[0]) - 1
-            or any(values[x.number].array is not None for x in operation.inputs)):
+    if (
+        len(shapes) > MOST_JOINED
+        or operation.options["axis"] != len(shapes[0]) - 1
+        or any(values[x.number].array is not None for x in operation.inputs)
+    ):
         return None
     made, channel = [], 0
     for x, shape in zip(operation.inputs, shapes, strict=True):
-        made.append(Layer("map", x.number, operation.outputs[0], channel=channel,
-                          geometry={"part": True}))
+        made.append(
+            Layer("map", x.number, operation.outputs[0], channel=channel, geometry={"part": True})
+        )
         channel += shape[-1]
     return made
 
 
 LOWERED: dict[str, Callable[[Operation, list[Known]], Made]] = {
-    "Conv": _conv, "Linear": _dense, "MatMul": _dense, "BatchNorm": _batch_norm,
-    **dict.fromkeys(("ReLU", *CURVES), _activation), "Add": _sum,
+    "Conv": _conv,
+    "Linear": _dense,
+    "MatMul": _dense,
+    "BatchNorm": _batch_norm,
+    **dict.fromkeys(("ReLU", *CURVES), _activation),
+    "Add": _sum,
     **dict.fromkeys(("Subtract", "Multiply", "Divide"), _with_constant),
-    "MaxPool": _pool, "AvgPool": _pool, "GlobalAvgPool": _global_pool, "Mean": _global_pool,
-    "Reshape": _view, "Detach": _view, "Concatenate": _joined}
+    "MaxPool": _pool,
+    "AvgPool": _pool,
+    "GlobalAvgPool": _global_pool,
+    "Mean": _global_pool,
+    "Reshape": _view,
+    "Detach": _view,
+    "Concatenate": _joined,
+}

@@ -18,13 +18,13 @@ from .. import kernels
 from .layers import Layer, image_of, winograd_fits
 from .program import Known
 
-Border = tuple[int, int, int, int]      # top, bottom, left, right
+Border = tuple[int, int, int, int]  # top, bottom, left, right
 NO_BORDER = (0, 0, 0, 0)
-ALIGNED = 16                            # floats: a line of the cache
-FEW_CHANNELS = 64                       # of both sides together: units of tiles may be larger
-UNITS = (24, 12)                        # tiles of a unit, with few channels and with more
-LEAST_SHARED = 8                        # tiles for each thread that has units of its own
-OWN_WEIGHTS = 512 * 1024                # bytes of transformed weights that each thread may read
+ALIGNED = 16  # floats: a line of the cache
+FEW_CHANNELS = 64  # of both sides together: units of tiles may be larger
+UNITS = (24, 12)  # tiles of a unit, with few channels and with more
+LEAST_SHARED = 8  # tiles for each thread that has units of its own
+OWN_WEIGHTS = 512 * 1024  # bytes of transformed weights that each thread may read
 
 
 @dataclasses.dataclass
@@ -35,9 +35,9 @@ class Array:
     width: int
     channels: int
     border: Border = NO_BORDER
-    place: int = 0          # 0 for the arena, else the number of an input or output of the plan
-    offset: int = 0         # in floats
-    first: int = 0          # the first and the last step that use it
+    place: int = 0  # 0 for the arena, else the number of an input or output of the plan
+    offset: int = 0  # in floats
+    first: int = 0  # the first and the last step that use it
     last: int = 0
 
     @property
@@ -60,14 +60,20 @@ class Planner:
     `plan(group, threads, shared)` makes the plan for a size of groups; see `kernels.Plan`.
     """
 
-    def __init__(self, layers: Sequence[Layer], values: list[Known], given: list[int],
-                 wanted: list[int], exact: bool) -> None:
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        values: list[Known],
+        given: list[int],
+        wanted: list[int],
+        exact: bool,
+    ) -> None:
         self.values, self.given, self.wanted, self.exact = values, given, wanted, exact
         self.layers: list[Layer] = []
-        self.count = len(values)            # copies of values have the numbers from here on
+        self.count = len(values)  # copies of values have the numbers from here on
         self.images: dict[int, tuple[int, int, int]] = {}
         self.packed: dict[int, tuple[Any, Any]] = {}
-        self.aliases: dict[int, int] = {}   # by the number of a view, the value whose memory it is
+        self.aliases: dict[int, int] = {}  # by the number of a view, the value whose memory it is
         self.borders: dict[int, Border] = {}
         self._arrange(layers)
 
@@ -93,7 +99,7 @@ class Planner:
         for layer in layers:
             for x in layer.reads():
                 readers[x] = readers.get(x, 0) + 1
-        bordered: dict[int, int] = {}       # copies with a border
+        bordered: dict[int, int] = {}  # copies with a border
         for layer in layers:
             if layer.kind == "view":
                 self._view(layer, readers)
@@ -106,12 +112,17 @@ class Planner:
                         self._copy(layer.x, bordered[layer.x])
                     layer.x = bordered[layer.x]
                 before = self.borders.get(layer.x, NO_BORDER)
-                self.borders[layer.x] = tuple(map(max, before, border))     # type: ignore[assignment]
+                self.borders[layer.x] = tuple(map(max, before, border))  # type: ignore[assignment]
             self.layers.append(layer)
-        for k, number in enumerate(self.wanted):    # copied if it must be in the arena as well
+        for k, number in enumerate(self.wanted):  # copied if it must be in the arena as well
             root = self.aliases.get(number, number)
-            if (root in self.given or root in self.borders or readers.get(root)
-                    or number in self.wanted[:k] or root != number):
+            if (
+                root in self.given
+                or root in self.borders
+                or readers.get(root)
+                or number in self.wanted[:k]
+                or root != number
+            ):
                 copy = self._new(self.image(number))
                 self._copy(number, copy)
                 self.wanted[k] = copy
@@ -183,8 +194,12 @@ class Planner:
         arrays = self._arrays()
         steps, workspaces = [], []
         for k, layer in enumerate(self.layers):
-            step: dict[str, Any] = {"kind": layer.kernel, "read": self.image(layer.x),
-                    "activation": layer.activation, "pools": layer.pools}
+            step: dict[str, Any] = {
+                "kind": layer.kernel,
+                "read": self.image(layer.x),
+                "activation": layer.activation,
+                "pools": layer.pools,
+            }
             if layer.kind == "conv":
                 self._convolution(layer, step)
             elif layer.kind != "map":
@@ -196,8 +211,11 @@ class Planner:
             if layer.kernel == "winograd":
                 workspaces.append(self._workspace(layer, step, k, group, threads, shared))
             steps.append(step)
-        arena = _place([a for a in arrays.values() if a.place == 0]
-                       + [workspace for workspace, _ in workspaces], group)
+        arena = _place(
+            [a for a in arrays.values() if a.place == 0]
+            + [workspace for workspace, _ in workspaces],
+            group,
+        )
         for workspace, step in workspaces:
             unit, size = step["unit"][0], step["unit"][2]
             step["unit"] = unit, workspace.offset, size
@@ -239,8 +257,9 @@ class Planner:
             for number in (layer.y, *layer.reads()):
                 root = self._root(number)
                 if root not in arrays:
-                    arrays[root] = Array(*self.image(root), self.borders.get(root, NO_BORDER),
-                                         first=k)
+                    arrays[root] = Array(
+                        *self.image(root), self.borders.get(root, NO_BORDER), first=k
+                    )
                 arrays[root].last = k
         return arrays
 
@@ -255,14 +274,17 @@ class Planner:
             elif layer.kernel == "depthwise":
                 self.packed[key] = weight, bias
             else:
-                self.packed[key] = (_panels(weight, geometry["groups"]), None if bias is None
-                                    else _panels(bias[None, None, None], geometry["groups"]))
+                self.packed[key] = (
+                    _panels(weight, geometry["groups"]),
+                    None if bias is None else _panels(bias[None, None, None], geometry["groups"]),
+                )
         step["weights"], step["bias"] = self.packed[key]
         step |= _windows(geometry, layer.weight.shape[:2])
         step["groups"] = geometry["groups"]
 
-    def _workspace(self, layer: Layer, step: dict[str, Any], k: int, group: int, threads: int,
-                   shared: bool) -> tuple[Array, dict[str, Any]]:
+    def _workspace(
+        self, layer: Layer, step: dict[str, Any], k: int, group: int, threads: int, shared: bool
+    ) -> tuple[Array, dict[str, Any]]:
         """The workspace of a layer that Winograd's kernels compute: memory for its tiles."""
         assert layer.weight is not None
         ci, co = layer.weight.shape[2:]
@@ -271,10 +293,10 @@ class Planner:
         wide = -(-co // kernels.PLAN_VECTOR) * kernels.PLAN_VECTOR
         unit = min(UNITS[0] if ci + co <= FEW_CHANNELS else UNITS[1], tiles)
         bytes_of_weights = 4 * kernels.PLAN_FREQUENCIES * ci * co
-        if shared:          # each thread gets the same number of units
+        if shared:  # each thread gets the same number of units
             unit = -(-tiles // (threads * -(-tiles // (threads * unit))))
         if shared and (tiles < LEAST_SHARED * threads or bytes_of_weights > OWN_WEIGHTS):
-            unit = 0        # all threads share one unit
+            unit = 0  # all threads share one unit
         of_frequency = (unit or tiles) * (ci + wide) + 2 * kernels.PLAN_GAP
         size = kernels.PLAN_FREQUENCIES * of_frequency
         size = -(-size // ALIGNED) * ALIGNED
@@ -291,21 +313,30 @@ class Planner:
 def _windows(geometry: dict[str, Any], kernel: tuple[int, ...]) -> dict[str, Any]:
     """The entries of a step that describe its windows."""
     (top, _), (left, _) = geometry["padding"]
-    return {"kernel": kernel, "stride": geometry["stride"], "dilation": geometry["dilation"],
-            "start": (top, left)}
+    return {
+        "kernel": kernel,
+        "stride": geometry["stride"],
+        "dilation": geometry["dilation"],
+        "start": (top, left),
+    }
 
 
 def _place(arrays: list[Array], group: int) -> int:
     """Give arrays their offsets. Returns the floats of the arena. An array has memory for each of
     the images of a group, one with place -1 for all of them together."""
     placed: list[tuple[Array, int]] = []
-    sizes = {id(a): -(-(a.image * (1 if a.place < 0 else group)) // ALIGNED) * ALIGNED
-             for a in arrays}
+    sizes = {
+        id(a): -(-(a.image * (1 if a.place < 0 else group)) // ALIGNED) * ALIGNED for a in arrays
+    }
     for array in sorted(arrays, key=lambda a: -sizes[id(a)]):
         at = 0
         for other, size in sorted(placed, key=lambda item: item[0].offset):
-            if other.first <= array.last and array.first <= other.last \
-                    and at < other.offset + size and other.offset < at + sizes[id(array)]:
+            if (
+                other.first <= array.last
+                and array.first <= other.last
+                and at < other.offset + size
+                and other.offset < at + sizes[id(array)]
+            ):
                 at = other.offset + size
         array.offset = at
         placed.append((array, sizes[id(array)]))

@@ -22,7 +22,7 @@ from ..tensor import Tensor
 from ..traced import Graph, Node, Value
 
 WHERE = "compile"
-CHECKED = 9         # a third size of the batch, for which the `Size`s of the first two must hold
+CHECKED = 9  # a third size of the batch, for which the `Size`s of the first two must hold
 
 
 class Size(NamedTuple):
@@ -65,7 +65,7 @@ class Operation:
     inputs: tuple[Any, ...]
     options: dict[str, Any]
     outputs: tuple[int, ...]
-    name: str = ""          # of the node, for errors
+    name: str = ""  # of the node, for errors
 
     @property
     def kind(self) -> str:
@@ -97,11 +97,13 @@ def program_of(model: Callable[..., Any], examples: tuple[Any, ...]) -> Program:
         if node.options.get("training") is True:
             raise NotImplementedError(
                 f"compile: {node.name} ({node.operation}) is in training mode, whatever the "
-                f"model's mode is: its results depend on the batch")
+                f"model's mode is: its results depend on the batch"
+            )
         if node.operation == "Dropout":
             raise NotImplementedError(
                 f"compile: {node.name} draws a dropout mask, whatever the model's mode is: it is "
-                f"another one at each call")
+                f"another one at each call"
+            )
     try:
         return _Capture(graphs).program
     except _OneBatch:
@@ -117,12 +119,13 @@ class _Capture:
 
     def __init__(self, graphs: tuple[Graph, ...]) -> None:
         sizes = {graph.inputs[0].shape[:1] for graph in graphs if graph.inputs}
-        self.batch = sizes.pop()[0] if len(sizes) == 1 and () not in sizes else None    # if fixed
+        self.batch = sizes.pop()[0] if len(sizes) == 1 and () not in sizes else None  # if fixed
         self.numbers: dict[Value, int] = {}
         self.values: list[Known] = []
         self.operations: list[Operation] = []
-        inputs = [self.number(*found) for found in
-                  zip(*[graph.inputs for graph in graphs], strict=True)]
+        inputs = [
+            self.number(*found) for found in zip(*[graph.inputs for graph in graphs], strict=True)
+        ]
         for nodes in zip(*graphs, strict=True):
             self.write(*nodes)
         returned = self.common(*[graph.outputs for graph in graphs])
@@ -134,16 +137,18 @@ class _Capture:
         if value not in self.numbers:
             array, entry = self.constant(value.name, [v.array for v in found])
             self.numbers[value] = len(self.values)
-            shape = tuple([self.size(*sizes) for sizes in
-                           zip(*[v.shape for v in found], strict=True)])
+            shape = tuple(
+                [self.size(*sizes) for sizes in zip(*[v.shape for v in found], strict=True)]
+            )
             if array is None and shape[:1] == (self.batch,):
-                shape = (Size(0, 1), *shape[1:])    # so layers take it for a batch
+                shape = (Size(0, 1), *shape[1:])  # so layers take it for a batch
             self.values.append(Known(shape, value.dtype, array, entry))
         return self.numbers[value]
 
     @staticmethod
-    def constant(name: str, arrays: list[np.ndarray | None]
-                 ) -> tuple[np.ndarray | None, np.ndarray | None]:
+    def constant(
+        name: str, arrays: list[np.ndarray | None]
+    ) -> tuple[np.ndarray | None, np.ndarray | None]:
         """(array, None) with a copy of an array that is the same in all graphs, or (None, entry)
         with what an array repeats for each image."""
         first = arrays[0]
@@ -153,11 +158,17 @@ class _Capture:
         repeated = tuple([slice(0, 1) if len(set(n)) > 1 else slice(None) for n in sizes])
         entry = first[repeated]
         for array in arrays:
-            if array is None or not (array is first or np.array_equal(
-                    np.broadcast_to(entry, array.shape), array, equal_nan=array.dtype.kind == "f")):
-                raise NotImplementedError(f"compile: {name} is an array that the model makes anew "
-                                          f"for each size of the batch, or at each call: it is not "
-                                          f"in the graph")
+            if array is None or not (
+                array is first
+                or np.array_equal(
+                    np.broadcast_to(entry, array.shape), array, equal_nan=array.dtype.kind == "f"
+                )
+            ):
+                raise NotImplementedError(
+                    f"compile: {name} is an array that the model makes anew "
+                    f"for each size of the batch, or at each call: it is not "
+                    f"in the graph"
+                )
         return (first.copy(), None) if entry.shape == first.shape else (None, entry.copy())
 
     def size(self, *sizes: int) -> int | Size:
@@ -189,8 +200,10 @@ class _Capture:
             return x
         elif all(isinstance(n, int) and not isinstance(n, bool) for n in found):
             return self.size(*found)
-        raise NotImplementedError(f"compile: an argument of an operation, {x!r} for {BATCHES[0]} "
-                                  f"images, is another one for each size of the batch")
+        raise NotImplementedError(
+            f"compile: an argument of an operation, {x!r} for {BATCHES[0]} "
+            f"images, is another one for each size of the batch"
+        )
 
     def write(self, *nodes: Node) -> None:
         """Add the operation of a node, given as each graph has it. One that depends on no input is
@@ -199,14 +212,20 @@ class _Capture:
         try:
             inputs = self.common(*[node.inputs for node in nodes])
             options = self.common(*[node.options for node in nodes])
-            outputs = tuple([self.number(*made) for made in
-                             zip(*[node.outputs for node in nodes], strict=True)])
+            outputs = tuple(
+                [self.number(*made) for made in zip(*[node.outputs for node in nodes], strict=True)]
+            )
         except (KeyError, ValueError) as error:
-            raise NotImplementedError(f"compile: {first.name} ({first.operation}) depends on the "
-                                      f"size of the batch in a way that is not followed") from error
+            raise NotImplementedError(
+                f"compile: {first.name} ({first.operation}) depends on the "
+                f"size of the batch in a way that is not followed"
+            ) from error
         operation = Operation(first.function, inputs, options, outputs, first.name)
-        if has_sizes(inputs) or has_sizes(options) or any(
-                isinstance(x, Ref) and self.values[x.number].array is None for x in inputs):
+        if (
+            has_sizes(inputs)
+            or has_sizes(options)
+            or any(isinstance(x, Ref) and self.values[x.number].array is None for x in inputs)
+        ):
             self.operations.append(operation)
             return
         arrays = [self.values[x.number].array if isinstance(x, Ref) else x for x in inputs]
@@ -217,8 +236,10 @@ class _Capture:
 def applied(operation: Operation, inputs: list[Any], batch: int) -> list[np.ndarray]:
     """The outputs of an operation for arrays, computed by its Function."""
     with no_grad():
-        made = operation.function.apply(*[Tensor(x) if isinstance(x, np.ndarray) else x
-                                          for x in inputs], **at(operation.options, batch))
+        made = operation.function.apply(
+            *[Tensor(x) if isinstance(x, np.ndarray) else x for x in inputs],
+            **at(operation.options, batch),
+        )
         return [t._values() for t in (made if isinstance(made, tuple) else (made,))]
 
 

@@ -25,11 +25,24 @@ from .split import Subset, split
 from .statistics import mean_std
 from .store import DataFileError
 
-if not TYPE_CHECKING:       # to a type checker a module with __getattr__ has every name
+if not TYPE_CHECKING:  # to a type checker a module with __getattr__ has every name
     from .. import hints
 
     __getattr__ = hints.attributes_of(__name__, hints.DATA)
 
-__all__ = ["CIFAR10", "MNIST", "ArrayDataset", "DataFileError", "DataLoader", "FashionMNIST",
-           "ImageFolder", "Subset", "balanced", "cache", "class_weights", "mean_std", "split",
-           "transforms"]
+__all__ = [
+    "CIFAR10",
+    "MNIST",
+    "ArrayDataset",
+    "DataFileError",
+    "DataLoader",
+    "FashionMNIST",
+    "ImageFolder",
+    "Subset",
+    "balanced",
+    "cache",
+    "class_weights",
+    "mean_std",
+    "split",
+    "transforms",
+]

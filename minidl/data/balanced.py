@@ -76,7 +76,9 @@ def _classes(labels: Any, where: str) -> np.ndarray:
     if found.dtype.kind not in "iu":
         raise TypeError(f"{where}: labels must be class indices, integers; got {found.dtype}")
     if found.ndim != 1 or not len(found) or found.min() < 0:
-        raise ValueError(f"{where}: labels must be class indices from 0 on, one an item; got "
-                         f"an array of shape {found.shape}" + (
-                             f" with {found.min()}" if found.size and found.min() < 0 else ""))
+        raise ValueError(
+            f"{where}: labels must be class indices from 0 on, one an item; got "
+            f"an array of shape {found.shape}"
+            + (f" with {found.min()}" if found.size and found.min() < 0 else "")
+        )
     return found.astype(np.int64)

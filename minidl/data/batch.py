@@ -44,8 +44,10 @@ class Batch:
 
     def structured(self) -> Any:
         """A tensor of images and the other arrays, in the structure of the items."""
-        values = [Tensor(column) if part == self.image else column
-                  for part, column in enumerate(self.columns)]
+        values = [
+            Tensor(column) if part == self.image else column
+            for part, column in enumerate(self.columns)
+        ]
         if self.names is None:
             return values[0]
         return dict(zip(self.names, values, strict=True)) if self.names else tuple(values)
@@ -79,13 +81,15 @@ def gather(dataset: Any, rows: range | np.ndarray) -> Batch:
     for a batch that is larger than the memory."""
     if type(dataset) is Subset and arrays_of(dataset.dataset):
         places = dataset.indices
-        rows = places[rows] if isinstance(rows, np.ndarray) else places[rows.start:rows.stop]
+        rows = places[rows] if isinstance(rows, np.ndarray) else places[rows.start : rows.stop]
         dataset = dataset.dataset
     if arrays := arrays_of(dataset):
         for array in arrays:
             _check_memory(len(rows), array)
-        columns = [array[rows] if isinstance(rows, np.ndarray)
-                   else np.array(array[rows.start:rows.stop]) for array in arrays]
+        columns = [
+            array[rows] if isinstance(rows, np.ndarray) else np.array(array[rows.start : rows.stop])
+            for array in arrays
+        ]
         batch = Batch(columns, None if len(columns) == 1 else ())
     else:
         batch = _stacked(dataset, rows.tolist() if isinstance(rows, np.ndarray) else rows)
@@ -126,14 +130,18 @@ def _stacked(dataset: Any, rows: Sequence[int]) -> Batch:
                     images = array.dtype
             column = batch.columns[part]
             if array.shape != column.shape[1:]:
-                raise ValueError(f"{what}dataset[{row}] has the shape {array.shape}, that "
-                                 f"of dataset[{rows[0]}] {column.shape[1:]}: those of one batch "
-                                 f"must have one shape; resize, crop or pad them in the data set")
+                raise ValueError(
+                    f"{what}dataset[{row}] has the shape {array.shape}, that "
+                    f"of dataset[{rows[0]}] {column.shape[1:]}: those of one batch "
+                    f"must have one shape; resize, crop or pad them in the data set"
+                )
             if array.dtype != column.dtype:
                 if part == batch.image and (array.dtype == np.uint8) != (images == np.uint8):
-                    raise TypeError(f"{what}dataset[{row}] is {array.dtype}, that of "
-                                    f"dataset[{rows[0]}] {images}: only uint8 images are divided "
-                                    f"by 255, so those of one data set must be all uint8 or none")
+                    raise TypeError(
+                        f"{what}dataset[{row}] is {array.dtype}, that of "
+                        f"dataset[{rows[0]}] {images}: only uint8 images are divided "
+                        f"by 255, so those of one data set must be all uint8 or none"
+                    )
                 common = np.result_type(array.dtype, column.dtype)
                 if common != column.dtype:
                     column = batch.columns[part] = column.astype(common)
@@ -152,8 +160,7 @@ def _form(item: Any) -> Batch:
 
 
 def image_place(names: Sequence[Hashable]) -> int:
-    """The index of the image among the entries of a dict: the one that is called so, or the first.
-    """
+    """The index of the image among the entries of a dict: the one that is called so, or the first."""
     return next((i for i, name in enumerate(names) if name in IMAGES), 0)
 
 
@@ -165,13 +172,24 @@ def _values(item: Any, batch: Batch, row: int, other: int, first: bool) -> Seque
     if batch.names and isinstance(item, Mapping):
         if set(item) == set(batch.names):
             return [item[name] for name in batch.names]
-        raise TypeError(f"dataset[{row}] must be a dict of {', '.join(map(repr, batch.names))} as "
-                        f"dataset[{other}], not of {', '.join(map(repr, item)) or 'nothing'}")
-    if batch.names == () and isinstance(item, (tuple, list)) and item and (
-            first or len(item) == len(batch.columns)):
+        raise TypeError(
+            f"dataset[{row}] must be a dict of {', '.join(map(repr, batch.names))} as "
+            f"dataset[{other}], not of {', '.join(map(repr, item)) or 'nothing'}"
+        )
+    if (
+        batch.names == ()
+        and isinstance(item, (tuple, list))
+        and item
+        and (first or len(item) == len(batch.columns))
+    ):
         return item
-    form = ("a dict" if batch.names else "an image alone" if batch.names is None else
-            f"a tuple (image, label, ...) of {max(len(batch.columns), 1)}")
+    form = (
+        "a dict"
+        if batch.names
+        else "an image alone"
+        if batch.names is None
+        else f"a tuple (image, label, ...) of {max(len(batch.columns), 1)}"
+    )
     raise TypeError(f"dataset[{row}] must be {form} as dataset[{other}], not {_described(item)}")
 
 
@@ -188,8 +206,10 @@ def _part(value: Any, row: int, what: str, is_image: bool) -> np.ndarray:
     except ValueError as error:
         raise ValueError(f"{what}dataset[{row}] is no array: {error}") from None
     if array.dtype.kind not in ("biuf" if is_image else "biufUS"):
-        raise TypeError(f"dataset[{row}] must be an image, or a tuple or dict (image, label, ...), "
-                        f"of numbers; {what}it is {_described(value)}")
+        raise TypeError(
+            f"dataset[{row}] must be an image, or a tuple or dict (image, label, ...), "
+            f"of numbers; {what}it is {_described(value)}"
+        )
     return array
 
 

@@ -22,11 +22,11 @@ from .. import atomic
 # Imported where they are needed, since `import minidl` should not wait for them: hashlib, json,
 # shutil, pooch.
 
-__all__ = ["clear", "entries", "folder", "limit"]       # what users need
+__all__ = ["clear", "entries", "folder", "limit"]  # what users need
 
-FORMAT = 1      # goes into all keys: another one makes all entries anew
-ENTRIES = "prepared"        # the subfolder of entries; beside it lie downloaded files
-UNITS = " kmgt"        # of 1000 bytes each more, or with an i of 1024
+FORMAT = 1  # goes into all keys: another one makes all entries anew
+ENTRIES = "prepared"  # the subfolder of entries; beside it lie downloaded files
+UNITS = " kmgt"  # of 1000 bytes each more, or with an i of 1024
 DEFAULT_LIMIT = "20 GB"
 
 
@@ -66,8 +66,9 @@ def limit() -> int:
     given = os.environ.get("MINIDL_CACHE_LIMIT") or DEFAULT_LIMIT
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:([kmgt])(i?))?b?\s*", given.lower())
     if match is None:
-        raise ValueError(f"MINIDL_CACHE_LIMIT must be a number of bytes such as 500 MB or 20 GB, "
-                         f"got {given!r}")
+        raise ValueError(
+            f"MINIDL_CACHE_LIMIT must be a number of bytes such as 500 MB or 20 GB, got {given!r}"
+        )
     return int(float(match[1]) * (1024 if match[3] else 1000) ** UNITS.index(match[2] or " "))
 
 
@@ -82,11 +83,12 @@ def entries() -> list[Entry]:
     place = _entries_folder()
     for name in _names(place, ".npy"):
         path = os.path.join(place, name)
-        with contextlib.suppress(FileNotFoundError):        # removed meanwhile
+        with contextlib.suppress(FileNotFoundError):  # removed meanwhile
             status = os.stat(path)
             about = _about(path) or {}
-            found.append(Entry(path, status.st_size, status.st_mtime,
-                               str(about.get("source", "unknown"))))
+            found.append(
+                Entry(path, status.st_size, status.st_mtime, str(about.get("source", "unknown")))
+            )
     return sorted(found, key=lambda entry: (entry.used, entry.path))
 
 
@@ -103,7 +105,7 @@ def clear() -> int:
     for entry in entries():
         freed += _remove(entry)
     place = _entries_folder()
-    for name in _names(place, ".json"):     # of an entry whose writer was killed
+    for name in _names(place, ".json"):  # of an entry whose writer was killed
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(place, name))
     atomic.remove_leftovers(place)
@@ -129,17 +131,18 @@ def load(name: str, key: str) -> tuple[np.ndarray, dict[str, Any]] | None:
             return None
         try:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (FileNotFoundError, ValueError, EOFError):       # none, or not as it was written
+        except (FileNotFoundError, ValueError, EOFError):  # none, or not as it was written
             return None
     if array.dtype != np.uint8 or list(array.shape) != about.get("shape"):
         return None
-    with contextlib.suppress(OSError):      # another user's
+    with contextlib.suppress(OSError):  # another user's
         os.utime(path)
     return array.view(np.ndarray), about
 
 
-def store(name: str, key: str, rows: Iterable[np.ndarray], about: dict[str, Any], most: int = 0
-          ) -> tuple[np.ndarray, dict[str, Any]]:
+def store(
+    name: str, key: str, rows: Iterable[np.ndarray], about: dict[str, Any], most: int = 0
+) -> tuple[np.ndarray, dict[str, Any]]:
     """Make an entry of uint8 arrays (n, ...), which are asked for one by one and never held
     together, and load it.
 
@@ -167,7 +170,7 @@ def store(name: str, key: str, rows: Iterable[np.ndarray], about: dict[str, Any]
             if shape is None:
                 raise ValueError(f"nothing to store in {path}")
             file.seek(0)
-            _write_header(file, (count, *shape))    # as long as the first: NumPy leaves room
+            _write_header(file, (count, *shape))  # as long as the first: NumPy leaves room
             about = {**about, "shape": [count, *shape]}
             atomic.replace_file(_beside(path), json.dumps(about))
         _make_room(path, 0)
@@ -190,13 +193,19 @@ def _explained(path: str) -> Iterator[None]:
     except OSError as error:
         place = os.path.dirname(path)
         named = None if error.filename is None else os.fsdecode(error.filename)
-        if error.errno is None or (named is not None and named not in (path, _beside(path))
-                                   and not os.path.abspath(place).startswith(named)):
+        if error.errno is None or (
+            named is not None
+            and named not in (path, _beside(path))
+            and not os.path.abspath(place).startswith(named)
+        ):
             raise
-        hint = ("data.cache.clear() removes what is in it, the environment variable MINIDL_CACHE "
-                "names another folder, cache=False does without")
-        raise OSError(error.errno, f"the cache cannot be used: {error.strerror} ({hint})",
-                      named or path) from None
+        hint = (
+            "data.cache.clear() removes what is in it, the environment variable MINIDL_CACHE "
+            "names another folder, cache=False does without"
+        )
+        raise OSError(
+            error.errno, f"the cache cannot be used: {error.strerror} ({hint})", named or path
+        ) from None
 
 
 def _make_room(path: str, needed: int) -> None:
@@ -212,12 +221,13 @@ def _make_room(path: str, needed: int) -> None:
         free = shutil.disk_usage(os.path.dirname(path)).free
         if total <= most and free >= needed:
             break
-        with contextlib.suppress(OSError):      # open, on Windows
+        with contextlib.suppress(OSError):  # open, on Windows
             total -= _remove(entry)
     free = shutil.disk_usage(os.path.dirname(path)).free
     if free < needed:
-        raise OSError(errno.ENOSPC, f"{needed / 1e6:,.0f} MB are needed, {free / 1e6:,.0f} MB are "
-                                    f"free", path)
+        raise OSError(
+            errno.ENOSPC, f"{needed / 1e6:,.0f} MB are needed, {free / 1e6:,.0f} MB are free", path
+        )
 
 
 def _remove(entry: Entry) -> int:

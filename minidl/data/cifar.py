@@ -151,13 +151,15 @@ def _unpacked(path: str, names: list[str]) -> list[np.ndarray]:
     key = cache.key("cifar10", os.path.realpath(path), status.st_size, status.st_mtime_ns)
     try:
         loaded = cache.load("cifar-10", key)
-    except (OSError, ImportError):      # no cache is no reason to have no data
+    except (OSError, ImportError):  # no cache is no reason to have no data
         loaded = None
     if loaded is not None:
         records, about = loaded
         ends = np.cumsum([0, *about["counts"]])
-        parts = {name: records[start:end] for name, start, end in
-                 zip(about["names"], ends[:-1], ends[1:], strict=True)}
+        parts = {
+            name: records[start:end]
+            for name, start, end in zip(about["names"], ends[:-1], ends[1:], strict=True)
+        }
         return _chosen(parts, path, names)
     batches = read_batches(path, [*BATCHES["train"], *BATCHES["test"]])
     chosen = _chosen(batches, path, names)

@@ -34,22 +34,27 @@ class ArrayDataset:
     """
 
     images: np.ndarray
-    labels: Any         # an array, or None
+    labels: Any  # an array, or None
     more: tuple[np.ndarray, ...]
     classes: tuple[str, ...] | None
 
-    def __init__(self, images: Any, labels: Any = None, *more: Any,
-                 classes: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, images: Any, labels: Any = None, *more: Any, classes: Sequence[str] | None = None
+    ) -> None:
         if more and classes is None and _are_names(more[-1]):
             classes, more = more[-1], more[:-1]
         if more and labels is None:
             raise TypeError("ArrayDataset: labels is None, but more arrays follow it")
         self.images = numbers(images, "ArrayDataset", "images")
         self.labels = None if labels is None else numbers(labels, "ArrayDataset", "labels")
-        self.more = tuple([numbers(array, "ArrayDataset", f"array {i}")
-                           for i, array in enumerate(more, 2)])
-        self.classes = None if classes is None else tuple(checks.members(
-            classes, "ArrayDataset", "classes", "a list of names"))
+        self.more = tuple(
+            [numbers(array, "ArrayDataset", f"array {i}") for i, array in enumerate(more, 2)]
+        )
+        self.classes = (
+            None
+            if classes is None
+            else tuple(checks.members(classes, "ArrayDataset", "classes", "a list of names"))
+        )
         for array in self.arrays[1:]:
             if len(array) != len(self.images):
                 name = "labels" if array is self.labels else "all arrays"
@@ -76,8 +81,13 @@ class ArrayDataset:
         return f"{type(self).__name__}({describe(*self.arrays)}{classes})"
 
 
-def places(index: Any, count: int, where: str, name: str = "index",
-           expected: str = "an int, a slice, a list of ints, or a mask") -> Any:
+def places(
+    index: Any,
+    count: int,
+    where: str,
+    name: str = "index",
+    expected: str = "an int, a slice, a list of ints, or a mask",
+) -> Any:
     """The items, out of `count`, that an index stands for: a slice stays as it is, an int becomes
     one from 0 on, and ints or a mask (lists, arrays or tensors) become (n,) int64. IndexError for
     an item that does not exist, ValueError for a mask of another length, TypeError for anything
@@ -93,15 +103,18 @@ def places(index: Any, count: int, where: str, name: str = "index",
         raise TypeError(checks.message(where, name, expected, index)) from None
     if rows.dtype == np.bool_ and rows.ndim == 1:
         if len(rows) != count:
-            raise ValueError(f"{where}: a mask must have the shape ({count},) for a data set of "
-                             f"{count}, got {rows.shape}")
+            raise ValueError(
+                f"{where}: a mask must have the shape ({count},) for a data set of "
+                f"{count}, got {rows.shape}"
+            )
         return np.flatnonzero(rows)
     if rows.ndim > 1 or (rows.dtype.kind not in "iu" and (rows.size or not rows.ndim)):
         raise TypeError(checks.message(where, name, expected, index))
     wrong = rows[(rows < -count) | (rows >= count)]
     if wrong.size:
-        raise IndexError(f"{where}: index {wrong.flat[0]} is out of range for a data set of "
-                         f"{count}")
+        raise IndexError(
+            f"{where}: index {wrong.flat[0]} is out of range for a data set of {count}"
+        )
     rows = rows.astype(np.int64)
     rows[rows < 0] += count
     return rows if rows.ndim else int(rows)
@@ -109,9 +122,12 @@ def places(index: Any, count: int, where: str, name: str = "index",
 
 def holds_items(dataset: Any) -> bool:
     """Whether an object has a length and items that are reached by number."""
-    return (hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")
-            and getattr(dataset, "ndim", 1) != 0
-            and not isinstance(dataset, (str, bytes, Mapping)))
+    return (
+        hasattr(dataset, "__len__")
+        and hasattr(dataset, "__getitem__")
+        and getattr(dataset, "ndim", 1) != 0
+        and not isinstance(dataset, (str, bytes, Mapping))
+    )
 
 
 def arrays_of(dataset: Any) -> tuple[np.ndarray, ...]:
@@ -127,14 +143,16 @@ def arrays_of(dataset: Any) -> tuple[np.ndarray, ...]:
 def describe(*arrays: np.ndarray) -> str:
     """Shapes and dtypes in words, for a repr."""
     names = ["images", "labels", *(f"array {i}" for i in range(2, len(arrays)))]
-    return ", ".join([f"{name} {array.shape} {array.dtype}"
-                      for name, array in zip(names, arrays, strict=False)])
+    return ", ".join(
+        [f"{name} {array.shape} {array.dtype}" for name, array in zip(names, arrays, strict=False)]
+    )
 
 
 def _are_names(value: Any) -> bool:
     """Whether a value can be the names of classes: None, or a list of strings."""
-    return value is None or (isinstance(value, (list, tuple))
-                             and all(isinstance(name, str) for name in value))
+    return value is None or (
+        isinstance(value, (list, tuple)) and all(isinstance(name, str) for name in value)
+    )
 
 
 def numbers(values: Any, where: str, name: str) -> np.ndarray:

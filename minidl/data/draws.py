@@ -24,15 +24,22 @@ class Draws:
     classes:     how many there are, for labels that become distributions; None: not known
     """
 
-    def __init__(self, seed: int, epoch: int, items: Any,
-                 generator: Callable[[], np.random.Generator], classes: int | None = None) -> None:
+    def __init__(
+        self,
+        seed: int,
+        epoch: int,
+        items: Any,
+        generator: Callable[[], np.random.Generator],
+        classes: int | None = None,
+    ) -> None:
         items = np.asarray(items, np.uint64)
         self.epoch = epoch
         self.classes = classes
         self._generator: Any = generator
         # Those of an epoch, and those that stay the same from one epoch to the next.
-        self._keys = _joined(_joined(_joined(np.uint64(0), np.uint64(seed)), np.uint64(epoch)),
-                             items)
+        self._keys = _joined(
+            _joined(_joined(np.uint64(0), np.uint64(seed)), np.uint64(epoch)), items
+        )
         self._lasting = _joined(_joined(np.uint64(1), np.uint64(seed)), items)
 
     def __len__(self) -> int:
@@ -52,8 +59,9 @@ class Draws:
         lasting: the same in every epoch
         """
         keys = self._lasting if lasting else self._keys
-        bits = _mixed(keys[:, None] + STEP * np.arange(first + 1, first + count + 1,
-                                                       dtype=np.uint64))
+        bits = _mixed(
+            keys[:, None] + STEP * np.arange(first + 1, first + count + 1, dtype=np.uint64)
+        )
         return (bits >> np.uint64(11)) * 2.0**-53
 
     def below(self, bounds: Any, first: int = 0) -> np.ndarray:
@@ -70,7 +78,7 @@ class Draws:
 
 def _joined(key: Any, word: Any) -> Any:
     """A key made of a key and a word (or an array of them), in this order."""
-    with np.errstate(over="ignore"):        # of NumPy's scalars; arrays wrap around silently
+    with np.errstate(over="ignore"):  # of NumPy's scalars; arrays wrap around silently
         return _mixed(key ^ _mixed(word + STEP))
 
 

@@ -30,8 +30,9 @@ class Scan:
 def scan(root: str) -> Scan:
     """The classes of a folder and their pictures; ValueErrors as `ImageFolder` says."""
     if not os.path.exists(root):
-        raise FileNotFoundError(f"ImageFolder: root must be an existing folder; there is no "
-                                f"{root!r}")
+        raise FileNotFoundError(
+            f"ImageFolder: root must be an existing folder; there is no {root!r}"
+        )
     if not os.path.isdir(root):
         raise NotADirectoryError(f"ImageFolder: root must be a folder; {root!r} is a file")
     classes, loose = [], []
@@ -51,15 +52,20 @@ def scan(root: str) -> Scan:
         files += found
         labels += [label] * len(found)
     if empty:
-        raise ValueError(f"ImageFolder: there are no pictures ({', '.join(ENDINGS)}) in "
-                         f"{'the folder' if len(empty) == 1 else 'the folders'} "
-                         f"{', '.join(map(repr, empty[:10]))}{' ...' if len(empty) > 10 else ''} "
-                         f"of {root!r}: each folder is a class")
+        raise ValueError(
+            f"ImageFolder: there are no pictures ({', '.join(ENDINGS)}) in "
+            f"{'the folder' if len(empty) == 1 else 'the folders'} "
+            f"{', '.join(map(repr, empty[:10]))}{' ...' if len(empty) > 10 else ''} "
+            f"of {root!r}: each folder is a class"
+        )
     if set(map(str.lower, classes)) <= PARTS and not any(
-            os.path.dirname(name) in classes for name, _, _ in files):
-        raise ValueError(f"ImageFolder: {root!r} holds {', '.join(classes)}, which are parts of a "
-                         f"data set and no classes: give one of them, as "
-                         f"{os.path.join(root, classes[0])!r}")
+        os.path.dirname(name) in classes for name, _, _ in files
+    ):
+        raise ValueError(
+            f"ImageFolder: {root!r} holds {', '.join(classes)}, which are parts of a "
+            f"data set and no classes: give one of them, as "
+            f"{os.path.join(root, classes[0])!r}"
+        )
     return Scan(files, labels, tuple(classes))
 
 
@@ -68,15 +74,18 @@ def _check_layout(root: str, classes: list[str], loose: list[str]) -> None:
     if loose:
         what = "is a picture" if len(loose) == 1 else "are pictures"
         names = loose[0] if len(loose) == 1 else f"{loose[0]}, ..."
-        raise ValueError(f"ImageFolder: there {what} in {root!r} itself ({names}), of which the "
-                         f"class is not known; put pictures into {layout}")
+        raise ValueError(
+            f"ImageFolder: there {what} in {root!r} itself ({names}), of which the "
+            f"class is not known; put pictures into {layout}"
+        )
     if not classes:
         what = "holds no folders" if os.listdir(root) else "is empty"
         raise ValueError(f"ImageFolder: {root!r} {what}; it must have {layout}")
 
 
-def _pictures(root: str, folder: str, above: set[tuple[int, int]]
-              ) -> Iterator[tuple[str, int, int]]:
+def _pictures(
+    root: str, folder: str, above: set[tuple[int, int]]
+) -> Iterator[tuple[str, int, int]]:
     """The pictures in and below a folder. Links are followed, but not in a circle."""
     status = os.stat(os.path.join(root, folder))
     place = (status.st_dev, status.st_ino)

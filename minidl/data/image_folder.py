@@ -18,10 +18,10 @@ from .folder_scan import Scan, scan
 from .pictures import BrokenPicture, Size, look, pillow, read
 from .store import DataFileError
 
-SHOWN = 10          # how many broken pictures and sizes a message lists
-MOST_IN_GROUP = 16          # the most files in a group, which one task of a thread decodes
-MOST_BYTES_IN_GROUP = 4 << 20       # the most memory that the pictures of a group take
-SECONDS = 1.0       # the time after which decoding shows its progress
+SHOWN = 10  # how many broken pictures and sizes a message lists
+MOST_IN_GROUP = 16  # the most files in a group, which one task of a thread decodes
+MOST_BYTES_IN_GROUP = 4 << 20  # the most memory that the pictures of a group take
+SECONDS = 1.0  # the time after which decoding shows its progress
 
 
 class ImageFolder(ArrayDataset, hints.Explained):
@@ -70,25 +70,39 @@ class ImageFolder(ArrayDataset, hints.Explained):
     paths: tuple[str, ...]
     broken: tuple[str, ...]
 
-    def __init__(self, root: str | os.PathLike[str], size: int | Sequence[int] | None = None,
-                 channels: int | None = 3, cache: bool = True, skip_broken: bool = False) -> None:
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        size: int | Sequence[int] | None = None,
+        channels: int | None = 3,
+        cache: bool = True,
+        skip_broken: bool = False,
+    ) -> None:
         root = os.path.abspath(os.path.expanduser(checks.path(root, "ImageFolder", "root")))
-        self._arguments = (root, _size(size), _channels(channels),
-                           checks.flag(cache, "ImageFolder", "cache"),
-                           checks.flag(skip_broken, "ImageFolder", "skip_broken"))
+        self._arguments = (
+            root,
+            _size(size),
+            _channels(channels),
+            checks.flag(cache, "ImageFolder", "cache"),
+            checks.flag(skip_broken, "ImageFolder", "skip_broken"),
+        )
         pillow()
         found = scan(root)
         self._key = cache_module.key(os.path.realpath(root), found.files, *self._arguments[1:3])
         images, broken = self._images(found)
         if broken and not skip_broken:
-            raise DataFileError(f"ImageFolder: {_broken_text(root, broken)} "
-                                f"(skip_broken=True leaves them out)")
+            raise DataFileError(
+                f"ImageFolder: {_broken_text(root, broken)} (skip_broken=True leaves them out)"
+            )
         good = found.without({name for name, _ in broken})
-        for name, count in zip(found.classes, np.bincount(good.labels, minlength=len(
-                found.classes)), strict=True):
+        for name, count in zip(
+            found.classes, np.bincount(good.labels, minlength=len(found.classes)), strict=True
+        ):
             if not count:
-                raise DataFileError(f"ImageFolder: no picture of the class {name!r} can be "
-                                    f"decoded: {_broken_text(root, broken)}")
+                raise DataFileError(
+                    f"ImageFolder: no picture of the class {name!r} can be "
+                    f"decoded: {_broken_text(root, broken)}"
+                )
         if broken:
             warnings.warn(f"ImageFolder: left out: {_broken_text(root, broken)}", stacklevel=2)
         super().__init__(images, np.array(good.labels, np.int64), classes=found.classes)
@@ -127,12 +141,14 @@ class ImageFolder(ArrayDataset, hints.Explained):
 
 
 def _reopened(cls: type[ImageFolder], arguments: Any, key: str) -> ImageFolder:
-    with warnings.catch_warnings():     # the warning of broken pictures was given the first time
+    with warnings.catch_warnings():  # the warning of broken pictures was given the first time
         warnings.simplefilter("ignore")
         made = cls(*arguments)
     if made._key != key:
-        raise ValueError(f"ImageFolder: the pictures in {arguments[0]!r} have changed since this "
-                         f"data set was made: make it again")
+        raise ValueError(
+            f"ImageFolder: the pictures in {arguments[0]!r} have changed since this "
+            f"data set was made: make it again"
+        )
     return made
 
 
@@ -150,8 +166,9 @@ def _channels(channels: Any) -> int | None:
     raise ValueError(checks.message("ImageFolder", "channels", "3, 1 or None", channels))
 
 
-def _rows(found: Scan, root: str, size: Size, channels: int | None, broken: list[list[str]]
-          ) -> Generator[np.ndarray]:
+def _rows(
+    found: Scan, root: str, size: Size, channels: int | None, broken: list[list[str]]
+) -> Generator[np.ndarray]:
     """The decoded pictures in order, each as (1, H, W, C). The names of broken ones are added to
     `broken`, with the reason."""
     paths = [os.path.join(root, name) for name, _, _ in found.files]
@@ -160,8 +177,9 @@ def _rows(found: Scan, root: str, size: Size, channels: int | None, broken: list
         grey = all(grey for _, grey in looked if not isinstance(grey, BrokenPicture))
         channels = 1 if grey else 3
     first: tuple[int, ...] | None = None
-    with closing(_in_threads(lambda path: read(path, size, channels), paths,
-                             "Decoding pictures")) as decoded:
+    with closing(
+        _in_threads(lambda path: read(path, size, channels), paths, "Decoding pictures")
+    ) as decoded:
         for i, picture in decoded:
             if isinstance(picture, BrokenPicture):
                 broken.append([found.files[i][0], str(picture)])
@@ -172,11 +190,14 @@ def _rows(found: Scan, root: str, size: Size, channels: int | None, broken: list
             yield picture[None]
         else:
             if first is None:
-                raise DataFileError(f"ImageFolder: {_broken_text(root, broken)}; there is no other "
-                                    f"one")
+                raise DataFileError(
+                    f"ImageFolder: {_broken_text(root, broken)}; there is no other one"
+                )
             return
-    raise ValueError(f"ImageFolder: pictures have several sizes (height x width): "
-                     f"{_sizes_text(found, paths)}; give one size, as size=32 or size=(24, 32)")
+    raise ValueError(
+        f"ImageFolder: pictures have several sizes (height x width): "
+        f"{_sizes_text(found, paths)}; give one size, as size=32 or size=(24, 32)"
+    )
 
 
 def _sizes_text(found: Scan, paths: list[str]) -> str:
@@ -187,8 +208,12 @@ def _sizes_text(found: Scan, paths: list[str]) -> str:
         if not isinstance(size, BrokenPicture):
             counts.setdefault(size, [0, found.files[i][0]])[0] += 1
     ordered = sorted(counts.items(), key=lambda item: -item[1][0])
-    text = ", ".join([f"{count} of {height} x {width} (first: {name})"
-                      for (height, width), (count, name) in ordered[:SHOWN]])
+    text = ", ".join(
+        [
+            f"{count} of {height} x {width} (first: {name})"
+            for (height, width), (count, name) in ordered[:SHOWN]
+        ]
+    )
     more = len(ordered) - SHOWN
     return text if more <= 0 else f"{text} and {more} more sizes"
 
@@ -197,8 +222,9 @@ def _broken_text(root: str, broken: list[list[str]]) -> str:
     listed = "; ".join([f"{name}: {reason}" for name, reason in broken[:SHOWN]])
     more = len(broken) - SHOWN
     what = "1 picture" if len(broken) == 1 else f"{len(broken)} pictures"
-    return (f"{what} in {root!r} cannot be decoded: {listed}"
-            f"{f'; and {more} more' if more > 0 else ''}")
+    return (
+        f"{what} in {root!r} cannot be decoded: {listed}{f'; and {more} more' if more > 0 else ''}"
+    )
 
 
 def _in_threads(make: Any, paths: list[str], title: str) -> Generator[Any]:

@@ -19,8 +19,8 @@ from .draws import Draws
 from .prefetch import prepared
 from .transforms.base import as_transform, run
 
-MOST_SEED = 2**64 - 1        # the largest seed and epoch, which together are Philox's key
-_beginning = lock()     # held while an iteration begins, so that two threads begin two epochs
+MOST_SEED = 2**64 - 1  # the largest seed and epoch, which together are Philox's key
+_beginning = lock()  # held while an iteration begins, so that two threads begin two epochs
 
 
 class Dataset(Protocol):
@@ -116,10 +116,13 @@ class DataLoader(hints.Explained):
         if sampler is not None:
             checks.function(sampler, "DataLoader", "sampler", "a function of a generator, or None")
             if self.shuffle:
-                raise ValueError("DataLoader: sampler and shuffle=True are two orders: leave "
-                                 "shuffle out, a sampler may shuffle by itself")
-        self._transform = (None if transform is None else
-                           as_transform(transform, "DataLoader", "transform"))
+                raise ValueError(
+                    "DataLoader: sampler and shuffle=True are two orders: leave "
+                    "shuffle out, a sampler may shuffle by itself"
+                )
+        self._transform = (
+            None if transform is None else as_transform(transform, "DataLoader", "transform")
+        )
         self._position = _Position(0, 0)
 
     def __len__(self) -> int:
@@ -202,8 +205,13 @@ class DataLoader(hints.Explained):
             images = kernels.to_float(images, threads=1)
         if self._transform is not None:
             names = getattr(self.dataset, "classes", None)
-            draws = Draws(seed, epoch, rows, lambda: _rng(seed, epoch, 1 + number),
-                          None if names is None else len(names))
+            draws = Draws(
+                seed,
+                epoch,
+                rows,
+                lambda: _rng(seed, epoch, 1 + number),
+                None if names is None else len(names),
+            )
             images, labels = run(self._transform, images, batch.labels, draws)
             if batch.label is not None and labels is not None:
                 batch.columns[batch.label] = labels
@@ -217,8 +225,10 @@ def _sampled(given: Any, count: int) -> np.ndarray:
     if order.dtype.kind not in "iu":
         raise TypeError(f"DataLoader: sampler must return items by number, got {order.dtype}")
     if order.shape != (count,) or (count and not 0 <= order.min() <= order.max() < count):
-        raise ValueError(f"DataLoader: sampler must return {count} numbers from 0 to {count - 1}, "
-                         f"as many as the data set has items; got {checks.shown(given)}")
+        raise ValueError(
+            f"DataLoader: sampler must return {count} numbers from 0 to {count - 1}, "
+            f"as many as the data set has items; got {checks.shown(given)}"
+        )
     return order
 
 

@@ -10,10 +10,17 @@ import numpy as np
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".jfif", ".gif", ".bmp", ".webp")
 
-ORIENTATION = 0x0112        # the tag of EXIF
+ORIENTATION = 0x0112  # the tag of EXIF
 # What turns a picture of orientation 2 to 8 upright, by the names in Image.Transpose.
-UPRIGHT = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE",
-           6: "ROTATE_270", 7: "TRANSVERSE", 8: "ROTATE_90"}
+UPRIGHT = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
 
 # Of one that is longer than this many times its shorter side only the middle is scaled: a line of
 # pixels would become larger than memory.
@@ -31,8 +38,10 @@ def pillow() -> Any:
     try:
         from PIL import Image
     except ImportError:
-        raise ImportError("pictures are read by the package Pillow, which is not installed: "
-                          "pip install 'minidl[images]'") from None
+        raise ImportError(
+            "pictures are read by the package Pillow, which is not installed: "
+            "pip install 'minidl[images]'"
+        ) from None
     return Image
 
 
@@ -90,7 +99,7 @@ def _opened(path: str) -> Any:
 
 def _reason(error: Exception, path: str) -> str:
     text = str(error)
-    if path in text or repr(path) in text:      # whoever shows the reason names the file
+    if path in text or repr(path) in text:  # whoever shows the reason names the file
         return "no picture that Pillow can identify"
     return text or type(error).__name__
 
@@ -105,7 +114,7 @@ def _orientation(picture: Any) -> int:
 
 
 def _upright(picture: Any) -> Any:
-    picture.load()      # before EXIF, which may stand after the pixels
+    picture.load()  # before EXIF, which may stand after the pixels
     orientation = _orientation(picture)
     if orientation == 1:
         return picture
@@ -135,16 +144,20 @@ def _flat(picture: Any, channels: int) -> Any:
 def _scaled(picture: Any, size: Size) -> Any:
     if size is None:
         return picture
-    bilinear = pillow().Resampling.BILINEAR     # over all pixels that a smaller one stands for
+    bilinear = pillow().Resampling.BILINEAR  # over all pixels that a smaller one stands for
     if not isinstance(size, int):
         height, width = size
-        return picture if picture.size == (width, height) else picture.resize((width, height),
-                                                                              bilinear)
+        return (
+            picture
+            if picture.size == (width, height)
+            else picture.resize((width, height), bilinear)
+        )
     width, height = picture.size
     short = min(width, height)
     if max(width, height) > MOST_ASPECT * short:
-        picture = _middle(picture, min(width, MOST_ASPECT * short),
-                          min(height, MOST_ASPECT * short))
+        picture = _middle(
+            picture, min(width, MOST_ASPECT * short), min(height, MOST_ASPECT * short)
+        )
         width, height = picture.size
     if short != size:
         picture = picture.resize((size * width // short, size * height // short), bilinear)

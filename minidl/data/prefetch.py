@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-SMALL = 0.05        # of the time in which the caller works: what takes less is not worth a thread
+SMALL = 0.05  # of the time in which the caller works: what takes less is not worth a thread
 
 
 def prepared(
@@ -90,7 +90,7 @@ def prefetched(
     thread.start()
     process = os.getpid()
     items = iter(items)
-    waiting: deque[Item] = deque()      # asked for, and not yet yielded
+    waiting: deque[Item] = deque()  # asked for, and not yet yielded
     try:
         for item in items:
             requests.put((item,))
@@ -103,7 +103,7 @@ def prefetched(
         while waiting and os.getpid() == process:
             waiting.popleft()
             yield receive()
-        for item in chain(waiting, items):      # in a child: the thread stayed with its parent
+        for item in chain(waiting, items):  # in a child: the thread stayed with its parent
             yield make(item)
     finally:
         try:
@@ -113,6 +113,9 @@ def prefetched(
             requests.put(None)
         # At exit a daemon thread is frozen and never ends; and the collector may close the
         # generator in the thread itself.
-        if (not sys.is_finalizing() and thread is not threading.current_thread()
-                and os.getpid() == process):
+        if (
+            not sys.is_finalizing()
+            and thread is not threading.current_thread()
+            and os.getpid() == process
+        ):
             thread.join()

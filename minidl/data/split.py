@@ -79,8 +79,9 @@ class Subset:
         return f"Subset({len(self)} of {self.dataset!r})"
 
 
-def split(dataset: Any, fractions: Sequence[float], seed: int = 0, stratify: bool = False
-          ) -> tuple[Subset, ...]:
+def split(
+    dataset: Any, fractions: Sequence[float], seed: int = 0, stratify: bool = False
+) -> tuple[Subset, ...]:
     """Divide a data set into parts, as `Subset`s: each item is in exactly one of them.
 
     fractions: the fraction of each part, which add up to 1; or numbers of items (ints), which add
@@ -119,14 +120,17 @@ def _warn_of_missing(names: np.ndarray, groups: np.ndarray, dataset: Any) -> Non
         if classes is not None and names.dtype.kind in "iu" and max(missing) < len(classes):
             missing = [classes[label] for label in missing]
         shown = ", ".join(map(repr, missing[:5])) + (" ..." if len(missing) > 5 else "")
-        warn(f"split: there are too few items for a share of every class in every part: the "
-             f"largest part, usually what is trained on, has none of {shown}")
+        warn(
+            f"split: there are too few items for a share of every class in every part: the "
+            f"largest part, usually what is trained on, has none of {shown}"
+        )
 
 
 def _sizes(fractions: Any, count: int) -> list[int]:
     """The number of items of each part."""
-    given = list(checks.members(fractions, "split", "fractions",
-                                "a list of fractions or of counts"))
+    given = list(
+        checks.members(fractions, "split", "fractions", "a list of fractions or of counts")
+    )
     expected = f"fractions that add up to 1, or counts that add up to {count}"
     if given and all(isinstance(f, (int, np.integer)) and not isinstance(f, bool) for f in given):
         sizes = [checks.integer(f, "split", "fractions", 0) for f in given]
@@ -140,8 +144,10 @@ def _sizes(fractions: Any, count: int) -> list[int]:
         edges[-1] = count
         sizes = np.diff(edges).tolist()
     if min(sizes) < 1:
-        raise ValueError(f"split: part {sizes.index(min(sizes))} would have no items: "
-                         f"{count} make parts of {', '.join(map(str, sizes))}")
+        raise ValueError(
+            f"split: part {sizes.index(min(sizes))} would have no items: "
+            f"{count} make parts of {', '.join(map(str, sizes))}"
+        )
     return sizes
 
 
@@ -194,8 +200,10 @@ def _classes(dataset: Any, count: int) -> tuple[np.ndarray, np.ndarray]:
         labels = [_label(dataset[i], i) for i in range(count)]
     labels = np.asarray(labels)
     if labels.shape != (count,) or labels.dtype.kind not in "biuUS":
-        raise ValueError(f"split: stratify=True needs one class (an integer or a name) an item; "
-                         f"the labels have the shape {labels.shape} and the dtype {labels.dtype}")
+        raise ValueError(
+            f"split: stratify=True needs one class (an integer or a name) an item; "
+            f"the labels have the shape {labels.shape} and the dtype {labels.dtype}"
+        )
     names, groups = np.unique(labels, return_inverse=True)
     return names, groups.reshape(-1)
 
@@ -212,6 +220,7 @@ def _label(item: Any, row: int) -> Any:
 
 def _length(dataset: Any, where: str) -> int:
     if not holds_items(dataset):
-        raise TypeError(checks.message(where, "dataset", "a data set, with a length and items",
-                                       dataset))
+        raise TypeError(
+            checks.message(where, "dataset", "a data set, with a length and items", dataset)
+        )
     return len(dataset)

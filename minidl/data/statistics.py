@@ -8,7 +8,7 @@ import numpy as np
 
 from .batch import as_dataset, gather
 
-MOST_BYTES = 32 << 20       # of images that are held at a time
+MOST_BYTES = 32 << 20  # of images that are held at a time
 LEAST_ROWS = 16
 
 
@@ -37,8 +37,10 @@ def mean_std(dataset: Any) -> tuple[np.ndarray, np.ndarray]:
         if images.ndim > 1 and images[:1].size == 0:
             raise ValueError(f"mean_std: images of the shape {images.shape[1:]} have no pixels")
         if images.ndim < 2:
-            raise ValueError(f"mean_std: images must have a last axis of channels, got images of "
-                             f"the shape {images.shape[1:]}")
+            raise ValueError(
+                f"mean_std: images must have a last axis of channels, got images of "
+                f"the shape {images.shape[1:]}"
+            )
         if sums is None:
             sums = _Bytes(images.shape[-1]) if images.dtype == np.uint8 else _Floats()
         sums.add(images.reshape(-1, images.shape[-1]))

@@ -24,7 +24,8 @@ except ImportError as error:
     # command line imports this first; it prints the error in one line, as it prints other errors.
     _called = os.path.basename(sys.argv[0]).removesuffix(".exe") if sys.argv else ""
     if (_called == "minidl" or sys.orig_argv[1:3] == ["-m", "minidl"]) and not os.environ.get(
-            "MINIDL_TRACEBACK"):
+        "MINIDL_TRACEBACK"
+    ):
         raise SystemExit(f"minidl: {error}") from None
     raise
 
@@ -51,7 +52,7 @@ from minidl_ext.runtime.threads import (
 
 from .. import checks
 
-if TYPE_CHECKING:   # kernels are bound at run time; their NumPy twins have the same signatures
+if TYPE_CHECKING:  # kernels are bound at run time; their NumPy twins have the same signatures
     from .reference.conv.depthwise_backward import *  # noqa: F403
     from .reference.conv.depthwise_forward import *  # noqa: F403
     from .reference.conv.depthwise_input_grad import *  # noqa: F403
@@ -87,21 +88,48 @@ if TYPE_CHECKING:   # kernels are bound at run time; their NumPy twins have the 
 def _kernels_of(family: str) -> tuple[str, ...]:
     """The names of the functions of a native module."""
     module = importlib.import_module(f"minidl_ext.{family}")
-    return tuple(name for name, value in vars(module).items()
-                 if isinstance(value, BuiltinFunctionType))
+    return tuple(
+        name for name, value in vars(module).items() if isinstance(value, BuiltinFunctionType)
+    )
 
 
 # What is compiled of `minidl_ext` and has twins: every function of these modules is a kernel.
-FAMILIES = {family: _kernels_of(family) for family in (
-    "elementwise.arithmetic", "elementwise.activation", "reduce.reduce", "gemm.matmul",
-    "conv.direct_forward", "conv.direct_input_grad", "conv.direct_weight_grad",
-    "conv.depthwise_forward", "conv.depthwise_input_grad", "conv.depthwise_weight_grad",
-    "conv.depthwise_backward", "conv.pointwise", "conv.winograd_forward",
-    "conv.winograd_input_grad", "conv.winograd_weight_grad", "pool.max_pool", "pool.avg_pool",
-    "norm.batch_norm_stats", "norm.batch_norm_forward", "norm.batch_norm_backward",
-    "norm.batch_norm_activation", "norm.batch_norm_pool", "norm.layer_norm", "norm.group_norm",
-    "sequence.recurrent", "sequence.embedding", "reduce.loss", "optim.updates",
-    "elementwise.random", "data.convert", "data.picture")}
+FAMILIES = {
+    family: _kernels_of(family)
+    for family in (
+        "elementwise.arithmetic",
+        "elementwise.activation",
+        "reduce.reduce",
+        "gemm.matmul",
+        "conv.direct_forward",
+        "conv.direct_input_grad",
+        "conv.direct_weight_grad",
+        "conv.depthwise_forward",
+        "conv.depthwise_input_grad",
+        "conv.depthwise_weight_grad",
+        "conv.depthwise_backward",
+        "conv.pointwise",
+        "conv.winograd_forward",
+        "conv.winograd_input_grad",
+        "conv.winograd_weight_grad",
+        "pool.max_pool",
+        "pool.avg_pool",
+        "norm.batch_norm_stats",
+        "norm.batch_norm_forward",
+        "norm.batch_norm_backward",
+        "norm.batch_norm_activation",
+        "norm.batch_norm_pool",
+        "norm.layer_norm",
+        "norm.group_norm",
+        "sequence.recurrent",
+        "sequence.embedding",
+        "reduce.loss",
+        "optim.updates",
+        "elementwise.random",
+        "data.convert",
+        "data.picture",
+    )
+}
 
 isa = minidl_ext.ISA
 asked_isa = minidl_ext.ASKED
@@ -171,8 +199,34 @@ def __getattr__(name: str) -> Any:
 
 _bind("native")
 
-__all__ = ["FAMILIES", "PLAN_ARRAYS", "PLAN_FREQUENCIES", "PLAN_GAP", "PLAN_TAPS", "PLAN_VECTOR",
-           "Plan", "affinity", "after_fork_in_child", "asked_isa", "backend", "built",
-           "check_shape", "debug", "empty", "empty_cache", "forked", "get_num_threads", "isa",
-           "library_at", "openmp", "openmp_address", "openmp_libraries", "pool_bytes",
-           "set_num_threads", "supported", "surround", "thread_count", "use_backend"]
+__all__ = [
+    "FAMILIES",
+    "PLAN_ARRAYS",
+    "PLAN_FREQUENCIES",
+    "PLAN_GAP",
+    "PLAN_TAPS",
+    "PLAN_VECTOR",
+    "Plan",
+    "affinity",
+    "after_fork_in_child",
+    "asked_isa",
+    "backend",
+    "built",
+    "check_shape",
+    "debug",
+    "empty",
+    "empty_cache",
+    "forked",
+    "get_num_threads",
+    "isa",
+    "library_at",
+    "openmp",
+    "openmp_address",
+    "openmp_libraries",
+    "pool_bytes",
+    "set_num_threads",
+    "supported",
+    "surround",
+    "thread_count",
+    "use_backend",
+]

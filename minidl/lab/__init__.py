@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .comparison import compare
     from .probe import Probe
-else:       # to a type checker a module with __getattr__ has every name
+else:  # to a type checker a module with __getattr__ has every name
     HOMES = {"Probe": "probe", "compare": "comparison"}
 
     def __getattr__(name):
@@ -20,5 +20,6 @@ else:       # to a type checker a module with __getattr__ has every name
 
             return getattr(importlib.import_module(f"{__name__}.{HOMES[name]}"), name)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __all__ = ["Probe", "compare"]

@@ -24,7 +24,7 @@ from .probe import MEASURES, Probe
 from .verdict import Interval, interval
 
 METRICS = ("accuracy", "top5", "mae", "mse", "loss")
-LOOKS = 20      # of a probe in a training, unless it is said
+LOOKS = 20  # of a probe in a training, unless it is said
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,14 +57,19 @@ class Comparison:
     def rate(self, norm: str) -> float:
         """The learning rate at which a normalization was best, on average over the seeds."""
         if norm not in self.norms:
-            raise ValueError(checks.message("Comparison", "norm", f"one of {', '.join(self.norms)}",
-                                            norm))
+            raise ValueError(
+                checks.message("Comparison", "norm", f"one of {', '.join(self.norms)}", norm)
+            )
         rates = list(dict.fromkeys(run.rate for run in self.runs))
-        means = [np.mean([run.score for run in self.runs
-                          if run.norm == norm and run.rate == rate]) for rate in rates]
+        means = [
+            np.mean([run.score for run in self.runs if run.norm == norm and run.rate == rate])
+            for rate in rates
+        ]
         sign = 1 if _larger_is_better(self.metric) else -1
-        return max(zip(rates, means, strict=True),
-                   key=lambda pair: -math.inf if math.isnan(pair[1]) else sign * pair[1])[0]
+        return max(
+            zip(rates, means, strict=True),
+            key=lambda pair: -math.inf if math.isnan(pair[1]) else sign * pair[1],
+        )[0]
 
     def of(self, norm: str) -> list[Trained]:
         """The trainings of a normalization at its best rate, in the order of the seeds."""
@@ -79,24 +84,41 @@ class Comparison:
         """How much a normalization is above another one, the first by default: the mean of the
         differences seed by seed, with its interval."""
         other = self.of(self.norms[0] if reference is None else reference)
-        return interval([run.score - base.score
-                         for run, base in zip(self.of(norm), other, strict=True)])
+        return interval(
+            [run.score - base.score for run, base in zip(self.of(norm), other, strict=True)]
+        )
 
     def __str__(self) -> str:
         """A table: a line for each normalization."""
-        head = ("norm", "rate", self.metric, "95% interval", f"minus {self.norms[0]}",
-                "95% interval", "seconds", "")
+        head = (
+            "norm",
+            "rate",
+            self.metric,
+            "95% interval",
+            f"minus {self.norms[0]}",
+            "95% interval",
+            "seconds",
+            "",
+        )
         rows = [head]
         for norm in self.norms:
             runs, first = self.of(norm), norm == self.norms[0]
             failed = sum(math.isnan(run.score) for run in runs)
-            rows.append((norm, f"{self.rate(norm):g}", *_shown(self.score(norm)),
-                         *(("", "") if first else _shown(self.difference(norm), "+")),
-                         f"{np.mean([run.seconds for run in runs]):.1f}",
-                         f"{failed} of {len(runs)} diverged" if failed else ""))
+            rows.append(
+                (
+                    norm,
+                    f"{self.rate(norm):g}",
+                    *_shown(self.score(norm)),
+                    *(("", "") if first else _shown(self.difference(norm), "+")),
+                    f"{np.mean([run.seconds for run in runs]):.1f}",
+                    f"{failed} of {len(runs)} diverged" if failed else "",
+                )
+            )
         widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-        return "\n".join("  ".join(cell.ljust(width) for cell, width in
-                                   zip(row, widths, strict=True)).rstrip() for row in rows)
+        return "\n".join(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in rows
+        )
 
     def plot(self, path: str | os.PathLike[str]) -> None:
         """Draw the scores, the trainings, and what the probes have seen, each normalization in its
@@ -107,13 +129,22 @@ class Comparison:
         plot_comparison(self, path)
 
 
-def compare(build: Callable[[Any], Layer], norms: Any = ("batch", "group", "layer", "none"), *,
-            data: Any, seeds: int = 3, epochs: int = 5, batch_size: int = 64,
-            rates: Any = (0.05,),
-            optimizer: Callable[..., Any] | None = None,
-            loss: Callable[..., Any] = ops.cross_entropy, metric: str = "accuracy",
-            measures: Iterable[str] = MEASURES, every: int | None = None, progress: bool = True
-            ) -> Comparison:
+def compare(
+    build: Callable[[Any], Layer],
+    norms: Any = ("batch", "group", "layer", "none"),
+    *,
+    data: Any,
+    seeds: int = 3,
+    epochs: int = 5,
+    batch_size: int = 64,
+    rates: Any = (0.05,),
+    optimizer: Callable[..., Any] | None = None,
+    loss: Callable[..., Any] = ops.cross_entropy,
+    metric: str = "accuracy",
+    measures: Iterable[str] = MEASURES,
+    every: int | None = None,
+    progress: bool = True,
+) -> Comparison:
     """Train a model with each of some normalizations on data of one's own, from paired seeds, and
     look into each with a `Probe`.
 
@@ -167,23 +198,32 @@ def compare(build: Callable[[Any], Layer], norms: Any = ("batch", "group", "laye
     where = trial.WHERE
     chosen = _named(norms, where)
     wanted_build = "a function of a normalization that makes a model"
-    if isinstance(build, Layer):    # which can be called
+    if isinstance(build, Layer):  # which can be called
         raise TypeError(checks.message(where, "build", wanted_build, build))
     trial.taking(build, "build", wanted_build, next(iter(chosen.values())))
     train_on, test_on = _pair(data, where)
-    seeds, epochs = (checks.count(n, where, name, 1) for n, name in
-                     ((seeds, "seeds"), (epochs, "epochs")))
+    seeds, epochs = (
+        checks.count(n, where, name, 1) for n, name in ((seeds, "seeds"), (epochs, "epochs"))
+    )
     batch_size = checks.size(batch_size, where, "batch_size")
     metric = checks.choice(metric, where, "metric", METRICS)
     if every is not None:
         every = checks.count(every, where, "every", 1)
     rates = _rates(rates, where)
-    optimizer = _sgd if optimizer is None else trial.taking(
-        optimizer, "optimizer", "a function of (parameters, rate), or None", [], rates[0])
+    optimizer = (
+        _sgd
+        if optimizer is None
+        else trial.taking(
+            optimizer, "optimizer", "a function of (parameters, rate), or None", [], rates[0]
+        )
+    )
     checks.function(loss, where, "loss", "a function of (outputs, labels)")
     progress = checks.flag(progress, where, "progress")
-    wanted = (measures,) if isinstance(measures, str) else tuple(checks.members(
-        measures, where, "measures", "a list of names"))
+    wanted = (
+        (measures,)
+        if isinstance(measures, str)
+        else tuple(checks.members(measures, where, "measures", "a list of names"))
+    )
     for name in wanted:
         checks.choice(name, where, "measures", MEASURES)
     if seeds > 1:
@@ -191,8 +231,10 @@ def compare(build: Callable[[Any], Layer], norms: Any = ("batch", "group", "laye
             import scipy.stats  # noqa: F401
         except ImportError:
             raise ImportError("compare: needs SciPy: pip install 'minidl[lab]'") from None
-    batches = (trial.Batch.first(_loader(train_on, batch_size, 0), "data[0]"),
-               trial.Batch.first(evaluated(test_on, where, "data[1]"), "data[1]"))
+    batches = (
+        trial.Batch.first(_loader(train_on, batch_size, 0), "data[0]"),
+        trial.Batch.first(evaluated(test_on, where, "data[1]"), "data[1]"),
+    )
     for name, model in trial.tried_models(build, chosen).items():
         trial.tried(model, name, optimizer, rates[0], loss, metric, batches)
     runs = []
@@ -204,19 +246,35 @@ def compare(build: Callable[[Any], Layer], norms: Any = ("batch", "group", "laye
                 with own_generator(seed):
                     model = build(norm)
                     probe = Probe(model, looks, wanted) if wanted else None
-                    trainer = Trainer(model, optimizer(model.parameters(), rate),
-                                      loss, metrics=() if metric == "loss" else (metric,),
-                                      callbacks=[] if probe is None else [probe], progress=False)
-                    run = _trained(trainer, loader, test_on, epochs, metric, (name, rate, seed),
-                                   probe)
+                    trainer = Trainer(
+                        model,
+                        optimizer(model.parameters(), rate),
+                        loss,
+                        metrics=() if metric == "loss" else (metric,),
+                        callbacks=[] if probe is None else [probe],
+                        progress=False,
+                    )
+                    run = _trained(
+                        trainer, loader, test_on, epochs, metric, (name, rate, seed), probe
+                    )
                 runs.append(run)
-                say(f"{name}, rate {rate:g}, seed {seed}: {metric} {run.score:.4f}, "
-                    f"{run.seconds:.1f} s", progress)
+                say(
+                    f"{name}, rate {rate:g}, seed {seed}: {metric} {run.score:.4f}, "
+                    f"{run.seconds:.1f} s",
+                    progress,
+                )
     return Comparison(tuple(chosen), metric, tuple(runs))
 
 
-def _trained(trainer: Trainer, loader: Any, test: Any, epochs: int, metric: str,
-             key: tuple[str, float, int], probe: Probe | None) -> Trained:
+def _trained(
+    trainer: Trainer,
+    loader: Any,
+    test: Any,
+    epochs: int,
+    metric: str,
+    key: tuple[str, float, int],
+    probe: Probe | None,
+) -> Trained:
     """One training, and what it has come to."""
     start = time.perf_counter()
     score = math.nan
@@ -225,8 +283,13 @@ def _trained(trainer: Trainer, loader: Any, test: Any, epochs: int, metric: str,
         score = history[f"valid_{metric}"][-1]
     except FloatingPointError:
         history = trainer.history
-    return Trained(*key, score, {name: list(column) for name, column in history.items()},
-                   {} if probe is None else probe.history, time.perf_counter() - start)
+    return Trained(
+        *key,
+        score,
+        {name: list(column) for name, column in history.items()},
+        {} if probe is None else probe.history,
+        time.perf_counter() - start,
+    )
 
 
 def _rates(given: Any, where: str) -> list[float]:
@@ -234,8 +297,9 @@ def _rates(given: Any, where: str) -> list[float]:
     several = hasattr(given, "__iter__") and not isinstance(given, str)
     rates = [checks.positive(rate, where, "rates") for rate in (given if several else (given,))]
     if not rates or len(set(rates)) < len(rates):
-        raise ValueError(checks.message(where, "rates", "one learning rate or several different "
-                                                        "ones", given))
+        raise ValueError(
+            checks.message(where, "rates", "one learning rate or several different ones", given)
+        )
     return rates
 
 
@@ -244,16 +308,26 @@ def _named(norms: Any, where: str) -> dict[str, Any]:
     if isinstance(norms, Mapping):
         names, given = [str(name) for name in norms], list(norms.values())
     else:
-        given = [norms] if isinstance(norms, str) or callable(norms) else list(checks.members(
-            norms, where, "norms", "a list of normalizations"))
-        names = [norm if isinstance(norm, str) else getattr(norm, "__name__", repr(norm))
-                 for norm in given]
+        given = (
+            [norms]
+            if isinstance(norms, str) or callable(norms)
+            else list(checks.members(norms, where, "norms", "a list of normalizations"))
+        )
+        names = [
+            norm if isinstance(norm, str) else getattr(norm, "__name__", repr(norm))
+            for norm in given
+        ]
     found = dict(zip(names, given, strict=True))
     if len(found) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(checks.message(
-            where, "norms", "normalizations of different names; a dict gives them names",
-            f"{names.count(twice)} called {twice!r}"))
+        raise ValueError(
+            checks.message(
+                where,
+                "norms",
+                "normalizations of different names; a dict gives them names",
+                f"{names.count(twice)} called {twice!r}",
+            )
+        )
     if not found:
         raise ValueError(checks.message(where, "norms", "one normalization or more", norms))
     return found
@@ -266,9 +340,11 @@ def _pair(given: Any, where: str) -> tuple[Any, Any]:
         raise TypeError(checks.message(where, "data", expected, given))
     for part, name in zip(given, ("data[0]", "data[1]"), strict=True):
         if isinstance(part, np.ndarray) or not (
-                isinstance(part, tuple) or is_dataset(part) or hasattr(part, "__iter__")):
-            raise TypeError(checks.message(where, name, "arrays (images, labels), a data set or a "
-                                                        "loader", part))
+            isinstance(part, tuple) or is_dataset(part) or hasattr(part, "__iter__")
+        ):
+            raise TypeError(
+                checks.message(where, name, "arrays (images, labels), a data set or a loader", part)
+            )
         if isinstance(part, tuple):
             try:
                 ArrayDataset(*part)
@@ -282,15 +358,24 @@ def _pair(given: Any, where: str) -> tuple[Any, Any]:
 
 def _loader(source: Any, batch_size: int, seed: int) -> Any:
     """The batches of a training with a seed."""
-    if type(source) is DataLoader:      # others may give other batches than their options say
-        return DataLoader(source.dataset, source.batch_size, source.shuffle, source.transform,
-                          source.drop_last, seed, source.prefetch, source.sampler)
+    if type(source) is DataLoader:  # others may give other batches than their options say
+        return DataLoader(
+            source.dataset,
+            source.batch_size,
+            source.shuffle,
+            source.transform,
+            source.drop_last,
+            seed,
+            source.prefetch,
+            source.sampler,
+        )
     if isinstance(source, tuple):
         source = ArrayDataset(*source)
     if not is_dataset(source):
         return source
-    return DataLoader(source, batch_size, shuffle=True, drop_last=len(source) > batch_size,
-                      seed=seed)
+    return DataLoader(
+        source, batch_size, shuffle=True, drop_last=len(source) > batch_size, seed=seed
+    )
 
 
 def _length(loader: Any) -> int:
@@ -309,5 +394,7 @@ def _shown(found: Interval, sign: str = "") -> tuple[str, str]:
     """A figure and its interval, as the table has them."""
     if math.isnan(found.value):
         return "–", "–"
-    return (f"{found.value:{sign}.4f}",
-            "–" if math.isnan(found.low) else f"{found.low:{sign}.4f} to {found.high:{sign}.4f}")
+    return (
+        f"{found.value:{sign}.4f}",
+        "–" if math.isnan(found.low) else f"{found.low:{sign}.4f} to {found.high:{sign}.4f}",
+    )

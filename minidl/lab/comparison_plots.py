@@ -33,10 +33,15 @@ SEEN = {
 def plot_comparison(found: Comparison, path: str | os.PathLike[str]) -> None:
     """Write the picture."""
     path = checks.path(path, "Comparison.plot")
-    curves = {name: {norm: [_figure(run.probe, name) for run in found.of(norm)]
-                     for norm in found.norms} for name in SEEN}
-    there = [name for name, of_norms in curves.items()
-             if any(np.isfinite(row).any() for rows in of_norms.values() for row in rows)]
+    curves = {
+        name: {norm: [_figure(run.probe, name) for run in found.of(norm)] for norm in found.norms}
+        for name in SEEN
+    }
+    there = [
+        name
+        for name, of_norms in curves.items()
+        if any(np.isfinite(row).any() for rows in of_norms.values() for row in rows)
+    ]
     columns = min(3, 2 + len(there))
     figure, axes = picture(math.ceil((2 + len(there)) / columns), columns, "Comparison.plot")
     colours = _colours(found.norms)
@@ -47,14 +52,16 @@ def plot_comparison(found: Comparison, path: str | os.PathLike[str]) -> None:
     for ax, name in zip(axes[2:], there, strict=False):
         label, log = SEEN[name]
         # A seed that diverged has fewer of them.
-        steps = {norm: max((run.probe["step"] for run in found.of(norm)), key=len)
-                 for norm in found.norms}
+        steps = {
+            norm: max((run.probe["step"] for run in found.of(norm)), key=len)
+            for norm in found.norms
+        }
         _lines(ax, steps, curves[name], colours)
         ax.set_xlabel("step", color=MUTED)
         ax.set_ylabel(label, color=MUTED)
         if log:
             svg.logarithmic(ax.yaxis)
-    for ax in axes[2 + len(there):]:
+    for ax in axes[2 + len(there) :]:
         ax.set_visible(False)
     save(figure, path)
 
@@ -63,12 +70,19 @@ def _scores(ax: Any, found: Comparison, colours: Mapping[str, str]) -> None:
     """Each seed as a dot, the mean as a line, and the interval as a bar."""
     for place, norm in enumerate(found.norms):
         score = found.score(norm)
-        ax.plot([place, place], [score.low, score.high], color=colours[norm], linewidth=5,
-                alpha=0.3, solid_capstyle="butt")
+        ax.plot(
+            [place, place],
+            [score.low, score.high],
+            color=colours[norm],
+            linewidth=5,
+            alpha=0.3,
+            solid_capstyle="butt",
+        )
         ax.plot([place - 0.2, place + 0.2], [score.value] * 2, color=colours[norm], linewidth=2)
         scores = [run.score for run in found.of(norm)]
-        ax.plot([place] * len(scores), scores, linestyle="none", marker="o", markersize=3.5,
-                color=INK)
+        ax.plot(
+            [place] * len(scores), scores, linestyle="none", marker="o", markersize=3.5, color=INK
+        )
     ax.set_xticks(range(len(found.norms)), [svg.text(norm) for norm in found.norms])
     ax.set_ylabel(f"{found.metric} of the test part", color=MUTED)
     ax.margins(x=0.12, y=0.15)
@@ -77,8 +91,10 @@ def _scores(ax: Any, found: Comparison, colours: Mapping[str, str]) -> None:
 def _trainings(ax: Any, found: Comparison, colours: Mapping[str, str]) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    rows = {norm: [run.history.get(f"valid_{found.metric}", []) for run in found.of(norm)]
-            for norm in found.norms}
+    rows = {
+        norm: [run.history.get(f"valid_{found.metric}", []) for run in found.of(norm)]
+        for norm in found.norms
+    }
     longest = max((len(row) for of_norm in rows.values() for row in of_norm), default=0)
     _lines(ax, {norm: list(range(1, longest + 1)) for norm in found.norms}, rows, colours)
     ax.set_xlabel("epoch", color=MUTED)
@@ -87,20 +103,31 @@ def _trainings(ax: Any, found: Comparison, colours: Mapping[str, str]) -> None:
     legend(ax)
 
 
-def _lines(ax: Any, x: Mapping[str, Sequence[float]],
-           rows: Mapping[str, Sequence[Sequence[float]]], colours: Mapping[str, str]) -> None:
+def _lines(
+    ax: Any,
+    x: Mapping[str, Sequence[float]],
+    rows: Mapping[str, Sequence[Sequence[float]]],
+    colours: Mapping[str, str],
+) -> None:
     """The mean over the seeds for each normalization; what diverged is as long as it lasted."""
     for norm, of_seeds in rows.items():
         length = max((len(row) for row in of_seeds), default=0)
         table = np.full((len(of_seeds), length), math.nan)
         for i, row in enumerate(of_seeds):
-            table[i, :len(row)] = row
+            table[i, : len(row)] = row
         places = list(x[norm])[:length]
-        with warnings.catch_warnings():     # of a mean of nothing, which is NaN
+        with warnings.catch_warnings():  # of a mean of nothing, which is NaN
             warnings.simplefilter("ignore")
-            means = np.nanmean(table, axis=0)[:len(places)]
-        ax.plot(places, means, color=colours[norm], linewidth=1.6, label=svg.text(norm),
-                marker="o" if len(places) <= 12 else None, markersize=3)
+            means = np.nanmean(table, axis=0)[: len(places)]
+        ax.plot(
+            places,
+            means,
+            color=colours[norm],
+            linewidth=1.6,
+            label=svg.text(norm),
+            marker="o" if len(places) <= 12 else None,
+            markersize=3,
+        )
 
 
 def _figure(history: Mapping[str, Any], name: str) -> list[float]:
@@ -109,7 +136,7 @@ def _figure(history: Mapping[str, Any], name: str) -> list[float]:
         return []
     if name == "loss range":
         high, low = history.get("loss_high", []), history.get("loss_low", [])
-        with np.errstate(invalid="ignore"):     # of a step that blows up at once
+        with np.errstate(invalid="ignore"):  # of a step that blows up at once
             columns = [np.subtract(high, low).tolist()]
     elif name in history:
         columns = [history[name]]
@@ -126,6 +153,8 @@ def _figure(history: Mapping[str, Any], name: str) -> list[float]:
 
 def _colours(norms: Sequence[str]) -> dict[str, str]:
     """Those of known normalizations, and others for what is left."""
-    free = cycle([c for c in (E, GREY, D, C, B, A)
-                  if c not in {COLOURS.get(norm) for norm in norms}] or [GREY])
+    free = cycle(
+        [c for c in (E, GREY, D, C, B, A) if c not in {COLOURS.get(norm) for norm in norms}]
+        or [GREY]
+    )
     return {norm: COLOURS[norm] if norm in COLOURS else next(free) for norm in norms}

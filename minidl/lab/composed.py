@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 import minidl as md
 from minidl import nn
 
-EPS = 1e-5      # BatchNorm's
+EPS = 1e-5  # BatchNorm's
 Divisor = Callable[[md.Tensor], md.Tensor]
 
 
@@ -28,8 +28,14 @@ class Composed(nn.Layer):
     running statistics.
     """
 
-    def __init__(self, features: int, group: int | None = None, stopped: Collection[str] = (),
-                 affine: bool = True, divisor: Divisor = deviation) -> None:
+    def __init__(
+        self,
+        features: int,
+        group: int | None = None,
+        stopped: Collection[str] = (),
+        affine: bool = True,
+        divisor: Divisor = deviation,
+    ) -> None:
         super().__init__()
         self.features, self.group, self.stopped, self.divisor = features, group, stopped, divisor
         self.gamma = nn.Parameter(nn.init.constant((features,), 1.0)) if affine else None
@@ -37,8 +43,9 @@ class Composed(nn.Layer):
 
     def forward(self, x: md.Tensor) -> md.Tensor:
         if self.group and x.shape[0] % self.group:
-            raise ValueError(f"Composed: x must have a multiple of {self.group} examples, got "
-                             f"{x.shape[0]}")
+            raise ValueError(
+                f"Composed: x must have a multiple of {self.group} examples, got {x.shape[0]}"
+            )
         batches = x.shape[0] // (self.group or x.shape[0])
         parts = x.reshape(batches, -1, self.features)
         mean = md.mean(parts, axis=1, keepdims=True)

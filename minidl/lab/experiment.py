@@ -21,7 +21,7 @@ from typing import Any
 from . import words
 from .verdict import Interval, Verdict
 
-Result = Mapping[str, Any]      # what `run` returns: numbers, texts, lists and dicts of them
+Result = Mapping[str, Any]  # what `run` returns: numbers, texts, lists and dicts of them
 Figure = Interval | float | int | str | Sequence[float]
 
 
@@ -52,25 +52,25 @@ class Experiment:
     they can be repeated without training.
     """
 
-    id: str                         # "E18"
-    title: str                      # a few words
-    claim: str                      # the sentence that is judged
-    notes: str                      # which of the notes say it: "A, B"
-    source: str                     # the paper
-    setup: str                      # model, data, rates, steps: what the verdict depends on
-    omitted: str = ""               # what --quick leaves out of it
-    rule: str                       # from which figures which verdict follows
-    paper: str = "–"                # the paper's figure, to stand beside ours
-    expected: Verdict               # what the specification expects
-    examination: str = ""           # what was looked at where verdict or figure is another
-    explanation: str = ""           # what one learns from it: a paragraph
-    needs: tuple[str, ...] = ()     # data sets: "mnist", "cifar10"
-    minutes: float                  # one seed on one thread, full settings
+    id: str  # "E18"
+    title: str  # a few words
+    claim: str  # the sentence that is judged
+    notes: str  # which of the notes say it: "A, B"
+    source: str  # the paper
+    setup: str  # model, data, rates, steps: what the verdict depends on
+    omitted: str = ""  # what --quick leaves out of it
+    rule: str  # from which figures which verdict follows
+    paper: str = "–"  # the paper's figure, to stand beside ours
+    expected: Verdict  # what the specification expects
+    examination: str = ""  # what was looked at where verdict or figure is another
+    explanation: str = ""  # what one learns from it: a paragraph
+    needs: tuple[str, ...] = ()  # data sets: "mnist", "cifar10"
+    minutes: float  # one seed on one thread, full settings
     seeds: int = 3
     quick_seeds: int = 2
-    alone: bool = False             # it measures time: nothing may run beside it
+    alone: bool = False  # it measures time: nothing may run beside it
     full: Mapping[str, Any] = {}
-    quick: Mapping[str, Any] = {}   # what differs with --quick, and what only that has
+    quick: Mapping[str, Any] = {}  # what differs with --quick, and what only that has
 
     def settings(self, quick: bool) -> dict[str, Any]:
         """The settings of a run."""

@@ -14,12 +14,16 @@ from ..train.batches import Example, Reader
 
 def names_of(given: str | Iterable[str], names: tuple[str, ...]) -> frozenset[str]:
     """The names of measures; TypeError or ValueError for what is none."""
-    listed = (given,) if isinstance(given, str) else checks.members(
-        given, "Probe", "measures", "a list of names")
+    listed = (
+        (given,)
+        if isinstance(given, str)
+        else checks.members(given, "Probe", "measures", "a list of names")
+    )
     found = [checks.choice(name, "Probe", "measures", names) for name in listed]
     if not found:
-        raise ValueError(checks.message("Probe", "measures", f"one or more of {', '.join(names)}",
-                                        given))
+        raise ValueError(
+            checks.message("Probe", "measures", f"one or more of {', '.join(names)}", given)
+        )
     return frozenset(found)
 
 
@@ -30,8 +34,9 @@ def optimizer_of(given: Any, model: Layer) -> Optimizer | None:
     checks.instance(given, "Probe", "optimizer", Optimizer, "an optimizer or None")
     own = {id(p) for p in model.parameters()}
     if not any(id(p) in own for group in given.groups for p in group["params"]):
-        raise ValueError("Probe: optimizer must be one of the model's parameters, and has none of "
-                         "them")
+        raise ValueError(
+            "Probe: optimizer must be one of the model's parameters, and has none of them"
+        )
     return given
 
 
@@ -56,7 +61,8 @@ def example_of(batch: Any, reader: Reader) -> Example:
             f"Probe: forward of {type(reader.model).__name__} cannot be called with the "
             f"{len(list(example))} input(s) of the batch ({error}). A tuple or dict as the first "
             f"entry of a batch holds inputs by position or by name; a single input that is a tuple "
-            f"or a dict is not supported: let forward take its parts") from None
-    except ValueError:      # what is compiled has no signature
+            f"or a dict is not supported: let forward take its parts"
+        ) from None
+    except ValueError:  # what is compiled has no signature
         pass
     return example

@@ -16,7 +16,7 @@ from .experiment import Result
 from .problems import Arrays, Norm, Stack
 from .verdict import Verdict
 
-HIDDEN = ("norm1", "norm2", "norm3")    # the normalizations of the MLP
+HIDDEN = ("norm1", "norm2", "norm3")  # the normalizations of the MLP
 
 
 def digits(count: int, seed: int) -> Arrays:
@@ -49,8 +49,9 @@ def beyond(model: Stack, name: str, x: md.Tensor) -> md.Tensor:
     return y
 
 
-def normalized(x: np.ndarray, gamma: np.ndarray | None = None, beta: np.ndarray | None = None,
-               eps: float = EPS) -> np.ndarray:
+def normalized(
+    x: np.ndarray, gamma: np.ndarray | None = None, beta: np.ndarray | None = None, eps: float = EPS
+) -> np.ndarray:
     """Batch normalization of an array with the statistics of this batch."""
     return md.batch_norm(x, gamma, beta, training=True, eps=eps).data
 

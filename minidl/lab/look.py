@@ -20,7 +20,7 @@ from ..train.inspection import undisturbed
 from ..train.watch import Units, Watch, first_array, given_to, units_of, weights_of
 from .measures import Block, saturated
 
-NORMALIZATIONS = (BatchNorm, LayerNorm, GroupNorm)      # the operations, with those made of them
+NORMALIZATIONS = (BatchNorm, LayerNorm, GroupNorm)  # the operations, with those made of them
 
 
 class Look(Watch):
@@ -37,8 +37,8 @@ class Look(Watch):
         self._made: dict[int, tuple[str, Tensor]] = {}
         # Who uses the outputs of a layer: normalizations (True), anything else (False).
         self._users: dict[str, set[bool]] = {}
-        self._inside = 0            # how many normalizations are being called
-        self._running = False       # whether one of them has used running statistics
+        self._inside = 0  # how many normalizations are being called
+        self._running = False  # whether one of them has used running statistics
 
     @property
     def normalized(self) -> set[str]:
@@ -46,8 +46,9 @@ class Look(Watch):
         Those that use running statistics do not count: the length of the weights matters then."""
         return {name for name, users in self._users.items() if users == {True}}
 
-    def call(self, layer: Any, run: Callable[..., Any], inputs: tuple[Any, ...],
-             options: dict[str, Any]) -> Any:
+    def call(
+        self, layer: Any, run: Callable[..., Any], inputs: tuple[Any, ...], options: dict[str, Any]
+    ) -> Any:
         if isinstance(layer, Normalization):
             output = self._normalization(layer, run, inputs, options)
         else:
@@ -57,8 +58,13 @@ class Look(Watch):
             self._made[id(output)] = name, output
         return output
 
-    def _normalization(self, layer: Normalization, run: Callable[..., Any],
-                       inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    def _normalization(
+        self,
+        layer: Normalization,
+        run: Callable[..., Any],
+        inputs: tuple[Any, ...],
+        options: dict[str, Any],
+    ) -> Any:
         """Call one: what it computes with its input is a normalization as a whole."""
         self._running = self._running and self._inside > 0
         self._inside += 1
@@ -70,12 +76,12 @@ class Look(Watch):
             self._used(given_to(inputs, options), not self._running)
         return output
 
-    def of_layer(self, name: str, layer: Layer, inputs: tuple[Any, ...],
-                 output: np.ndarray) -> dict[str, float]:
-        first = inputs[0] if inputs else None       # the model's own input may be an array
+    def of_layer(
+        self, name: str, layer: Layer, inputs: tuple[Any, ...], output: np.ndarray
+    ) -> dict[str, float]:
+        first = inputs[0] if inputs else None  # the model's own input may be an array
         given = first if isinstance(first, np.ndarray) else first_array(inputs)
-        if (given is not None and given.ndim > 1 and given.dtype.kind == "f"
-                and weights_of(layer)):
+        if given is not None and given.ndim > 1 and given.dtype.kind == "f" and weights_of(layer):
             self.inputs[name] = units_of(np.ascontiguousarray(given))
         return super().of_layer(name, layer, inputs, output)
 
@@ -85,8 +91,13 @@ class Look(Watch):
             found["saturated"] = saturated(kind, output)
         return found
 
-    def operation(self, function: Any, inputs: tuple[Any, ...], options: dict[str, Any],
-                  outputs: tuple[Any, ...]) -> None:
+    def operation(
+        self,
+        function: Any,
+        inputs: tuple[Any, ...],
+        options: dict[str, Any],
+        outputs: tuple[Any, ...],
+    ) -> None:
         own = issubclass(function, NORMALIZATIONS)
         running = own and options.get("training") is False
         if self._inside:
@@ -130,7 +141,7 @@ def blocks_of(model: Layer, order: Any) -> list[Block]:
     blocks: list[Block] = []
     seen: set[int] = set()
     for name in order:
-        if name not in layers:      # an activation that is no layer
+        if name not in layers:  # an activation that is no layer
             continue
         layer = layers[name]
         own = [p for _, p in layer._items() if isinstance(p, Parameter) and id(p) not in seen]

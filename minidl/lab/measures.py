@@ -31,14 +31,15 @@ from ..train.inspection import norm_of, undisturbed
 from ..train.watch import Units
 
 Loss = Callable[[], Tensor]
-Values = Mapping[Parameter, np.ndarray]     # of weights, of gradients, of a step
+Values = Mapping[Parameter, np.ndarray]  # of weights, of gradients, of a step
 
-FACTORS = (0.5, 1.0, 2.0, 4.0)      # of a step, along which loss and gradient are measured
+FACTORS = (0.5, 1.0, 2.0, 4.0)  # of a step, along which loss and gradient are measured
 # Where the slope of a sigmoid or tanh is below this share of its largest, it is flat.
 FLAT = 0.1
 
 
 # --------------------------------------------------------------------------------- distributions
+
 
 def drift(before: Units, now: Units) -> tuple[float, float]:
     """How far means and standard deviations of units have moved: the root mean square over the
@@ -66,6 +67,7 @@ def _rms(values: np.ndarray) -> float:
 
 # ------------------------------------------------------------------------------------- gradients
 
+
 class Point(NamedTuple):
     """The loss somewhere, and its gradient there by each parameter that was asked for."""
 
@@ -75,9 +77,11 @@ class Point(NamedTuple):
 
 def fixed_loss(model: Layer, images: np.ndarray, labels: np.ndarray, seed: int = SEED) -> Loss:
     """The cross-entropy of a batch, with what is drawn (dropout, noise) from a seed."""
+
     def loss() -> Tensor:
         with undisturbed(model, "lab", seed):
             return ops.cross_entropy(model(images), labels)
+
     return loss
 
 
@@ -129,6 +133,7 @@ def values_of(parameters: Sequence[Parameter]) -> dict[Parameter, np.ndarray]:
 
 # ----------------------------------------------------------------- covariate shift, of gradients
 
+
 class Block(NamedTuple):
     """A layer's `weights`, whose gradient is compared, and all `parameters` that are updated with
     them: its own, and those of what follows it up to the next layer with weights."""
@@ -147,8 +152,9 @@ class Shift(NamedTuple):
     cosine: float
 
 
-def gradient_shift(loss: Loss, blocks: Sequence[Block], before: Values, updated: Values,
-                   start: Point) -> dict[str, Shift]:
+def gradient_shift(
+    loss: Loss, blocks: Sequence[Block], before: Values, updated: Values, start: Point
+) -> dict[str, Shift]:
     """Internal covariate shift as Santurkar et al. 2018 define it (2.1), of each block but the
     first: between the gradient by its weights before an update, and the one with all blocks before
     it updated, but neither itself nor those after it.
@@ -164,8 +170,9 @@ def gradient_shift(loss: Loss, blocks: Sequence[Block], before: Values, updated:
         if number and block.weights:
             with placed(values):
                 moved = point(loss, block.weights).gradient
-            found[block.name] = _shift([start.gradient[p] for p in block.weights],
-                                       [moved[p] for p in block.weights])
+            found[block.name] = _shift(
+                [start.gradient[p] for p in block.weights], [moved[p] for p in block.weights]
+            )
         values |= {p: updated[p] for p in block.parameters}
     return found
 
@@ -174,11 +181,15 @@ def _shift(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> Shift:
     distance = norm_of([x - y for x, y in zip(a, b, strict=True)])
     first, second = norm_of(a), norm_of(b)
     both = sum(float(np.vdot(x.astype(np.float64), y)) for x, y in zip(a, b, strict=True))
-    return Shift(distance, distance / first if first else math.nan,
-                 both / (first * second) if first and second else math.nan)
+    return Shift(
+        distance,
+        distance / first if first else math.nan,
+        both / (first * second) if first and second else math.nan,
+    )
 
 
 # -------------------------------------------------------------------------------- along the step
+
 
 @dataclasses.dataclass(frozen=True)
 class Landscape:
@@ -231,9 +242,14 @@ def _range(values: Sequence[float]) -> float:
     return high - low if math.isfinite(low) and math.isfinite(high) else math.inf
 
 
-def landscape(loss: Loss, before: Values, step: Values, start: Point,
-              factors: Sequence[float] = FACTORS, known: Mapping[float, Point] | None = None
-              ) -> Landscape:
+def landscape(
+    loss: Loss,
+    before: Values,
+    step: Values,
+    start: Point,
+    factors: Sequence[float] = FACTORS,
+    known: Mapping[float, Point] | None = None,
+) -> Landscape:
     """Loss and gradient where multiples of a step lead to.
 
     before: the parameters where the step begins
@@ -249,9 +265,13 @@ def landscape(loss: Loss, before: Values, step: Values, start: Point,
             with placed(after(before, step, factor)):
                 found = point(loss, list(before))
         points.append(found)
-    return Landscape(tuple(factors), start.loss, tuple([p.loss for p in points]),
-                     tuple([distance(start.gradient, p.gradient) for p in points]),
-                     length_of(step))
+    return Landscape(
+        tuple(factors),
+        start.loss,
+        tuple([p.loss for p in points]),
+        tuple([distance(start.gradient, p.gradient) for p in points]),
+        length_of(step),
+    )
 
 
 def distance(a: Values, b: Values) -> float:

@@ -22,14 +22,22 @@ from .verdict import Interval, Verdict
 from .words import digits_of
 
 PLOTS = "plots"
-QUICK = ("A quick run: fewer seeds, smaller settings. Its verdicts are provisional; those of "
-         "`minidl lab run all` count. What explains a claim was written after the full run; the "
-         "numbers in it are those of this one.")
+QUICK = (
+    "A quick run: fewer seeds, smaller settings. Its verdicts are provisional; those of "
+    "`minidl lab run all` count. What explains a claim was written after the full run; the "
+    "numbers in it are those of this one."
+)
 MARKS = {"SUPPORTED": "✓", "REFUTED": "✗", "INCONCLUSIVE": "?"}
-SHOWN = 6           # figures of an experiment that are seen at once
-PARTS = (("identities", "Identities", "exact sentences, in double precision, on real activations",
-          range(1, 11)),
-         ("training", "Training", "sentences about trainings, from paired seeds", range(11, 100)))
+SHOWN = 6  # figures of an experiment that are seen at once
+PARTS = (
+    (
+        "identities",
+        "Identities",
+        "exact sentences, in double precision, on real activations",
+        range(1, 11),
+    ),
+    ("training", "Training", "sentences about trainings, from paired seeds", range(11, 100)),
+)
 
 
 def write_report(folder: str | os.PathLike[str]) -> str:
@@ -50,7 +58,7 @@ def write_report(folder: str | os.PathLike[str]) -> str:
                 drawn[id] = drawings(id, figure)
             except (ImportError, OSError):
                 raise
-            except Exception:       # a fault of one experiment is told, and ends no other
+            except Exception:  # a fault of one experiment is told, and ends no other
                 found[place] = dataclasses.replace(one, fault=traceback.format_exc())
     quick = store.read_kind(folder)
     replace_file(os.path.join(folder, "report.md"), markdown(found, quick))
@@ -75,22 +83,48 @@ def html(found: Sequence[Found], plots: Mapping[str, list[tuple[str, str]]], qui
         import jinja2
         from markupsafe import Markup
     except ImportError as error:
-        raise ImportError(f"lab: the report needs {error.name}: pip install "
-                          f"'minidl[lab]'") from None
+        raise ImportError(
+            f"lab: the report needs {error.name}: pip install 'minidl[lab]'"
+        ) from None
     environment = jinja2.Environment(
-        loader=jinja2.ChoiceLoader([jinja2.PackageLoader("minidl.lab", "templates"),
-                                    jinja2.PackageLoader("minidl.train.report", "templates")]),
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"value": value, "bounds": bounds, "took": took, "id": anchor,
-                            "counted": words.counted}
+        loader=jinja2.ChoiceLoader(
+            [
+                jinja2.PackageLoader("minidl.lab", "templates"),
+                jinja2.PackageLoader("minidl.train.report", "templates"),
+            ]
+        ),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "value": value,
+        "bounds": bounds,
+        "took": took,
+        "id": anchor,
+        "counted": words.counted,
+    }
     return environment.get_template("lab.html").render(
-        parts=[(name, title, text, [one for one in found if number(one) in numbers])
-               for name, title, text, numbers in PARTS],
-        counts=counts(found), marks=MARKS, plots=plots, svg=Markup, shown=SHOWN,
-        quick=quick, machine=next((one.machine for one in found if one.machine), {}),
-        light=svg.LIGHT, dark=svg.DARK, today=datetime.date.today().isoformat(),
-        seconds=sum(one.seconds for one in found), groups=summary(found), not_here=NOT_HERE,
-        surprises=[one for one in found if one.surprising])
+        parts=[
+            (name, title, text, [one for one in found if number(one) in numbers])
+            for name, title, text, numbers in PARTS
+        ],
+        counts=counts(found),
+        marks=MARKS,
+        plots=plots,
+        svg=Markup,
+        shown=SHOWN,
+        quick=quick,
+        machine=next((one.machine for one in found if one.machine), {}),
+        light=svg.LIGHT,
+        dark=svg.DARK,
+        today=datetime.date.today().isoformat(),
+        seconds=sum(one.seconds for one in found),
+        groups=summary(found),
+        not_here=NOT_HERE,
+        surprises=[one for one in found if one.surprising],
+    )
 
 
 def markdown(found: Sequence[Found], quick: bool) -> str:
@@ -99,41 +133,70 @@ def markdown(found: Sequence[Found], quick: bool) -> str:
     if quick:
         lines += [QUICK, ""]
     for title, rows in summary(found):
-        lines += [f"**{title}**", "", *(
-            f"- {row.sentence} ({', '.join(one.experiment.id for one in row.claims)})"
-            f"{_otherwise(row.otherwise)}" for row in rows), ""]
+        lines += [
+            f"**{title}**",
+            "",
+            *(
+                f"- {row.sentence} ({', '.join(one.experiment.id for one in row.claims)})"
+                f"{_otherwise(row.otherwise)}"
+                for row in rows
+            ),
+            "",
+        ]
     lines += ["| | claim | verdict | why |", "| --- | --- | --- | --- |"]
     for one in found:
-        lines.append(_row(one.experiment.id, one.experiment.claim, _verdict(one),
-                          one.judgement.why))
+        lines.append(
+            _row(one.experiment.id, one.experiment.claim, _verdict(one), one.judgement.why)
+        )
     surprises = [f"{one.experiment.id} ({one.verdict})" for one in found if one.surprising]
     if surprises:
-        lines += ["", "The lab's authors expected another verdict in: "
-                      f"{', '.join(surprises)}."]
+        lines += ["", f"The lab's authors expected another verdict in: {', '.join(surprises)}."]
     for one in found:
         e = one.experiment
-        lines += ["", f"## {e.id} {e.title}", "", f"*{e.claim}* (notes {e.notes}; {e.source})", "",
-                  f"**{_verdict(one)}** {one.judgement.why}", ""]
+        lines += [
+            "",
+            f"## {e.id} {e.title}",
+            "",
+            f"*{e.claim}* (notes {e.notes}; {e.source})",
+            "",
+            f"**{_verdict(one)}** {one.judgement.why}",
+            "",
+        ]
         if one.explanation:
             lines += [one.explanation, ""]
-        lines += [f"Rule: {one.rule}", "", f"Set-up: {one.setup}", "",
-                  f"Settings of this run: {one.settings_line}", "", f"Paper: {e.paper}", "",
-                  "| figure | ours | interval |", "| --- | --- | --- |",
-                  *(_row(name, value(figure), bounds(figure))
-                    for name, figure in one.judgement.figures.items())]
+        lines += [
+            f"Rule: {one.rule}",
+            "",
+            f"Set-up: {one.setup}",
+            "",
+            f"Settings of this run: {one.settings_line}",
+            "",
+            f"Paper: {e.paper}",
+            "",
+            "| figure | ours | interval |",
+            "| --- | --- | --- |",
+            *(
+                _row(name, value(figure), bounds(figure))
+                for name, figure in one.judgement.figures.items()
+            ),
+        ]
         if one.examination:
             lines += ["", f"Examined: {one.examination}"]
         if one.left_out:
             lines += ["", f"Left out: {'; '.join(one.left_out)}."]
         for text in filter(None, (one.error, one.fault)):
             lines += ["", "```text", text.strip(), "```"]
-        lines += ["", f"`minidl lab run {e.id}`: {words.counted(len(one.seeds), 'seed')}, "
-                      f"{took(one.seconds)} of one process."]
+        lines += [
+            "",
+            f"`minidl lab run {e.id}`: {words.counted(len(one.seeds), 'seed')}, "
+            f"{took(one.seconds)} of one process.",
+        ]
     lines += ["", "## What is not here", "", *(f"- {text}" for text in NOT_HERE)]
     return "\n".join(lines) + "\n"
 
 
 # ------------------------------------------------------------------------------------ the numbers
+
 
 def number(one: Found) -> int:
     """18 of E18 and 30 of E30b."""
@@ -149,7 +212,7 @@ def counts(found: Sequence[Found]) -> dict[str, int]:
 def value(figure: Figure, digits: int = 3) -> str:
     """A figure in the digits that matter; up to eight of a list."""
     if isinstance(figure, Interval):
-        rounding = 1e-12 * max(abs(figure.low), abs(figure.high))      # NaN where there is none
+        rounding = 1e-12 * max(abs(figure.low), abs(figure.high))  # NaN where there is none
         return value(0.0 if abs(figure.value) < rounding else figure.value, digits_of(figure))
     if isinstance(figure, str):
         return figure

@@ -12,13 +12,37 @@ import numpy as np
 from .. import svg
 from ..svg import GREY, INK, MUTED, RULE, A, B, C, D, E
 
-__all__ = ["COLOURS", "GREY", "INK", "MUTED", "NAMES", "RULE", "A", "B", "C", "D", "E", "band",
-           "bars", "guide", "legend", "logarithmic", "names", "new"]
+__all__ = [
+    "COLOURS",
+    "GREY",
+    "INK",
+    "MUTED",
+    "NAMES",
+    "RULE",
+    "A",
+    "B",
+    "C",
+    "D",
+    "E",
+    "band",
+    "bars",
+    "guide",
+    "legend",
+    "logarithmic",
+    "names",
+    "new",
+]
 
 # The same colour for the same normalization in every plot.
 COLOURS = {"batch": A, "none": B, "group": C, "layer": D, "instance": E, "renorm": GREY}
-NAMES = {"batch": "BatchNorm", "none": "none", "group": "GroupNorm", "layer": "LayerNorm",
-         "instance": "InstanceNorm", "renorm": "BatchRenorm"}
+NAMES = {
+    "batch": "BatchNorm",
+    "none": "none",
+    "group": "GroupNorm",
+    "layer": "LayerNorm",
+    "instance": "InstanceNorm",
+    "renorm": "BatchRenorm",
+}
 
 
 def names(*norms: str) -> dict[str, str]:
@@ -27,8 +51,7 @@ def names(*norms: str) -> dict[str, str]:
 
 
 def new(*labels: tuple[str, str], size: tuple[float, float] | None = None) -> tuple[Any, list[Any]]:
-    """A figure, and its axes beside each other: for each the texts of its x and y axis, with units.
-    """
+    """A figure, and its axes beside each other: for each the texts of its x and y axis, with units."""
     wide = (svg.SIZE[0] * max(1, 0.82 * len(labels)), svg.SIZE[1])
     figure, axes = svg.new(len(labels), size or wide)
     for ax, (x, y) in zip(axes, labels, strict=True):
@@ -37,21 +60,34 @@ def new(*labels: tuple[str, str], size: tuple[float, float] | None = None) -> tu
     return figure, axes
 
 
-def band(ax: Any, x: Sequence[float], seeds: Sequence[Sequence[float]], label: str, colour: str,
-         **style: Any) -> None:
+def band(
+    ax: Any,
+    x: Sequence[float],
+    seeds: Sequence[Sequence[float]],
+    label: str,
+    colour: str,
+    **style: Any,
+) -> None:
     """The mean over the seeds as a line, and the range of them around it: of those that have a
     number there, and nothing where none has."""
     values = np.asarray(seeds, np.float64)
-    with warnings.catch_warnings():     # of a mean of nothing, which is NaN
+    with warnings.catch_warnings():  # of a mean of nothing, which is NaN
         warnings.simplefilter("ignore")
         low, mean, high = (of(values, axis=0) for of in (np.nanmin, np.nanmean, np.nanmax))
     ax.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
-    ax.plot(x, mean, color=colour, linewidth=1.7, label=svg.text(label),
-            **{"marker": "o" if len(values[0]) <= 12 else None, "markersize": 3.5, **style})
+    ax.plot(
+        x,
+        mean,
+        color=colour,
+        linewidth=1.7,
+        label=svg.text(label),
+        **{"marker": "o" if len(values[0]) <= 12 else None, "markersize": 3.5, **style},
+    )
 
 
-def bars(ax: Any, labels: Sequence[str], seeds: Sequence[Sequence[float]],
-         colours: Sequence[str]) -> None:
+def bars(
+    ax: Any, labels: Sequence[str], seeds: Sequence[Sequence[float]], colours: Sequence[str]
+) -> None:
     """A bar for each label, of the mean over the seeds, with each seed as a dot on it."""
     values = np.asarray(seeds, np.float64)
     places = np.arange(len(labels))
@@ -62,8 +98,7 @@ def bars(ax: Any, labels: Sequence[str], seeds: Sequence[Sequence[float]],
 
 
 def legend(ax: Any, most: int = 4) -> None:
-    """A legend above the axes, in as many columns as they are wide enough for, `most` at the most.
-    """
+    """A legend above the axes, in as many columns as they are wide enough for, `most` at the most."""
     longest = max((len(text) for text in ax.get_legend_handles_labels()[1]), default=0)
     inches = ax.figure.get_size_inches()[0] / len(ax.figure.axes)
     columns = max(1, min(most, int((inches - 0.6) / (0.08 * longest + 0.5))))

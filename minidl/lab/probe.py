@@ -17,15 +17,7 @@ from ..nn.state import StateError
 from ..optim.optimizer import Optimizer
 from ..tensor import Tensor
 from ..train.batches import Example, Reader, takes_batch
-from ..train.inspection import (
-    NAN,
-    Columns,
-    FixedBatch,
-    named_weights,
-    norm_of,
-    plain,
-    undisturbed,
-)
+from ..train.inspection import NAN, Columns, FixedBatch, named_weights, norm_of, plain, undisturbed
 from ..train.steps import one_number
 from ..train.watch import Units
 from . import given
@@ -48,7 +40,7 @@ if TYPE_CHECKING:
     from ..train.trainer import Trainer
 
 MEASURES = ("activations", "gradients", "drift", "rates", "shift", "landscape")
-OF_STEPS = {"shift", "landscape"}       # which need the weights before a step
+OF_STEPS = {"shift", "landscape"}  # which need the weights before a step
 OF_GRADIENTS = {"gradients", *OF_STEPS}
 LANDSCAPE = ("loss_low", "loss_high", "distance_low", "distance_high", "smoothness", "step_norm")
 
@@ -127,9 +119,15 @@ class Probe(hints.Explained):
     [False, True, True]
     """
 
-    def __init__(self, model: Layer, every: int = 100, measures: Iterable[str] = MEASURES,
-                 batch: Any = None, optimizer: Optimizer | None = None,
-                 loss: Callable[..., Any] = ops.cross_entropy) -> None:
+    def __init__(
+        self,
+        model: Layer,
+        every: int = 100,
+        measures: Iterable[str] = MEASURES,
+        batch: Any = None,
+        optimizer: Optimizer | None = None,
+        loss: Callable[..., Any] = ops.cross_entropy,
+    ) -> None:
         where = "Probe"
         self.model = checks.instance(model, where, "model", Layer, "a Layer")
         self.every = checks.count(every, where, "every", 1)
@@ -145,8 +143,8 @@ class Probe(hints.Explained):
         self._columns = Columns("step")
         self._source.kept = None
         self._batch: Any = None
-        self._units: dict[str, Units] = {}      # of inputs, at the last look
-        self._before: Values | None = None      # the weights before the next step
+        self._units: dict[str, Units] = {}  # of inputs, at the last look
+        self._before: Values | None = None  # the weights before the next step
         self.steps = 0
         self.seconds = 0.0
 
@@ -176,14 +174,16 @@ class Probe(hints.Explained):
         if self._batch is not None:
             return
         if self._source.given is None and batch is None:
-            self._batch = self._source.kept         # that of a saved state
+            self._batch = self._source.kept  # that of a saved state
         else:
             self._batch = self._source.taken(given.batch_of(batch))
             if self._source.given is None:
                 self._source.kept = plain(self._batch)
         if self._batch is None:
-            raise ValueError(f"Probe.{where}: batch is missing: give the probe one to look at, "
-                             f"Probe(model, batch=(images, labels)), or {where}((images, labels))")
+            raise ValueError(
+                f"Probe.{where}: batch is missing: give the probe one to look at, "
+                f"Probe(model, batch=(images, labels)), or {where}((images, labels))"
+            )
 
     # ------------------------------------------------------------------------------ as a callback
 
@@ -207,11 +207,11 @@ class Probe(hints.Explained):
         self._keep()
 
     def on_batch_end(self, trainer: Trainer) -> None:
-        if trainer.step != self.steps:      # with accumulate not every batch makes a step
+        if trainer.step != self.steps:  # with accumulate not every batch makes a step
             self._stepped(trainer.step)
 
     def on_epoch_end(self, trainer: Trainer) -> None:
-        self.on_batch_end(trainer)          # a step that came after the last batch
+        self.on_batch_end(trainer)  # a step that came after the last batch
 
     # ---------------------------------------------------------------------------------- the looks
 
@@ -232,9 +232,11 @@ class Probe(hints.Explained):
     def _look(self) -> None:
         """Measure, and add an entry to the history."""
         if OF_GRADIENTS & self.measures and not is_recording():
-            raise ValueError(f"Probe: {', '.join(sorted(OF_GRADIENTS & self.measures))} need "
-                             f"gradients, which there are none of within md.no_grad(): look "
-                             f"outside of it, or take other measures")
+            raise ValueError(
+                f"Probe: {', '.join(sorted(OF_GRADIENTS & self.measures))} need "
+                f"gradients, which there are none of within md.no_grad(): look "
+                f"outside of it, or take other measures"
+            )
         start = time.perf_counter()
         with np.errstate(all="ignore"):
             seen, now = self._seen()
@@ -253,8 +255,7 @@ class Probe(hints.Explained):
         self.seconds += time.perf_counter() - start
 
     def _seen(self) -> tuple[Look, Point]:
-        """A pass with the weights as they are, followed; backward only where gradients are wanted.
-        """
+        """A pass with the weights as they are, followed; backward only where gradients are wanted."""
         learned = self._learned() if {"gradients", "landscape"} & self.measures else []
         with undisturbed(self.model, "Probe"):
             seen, loss = look(self.model, self._pass)
@@ -273,14 +274,16 @@ class Probe(hints.Explained):
         with undisturbed(self.model, "Probe"):
             return self._pass()
 
-    def _of_weights(self, name: str, weights: list[Parameter], seen: Look, now: Point
-                    ) -> dict[str, float]:
+    def _of_weights(
+        self, name: str, weights: list[Parameter], seen: Look, now: Point
+    ) -> dict[str, float]:
         """The figures of a layer with weights that are not those of what it gives."""
         found = {}
         if "drift" in self.measures and name in seen.inputs:
             known = name in self._units
             found["drift_mean"], found["drift_std"] = (
-                drift(self._units[name], seen.inputs[name]) if known else (NAN, NAN))
+                drift(self._units[name], seen.inputs[name]) if known else (NAN, NAN)
+            )
         if "gradients" in self.measures:
             gradients = [now.gradient[p] for p in weights if p in now.gradient]
             found["gradient"] = norm_of(gradients) if gradients else NAN
@@ -300,22 +303,35 @@ class Probe(hints.Explained):
             start = point(self._undisturbed_pass, learned)
         if "shift" in self.measures:
             for name, found in gradient_shift(
-                    self._undisturbed_pass, blocks_of(self.model, seen.rows), before, updated,
-                    start).items():
-                seen.rows[name] |= {"shift": found.relative, "shift_norm": found.norm,
-                                    "shift_cosine": found.cosine}
+                self._undisturbed_pass, blocks_of(self.model, seen.rows), before, updated, start
+            ).items():
+                seen.rows[name] |= {
+                    "shift": found.relative,
+                    "shift_norm": found.norm,
+                    "shift_cosine": found.cosine,
+                }
         if "landscape" in self.measures:
             step = {p: updated[p] - before[p] for p in learned}
             along = landscape(self._undisturbed_pass, before, step, start, FACTORS, {1.0: now})
-            figures = dict(zip(LANDSCAPE, (
-                *bounds(along.losses), *bounds(along.distances), along.smoothness, along.length),
-                strict=True))
+            figures = dict(
+                zip(
+                    LANDSCAPE,
+                    (
+                        *bounds(along.losses),
+                        *bounds(along.distances),
+                        along.smoothness,
+                        along.length,
+                    ),
+                    strict=True,
+                )
+            )
         return figures
 
     # ------------------------------------------------------------------------------------- plots
 
-    def plot(self, path: str | os.PathLike[str], figures: str | Iterable[str] | None = None
-             ) -> None:
+    def plot(
+        self, path: str | os.PathLike[str], figures: str | Iterable[str] | None = None
+    ) -> None:
         """Draw what was found over the steps, of layers the first and the last in colours, the
         others in grey.
 
@@ -333,9 +349,13 @@ class Probe(hints.Explained):
 
     def state_dict(self) -> dict[str, Any]:
         """The history, and what the next entry needs."""
-        return {**self._columns.state_dict(), "batch": self._source.kept, "steps": self.steps,
-                "seconds": self.seconds, "units": {name: np.stack(units)
-                                                   for name, units in self._units.items()}}
+        return {
+            **self._columns.state_dict(),
+            "batch": self._source.kept,
+            "steps": self.steps,
+            "seconds": self.seconds,
+            "units": {name: np.stack(units) for name, units in self._units.items()},
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take what `state_dict` gives. StateError (a ValueError) for anything else, of which
@@ -346,8 +366,9 @@ class Probe(hints.Explained):
             batch, steps, seconds = state["batch"], int(state["steps"]), float(state["seconds"])
             units = {name: Units(*np.asarray(pair)) for name, pair in state["units"].items()}
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-            raise StateError(f"load_state_dict of Probe: not a state of a probe: {error!r}"
-                             ) from None
+            raise StateError(
+                f"load_state_dict of Probe: not a state of a probe: {error!r}"
+            ) from None
         self._forget()
         self._columns, self._units = columns, units
         self._source.kept, self.steps, self.seconds = batch, steps, seconds

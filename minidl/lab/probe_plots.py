@@ -37,25 +37,43 @@ OF_MODEL = {
 # Bands: the two columns that they lie between.
 BANDS = {
     "loss along the step": ("loss_low", "loss_high", "loss at ½ to 4 times the step"),
-    "gradient along the step": ("distance_low", "distance_high",
-                                "change of gradient at ½ to 4x"),
+    "gradient along the step": ("distance_low", "distance_high", "change of gradient at ½ to 4x"),
 }
-OVERVIEW = ("loss", "std", "dead", "saturated", "gradient", "drift_mean", "drift_std", "shift",
-            "shift_cosine", "loss along the step", "gradient along the step", "effective_rate")
+OVERVIEW = (
+    "loss",
+    "std",
+    "dead",
+    "saturated",
+    "gradient",
+    "drift_mean",
+    "drift_std",
+    "shift",
+    "shift_cosine",
+    "loss along the step",
+    "gradient along the step",
+    "effective_rate",
+)
 SHARES = ("dead", "saturated")
 COLUMNS = 3
 
 
-def plot_history(history: Mapping[str, Any], path: str | os.PathLike[str],
-                 figures: str | Iterable[str] | None, where: str) -> None:
+def plot_history(
+    history: Mapping[str, Any],
+    path: str | os.PathLike[str],
+    figures: str | Iterable[str] | None,
+    where: str,
+) -> None:
     """Draw some figures of a history, or all that an overview has and that were measured."""
     path = checks.path(path, where)
     known = (*OF_LAYERS, *OF_MODEL, *BANDS)
     if figures is None:
         names = [name for name in OVERVIEW if _there(history, name)]
     else:
-        given = (figures,) if isinstance(figures, str) else checks.members(
-            figures, where, "figures", "names in the history")
+        given = (
+            (figures,)
+            if isinstance(figures, str)
+            else checks.members(figures, where, "figures", "names in the history")
+        )
         names = [checks.choice(name, where, "figures", known) for name in given]
         for name in names:
             if not _there(history, name):
@@ -66,7 +84,7 @@ def plot_history(history: Mapping[str, Any], path: str | os.PathLike[str],
     figure, axes = picture(math.ceil(len(names) / columns), columns, where)
     for ax, name in zip(axes, names, strict=False):
         draw(ax, history, name)
-    for ax in axes[len(names):]:
+    for ax in axes[len(names) :]:
         ax.set_visible(False)
     save(figure, path)
 
@@ -81,8 +99,9 @@ def draw(ax: Any, history: Mapping[str, Any], name: str, colours: tuple[str, str
     steps = history["step"]
     if name in BANDS:
         low, high, label = BANDS[name]
-        ax.fill_between(steps, history[low], history[high], color=colours[0], alpha=0.3,
-                        linewidth=0)
+        ax.fill_between(
+            steps, history[low], history[high], color=colours[0], alpha=0.3, linewidth=0
+        )
         for side in (low, high):
             ax.plot(steps, history[side], color=colours[0], linewidth=1)
         log = False
@@ -101,17 +120,30 @@ def draw(ax: Any, history: Mapping[str, Any], name: str, colours: tuple[str, str
         ax.margins(y=0.1)
 
 
-def _layers(ax: Any, steps: Sequence[int], layers: Sequence[Mapping[str, Any]], name: str,
-            log: bool, colours: tuple[str, str]) -> None:
+def _layers(
+    ax: Any,
+    steps: Sequence[int],
+    layers: Sequence[Mapping[str, Any]],
+    name: str,
+    log: bool,
+    colours: tuple[str, str],
+) -> None:
     """A line for each layer that has such a figure; the first and the last stand out."""
     rows = [layer for layer in layers if _some(layer.get(name))]
     for number, layer in enumerate(rows):
         end = number in (0, len(rows) - 1)
         colour = colours[0] if number == 0 else colours[1] if end else GREY
-        ax.plot(steps, svg.drawable(layer[name], log), color=colour, linewidth=1.6 if end else 0.8,
-                alpha=1 if end else 0.7, zorder=3 if end else 2,
-                marker="o" if end and len(steps) <= 12 else None, markersize=3,
-                label=svg.text(layer["name"]) if end else None)
+        ax.plot(
+            steps,
+            svg.drawable(layer[name], log),
+            color=colour,
+            linewidth=1.6 if end else 0.8,
+            alpha=1 if end else 0.7,
+            zorder=3 if end else 2,
+            marker="o" if end and len(steps) <= 12 else None,
+            markersize=3,
+            label=svg.text(layer["name"]) if end else None,
+        )
     svg.legend(ax)
 
 

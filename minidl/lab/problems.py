@@ -37,7 +37,7 @@ def cifar10(part: str) -> Arrays:
     """CIFAR-10's "train" or "test": images (N, 32, 32, 3) float32, standardized by the mean and
     the standard deviation of each colour in the training part, and labels (N,)."""
     images, labels = _arrays("cifar10", data.CIFAR10, part)
-    images -= MEAN          # in place: this is half a gigabyte
+    images -= MEAN  # in place: this is half a gigabyte
     images /= STD
     return images, labels
 
@@ -69,11 +69,12 @@ def batches(arrays: Arrays, size: int, seed: int) -> Iterator[Arrays]:
     while True:
         order = rng.permutation(len(images))
         for start in range(0, len(order) - size + 1, size):
-            rows = order[start:start + size]
+            rows = order[start : start + size]
             yield images[rows], labels[rows]
 
 
 # ------------------------------------------------------------------------------------ the networks
+
 
 class Stack(nn.Layer):
     """Layers with names, one after the other; `stack.act2` is one of them."""
@@ -89,11 +90,12 @@ class Stack(nn.Layer):
             x = getattr(self, name)(x)
         return x
 
-    def steps(self, x: Any, first: str | None = None
-              ) -> Iterator[tuple[str, nn.Layer, Any, Tensor]]:
+    def steps(
+        self, x: Any, first: str | None = None
+    ) -> Iterator[tuple[str, nn.Layer, Any, Tensor]]:
         """One layer after the other: its name, itself, what goes into it and what comes out. It
         begins with the layer `first`, and computes as far as it is asked."""
-        for name in self.order[self.order.index(first) if first else 0:]:
+        for name in self.order[self.order.index(first) if first else 0 :]:
             layer = getattr(self, name)
             y = layer(x)
             yield name, layer, x, y
@@ -124,9 +126,13 @@ def renorm(steps: int, momentum: float = 0.1) -> Callable[[int], nn.Layer]:
     return lambda features: nn.BatchNorm(features, momentum=momentum, renorm=limits)
 
 
-def mlp(norm: Norm = "batch", widths: tuple[int, ...] = (784, 100, 100, 100, 10),
-        activation: Callable[[], nn.Layer] = nn.Sigmoid, after: bool = False,
-        std: float | None = None) -> Stack:
+def mlp(
+    norm: Norm = "batch",
+    widths: tuple[int, ...] = (784, 100, 100, 100, 10),
+    activation: Callable[[], nn.Layer] = nn.Sigmoid,
+    after: bool = False,
+    std: float | None = None,
+) -> Stack:
     """Dense layers to logits, with a normalization before (or after) the activation of each hidden
     one: `dense1`, `norm1`, `act1`, ... Weights are normal of standard deviation `std`, or Glorot's
     (2010) uniform ones."""
@@ -135,25 +141,30 @@ def mlp(norm: Norm = "batch", widths: tuple[int, ...] = (784, 100, 100, 100, 10)
     for i in range(1, last + 1):
         dense = nn.Dense(widths[i - 1], widths[i], bias=i == last or norm == "none" or after)
         shape = dense.weight.shape
-        dense.weight.data = (nn.init.xavier_uniform(shape) if std is None
-                             else nn.init.normal(shape, std))
+        dense.weight.data = (
+            nn.init.xavier_uniform(shape) if std is None else nn.init.normal(shape, std)
+        )
         parts[f"dense{i}"] = dense
         if i < last:
             parts |= _normalized(i, norm, widths[i], activation, after)
     return Stack(parts)
 
 
-def c6(norm: Norm = "batch", widths: tuple[int, int, int] = (16, 32, 64), classes: int = 10,
-       activation: Callable[[], nn.Layer] = nn.ReLU, after: bool = False,
-       colours: int = 3) -> Stack:
+def c6(
+    norm: Norm = "batch",
+    widths: tuple[int, int, int] = (16, 32, 64),
+    classes: int = 10,
+    activation: Callable[[], nn.Layer] = nn.ReLU,
+    after: bool = False,
+    colours: int = 3,
+) -> Stack:
     """C6: two 3x3 convolutions of each width, 2x2 max-pooling between the widths, the average over
     all positions, a dense layer: `conv1`, `norm1`, `act1`, ... `head`. `colours`: 1 for MNIST."""
     parts: dict[str, nn.Layer] = {}
     channels = colours
     for i in range(6):
         width = widths[i // 2]
-        parts[f"conv{i + 1}"] = nn.Conv(channels, width, 3, padding=1,
-                                        bias=norm == "none" or after)
+        parts[f"conv{i + 1}"] = nn.Conv(channels, width, 3, padding=1, bias=norm == "none" or after)
         parts |= _normalized(i + 1, norm, width, activation, after)
         if i in (1, 3):
             parts[f"pool{i // 2 + 1}"] = nn.MaxPool(2)
@@ -161,8 +172,9 @@ def c6(norm: Norm = "batch", widths: tuple[int, int, int] = (16, 32, 64), classe
     return Stack({**parts, "mean": nn.GlobalAvgPool(), "head": nn.Dense(channels, classes)})
 
 
-def _normalized(place: int, norm: Norm, features: int, activation: Callable[[], nn.Layer],
-                after: bool) -> dict[str, nn.Layer]:
+def _normalized(
+    place: int, norm: Norm, features: int, activation: Callable[[], nn.Layer], after: bool
+) -> dict[str, nn.Layer]:
     """A normalization and the activation that it stands before, or after."""
     parts = {f"norm{place}": norm_layer(norm, features), f"act{place}": activation()}
     return dict(reversed(parts.items())) if after else parts

@@ -24,8 +24,13 @@ from ..train.inspection import norm_of
 
 # d of the rules, with those derived from them.
 POWERS: tuple[tuple[type[Optimizer], int], ...] = (
-    (optim.SGD, 1), (optim.Adam, 0), (optim.RMSprop, 0), (optim.Adagrad, 0), (optim.Muon, 0),
-    (optim.LARS, -1))
+    (optim.SGD, 1),
+    (optim.Adam, 0),
+    (optim.RMSprop, 0),
+    (optim.Adagrad, 0),
+    (optim.Muon, 0),
+    (optim.LARS, -1),
+)
 
 
 def effective_rate(optimizer: Optimizer | None, weights: Sequence[Parameter]) -> float:

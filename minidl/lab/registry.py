@@ -18,8 +18,12 @@ def all_experiments() -> dict[str, Experiment]:
     for module in pkgutil.iter_modules(experiments.__path__):
         loaded = importlib.import_module(f"{experiments.__name__}.{module.name}")
         for value in vars(loaded).values():
-            if isinstance(value, type) and value.__module__ == loaded.__name__ \
-                    and issubclass(value, Experiment) and hasattr(value, "id"):
+            if (
+                isinstance(value, type)
+                and value.__module__ == loaded.__name__
+                and issubclass(value, Experiment)
+                and hasattr(value, "id")
+            ):
                 found[value.id] = value()
     return dict(sorted(found.items()))
 
@@ -34,7 +38,8 @@ def chosen(ids: Iterable[str]) -> list[Experiment]:
         name = "all" if name.lower() == "all" else name[:1].upper() + name[1:].lower()
         matching = [id for id in known if name in ("all", id, id.rstrip("ab"))]
         if not matching:
-            raise ValueError(f"lab: there is no experiment {given!r}; there are "
-                             f"{', '.join(known)}, and all")
+            raise ValueError(
+                f"lab: there is no experiment {given!r}; there are {', '.join(known)}, and all"
+            )
         wanted |= {id: known[id] for id in matching}
     return list(wanted.values())

@@ -20,16 +20,16 @@ class Found:
 
     experiment: Experiment
     judgement: Judgement
-    provisional: bool               # fewer seeds or smaller settings than the verdict needs
+    provisional: bool  # fewer seeds or smaller settings than the verdict needs
     seeds: Sequence[Result]
     settings: Mapping[str, Any]
-    seconds: float                  # of all seeds, each in a process
-    version: str                    # of minidl, that measured
+    seconds: float  # of all seeds, each in a process
+    version: str  # of minidl, that measured
     machine: Mapping[str, str]
-    missing: Sequence[str] = ()     # data sets that it needs and that are not there
-    error: str = ""                 # of seeds that crashed
-    fault: str = ""                 # of its judgement or plot
-    left_out: Sequence[str] = ()    # files of seeds that do not count, and why
+    missing: Sequence[str] = ()  # data sets that it needs and that are not there
+    error: str = ""  # of seeds that crashed
+    fault: str = ""  # of its judgement or plot
+    left_out: Sequence[str] = ()  # files of seeds that do not count, and why
 
     @property
     def verdict(self) -> Verdict:
@@ -70,33 +70,50 @@ class Found:
             return text
         expected = str(self.experiment.expected).lower()
         if self.provisional:
-            return (f"Expected was {expected}. With these settings or so few seeds this verdict is "
-                    f"provisional, and was not looked into; that of "
-                    f"`minidl lab run {self.experiment.id}` counts.")
-        return (f"Expected was {expected}, and so it came out where these texts were written: what "
-                "is different here, seeds, machine or version, stands beside it.")
+            return (
+                f"Expected was {expected}. With these settings or so few seeds this verdict is "
+                f"provisional, and was not looked into; that of "
+                f"`minidl lab run {self.experiment.id}` counts."
+            )
+        return (
+            f"Expected was {expected}, and so it came out where these texts were written: what "
+            "is different here, seeds, machine or version, stands beside it."
+        )
 
     def entry(self) -> dict[str, Any]:
         """The entry of `results.json`."""
         experiment = self.experiment
         return {
-            "verdict": str(self.verdict), "provisional": self.provisional,
-            "why": self.judgement.why, "figures": store.plain(self.judgement.figures),
-            "claim": experiment.claim, "title": experiment.title, "rule": self.rule,
-            "expected": str(experiment.expected), "paper": experiment.paper,
-            "seeds": len(self.seeds), "settings": store.plain(self.settings),
-            "seconds": round(self.seconds, 1), "machine": dict(self.machine),
-            "minidl": self.version, **({"missing": list(self.missing)} if self.missing else {}),
+            "verdict": str(self.verdict),
+            "provisional": self.provisional,
+            "why": self.judgement.why,
+            "figures": store.plain(self.judgement.figures),
+            "claim": experiment.claim,
+            "title": experiment.title,
+            "rule": self.rule,
+            "expected": str(experiment.expected),
+            "paper": experiment.paper,
+            "seeds": len(self.seeds),
+            "settings": store.plain(self.settings),
+            "seconds": round(self.seconds, 1),
+            "machine": dict(self.machine),
+            "minidl": self.version,
+            **({"missing": list(self.missing)} if self.missing else {}),
             **({"error": self.error} if self.error else {}),
-            **({"left out": list(self.left_out)} if self.left_out else {})}
+            **({"left out": list(self.left_out)} if self.left_out else {}),
+        }
 
 
-def collect(folder: str, experiment: Experiment, quick: bool, missing: Collection[str] = (),
-            error: str = "") -> Found:
+def collect(
+    folder: str, experiment: Experiment, quick: bool, missing: Collection[str] = (), error: str = ""
+) -> Found:
     """Judge an experiment by all of its seeds that are finished."""
     settings = experiment.settings(quick)
-    files = [found for seed in store.seeds_of(folder, experiment.id)
-             if (found := store.read_seed(folder, experiment, seed, settings)) is not None]
+    files = [
+        found
+        for seed in store.seeds_of(folder, experiment.id)
+        if (found := store.read_seed(folder, experiment, seed, settings)) is not None
+    ]
     left_out = store.left_out(folder, experiment, settings)
     seeds = [file["result"] for file in files]
     lacking = [name for name in experiment.needs if name in missing]
@@ -106,28 +123,50 @@ def collect(folder: str, experiment: Experiment, quick: bool, missing: Collectio
             judgement = _of_one(experiment.judge(seeds), len(seeds))
         except ImportError:
             raise
-        except Exception:       # a fault of one experiment is told, and ends no other
+        except Exception:  # a fault of one experiment is told, and ends no other
             fault = traceback.format_exc()
     if judgement is None:
-        why = ("It crashed." if error or fault
-               else f"The data set {' and '.join(lacking)} is missing on this machine." if lacking
-               else f"No seed counts: {'; '.join(left_out)}." if left_out
-               else "It has not been run.")
+        why = (
+            "It crashed."
+            if error or fault
+            else f"The data set {' and '.join(lacking)} is missing on this machine."
+            if lacking
+            else f"No seed counts: {'; '.join(left_out)}."
+            if left_out
+            else "It has not been run."
+        )
         judgement = Judgement(Verdict.INCONCLUSIVE, why, {})
-    provisional = (len(seeds) < experiment.seeds
-                   or store.plain(settings) != store.plain(experiment.settings(False)))
+    provisional = len(seeds) < experiment.seeds or store.plain(settings) != store.plain(
+        experiment.settings(False)
+    )
     first: dict[str, Any] = files[0] if files else {"minidl": "", "machine": {}}
-    return Found(experiment, judgement, provisional, seeds, settings,
-                 sum(file["seconds"] for file in files), first["minidl"], first["machine"],
-                 lacking, error, fault, left_out)
+    return Found(
+        experiment,
+        judgement,
+        provisional,
+        seeds,
+        settings,
+        sum(file["seconds"] for file in files),
+        first["minidl"],
+        first["machine"],
+        lacking,
+        error,
+        fault,
+        left_out,
+    )
 
 
 def _of_one(judgement: Judgement, count: int) -> Judgement:
     """The judgement, which says why one seed does not decide where that is so."""
-    if (count == 1 and judgement.verdict is Verdict.INCONCLUSIVE
-            and any(isinstance(figure, Interval) for figure in judgement.figures.values())):
-        return dataclasses.replace(judgement, why=f"{judgement.why} One seed gives no interval, "
-                                                  f"without which there is no verdict.")
+    if (
+        count == 1
+        and judgement.verdict is Verdict.INCONCLUSIVE
+        and any(isinstance(figure, Interval) for figure in judgement.figures.values())
+    ):
+        return dataclasses.replace(
+            judgement,
+            why=f"{judgement.why} One seed gives no interval, without which there is no verdict.",
+        )
     return judgement
 
 
@@ -139,11 +178,14 @@ def collect_all(folder: str) -> list[Found]:
     for id, experiment in all_experiments().items():
         entry = entries.get(id, {})
         if entry or store.seeds_of(folder, id):
-            found.append(collect(folder, experiment, quick, entry.get("missing", ()),
-                                 entry.get("error", "")))
+            found.append(
+                collect(folder, experiment, quick, entry.get("missing", ()), entry.get("error", ""))
+            )
     if not found:
-        raise ValueError(f"lab: no experiment has been run in {folder!r}; "
-                         f"minidl lab run E18 --out {folder} runs one")
+        raise ValueError(
+            f"lab: no experiment has been run in {folder!r}; "
+            f"minidl lab run E18 --out {folder} runs one"
+        )
     return found
 
 

@@ -26,7 +26,7 @@ from .experiment import Experiment
 from .problems import MissingData, require
 from .results import Found, collect, write_results
 
-LINES = 12      # of a worker's error that are kept
+LINES = 12  # of a worker's error that are kept
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,9 +43,14 @@ class Job:
         return min(12.0, stated) if quick else stated
 
 
-def run(experiments: Sequence[Experiment], folder: str | os.PathLike[str], quick: bool = False,
-        seeds: int | None = None, jobs: int | None = None,
-        progress: bool = True) -> dict[str, Found]:
+def run(
+    experiments: Sequence[Experiment],
+    folder: str | os.PathLike[str],
+    quick: bool = False,
+    seeds: int | None = None,
+    jobs: int | None = None,
+    progress: bool = True,
+) -> dict[str, Found]:
     """Run experiments, write `folder`/results.json, and return what was found, by id.
 
     `quick`: smaller settings, and verdicts that are provisional. `seeds`: how many are wanted, else
@@ -68,12 +73,18 @@ def run(experiments: Sequence[Experiment], folder: str | os.PathLike[str], quick
     with store.working(folder, quick), _ended_by_sigterm():
         counts = {e.id: seeds or (e.quick_seeds if quick else e.seeds) for e in experiments}
         missing = _missing(experiments)
-        todo = [Job(e, seed) for seed in range(max(counts.values(), default=0))
-                for e in experiments if seed < counts[e.id] and not set(e.needs) & missing
-                and store.read_seed(folder, e, seed, e.settings(quick)) is None]
+        todo = [
+            Job(e, seed)
+            for seed in range(max(counts.values(), default=0))
+            for e in experiments
+            if seed < counts[e.id]
+            and not set(e.needs) & missing
+            and store.read_seed(folder, e, seed, e.settings(quick)) is None
+        ]
         errors = _run(todo, folder, quick, jobs or available_cpus(), progress)
-        found = {e.id: collect(folder, e, quick, missing, errors.get(e.id, ""))
-                 for e in experiments}
+        found = {
+            e.id: collect(folder, e, quick, missing, errors.get(e.id, "")) for e in experiments
+        }
         write_results(folder, found)
     return found
 
@@ -90,8 +101,10 @@ def _ended_by_sigterm() -> Iterator[None]:
     """Within the block SIGTERM raises SystemExit, so that what Ctrl-C ends is ended by it too. The
     exit code is the one that shells give. A program's own handler stays, and so does everything in
     threads other than the main one, which get no signals."""
-    if (threading.current_thread() is not threading.main_thread()
-            or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL):
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    ):
         yield
         return
 
@@ -116,21 +129,25 @@ def _missing(experiments: Sequence[Experiment]) -> set[str]:
     return missing
 
 
-def _run(todo: Sequence[Job], folder: str, quick: bool, jobs: int,
-         progress: bool) -> dict[str, str]:
+def _run(
+    todo: Sequence[Job], folder: str, quick: bool, jobs: int, progress: bool
+) -> dict[str, str]:
     """Run the seeds; the errors of those that failed, by id."""
     errors: dict[str, str] = {}
     # The longest first, so that none is left for the end; what must be alone after all others.
-    beside = sorted((job for job in todo if not job.experiment.alone),
-                    key=lambda job: -job.seconds(quick))
+    beside = sorted(
+        (job for job in todo if not job.experiment.alone), key=lambda job: -job.seconds(quick)
+    )
     alone = [job for job in todo if job.experiment.alone]
     with _Bar(todo, quick, jobs, progress) as bar, _Processes() as processes:
         for part, workers in ((beside, jobs), (alone, 1)):
             workers = max(1, min(workers, len(part)))
             threads = max(1, available_cpus() // workers)
             with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-                futures = {pool.submit(bar.timed, processes.run, job, folder, quick, threads): job
-                           for job in part}
+                futures = {
+                    pool.submit(bar.timed, processes.run, job, folder, quick, threads): job
+                    for job in part
+                }
                 try:
                     for future in concurrent.futures.as_completed(futures):
                         job = futures[future]
@@ -138,7 +155,7 @@ def _run(todo: Sequence[Job], folder: str, quick: bool, jobs: int,
                             known = errors.get(job.experiment.id, "")
                             errors[job.experiment.id] = f"{known}\n{error}".strip()
                         bar.finished(job, error)
-                except BaseException:       # Ctrl-C, SIGTERM: what waits is not begun
+                except BaseException:  # Ctrl-C, SIGTERM: what waits is not begun
                     processes.stop()
                     pool.shutdown(cancel_futures=True)
                     raise
@@ -154,19 +171,37 @@ class _Processes:
     def run(self, job: Job, folder: str, quick: bool, threads: int) -> str:
         """Run a seed; "" or what went wrong."""
         # -P: a file in the current folder that is called as a module does not take its place.
-        command = [sys.executable, "-P", "-m", "minidl.lab.worker", job.experiment.id,
-                   str(job.seed), folder, worker.UNTIL_EOF, *([worker.QUICK] if quick else [])]
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "minidl.lab.worker",
+            job.experiment.id,
+            str(job.seed),
+            folder,
+            worker.UNTIL_EOF,
+            *([worker.QUICK] if quick else []),
+        ]
         paths = [path for path in sys.path if path]
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads),
-                       "PYTHONPATH": os.pathsep.join(paths)}
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": str(threads),
+            "PYTHONPATH": os.pathsep.join(paths),
+        }
         with self.lock:
             if self.stopped:
                 return "it was not begun"
             try:
-                process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE,
-                                           stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                                           text=True, errors="replace")
-            except OSError as error:        # no memory, or too many processes
+                process = subprocess.Popen(
+                    command,
+                    env=environment,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                    errors="replace",
+                )
+            except OSError as error:  # no memory, or too many processes
                 return f"seed {job.seed}: {error}"
             self.running.add(process)
         assert process.stdin is not None and process.stderr is not None
@@ -200,7 +235,7 @@ class _Processes:
 def _signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name
-    except ValueError:      # most of those for real time have none
+    except ValueError:  # most of those for real time have none
         return f"signal {number}"
 
 
@@ -211,12 +246,18 @@ class _Bar:
     shorter the seeds that are through have taken than was stated for them.
     """
 
-    def __init__(self, todo: Sequence[Job], quick: bool, jobs: int, wanted: bool,
-                 clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        todo: Sequence[Job],
+        quick: bool,
+        jobs: int,
+        wanted: bool,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.left = {job: job.seconds(quick) for job in todo}
         self.jobs, self.clock = jobs, clock
         self.began: dict[Job, float] = {}
-        self.stated = self.measured = 0.0       # seconds of the seeds that are through
+        self.stated = self.measured = 0.0  # seconds of the seeds that are through
         self.count, self.shown = len(todo), None
         self.say: Callable[[str], Any] | None = None
         if not wanted or not todo:
@@ -224,8 +265,12 @@ class _Bar:
         from tqdm import tqdm
 
         if sys.stderr.isatty():
-            self.shown = tqdm(total=self.count, unit=" seeds", file=sys.stderr,
-                              bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt}{postfix}")
+            self.shown = tqdm(
+                total=self.count,
+                unit=" seeds",
+                file=sys.stderr,
+                bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt}{postfix}",
+            )
             self.say = self.shown.write
         else:
             self.say = lambda text: print(text, file=sys.stderr, flush=True)
@@ -239,7 +284,7 @@ class _Bar:
     def finished(self, job: Job, error: str) -> None:
         """A seed is through."""
         stated = self.left.pop(job)
-        if job in self.began and not error:     # what crashed took no time to speak of
+        if job in self.began and not error:  # what crashed took no time to speak of
             self.stated += stated
             self.measured += self.clock() - self.began[job]
         if self.say is None:

@@ -48,8 +48,10 @@ def working(folder: str, quick: bool) -> Iterator[None]:
             write(path, {"quick": quick})
         if read_kind(folder) != quick:
             kinds = ("quick", "full") if quick else ("full", "quick")
-            raise ValueError(f"lab: {folder!r} holds results of {kinds[1]} settings, which those "
-                             f"of {kinds[0]} ones would replace: give another --out")
+            raise ValueError(
+                f"lab: {folder!r} holds results of {kinds[1]} settings, which those "
+                f"of {kinds[0]} ones would replace: give another --out"
+            )
         yield
 
 
@@ -65,9 +67,10 @@ def _alone(folder: str) -> Iterator[None]:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(handle)
-        raise ValueError(f"lab: another run works in {folder!r}; wait for it, or give another "
-                         f"--out") from None
-    except OSError:     # the file system knows no locks
+        raise ValueError(
+            f"lab: another run works in {folder!r}; wait for it, or give another --out"
+        ) from None
+    except OSError:  # the file system knows no locks
         pass
     try:
         yield
@@ -80,12 +83,16 @@ def read_kind(folder: str) -> bool:
     _check_folder(folder)
     path = os.path.join(folder, KIND)
     if not os.path.exists(path):
-        raise ValueError(f"lab: no experiment has been run in {folder!r}; "
-                         f"minidl lab run E18 --out {folder} runs one")
+        raise ValueError(
+            f"lab: no experiment has been run in {folder!r}; "
+            f"minidl lab run E18 --out {folder} runs one"
+        )
     known = read(path)
     if not isinstance(known, dict) or not isinstance(known.get("quick"), bool):
-        raise ValueError(f"lab: {path!r} is damaged: it must be {{\"quick\": true}}, or false for "
-                         f"results of full settings")
+        raise ValueError(
+            f'lab: {path!r} is damaged: it must be {{"quick": true}}, or false for '
+            f"results of full settings"
+        )
     return bool(known["quick"])
 
 
@@ -104,8 +111,9 @@ def seed_path(folder: str, id: str, seed: int) -> str:
     return os.path.join(folder, SEEDS, f"{id}-{seed}.json")
 
 
-def read_seed(folder: str, experiment: Experiment, seed: int,
-              settings: Mapping[str, Any]) -> dict[str, Any] | None:
+def read_seed(
+    folder: str, experiment: Experiment, seed: int, settings: Mapping[str, Any]
+) -> dict[str, Any] | None:
     """What is stored of a seed that was run with these settings; None if nothing is, or a file that
     no run has written: such a seed is run again."""
     found = read(seed_path(folder, experiment.id, seed))
@@ -126,8 +134,11 @@ def left_out(folder: str, experiment: Experiment, settings: Mapping[str, Any]) -
 def read_results(folder: str) -> dict[str, dict[str, Any]]:
     """The entries of `results.json`; none where there is no such file, or what is none of them."""
     found = read(os.path.join(folder, RESULTS))
-    return {id: entry for id, entry in found.items() if isinstance(entry, dict)} if isinstance(
-        found, dict) else {}
+    return (
+        {id: entry for id, entry in found.items() if isinstance(entry, dict)}
+        if isinstance(found, dict)
+        else {}
+    )
 
 
 def read(path: str) -> Any:
@@ -159,8 +170,9 @@ def plain(value: Any) -> Any:
         return [plain(part) for part in value]
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    raise TypeError(f"lab: a result must be numbers, texts, lists and dicts of them, "
-                    f"got {type(value).__name__}")
+    raise TypeError(
+        f"lab: a result must be numbers, texts, lists and dicts of them, got {type(value).__name__}"
+    )
 
 
 def _check_folder(folder: str) -> None:
@@ -170,8 +182,9 @@ def _check_folder(folder: str) -> None:
 
 def _whole(found: Any) -> bool:
     """Whether the content of a seed's file has all of its parts."""
-    return isinstance(found, dict) and all(isinstance(found.get(name), kind)
-                                           for name, kind in PARTS.items())
+    return isinstance(found, dict) and all(
+        isinstance(found.get(name), kind) for name, kind in PARTS.items()
+    )
 
 
 def _named(value: Any) -> Any:

@@ -21,15 +21,22 @@ from .training import CHANCE, accuracy, logits, train
 from .verdict import Interval, interval
 
 Course = dict[str, Any]
-GUESSING = math.log(1 / CHANCE)         # the loss of guessing
-MARGIN = 0.1                            # that far below it something has been learned
-RISE = 0.2                              # of the loss above its start: it has not just been slow
-ALIKE = 0.01                            # standard deviation of outputs that are alike
-LOOK = 200                              # test images that they are looked at of
+GUESSING = math.log(1 / CHANCE)  # the loss of guessing
+MARGIN = 0.1  # that far below it something has been learned
+RISE = 0.2  # of the loss above its start: it has not just been slow
+ALIKE = 0.01  # standard deviation of outputs that are alike
+LOOK = 200  # test images that they are looked at of
 
 
-def course(model: nn.Layer, train_set: Arrays, test: Arrays, rate: float, seed: int,
-           settings: Mapping[str, Any], watch: Callable[[], Any] | None = None) -> Course:
+def course(
+    model: nn.Layer,
+    train_set: Arrays,
+    test: Arrays,
+    rate: float,
+    seed: int,
+    settings: Mapping[str, Any],
+    watch: Callable[[], Any] | None = None,
+) -> Course:
     """Train by SGD at a constant rate, and say what came of it.
 
     `settings`: "steps", "batch", "momentum" (else 0), "warmup": steps in which the rate rises from
@@ -50,20 +57,31 @@ def course(model: nn.Layer, train_set: Arrays, test: Arrays, rate: float, seed: 
 
     optimizer = optim.SGD(model.parameters(), lr=rate, momentum=settings.get("momentum", 0))
     warmup = settings.get("warmup", 0)
-    losses = train(model, optimizer, batches(train_set, settings["batch"], seed), steps,
-                   schedule=optim.WarmupLR(optimizer, warmup) if warmup else None,
-                   at=check, every=every)
+    losses = train(
+        model,
+        optimizer,
+        batches(train_set, settings["batch"], seed),
+        steps,
+        schedule=optim.WarmupLR(optimizer, warmup) if warmup else None,
+        at=check,
+        every=every,
+    )
     outputs = logits(model, test[0][:LOOK])
     with np.errstate(all="ignore"):
         spread = float(outputs.std(axis=0).max())
-    return {"rate": rate, "every": every, "loss": float(np.mean(losses[-max(1, steps // 10):])),
-            "rise": rise(losses), "spread": spread,
-            "accuracy": found + [CHANCE] * (steps // every - len(found))}
+    return {
+        "rate": rate,
+        "every": every,
+        "loss": float(np.mean(losses[-max(1, steps // 10) :])),
+        "rise": rise(losses),
+        "spread": spread,
+        "accuracy": found + [CHANCE] * (steps // every - len(found)),
+    }
 
 
 def rise(losses: Sequence[float]) -> float:
     """How far the mean of ten steps has been above the start, or above guessing."""
-    means = [np.mean(losses[at:at + 10]) for at in range(0, len(losses), 10)]
+    means = [np.mean(losses[at : at + 10]) for at in range(0, len(losses), 10)]
     return float(max(means) - max(losses[0], GUESSING))
 
 
@@ -76,7 +94,8 @@ def stable(found: Course) -> bool:
     if not math.isfinite(found["loss"]):
         return False
     return found["loss"] < GUESSING - MARGIN or (
-        found["loss"] < GUESSING + MARGIN and found["rise"] < RISE and found["spread"] > ALIKE)
+        found["loss"] < GUESSING + MARGIN and found["rise"] < RISE and found["spread"] > ALIKE
+    )
 
 
 def climb(trained: Callable[[float], Course], rates: Iterable[float]) -> list[Course]:
@@ -148,6 +167,7 @@ def geometric_mean(values: np.ndarray, axis: int = -1) -> Any:
 
 # ------------------------------------------------------------------- what several experiments train
 
+
 @functools.cache
 def binary_mnist(part: str) -> Arrays:
     """MNIST's "train" or "test" in black and white, as Ioffe & Szegedy (2015) used it."""
@@ -158,8 +178,9 @@ def binary_mnist(part: str) -> Arrays:
 def c6_course(norm: str, rate: float, seed: int, settings: Mapping[str, Any]) -> Course:
     """C6 on CIFAR-10 at a rate. `settings`: those of `course`, and "test": how many test images."""
     md.manual_seed(seed)
-    return course(c6(norm), cifar10("train"), subset(cifar10("test"), settings["test"]), rate, seed,
-                  settings)
+    return course(
+        c6(norm), cifar10("train"), subset(cifar10("test"), settings["test"]), rate, seed, settings
+    )
 
 
 def c6_sweep(norm: str, seed: int, settings: Mapping[str, Any]) -> list[Course]:
@@ -168,5 +189,10 @@ def c6_sweep(norm: str, seed: int, settings: Mapping[str, Any]) -> list[Course]:
 
 
 # The sweep of E13 and E32.
-SWEEP = {"rates": [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50],
-         "steps": 200, "batch": 32, "momentum": 0.9, "test": 1000}
+SWEEP = {
+    "rates": [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50],
+    "steps": 200,
+    "batch": 32,
+    "momentum": 0.9,
+    "test": 1000,
+}

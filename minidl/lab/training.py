@@ -14,15 +14,22 @@ import numpy as np
 from .. import nn, ops, optim
 from .problems import Arrays
 
-CHANCE = 0.1        # the accuracy of guessing among ten classes
-LARGE = 1e4         # a loss from which on a training has diverged
-CHUNK = 500         # images that are evaluated at a time
+CHANCE = 0.1  # the accuracy of guessing among ten classes
+LARGE = 1e4  # a loss from which on a training has diverged
+CHUNK = 500  # images that are evaluated at a time
 
 
-def train(model: nn.Layer, optimizer: Any, batches: Iterator[Arrays], steps: int,
-          loss: Callable[..., Any] = ops.cross_entropy, schedule: Any = None,
-          at: Callable[[int], None] | None = None, every: int = 1,
-          clip: float | None = None) -> list[float]:
+def train(
+    model: nn.Layer,
+    optimizer: Any,
+    batches: Iterator[Arrays],
+    steps: int,
+    loss: Callable[..., Any] = ops.cross_entropy,
+    schedule: Any = None,
+    at: Callable[[int], None] | None = None,
+    every: int = 1,
+    clip: float | None = None,
+) -> list[float]:
     """Take so many steps, and return the loss of each batch before its step.
 
     The list is shorter, with infinity at its end, where the training has diverged: a loss that is
@@ -87,8 +94,11 @@ def recalibrate(model: nn.Layer, images: np.ndarray, chunk: int = CHUNK) -> None
     """Give the BatchNorms of a model the statistics of images, so many of them at a time; not where
     it has diverged so far that they are no numbers, which is refused."""
     with quiet(), contextlib.suppress(ValueError):
-        nn.recalibrate(model, (images[start:start + chunk]
-                               for start in range(0, len(images), chunk)), quiet=True)
+        nn.recalibrate(
+            model,
+            (images[start : start + chunk] for start in range(0, len(images), chunk)),
+            quiet=True,
+        )
 
 
 @contextlib.contextmanager

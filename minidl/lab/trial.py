@@ -31,7 +31,7 @@ def taking(function: Any, name: str, expected: str, *arguments: Any) -> Any:
         inspect.signature(function).bind(*arguments)
     except TypeError as error:
         raise TypeError(f"{checks.message(WHERE, name, expected, function)}: {error}") from None
-    except ValueError:      # what is compiled has no signature
+    except ValueError:  # what is compiled has no signature
         pass
     return function
 
@@ -41,7 +41,7 @@ def tried_models(build: Callable[[Any], Layer], norms: Mapping[str, Any]) -> dic
     makes one that shares weights or layers with another: that would go on with what another one
     has learned."""
     models: dict[str, Layer] = {}
-    made: list[Layer] = []      # which live meanwhile, so that no two parts have one identity
+    made: list[Layer] = []  # which live meanwhile, so that no two parts have one identity
     owners: dict[int, str] = {}
     for name, norm in norms.items():
         for _ in range(2):
@@ -53,7 +53,8 @@ def tried_models(build: Callable[[Any], Layer], norms: Mapping[str, Any]) -> dic
                     raise ValueError(
                         f"{WHERE}: build must make a new model each time, but build({name!r}) has "
                         f"{what} in common with a model made before it, by build({owners[part]!r}):"
-                        f" make all layers within build")
+                        f" make all layers within build"
+                    )
             owners |= dict.fromkeys(parts, name)
             made.append(model)
             models[name] = model
@@ -106,32 +107,53 @@ class Batch(NamedTuple):
 
 def tried_optimizer(make: Callable[..., Any], model: Layer, rate: float) -> Optimizer:
     """What an optimizer is made by, if it is one of the model's parameters."""
-    found = checks.instance(make(model.parameters(), rate), WHERE, "optimizer(parameters, rate)",
-                            Optimizer, "an optimizer")
+    found = checks.instance(
+        make(model.parameters(), rate),
+        WHERE,
+        "optimizer(parameters, rate)",
+        Optimizer,
+        "an optimizer",
+    )
     own = {id(p) for p in model.parameters()}
     if any(id(p) not in own for group in found.groups for p in group["params"]):
-        raise ValueError(f"{WHERE}: optimizer must make an optimizer of the parameters that it is "
-                         f"given, and has made one of others")
+        raise ValueError(
+            f"{WHERE}: optimizer must make an optimizer of the parameters that it is "
+            f"given, and has made one of others"
+        )
     return found
 
 
-def tried(model: Layer, name: str, optimizer: Callable[..., Any], rate: float,
-          loss: Callable[..., Any], metric: str, batches: tuple[Batch, Batch]) -> None:
+def tried(
+    model: Layer,
+    name: str,
+    optimizer: Callable[..., Any],
+    rate: float,
+    loss: Callable[..., Any],
+    metric: str,
+    batches: tuple[Batch, Batch],
+) -> None:
     """Make a step with a batch of the training part, and evaluate one of the test part. ValueError
     or TypeError where a model does not fit its batch, or the metric not its outputs."""
     train_on, test_on = batches
-    with own_generator(), warnings.catch_warnings():    # which the trainings give
+    with own_generator(), warnings.catch_warnings():  # which the trainings give
         warnings.simplefilter("ignore")
-        trainer = Trainer(model, tried_optimizer(optimizer, model, rate), loss,
-                          metrics=() if metric == "loss" else (metric,), progress=False)
+        trainer = Trainer(
+            model,
+            tried_optimizer(optimizer, model, rate),
+            loss,
+            metrics=() if metric == "loss" else (metric,),
+            progress=False,
+        )
         # A training that diverges at once is none that does not fit.
         with _fitting(name, train_on), contextlib.suppress(FloatingPointError):
             trainer.fit([train_on.batch], epochs=1)
         with _fitting(name, test_on):
             found = trainer.evaluate([test_on.batch])
     if metric not in found:
-        raise ValueError(f"{WHERE}: metric {metric!r} does not apply to the outputs and labels of "
-                         f"the model of {name!r}")
+        raise ValueError(
+            f"{WHERE}: metric {metric!r} does not apply to the outputs and labels of "
+            f"the model of {name!r}"
+        )
 
 
 @contextlib.contextmanager
@@ -140,5 +162,6 @@ def _fitting(norm: str, part: Batch) -> Iterator[None]:
     try:
         yield
     except (TypeError, ValueError, IndexError) as error:
-        raise checks.renamed(error, f"{WHERE}: the model of {norm!r} does not fit a batch of "
-                                    f"{part.name}") from error
+        raise checks.renamed(
+            error, f"{WHERE}: the model of {norm!r} does not fit a batch of {part.name}"
+        ) from error

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-LEVEL = 0.95        # of the intervals
+LEVEL = 0.95  # of the intervals
 RESAMPLES = 9999
 
 
@@ -63,12 +63,19 @@ def interval(values: Sequence[float], statistic: Callable[..., Any] = np.mean) -
         return Interval(value, value, value, len(array))
     from scipy.stats import bootstrap
 
-    found = bootstrap((array,), statistic, n_resamples=RESAMPLES, confidence_level=LEVEL,
-                      method="percentile", rng=np.random.default_rng(0)).confidence_interval
+    found = bootstrap(
+        (array,),
+        statistic,
+        n_resamples=RESAMPLES,
+        confidence_level=LEVEL,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
     return Interval(value, float(found.low), float(found.high), len(array))
 
 
 # ---------------------------------------------------------------------------- where a figure lies
+
 
 def above(found: Interval, bound: float) -> Verdict:
     """The figure is larger than the bound."""
@@ -115,8 +122,9 @@ def some(first: Verdict, *others: Verdict) -> Verdict:
 
 def opposite(verdict: Verdict) -> Verdict:
     """That of the sentence's denial."""
-    return {Verdict.SUPPORTED: Verdict.REFUTED,
-            Verdict.REFUTED: Verdict.SUPPORTED}.get(verdict, verdict)
+    return {Verdict.SUPPORTED: Verdict.REFUTED, Verdict.REFUTED: Verdict.SUPPORTED}.get(
+        verdict, verdict
+    )
 
 
 def _where(there: bool, elsewhere: bool) -> Verdict:

@@ -14,7 +14,7 @@ from typing import Any
 
 from .verdict import Interval
 
-ABSENT = "(not run)"        # what stands for a figure that a run does not have
+ABSENT = "(not run)"  # what stands for a figure that a run does not have
 
 
 def filled(text: str, values: Mapping[str, Any]) -> str:
@@ -61,8 +61,10 @@ def listed(settings: Mapping[str, Any]) -> str:
     >>> listed({"steps": 12000, "c6": {"rates": [0.1, 0.2]}, "warm": None})
     'steps 12,000; c6 (rates 0.1, 0.2); warm none'
     """
-    return "; ".join(f"{name} ({listed(value)})" if isinstance(value, Mapping)
-                     else f"{name} {_row(value)}" for name, value in settings.items())
+    return "; ".join(
+        f"{name} ({listed(value)})" if isinstance(value, Mapping) else f"{name} {_row(value)}"
+        for name, value in settings.items()
+    )
 
 
 def counted(count: int, noun: str) -> str:

@@ -21,24 +21,33 @@ from ..version import __version__
 from . import store
 from .registry import chosen
 
-QUICK, UNTIL_EOF = "quick", "until-eof"     # words after the folder
+QUICK, UNTIL_EOF = "quick", "until-eof"  # words after the folder
 
 
 def main(id: str, seed: int, folder: str, quick: bool) -> None:
     """Run a seed and write its file."""
-    experiment, = chosen([id])
+    (experiment,) = chosen([id])
     settings = experiment.settings(quick)
     manual_seed(seed)
     start = time.perf_counter()
     result = experiment.run(seed, settings)
-    store.write(store.seed_path(folder, experiment.id, seed), {
-        "id": experiment.id, "seed": seed, "settings": settings,
-        "seconds": round(time.perf_counter() - start, 2), "minidl": __version__,
-        "machine": machine.facts(), "result": result})
+    store.write(
+        store.seed_path(folder, experiment.id, seed),
+        {
+            "id": experiment.id,
+            "seed": seed,
+            "settings": settings,
+            "seconds": round(time.perf_counter() - start, 2),
+            "minidl": __version__,
+            "machine": machine.facts(),
+            "result": result,
+        },
+    )
 
 
 def end_with_stdin() -> None:
     """From now on this process ends at once when its stdin does."""
+
     def wait() -> None:
         # By its number: at its end Python waits for threads that read from sys.stdin.
         with contextlib.suppress(OSError):

@@ -36,5 +36,21 @@ from .saved import Saved
 from .vgg import VGG8, VGG16
 from .wide_resnet import WRN16x4
 
-__all__ = ["MLP", "VGG8", "VGG16", "CifarFast", "LeNet", "MnistCNN", "Mobile", "ResNet20",
-           "ResNet32", "ResNet56", "Saved", "WRN16x4", "create", "load", "names", "save"]
+__all__ = [
+    "MLP",
+    "VGG8",
+    "VGG16",
+    "CifarFast",
+    "LeNet",
+    "MnistCNN",
+    "Mobile",
+    "ResNet20",
+    "ResNet32",
+    "ResNet56",
+    "Saved",
+    "WRN16x4",
+    "create",
+    "load",
+    "names",
+    "save",
+]

@@ -16,7 +16,7 @@ from .network import Network
 from .norms import Norm, Norms
 
 ACTIVATIONS = {"gelu": ops.gelu, "silu": ops.silu, "relu": ops.relu}
-CHUNK = 256         # images whose patches are summed at a time
+CHUNK = 256  # images whose patches are summed at a time
 
 
 class FastGroup(nn.Layer):
@@ -74,41 +74,60 @@ class CifarFast(Network):
 
     smallest = 9
 
-    def __init__(self, classes: int = 10, norm: Norm = "batch", norm_position: str = "before",
-                 widths: tuple[int, ...] = (64, 256, 256), activation: str = "gelu",
-                 logit_scale: float | None = None, views: bool = False,
-                 input_shape: tuple[int, ...] = (32, 32, 3)) -> None:
+    def __init__(
+        self,
+        classes: int = 10,
+        norm: Norm = "batch",
+        norm_position: str = "before",
+        widths: tuple[int, ...] = (64, 256, 256),
+        activation: str = "gelu",
+        logit_scale: float | None = None,
+        views: bool = False,
+        input_shape: tuple[int, ...] = (32, 32, 3),
+    ) -> None:
         super().__init__(classes, input_shape, norm, norm_position)
         norms = Norms("CifarFast", fixed_scale if norm == "batch" else norm, norm_position)
         self.widths = checks.ints(widths, "CifarFast", "widths")
         if len(self.widths) != 3 or min(self.widths) < 1:
             raise ValueError(checks.message("CifarFast", "widths", "three sizes", widths))
-        self.activation = checks.choice(activation, "CifarFast", "activation",
-                                        tuple(ACTIVATIONS))
-        self.logit_scale = (1 / self.widths[-1] if logit_scale is None else
-                            checks.positive(logit_scale, "CifarFast", "logit_scale"))
+        self.activation = checks.choice(activation, "CifarFast", "activation", tuple(ACTIVATIONS))
+        self.logit_scale = (
+            1 / self.widths[-1]
+            if logit_scale is None
+            else checks.positive(logit_scale, "CifarFast", "logit_scale")
+        )
         self.views = checks.flag(views, "CifarFast", "views")
         channels = self.input_shape[2]
-        filters = 2 * 4 * channels      # of each whitened direction of a 2x2 patch, both signs
+        filters = 2 * 4 * channels  # of each whitened direction of a 2x2 patch, both signs
         self.whitening = nn.Conv(channels, filters, 2)
         self.whitening.weight.requires_grad = False
-        self.groups = nn.Sequential(*(FastGroup(*sizes, self.activation, norms)
-                                      for sizes in pairwise((filters, *self.widths))))
+        self.groups = nn.Sequential(
+            *(
+                FastGroup(*sizes, self.activation, norms)
+                for sizes in pairwise((filters, *self.widths))
+            )
+        )
         self.fc = nn.Dense(self.widths[-1], self.classes, bias=False)
         self.fc.weight.data /= self.fc.weight.data.std()
 
     def config(self) -> dict[str, Any]:
-        return {**super().config(), "widths": self.widths, "activation": self.activation,
-                "logit_scale": self.logit_scale, "views": self.views}
+        return {
+            **super().config(),
+            "widths": self.widths,
+            "activation": self.activation,
+            "logit_scale": self.logit_scale,
+            "views": self.views,
+        }
 
     def forward(self, x: Any) -> Tensor:
         if not self.views or self.training:
             return self.logits(x)
         height, width = x.shape[1:3]
         padded = ops.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
-        shifted = [padded[:, i:i + height, i:i + width] for i in (0, 2)]
-        return 0.5 * self.mirrored(x) + 0.25 * (self.mirrored(shifted[0])
-                                                + self.mirrored(shifted[1]))
+        shifted = [padded[:, i : i + height, i : i + width] for i in (0, 2)]
+        return 0.5 * self.mirrored(x) + 0.25 * (
+            self.mirrored(shifted[0]) + self.mirrored(shifted[1])
+        )
 
     def mirrored(self, x: Tensor) -> Tensor:
         """The mean logits of images and of their mirror images."""
@@ -133,8 +152,10 @@ class CifarFast(Network):
         channels = self.whitening.in_channels
         x = model_input(images, np.dtype(np.float32)).data
         if x.ndim != 4 or x.shape[3] != channels or min(x.shape[:3]) < 1 or min(x.shape[1:3]) < 2:
-            raise ValueError(f"whiten: images must be (N, H, W, {channels}), of at least 2 x 2 "
-                             f"pixels, got {x.shape}")
+            raise ValueError(
+                f"whiten: images must be (N, H, W, {channels}), of at least 2 x 2 "
+                f"pixels, got {x.shape}"
+            )
         moment = second_moment(x)
         if not np.isfinite(moment).all():
             raise ValueError("whiten: images must be finite, got infinity or NaN")
@@ -155,8 +176,8 @@ def second_moment(images: np.ndarray) -> np.ndarray:
     n, height, width, channels = images.shape
     moment = np.zeros((4 * channels, 4 * channels))
     for start in range(0, n, CHUNK):
-        part = images[start:start + CHUNK].astype(np.float64)
-        corners = [part[:, i:height - 1 + i, j:width - 1 + j] for i in (0, 1) for j in (0, 1)]
+        part = images[start : start + CHUNK].astype(np.float64)
+        corners = [part[:, i : height - 1 + i, j : width - 1 + j] for i in (0, 1) for j in (0, 1)]
         patches = np.concatenate(corners, axis=3).reshape(-1, 4 * channels)
         moment += patches.T @ patches
     return moment / (n * (height - 1) * (width - 1))

@@ -40,8 +40,13 @@ MOST_DEPTH = 100
 ENTRIES = {"format", "model", "options", "dtype", "classes", "preprocess", "info"}
 
 
-def save(path: str | os.PathLike[str], model: Layer, classes: Iterable[str | int] = (),
-         preprocess: Mapping[str, Any] | None = None, **info: Any) -> None:
+def save(
+    path: str | os.PathLike[str],
+    model: Layer,
+    classes: Iterable[str | int] = (),
+    preprocess: Mapping[str, Any] | None = None,
+    **info: Any,
+) -> None:
     """Write a model, ready to be used, into one safetensors file: its state, how to build it, its
     classes, and how its images are prepared. `load` reads it, and so does any safetensors reader.
 
@@ -78,16 +83,26 @@ def save(path: str | os.PathLike[str], model: Layer, classes: Iterable[str | int
     made_by, options = _origin(model)
     if isinstance(classes, str):
         raise TypeError(checks.message("save", "classes", "a list of names", classes))
-    listed = [_plain(name, "classes") for name in checks.members(classes, "save", "classes",
-                                                                 "a list of names")]
+    listed = [
+        _plain(name, "classes")
+        for name in checks.members(classes, "save", "classes", "a list of names")
+    ]
     _check_classes("save", listed, options)
     prepared = checked_preprocess(preprocess, "save")
     _check_channels(model, prepared)
     description = {
-        "format": FORMAT, "model": made_by, "options": options, "dtype": model._dtype().name,
-        "classes": listed, "preprocess": prepared, "info": _plain(info, "info")}
-    state = {name: np.ascontiguousarray(value).reshape(value.shape)
-             for name, value in model.state_dict().items()}
+        "format": FORMAT,
+        "model": made_by,
+        "options": options,
+        "dtype": model._dtype().name,
+        "classes": listed,
+        "preprocess": prepared,
+        "info": _plain(info, "info"),
+    }
+    state = {
+        name: np.ascontiguousarray(value).reshape(value.shape)
+        for name, value in model.state_dict().items()
+    }
     _check_made_again(model, json.loads(json.dumps(description)), state)
     write_arrays(path, state, {KEY: description})
 
@@ -118,8 +133,10 @@ def load(path: str | os.PathLike[str], trust: bool = False) -> Saved:
     trust = checks.flag(trust, "load", "trust")
     arrays, metadata = read_arrays(path)
     if KEY not in metadata:
-        raise ValueError(f"load: {path} is not a file that models.save wrote: it does not say how "
-                         f"to build a model; md.load reads its arrays")
+        raise ValueError(
+            f"load: {path} is not a file that models.save wrote: it does not say how "
+            f"to build a model; md.load reads its arrays"
+        )
     try:
         description = _checked(json.loads(metadata[KEY]), path)
         preprocess = checked_preprocess(description["preprocess"], path)
@@ -139,12 +156,14 @@ def load(path: str | os.PathLike[str], trust: bool = False) -> Saved:
 
 # ------------------------------------------------------------------------------- what is written
 
+
 def can_be_made_again(model: Layer) -> bool:
     """Whether a model says how to make it again, so that `save` can write it."""
     try:
         _, options = _origin(model)
-        _check_made_again(model, {"options": options, "dtype": model._dtype().name},
-                          model.state_dict())
+        _check_made_again(
+            model, {"options": options, "dtype": model._dtype().name}, model.state_dict()
+        )
     except (TypeError, ValueError):
         return False
     return True
@@ -156,32 +175,41 @@ def _origin(model: Layer) -> tuple[dict[str, str], dict[str, Any]]:
     if name is not None and isinstance(model, Network):
         return {"name": name}, _plain(model.config(), "options")
     place = f"{cls.__module__}:{cls.__qualname__}"
-    if "<" in place:        # <locals>, <lambda>
-        raise ValueError(f"save: the class {cls.__qualname__} stands inside a function, from where "
-                         f"nobody can import it: put it into a module")
+    if "<" in place:  # <locals>, <lambda>
+        raise ValueError(
+            f"save: the class {cls.__qualname__} stands inside a function, from where "
+            f"nobody can import it: put it into a module"
+        )
     if cls.__module__ == "minidl.onnx.model":
-        raise TypeError("save: a model that md.onnx.load has made is not made again by arguments: "
-                        "write it with md.onnx.export(model, path, example), which md.onnx.load "
-                        "reads, or keep its arrays alone: md.save(path, model.state_dict())")
+        raise TypeError(
+            "save: a model that md.onnx.load has made is not made again by arguments: "
+            "write it with md.onnx.export(model, path, example), which md.onnx.load "
+            "reads, or keep its arrays alone: md.save(path, model.state_dict())"
+        )
     config = getattr(model, "config", None)
     if not callable(config):
-        if len(inspect.signature(cls.__init__).parameters) == 1:    # self
+        if len(inspect.signature(cls.__init__).parameters) == 1:  # self
             return {"class": place}, {}
-        raise TypeError(f"save: {cls.__name__} does not say how to make it again: give its class "
-                        f"a method config() that returns the arguments of {cls.__name__}(...) as a "
-                        f"dict, such as {{'width': self.width}}")
+        raise TypeError(
+            f"save: {cls.__name__} does not say how to make it again: give its class "
+            f"a method config() that returns the arguments of {cls.__name__}(...) as a "
+            f"dict, such as {{'width': self.width}}"
+        )
     options = config()
     if not isinstance(options, dict):
-        raise TypeError(f"save: {cls.__name__}.config() must return a dict of arguments, got "
-                        f"{checks.shown(options)}")
+        raise TypeError(
+            f"save: {cls.__name__}.config() must return a dict of arguments, got "
+            f"{checks.shown(options)}"
+        )
     return {"class": place}, _plain(options, "options")
 
 
 def _plain(value: Any, name: str, depth: int = 0) -> Any:
     """A value as JSON has it; TypeError or ValueError that name it for one that it has not."""
     if depth > MOST_DEPTH:
-        raise ValueError(f"save: {name[:60]}... holds itself, or is nested more than {MOST_DEPTH} "
-                         f"deep")
+        raise ValueError(
+            f"save: {name[:60]}... holds itself, or is nested more than {MOST_DEPTH} deep"
+        )
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
     if value is None or isinstance(value, bool | int | str):
@@ -208,8 +236,10 @@ def _check_classes(where: str, classes: list[Any], options: dict[str, Any]) -> N
         raise ValueError(f"{where}: classes must be different names, got {checks.shown(classes)}")
     count = options.get("classes")
     if classes and isinstance(count, int) and count != len(classes):
-        raise ValueError(f"{where}: classes must be {count} names, as many as the model has "
-                         f"classes, got {len(classes)}")
+        raise ValueError(
+            f"{where}: classes must be {count} names, as many as the model has "
+            f"classes, got {len(classes)}"
+        )
 
 
 def _check_channels(model: Layer, preprocess: dict[str, Any] | None) -> None:
@@ -217,45 +247,56 @@ def _check_channels(model: Layer, preprocess: dict[str, Any] | None) -> None:
     given = (preprocess or {}).get("channels")
     shape = model.input_shape if isinstance(model, Network) else ()
     if given is not None and len(shape) == 3 and given != shape[2]:
-        raise ValueError(f"save: preprocess channels must be {shape[2]}, as the model's "
-                         f"input_shape {shape} has, got {given}")
+        raise ValueError(
+            f"save: preprocess channels must be {shape[2]}, as the model's "
+            f"input_shape {shape} has, got {given}"
+        )
 
 
-def _check_made_again(model: Layer, description: dict[str, Any], state: dict[str, np.ndarray]
-                      ) -> None:
+def _check_made_again(
+    model: Layer, description: dict[str, Any], state: dict[str, np.ndarray]
+) -> None:
     """ValueError where `load` would fail."""
     try:
         again = _made(type(model), description)
         shapes = {name: array.shape for name, array in again.state_dict().items()}
     except Exception as error:
-        raise ValueError(f"save: {type(model).__name__}(**{description['options']}), by which load "
-                         f"would make the model again, fails: {error}") from error
+        raise ValueError(
+            f"save: {type(model).__name__}(**{description['options']}), by which load "
+            f"would make the model again, fails: {error}"
+        ) from error
     given = {name: array.shape for name, array in state.items()}
     for name in [*given, *shapes]:
         if given.get(name) != shapes.get(name):
-            raise ValueError(f"save: load would make another model, {type(model).__name__}"
-                             f"(**{description['options']}): {name} is "
-                             f"{shapes.get(name, 'missing')} there and "
-                             f"{given.get(name, 'missing')} here; a model that was changed after "
-                             f"it was made needs a class of its own")
+            raise ValueError(
+                f"save: load would make another model, {type(model).__name__}"
+                f"(**{description['options']}): {name} is "
+                f"{shapes.get(name, 'missing')} there and "
+                f"{given.get(name, 'missing')} here; a model that was changed after "
+                f"it was made needs a class of its own"
+            )
 
 
 # ---------------------------------------------------------------------------------- what is read
+
 
 def _checked(description: Any, path: str) -> dict[str, Any]:
     """The metadata of a file; ValueError or TypeError for what `save` does not write."""
     if not isinstance(description, dict) or not isinstance(description.get("format"), int):
         raise ValueError("it has no format")
     if description["format"] > FORMAT:
-        raise ValueError(f"load: {path} has format {description['format']}, of a later version of "
-                         f"minidl; {__version__}, which runs here, reads up to {FORMAT}: update it")
+        raise ValueError(
+            f"load: {path} has format {description['format']}, of a later version of "
+            f"minidl; {__version__}, which runs here, reads up to {FORMAT}: update it"
+        )
     if set(description) != ENTRIES or description["format"] != FORMAT:
         raise ValueError(f"it has format {description['format']} and {sorted(description)}")
     for name in ("model", "options", "info"):
         checks.instance(description[name], "metadata", name, dict, "a dict")
     made_by = description["model"]
     if list(made_by) not in (["name"], ["class"]) or any(
-            not isinstance(value, str) for value in made_by.values()):
+        not isinstance(value, str) for value in made_by.values()
+    ):
         raise ValueError(checks.message("metadata", "model", "a name or a class", made_by))
     checks.choice(description["dtype"], "metadata", "dtype", ("float32", "float64"))
     checks.instance(description["classes"], "metadata", "classes", list, "a list")
@@ -268,22 +309,29 @@ def _built(description: dict[str, Any], path: str, trust: bool) -> Layer:
     made_by = description["model"]
     if "class" in made_by and not trust:
         place = made_by["class"]
-        raise ValueError(f"load: {path} needs the class {checks.shown(place)}, which is not one of "
-                         f"minidl.models: to import it runs code; load(path, trust=True) does, if "
-                         f"you trust the file and the module")
+        raise ValueError(
+            f"load: {path} needs the class {checks.shown(place)}, which is not one of "
+            f"minidl.models: to import it runs code; load(path, trust=True) does, if "
+            f"you trust the file and the module"
+        )
     try:
-        cls = (class_of(made_by["name"], "models") if "name" in made_by
-               else _imported(made_by["class"]))
+        cls = (
+            class_of(made_by["name"], "models")
+            if "name" in made_by
+            else _imported(made_by["class"])
+        )
         return _made(cls, description)
-    except Exception as error:      # of a module or a class of the user's, too
+    except Exception as error:  # of a module or a class of the user's, too
         what = made_by.get("name") or made_by["class"]
-        raise ValueError(f"load: the model of {path}, {checks.shown(what)} with "
-                         f"{checks.shown(description['options'])}, cannot be made: "
-                         f"{type(error).__name__}: {error}") from error
+        raise ValueError(
+            f"load: the model of {path}, {checks.shown(what)} with "
+            f"{checks.shown(description['options'])}, cannot be made: "
+            f"{type(error).__name__}: {error}"
+        ) from error
 
 
 def _made(cls: type[Layer], description: dict[str, Any]) -> Layer:
-    with own_generator():       # random weights that are drawn for nothing
+    with own_generator():  # random weights that are drawn for nothing
         model = cls(**description["options"])
     return model if description["dtype"] == "float32" else model.astype(description["dtype"])
 

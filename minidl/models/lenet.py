@@ -28,8 +28,13 @@ class LeNet(Network):
 
     smallest = 12
 
-    def __init__(self, classes: int = 10, norm: Norm = "batch", norm_position: str = "before",
-                 input_shape: tuple[int, ...] = (28, 28, 1)) -> None:
+    def __init__(
+        self,
+        classes: int = 10,
+        norm: Norm = "batch",
+        norm_position: str = "before",
+        input_shape: tuple[int, ...] = (28, 28, 1),
+    ) -> None:
         super().__init__(classes, input_shape, norm, norm_position)
         norms = Norms("LeNet", norm, norm_position)
         height, width, channels = self.input_shape

@@ -31,9 +31,15 @@ class MLP(Network):
     LayerNorm(256, eps=1e-05)
     """
 
-    def __init__(self, in_features: int | None = None, hidden: int = 256, classes: int = 10,
-                 norm: Norm = "batch", norm_position: str = "before",
-                 input_shape: tuple[int, ...] | None = None) -> None:
+    def __init__(
+        self,
+        in_features: int | None = None,
+        hidden: int = 256,
+        classes: int = 10,
+        norm: Norm = "batch",
+        norm_position: str = "before",
+        input_shape: tuple[int, ...] | None = None,
+    ) -> None:
         hidden = checks.size(hidden, "MLP", "hidden")
         if in_features is not None:
             in_features = checks.size(in_features, "MLP", "in_features")
@@ -42,12 +48,16 @@ class MLP(Network):
         super().__init__(classes, input_shape, norm, norm_position)
         values = math.prod(self.input_shape)
         if in_features not in (None, values):
-            raise ValueError(f"MLP: in_features must be {values}, as many as input_shape "
-                             f"{self.input_shape} has, or left out, got {in_features}")
+            raise ValueError(
+                f"MLP: in_features must be {values}, as many as input_shape "
+                f"{self.input_shape} has, or left out, got {in_features}"
+            )
         norms = Norms("MLP", norm, norm_position)
         if norm == "instance":
-            warn('MLP: nothing is normalized with norm="instance", which averages over the '
-                 'positions of an image: dense layers have none')
+            warn(
+                'MLP: nothing is normalized with norm="instance", which averages over the '
+                "positions of an image: dense layers have none"
+            )
         self.fc1, self.bn1 = norms.normalized(nn.Dense, values, hidden)
         self.fc2 = nn.Dense(hidden, classes)
 

@@ -23,8 +23,13 @@ class MnistCNN(Network):
     GroupNorm(8, 64, eps=1e-05)
     """
 
-    def __init__(self, classes: int = 10, norm: Norm = "batch", norm_position: str = "before",
-                 input_shape: tuple[int, ...] = (28, 28, 1)) -> None:
+    def __init__(
+        self,
+        classes: int = 10,
+        norm: Norm = "batch",
+        norm_position: str = "before",
+        input_shape: tuple[int, ...] = (28, 28, 1),
+    ) -> None:
         super().__init__(classes, input_shape, norm, norm_position)
         norms = Norms("MnistCNN", norm, norm_position)
         height, width, channels = self.input_shape

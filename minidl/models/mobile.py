@@ -16,8 +16,9 @@ class SeparableBlock(nn.Layer):
     def __init__(self, in_channels: int, out_channels: int, stride: int, norms: Norms) -> None:
         super().__init__()
         self.norm_position = norms.position
-        self.depthwise, self.bn1 = norms.normalized(nn.Conv, in_channels, in_channels, 3, stride,
-                                                    padding=1, groups=in_channels)
+        self.depthwise, self.bn1 = norms.normalized(
+            nn.Conv, in_channels, in_channels, 3, stride, padding=1, groups=in_channels
+        )
         self.pointwise, self.bn2 = norms.normalized(nn.Conv, in_channels, out_channels, 1)
 
     def forward(self, x: Any) -> Tensor:
@@ -39,8 +40,13 @@ class Mobile(Network):
     InstanceNorm(32, eps=1e-05, affine=True)
     """
 
-    def __init__(self, classes: int = 10, norm: Norm = "batch", norm_position: str = "before",
-                 input_shape: tuple[int, ...] = (32, 32, 3)) -> None:
+    def __init__(
+        self,
+        classes: int = 10,
+        norm: Norm = "batch",
+        norm_position: str = "before",
+        input_shape: tuple[int, ...] = (32, 32, 3),
+    ) -> None:
         super().__init__(classes, input_shape, norm, norm_position)
         norms = Norms("Mobile", norm, norm_position)
         self.conv, self.bn = norms.normalized(nn.Conv, self.input_shape[2], 32, 3, padding=1)

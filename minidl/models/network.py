@@ -15,7 +15,7 @@ class Network(nn.Layer):
     `norm` if it is a name: a function need not be one that can be pickled.
     """
 
-    smallest = 4        # height and width of the smallest images that the layers leave a pixel of
+    smallest = 4  # height and width of the smallest images that the layers leave a pixel of
 
     def __init__(self, classes: int, input_shape: Any, norm: Norm, norm_position: str) -> None:
         super().__init__()
@@ -29,11 +29,13 @@ class Network(nn.Layer):
         where, least = type(self).__name__, self.smallest
         shape = checks.ints(given, where, "input_shape")
         if len(shape) != 3 or min(shape) < 1:
-            raise ValueError(checks.message(where, "input_shape", "(H, W, C), each at least 1",
-                                            given))
+            raise ValueError(
+                checks.message(where, "input_shape", "(H, W, C), each at least 1", given)
+            )
         if min(shape[:2]) < least:
-            expected = (f"(H, W, C) with H and W of at least {least}, for its layers to leave a "
-                        f"pixel")
+            expected = (
+                f"(H, W, C) with H and W of at least {least}, for its layers to leave a pixel"
+            )
             raise ValueError(checks.message(where, "input_shape", expected, given))
         return shape
 
@@ -42,8 +44,14 @@ class Network(nn.Layer):
         TypeError if `norm` was given as a function, which no file can hold.
         """
         if self.norm is None:
-            raise TypeError(f"{type(self).__name__}: norm was given as a function, which cannot "
-                            f"be saved: write a class whose __init__ makes this model, with a "
-                            f"config() of its own")
-        return {"classes": self.classes, "input_shape": self.input_shape, "norm": self.norm,
-                "norm_position": self.norm_position}
+            raise TypeError(
+                f"{type(self).__name__}: norm was given as a function, which cannot "
+                f"be saved: write a class whose __init__ makes this model, with a "
+                f"config() of its own"
+            )
+        return {
+            "classes": self.classes,
+            "input_shape": self.input_shape,
+            "norm": self.norm,
+            "norm_position": self.norm_position,
+        }

@@ -31,16 +31,21 @@ class Norms:
     def __init__(self, model: str, norm: Norm, position: str) -> None:
         if isinstance(norm, str):
             if norm not in NAMES:
-                raise ValueError(f"{model}: norm must be {_listed(NAMES)} or a function of the "
-                                 f"number of features, got {norm!r}")
+                raise ValueError(
+                    f"{model}: norm must be {_listed(NAMES)} or a function of the "
+                    f"number of features, got {norm!r}"
+                )
         elif isinstance(norm, nn.Layer) or not callable(norm):
-            raise TypeError(f"{model}: norm must be a name or a function of the number of "
-                            f"features that makes a layer, got {type(norm).__name__}")
+            raise TypeError(
+                f"{model}: norm must be a name or a function of the number of "
+                f"features that makes a layer, got {type(norm).__name__}"
+            )
         checks.choice(position, model, "norm_position", POSITIONS)
         self.model, self.norm, self.position = model, norm, position
 
-    def normalized(self, kind: Callable[..., Made], *sizes: Any, relu: bool = True,
-                   **options: Any) -> tuple[Made, nn.Layer]:
+    def normalized(
+        self, kind: Callable[..., Made], *sizes: Any, relu: bool = True, **options: Any
+    ) -> tuple[Made, nn.Layer]:
         """The layer kind(*sizes, **options) and the normalization for its output.
 
         The layer has a bias unless a normalization follows it directly, which cancels it or has
@@ -60,8 +65,10 @@ class Norms:
         if not isinstance(self.norm, str):
             made = self.norm(features)
             if not isinstance(made, nn.Layer):
-                raise TypeError(f"{self.model}: norm must be a function that makes a layer, but "
-                                f"for {features} features it made {type(made).__name__}")
+                raise TypeError(
+                    f"{self.model}: norm must be a function that makes a layer, but "
+                    f"for {features} features it made {type(made).__name__}"
+                )
             return made
         if self.norm == "batch":
             return nn.BatchNorm(features)
@@ -69,8 +76,11 @@ class Norms:
             return nn.LayerNorm(features)
         if self.norm == "group":
             # Of at least two features: one alone, without positions, would be its own mean.
-            groups = max(g for g in range(1, MOST_GROUPS + 1)
-                         if features % g == 0 and (g == 1 or features // g > 1))
+            groups = max(
+                g
+                for g in range(1, MOST_GROUPS + 1)
+                if features % g == 0 and (g == 1 or features // g > 1)
+            )
             return nn.GroupNorm(groups, features)
         if self.norm == "instance" and not flat:
             return nn.InstanceNorm(features, affine=True)

@@ -16,9 +16,18 @@ from .vgg import VGG8, VGG16
 from .wide_resnet import WRN16x4
 
 MODELS: dict[str, type[Network]] = {
-    "mlp": MLP, "mnist-cnn": MnistCNN, "lenet": LeNet, "resnet20": ResNet20,
-    "resnet32": ResNet32, "resnet56": ResNet56, "vgg8": VGG8, "vgg16": VGG16, "mobile": Mobile,
-    "wrn-16-4": WRN16x4, "cifar-fast": CifarFast}
+    "mlp": MLP,
+    "mnist-cnn": MnistCNN,
+    "lenet": LeNet,
+    "resnet20": ResNet20,
+    "resnet32": ResNet32,
+    "resnet56": ResNet56,
+    "vgg8": VGG8,
+    "vgg16": VGG16,
+    "mobile": Mobile,
+    "wrn-16-4": WRN16x4,
+    "cifar-fast": CifarFast,
+}
 
 
 def names() -> list[str]:
@@ -73,8 +82,9 @@ def class_of(name: Any, where: str) -> type[Network]:
     plain = {_letters(known): known for known in MODELS}
     close = [plain[found] for found in difflib.get_close_matches(_letters(name), plain)]
     hint = f", did you mean {' or '.join(close)}" if close else ""
-    raise ValueError(f"{where}: there is no model {checks.shown(name)}{hint}; the names are "
-                     f"{', '.join(MODELS)}")
+    raise ValueError(
+        f"{where}: there is no model {checks.shown(name)}{hint}; the names are {', '.join(MODELS)}"
+    )
 
 
 def _letters(name: str) -> str:

@@ -18,23 +18,33 @@ class BasicBlock(nn.Layer):
     The shortcut is x itself, or where the shape changes a 1x1 convolution with normalization.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int, norms: Norms,
-                 zero_gamma: bool = False) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        stride: int,
+        norms: Norms,
+        zero_gamma: bool = False,
+    ) -> None:
         super().__init__()
         self.norm_position = norms.position
-        self.conv1, self.bn1 = norms.normalized(nn.Conv, in_channels, out_channels, 3, stride,
-                                                padding=1)
+        self.conv1, self.bn1 = norms.normalized(
+            nn.Conv, in_channels, out_channels, 3, stride, padding=1
+        )
         self.conv2, self.bn2 = norms.normalized(nn.Conv, out_channels, out_channels, 3, padding=1)
         if zero_gamma:
             gamma = getattr(self.bn2, "gamma", None)
             if gamma is None:
-                raise ValueError(f"{norms.model}: zero_gamma needs normalization layers with a "
-                                 f"gamma, got {type(self.bn2).__name__} by norm={norms.norm!r}")
+                raise ValueError(
+                    f"{norms.model}: zero_gamma needs normalization layers with a "
+                    f"gamma, got {type(self.bn2).__name__} by norm={norms.norm!r}"
+                )
             gamma.data[...] = 0
         self.shortcut = None
         if stride != 1 or in_channels != out_channels:
             self.shortcut = nn.Sequential(
-                *norms.normalized(nn.Conv, in_channels, out_channels, 1, stride, relu=False))
+                *norms.normalized(nn.Conv, in_channels, out_channels, 1, stride, relu=False)
+            )
 
     def forward(self, x: Any) -> Tensor:
         shortcut = x if self.shortcut is None else self.shortcut(x)
@@ -48,24 +58,33 @@ class ResNet(Network):
 
     blocks_per_stage: int
 
-    def __init__(self, classes: int = 10, norm: Norm = "batch", norm_position: str = "before",
-                 zero_gamma: bool = False, input_shape: tuple[int, ...] = (32, 32, 3)) -> None:
+    def __init__(
+        self,
+        classes: int = 10,
+        norm: Norm = "batch",
+        norm_position: str = "before",
+        zero_gamma: bool = False,
+        input_shape: tuple[int, ...] = (32, 32, 3),
+    ) -> None:
         super().__init__(classes, input_shape, norm, norm_position)
         name = type(self).__name__
         norms = Norms(name, norm, norm_position)
         self.zero_gamma = checks.flag(zero_gamma, name, "zero_gamma")
         if zero_gamma and norm_position == "after":
-            raise ValueError(f'{name}: zero_gamma needs norm_position="before": the last '
-                             f'normalization of a block is behind the sum with "after", and a '
-                             f'gamma of 0 would leave nothing of the shortcut')
+            raise ValueError(
+                f'{name}: zero_gamma needs norm_position="before": the last '
+                f'normalization of a block is behind the sum with "after", and a '
+                f"gamma of 0 would leave nothing of the shortcut"
+            )
         self.conv, self.bn = norms.normalized(nn.Conv, self.input_shape[2], 16, 3, padding=1)
         blocks = []
         channels = 16
         for stage in range(3):
             for block in range(self.blocks_per_stage):
                 out = 16 << stage
-                blocks.append(BasicBlock(channels, out, 2 if stage and not block else 1, norms,
-                                         zero_gamma))
+                blocks.append(
+                    BasicBlock(channels, out, 2 if stage and not block else 1, norms, zero_gamma)
+                )
                 channels = out
         self.blocks = nn.Sequential(*blocks)
         self.fc = nn.Dense(64, classes)

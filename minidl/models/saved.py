@@ -14,7 +14,7 @@ from ..data import pictures
 from ..nn.layer import Layer
 from ..tensor import Tensor
 
-BATCH = 128         # pictures that are decoded and go through the model at a time
+BATCH = 128  # pictures that are decoded and go through the model at a time
 PREPARED_BY = ("size", "channels", "mean", "std")
 
 
@@ -31,8 +31,13 @@ class Saved:
     [[('cat', 0.5), ('dog', 0.5)]]
     """
 
-    def __init__(self, model: Layer, classes: Any = (), preprocess: Mapping[str, Any] | None = None,
-                 info: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        model: Layer,
+        classes: Any = (),
+        preprocess: Mapping[str, Any] | None = None,
+        info: Mapping[str, Any] | None = None,
+    ) -> None:
         self.model = checks.instance(model, "Saved", "model", Layer, "a layer")
         self.classes = list(classes)
         self.preprocess = checked_preprocess(preprocess, "Saved")
@@ -65,8 +70,11 @@ class Saved:
         1.0
         """
         top = checks.size(top, "predict", "top")
-        return [self._best(row, top) for rows in self._probabilities(self._batches(images_or_paths))
-                for row in rows]
+        return [
+            self._best(row, top)
+            for rows in self._probabilities(self._batches(images_or_paths))
+            for row in rows
+        ]
 
     def _probabilities(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """The probabilities (N, classes) for each batch of what the model gets."""
@@ -74,8 +82,10 @@ class Saved:
         for batch in batches:
             outputs = np.asarray(self.model.predict(batch, BATCH), np.float64)
             if outputs.ndim != 2 or (self.classes and outputs.shape[1] != len(self.classes)):
-                raise ValueError(f"predict: the model's outputs must be (N, "
-                                 f"{len(self.classes) or 'classes'}), got {outputs.shape}")
+                raise ValueError(
+                    f"predict: the model's outputs must be (N, "
+                    f"{len(self.classes) or 'classes'}), got {outputs.shape}"
+                )
             if not np.isfinite(outputs).all():
                 first = count + int((~np.isfinite(outputs)).any(axis=1).argmax())
                 raise ValueError(f"predict: the model's outputs for picture {first} are not finite")
@@ -84,8 +94,9 @@ class Saved:
 
     def _best(self, probabilities: np.ndarray, top: int) -> list[tuple[Any, float]]:
         order = np.argsort(-probabilities, kind="stable")[:top]
-        return [(self.classes[k] if self.classes else int(k), float(probabilities[k]))
-                for k in order]
+        return [
+            (self.classes[k] if self.classes else int(k), float(probabilities[k])) for k in order
+        ]
 
     # ------------------------------------------------------------------------- what goes in
 
@@ -95,12 +106,12 @@ class Saved:
         if paths is not None:
             size, channels = self.picture_size()
             for start in range(0, len(paths), BATCH):
-                read = [_picture(path, size, channels) for path in paths[start:start + BATCH]]
+                read = [_picture(path, size, channels) for path in paths[start : start + BATCH]]
                 yield self._normalized(_stacked(read))
         else:
             images = self._images(given)
             for start in range(0, len(images), BATCH):
-                yield self._normalized(images[start:start + BATCH])
+                yield self._normalized(images[start : start + BATCH])
 
     def _prepared(self, images: Any) -> np.ndarray:
         """What the model gets for a batch of arrays."""
@@ -123,39 +134,54 @@ class Saved:
     def _images(self, given: Any) -> np.ndarray:
         """A batch of what the model takes, from arrays of one or several."""
         if not (isinstance(given, Tensor | list | tuple) or array_like(given)):
-            raise TypeError(checks.message("predict", "images_or_paths",
-                                           "an array, a path or a list of these", given))
+            raise TypeError(
+                checks.message(
+                    "predict", "images_or_paths", "an array, a path or a list of these", given
+                )
+            )
         try:
             images = given.data if isinstance(given, Tensor) else plain_array(given)
         except ValueError:
             raise ValueError("predict: arrays in a list must be of one shape") from None
         if images.dtype.kind != "f" and images.dtype != np.uint8:
-            raise TypeError(f"predict: images_or_paths must be arrays of uint8 or of floats, or "
-                            f"paths, got {images.dtype}")
+            raise TypeError(
+                f"predict: images_or_paths must be arrays of uint8 or of floats, or "
+                f"paths, got {images.dtype}"
+            )
         said, shape = self.preprocess or {}, self._input_shape()
         channels = said.get("channels") or (shape[2] if shape is not None else None)
-        if channels == 1 and images.ndim in (2, 3) and images.shape[-1] != 1 \
-                and not self._are_rows(images):
-            images = images[..., None]      # grey, without an axis for it
+        if (
+            channels == 1
+            and images.ndim in (2, 3)
+            and images.shape[-1] != 1
+            and not self._are_rows(images)
+        ):
+            images = images[..., None]  # grey, without an axis for it
         if images.ndim == 3 and channels in (None, images.shape[-1]):
             images = images[None]
         size = said.get("size")
         if images.ndim == 4 and size is not None:
             expected = (size, size) if isinstance(size, int) else tuple(size)
             if images.shape[1:3] != expected:
-                raise ValueError(f"predict: images must be {expected[0]} x {expected[1]} pixels, "
-                                 f"got {images.shape[1]} x {images.shape[2]}; files are scaled, "
-                                 f"arrays are taken as they are")
+                raise ValueError(
+                    f"predict: images must be {expected[0]} x {expected[1]} pixels, "
+                    f"got {images.shape[1]} x {images.shape[2]}; files are scaled, "
+                    f"arrays are taken as they are"
+                )
         if images.ndim < 2:
-            raise ValueError(f"predict: images must be (H, W, C) or (N, H, W, C), got shape "
-                             f"{images.shape}")
+            raise ValueError(
+                f"predict: images must be (H, W, C) or (N, H, W, C), got shape {images.shape}"
+            )
         return images
 
     def _are_rows(self, images: np.ndarray) -> bool:
         """Whether an array of two axes holds rows of all values of an image each, for an MLP."""
         shape = self._input_shape()
-        return (images.ndim == 2 and shape is not None
-                and images.shape[1] == shape[0] * shape[1] * shape[2])
+        return (
+            images.ndim == 2
+            and shape is not None
+            and images.shape[1] == shape[0] * shape[1] * shape[2]
+        )
 
     def _normalized(self, images: np.ndarray) -> np.ndarray:
         """Floats of the model's dtype, by the mean and the standard deviation."""
@@ -165,8 +191,10 @@ class Saved:
         for name, by, default in (("mean", np.subtract, 0), ("std", np.divide, 1)):
             value = np.asarray((self.preprocess or {}).get(name, default), dtype)
             if value.size not in (1, x.shape[-1]):
-                raise ValueError(f"predict: images of {x.shape[-1]} channels cannot be normalized "
-                                 f"by the {value.size} numbers of preprocess {name}")
+                raise ValueError(
+                    f"predict: images of {x.shape[-1]} channels cannot be normalized "
+                    f"by the {value.size} numbers of preprocess {name}"
+                )
             by(x, value, out=x)
         return x
 
@@ -176,13 +204,15 @@ def checked_preprocess(given: Any, where: str) -> dict[str, Any] | None:
     if given is None:
         return None
     if not isinstance(given, Mapping):
-        raise TypeError(checks.message(where, "preprocess", f"a dict of {', '.join(PREPARED_BY)}",
-                                       given))
+        raise TypeError(
+            checks.message(where, "preprocess", f"a dict of {', '.join(PREPARED_BY)}", given)
+        )
     unknown = [str(name) for name in given if name not in PREPARED_BY]
     if unknown:
-        raise ValueError(f"{where}: preprocess has no {', '.join(unknown)}; it takes "
-                         f"{', '.join(PREPARED_BY)}")
-    found: dict[str, Any] = {}      # in one order, so that files of equal content are equal
+        raise ValueError(
+            f"{where}: preprocess has no {', '.join(unknown)}; it takes {', '.join(PREPARED_BY)}"
+        )
+    found: dict[str, Any] = {}  # in one order, so that files of equal content are equal
     size, channels = given.get("size"), given.get("channels")
     if size is not None:
         pair = checks.pair(size, where, "preprocess size", 1)
@@ -203,11 +233,14 @@ def _of_channels(value: Any, where: str, name: str, channels: int | None) -> Any
         value = value.tolist()
     many = isinstance(value, list | tuple)
     above = 0 if name == "std" else None
-    numbers = [checks.real(number, where, f"preprocess {name}", above=above, finite=True)
-               for number in (value if many else [value])]
+    numbers = [
+        checks.real(number, where, f"preprocess {name}", above=above, finite=True)
+        for number in (value if many else [value])
+    ]
     if many and channels is not None and len(numbers) not in (1, channels):
-        raise ValueError(checks.message(where, f"preprocess {name}",
-                                        f"a number or {channels} of them", value))
+        raise ValueError(
+            checks.message(where, f"preprocess {name}", f"a number or {channels} of them", value)
+        )
     return numbers if many else numbers[0]
 
 
@@ -221,7 +254,7 @@ def _paths(given: Any) -> list[Any] | None:
     """The paths in what was given: one, a list, an array or another column of them."""
     if isinstance(given, str | os.PathLike):
         return [given]
-    if isinstance(given, Iterator):     # folder.glob("*.png")
+    if isinstance(given, Iterator):  # folder.glob("*.png")
         given = list(given)
     elif not isinstance(given, list | tuple | Tensor) and array_like(given):
         array = np.asarray(given)
@@ -242,7 +275,9 @@ def _picture(path: Any, size: Any, channels: int) -> np.ndarray:
 def _stacked(images: list[np.ndarray]) -> np.ndarray:
     shapes = {image.shape for image in images}
     if len(shapes) > 1:
-        raise ValueError(f"predict: pictures of different sizes, {sorted(shapes)[0]} and "
-                         f"{sorted(shapes)[-1]}, need a size that they are scaled to: models.save("
-                         f"..., preprocess={{'size': ...}})")
+        raise ValueError(
+            f"predict: pictures of different sizes, {sorted(shapes)[0]} and "
+            f"{sorted(shapes)[-1]}, need a size that they are scaled to: models.save("
+            f"..., preprocess={{'size': ...}})"
+        )
     return np.stack(images)

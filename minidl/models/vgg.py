@@ -15,10 +15,16 @@ class VGG(Network):
     """Stages of 3x3 convolutions, each with normalization and ReLU, a 2x2 max-pool after every
     stage, and one dense layer."""
 
-    stages: tuple[tuple[int, int], ...]     # channels over `width`, convolutions, of each
+    stages: tuple[tuple[int, int], ...]  # channels over `width`, convolutions, of each
 
-    def __init__(self, classes: int = 10, norm: Norm = "batch", norm_position: str = "before",
-                 width: int = 64, input_shape: tuple[int, ...] = (32, 32, 3)) -> None:
+    def __init__(
+        self,
+        classes: int = 10,
+        norm: Norm = "batch",
+        norm_position: str = "before",
+        width: int = 64,
+        input_shape: tuple[int, ...] = (32, 32, 3),
+    ) -> None:
         super().__init__(classes, input_shape, norm, norm_position)
         norms = Norms(type(self).__name__, norm, norm_position)
         self.width = checks.size(width, type(self).__name__, "width")
@@ -28,8 +34,11 @@ class VGG(Network):
             out = self.width * times
             for _ in range(convolutions):
                 conv, normed = norms.normalized(nn.Conv, channels, out, 3, padding=1)
-                layers += ([conv, normed, nn.ReLU()] if norm_position == "before"
-                           else [conv, nn.ReLU(), normed])
+                layers += (
+                    [conv, normed, nn.ReLU()]
+                    if norm_position == "before"
+                    else [conv, nn.ReLU(), normed]
+                )
                 channels = out
             layers.append(nn.MaxPool(2))
             rows, columns = rows // 2, columns // 2

@@ -17,15 +17,18 @@ class PreActivationBlock(nn.Layer):
     The shortcut is x itself, or where the shape changes a 1x1 convolution of a.
     """
 
-    def __init__(self, bn1: nn.Layer, in_channels: int, out_channels: int, stride: int,
-                 norms: Norms) -> None:
+    def __init__(
+        self, bn1: nn.Layer, in_channels: int, out_channels: int, stride: int, norms: Norms
+    ) -> None:
         super().__init__()
         self.norm_position = norms.position
         self.bn1 = bn1
-        self.conv1, self.bn2 = norms.normalized(nn.Conv, in_channels, out_channels, 3, stride,
-                                                padding=1)
-        self.conv2 = nn.Conv(out_channels, out_channels, 3, padding=1,
-                             bias=norms.needs_bias(self.bn2))
+        self.conv1, self.bn2 = norms.normalized(
+            nn.Conv, in_channels, out_channels, 3, stride, padding=1
+        )
+        self.conv2 = nn.Conv(
+            out_channels, out_channels, 3, padding=1, bias=norms.needs_bias(self.bn2)
+        )
         self.shortcut = None
         if stride != 1 or in_channels != out_channels:
             self.shortcut = nn.Conv(in_channels, out_channels, 1, stride, bias=False)
@@ -53,8 +56,13 @@ class WRN16x4(Network):
     (1, 100)
     """
 
-    def __init__(self, classes: int = 10, norm: Norm = "batch", norm_position: str = "before",
-                 input_shape: tuple[int, ...] = (32, 32, 3)) -> None:
+    def __init__(
+        self,
+        classes: int = 10,
+        norm: Norm = "batch",
+        norm_position: str = "before",
+        input_shape: tuple[int, ...] = (32, 32, 3),
+    ) -> None:
         super().__init__(classes, input_shape, norm, norm_position)
         norms = Norms("WRN16x4", norm, norm_position)
         self.conv, bn = norms.normalized(nn.Conv, self.input_shape[2], 16, 3, padding=1)

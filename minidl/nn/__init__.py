@@ -32,7 +32,7 @@ from .state import StateError
 from .step_norm import StepNorm
 from .weight import weight_norm, weight_standardization
 
-if not TYPE_CHECKING:       # to a type checker a module with __getattr__ has every name
+if not TYPE_CHECKING:  # to a type checker a module with __getattr__ has every name
     from .. import hints
 
     __getattr__ = hints.attributes_of(__name__, hints.LAYERS)

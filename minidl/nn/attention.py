@@ -44,8 +44,15 @@ class MultiHeadAttention(Layer):
     (8, 10, 16)
     """
 
-    def __init__(self, features: int, heads: int, dropout: float = 0.0, bias: bool = True,
-                 key_features: int | None = None, value_features: int | None = None) -> None:
+    def __init__(
+        self,
+        features: int,
+        heads: int,
+        dropout: float = 0.0,
+        bias: bool = True,
+        key_features: int | None = None,
+        value_features: int | None = None,
+    ) -> None:
         super().__init__()
         where = type(self).__name__
         features = checks.size(features, where, "features")
@@ -64,24 +71,45 @@ class MultiHeadAttention(Layer):
         self.value = _projection(of_values, features, bias)
         self.output = _projection(features, features, bias)
 
-    def forward(self, query: Any, key: Any = None, value: Any = None, mask: Any = None,
-                key_mask: Any = None, causal: bool = False) -> Tensor:
+    def forward(
+        self,
+        query: Any,
+        key: Any = None,
+        value: Any = None,
+        mask: Any = None,
+        key_mask: Any = None,
+        causal: bool = False,
+    ) -> Tensor:
         where = type(self).__name__
         query = self._sequences(query, "query", self.query)
-        key = query if key is None and self.key.in_features == self.features else \
-            self._sequences(key, "key", self.key)
-        value = key if value is None and self.value.in_features == self.key.in_features else \
-            self._sequences(value, "value", self.value)
+        key = (
+            query
+            if key is None and self.key.in_features == self.features
+            else self._sequences(key, "key", self.key)
+        )
+        value = (
+            key
+            if value is None and self.value.in_features == self.key.in_features
+            else self._sequences(value, "value", self.value)
+        )
         n, length, _ = query.shape
         if key.shape[0] != n or value.shape[:2] != key.shape[:2]:
-            raise ValueError(f"{where}: query, key and value must have the same N, and key and "
-                             f"value the same S, got shapes {query.shape}, {key.shape} and "
-                             f"{value.shape}")
+            raise ValueError(
+                f"{where}: query, key and value must have the same N, and key and "
+                f"value the same S, got shapes {query.shape}, {key.shape} and "
+                f"{value.shape}"
+            )
         causal = checks.flag(causal, where, "causal")
         bias, allowed = self._masks(mask, key_mask, query, (n, self.heads, length, key.shape[1]))
-        y = attend(self._parts(self.query(query)), self._parts(self.key(key)),
-                   self._parts(self.value(value)), bias, allowed, causal,
-                   self.dropout if self.training else 0.0)
+        y = attend(
+            self._parts(self.query(query)),
+            self._parts(self.key(key)),
+            self._parts(self.value(value)),
+            bias,
+            allowed,
+            causal,
+            self.dropout if self.training else 0.0,
+        )
         y = ops.transpose(y, (0, 2, 1, 3))
         return self.output(ops.reshape(y, (n, length, self.features)))
 
@@ -90,13 +118,20 @@ class MultiHeadAttention(Layer):
         where = type(self).__name__
         x = float_tensor(x, where, name)
         if x.ndim != 3 or x.shape[2] != projection.in_features:
-            hint = ": the batch axis is missing: x[None]" \
-                if x.ndim == 2 and x.shape[1] == projection.in_features else ""
-            raise ValueError(f"{where} expected {name} (N, positions, {projection.in_features}), "
-                             f"got {x.shape}{hint}")
+            hint = (
+                ": the batch axis is missing: x[None]"
+                if x.ndim == 2 and x.shape[1] == projection.in_features
+                else ""
+            )
+            raise ValueError(
+                f"{where} expected {name} (N, positions, {projection.in_features}), "
+                f"got {x.shape}{hint}"
+            )
         if x.dtype != projection.weight.dtype:
-            raise TypeError(f"{where}: {name} is {x.dtype}, the layer {projection.weight.dtype}; "
-                            f"convert with astype{origin_of_float64({name: x})}")
+            raise TypeError(
+                f"{where}: {name} is {x.dtype}, the layer {projection.weight.dtype}; "
+                f"convert with astype{origin_of_float64({name: x})}"
+            )
         return x
 
     def _parts(self, x: Tensor) -> Tensor:
@@ -104,8 +139,9 @@ class MultiHeadAttention(Layer):
         parts = ops.reshape(x, (*x.shape[:2], self.heads, self.features // self.heads))
         return ops.transpose(parts, (0, 2, 1, 3))
 
-    def _masks(self, mask: Any, key_mask: Any, query: Tensor, scores: tuple[int, ...]
-               ) -> tuple[Tensor | None, Tensor | None]:
+    def _masks(
+        self, mask: Any, key_mask: Any, query: Tensor, scores: tuple[int, ...]
+    ) -> tuple[Tensor | None, Tensor | None]:
         """`bias` and `allowed` of `ops.attention.attend`, from both masks."""
         where = type(self).__name__
         n, _, length, keys = scores
@@ -113,15 +149,18 @@ class MultiHeadAttention(Layer):
         if mask is not None:
             t = as_tensor(mask, where, "mask")
             if t.shape not in ((length, keys), (n, length, keys), scores):
-                raise ValueError(f"{where}: mask must have shape {(length, keys)}, "
-                                 f"{(n, length, keys)} or {scores}, got {t.shape}")
+                raise ValueError(
+                    f"{where}: mask must have shape {(length, keys)}, "
+                    f"{(n, length, keys)} or {scores}, got {t.shape}"
+                )
             t = ops.expand_dims(t, 1) if t.ndim == 3 else t
             bias, allowed = split_mask(t, query, scores, where)
         if key_mask is not None:
             t = as_tensor(key_mask, where, "key_mask")
             if t.dtype.kind != "b":
-                raise TypeError(f"{where}: key_mask must be booleans, True where a key counts, got "
-                                f"{t.dtype}")
+                raise TypeError(
+                    f"{where}: key_mask must be booleans, True where a key counts, got {t.dtype}"
+                )
             if t.shape != (n, keys):
                 raise ValueError(f"{where}: key_mask must have shape {(n, keys)}, got {t.shape}")
             t = ops.reshape(t, (n, 1, 1, keys))

@@ -18,7 +18,7 @@ from .layer import Layer
 from .parameter import Parameter
 from .step_norm import StepNorm, step_norm
 
-State = tuple[Tensor, ...]          # (h,), or (h, c): each (N, hidden)
+State = tuple[Tensor, ...]  # (h,), or (h, c): each (N, hidden)
 
 
 class Cell(Layer):
@@ -30,10 +30,11 @@ class Cell(Layer):
     """
 
     gates, kind = 1, "tanh"
-    bias_h: Parameter | None = None     # only the GRU has one
+    bias_h: Parameter | None = None  # only the GRU has one
 
-    def __init__(self, in_features: int, hidden: int, bias: bool, norm: str | None,
-                 max_steps: int) -> None:
+    def __init__(
+        self, in_features: int, hidden: int, bias: bool, norm: str | None, max_steps: int
+    ) -> None:
         super().__init__()
         self.in_features, self.hidden = in_features, hidden
         width = self.gates * hidden
@@ -51,8 +52,9 @@ class Cell(Layer):
         """h of every step (T, N, hidden), and the last state; `reverse` begins at the last step."""
         shares = ops.matmul(x, self.weight_x)
         if self.norm_h is None:
-            return sequence(self.kind, self.shifted(shares), self.weight_h, self.bias_h, state,
-                            reverse)
+            return sequence(
+                self.kind, self.shifted(shares), self.weight_h, self.bias_h, state, reverse
+            )
         return self.normalized(shares, state, reverse)
 
     def shifted(self, shares: Tensor) -> Tensor:
@@ -62,13 +64,13 @@ class Cell(Layer):
         """Pass over a sequence step by step, because the normalizations are inside a step. `shares`
         is the input's contribution to the gates."""
         steps, examples, width = shares.shape
-        of_steps = isinstance(self.norm_x, StepNorm)    # then the statistics depend on the step
+        of_steps = isinstance(self.norm_x, StepNorm)  # then the statistics depend on the step
         shares = ops.reshape(shares, (steps * examples, width))
         if not of_steps:
             shares = self.shifted(self.norm_x(shares))
-        parts = ops.split(shares, steps)        # its gradient is one array, not one for each step
+        parts = ops.split(shares, steps)  # its gradient is one array, not one for each step
         outputs = []
-        for step in range(steps):               # counted in the direction of the recurrence
+        for step in range(steps):  # counted in the direction of the recurrence
             share = parts[steps - 1 - step if reverse else step]
             if of_steps:
                 share = self.shifted(self.norm_x(share, step))
@@ -91,8 +93,15 @@ class Cell(Layer):
 class RNNCell(Cell):
     """h' = f(x W_x + h W_h + b), with f tanh or relu."""
 
-    def __init__(self, in_features: int, hidden: int, bias: bool, norm: str | None,
-                 max_steps: int, nonlinearity: str) -> None:
+    def __init__(
+        self,
+        in_features: int,
+        hidden: int,
+        bias: bool,
+        norm: str | None,
+        max_steps: int,
+        nonlinearity: str,
+    ) -> None:
         super().__init__(in_features, hidden, bias, norm, max_steps)
         self.kind = nonlinearity
 
@@ -107,8 +116,9 @@ class GRUCell(Cell):
 
     gates, kind = 3, "gru"
 
-    def __init__(self, in_features: int, hidden: int, bias: bool, norm: str | None,
-                 max_steps: int) -> None:
+    def __init__(
+        self, in_features: int, hidden: int, bias: bool, norm: str | None, max_steps: int
+    ) -> None:
         super().__init__(in_features, hidden, bias, norm, max_steps)
         self.bias_h = self.drawn(hidden) if bias else None
 
@@ -122,8 +132,9 @@ class LSTMCell(Cell):
 
     gates, kind = 4, "lstm"
 
-    def __init__(self, in_features: int, hidden: int, bias: bool, norm: str | None,
-                 max_steps: int) -> None:
+    def __init__(
+        self, in_features: int, hidden: int, bias: bool, norm: str | None, max_steps: int
+    ) -> None:
         super().__init__(in_features, hidden, bias, norm, max_steps)
         self.norm_c: Any = step_norm(norm, hidden, max_steps, shift=True)
 

@@ -49,8 +49,11 @@ class LayerList(Layer):
 
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
-            return type(self)(*self._layers[index]) if isinstance(self, Sequential) \
+            return (
+                type(self)(*self._layers[index])
+                if isinstance(self, Sequential)
                 else type(self)(self._layers[index])
+            )
         return self._layers[index]
 
 
@@ -70,15 +73,18 @@ class Sequential(LayerList):
 
     def __init__(self, *layers: Layer | Callable[[Any], Any] | Iterable[Any]) -> None:
         if len(layers) == 1 and type(layers[0]) in (list, tuple, LayerList):
-            layers = tuple(layers[0])       # type: ignore[arg-type]
-        super().__init__(layers)            # type: ignore[arg-type]
+            layers = tuple(layers[0])  # type: ignore[arg-type]
+        super().__init__(layers)  # type: ignore[arg-type]
 
     def append(self, layer: Layer | Callable[[Any], Any]) -> None:
         """Add a layer, or a function of one tensor, at the end."""
-        if not isinstance(layer, Layer) and callable(layer) and not isinstance(
-                layer, (type, np.ufunc)):
+        if (
+            not isinstance(layer, Layer)
+            and callable(layer)
+            and not isinstance(layer, (type, np.ufunc))
+        ):
             layer = Lambda(layer)
-        super().append(layer)               # type: ignore[arg-type]
+        super().append(layer)  # type: ignore[arg-type]
 
     def forward(self, x: Any) -> Any:
         if not isinstance(x, Tensor):
@@ -93,8 +99,7 @@ class Sequential(LayerList):
 
 
 def _wrapped(x: Any) -> Any:
-    """An array of numbers as a tensor; anything else as it is, because a layer may take any object.
-    """
+    """An array of numbers as a tensor; anything else as it is, because a layer may take any object."""
     if isinstance(x, Tensor) or not array_like(x):
         return x
     array = plain_array(x)
@@ -108,11 +113,11 @@ def _name_layer(error: Exception, name: str) -> None:
 
 
 def _named(value: Any) -> str:
-    """Words for an error: what was given in place of a layer, and what to write if that is known.
-    """
+    """Words for an error: what was given in place of a layer, and what to write if that is known."""
     if isinstance(value, type):
         return f"the class {value.__name__}" + (
-            f": write {value.__name__}(...)" if issubclass(value, Layer) else "")
+            f": write {value.__name__}(...)" if issubclass(value, Layer) else ""
+        )
     if isinstance(value, np.ufunc):
         return f"the ufunc {value.__name__}, which takes no tensors: see md.{value.__name__}"
     return type(value).__name__
@@ -139,17 +144,22 @@ class Lambda(Layer):
         owner = inner if isinstance(inner, Layer) else getattr(inner, "__self__", None)
         if isinstance(owner, Layer):
             what = "a functools.partial of" if inner is owner else f"{inner.__name__}, a method of"
-            raise TypeError(f"Lambda: got {what} the layer {type(owner).__name__}, whose "
-                            f"parameters would not be found: give the layer itself"
-                            + (", or write a Layer whose forward calls it with the arguments"
-                               if inner is not function else ""))
+            raise TypeError(
+                f"Lambda: got {what} the layer {type(owner).__name__}, whose "
+                f"parameters would not be found: give the layer itself"
+                + (
+                    ", or write a Layer whose forward calls it with the arguments"
+                    if inner is not function
+                    else ""
+                )
+            )
         self.function = function
 
     def forward(self, *inputs: Any) -> Any:
         return self.function(*[x if isinstance(x, Tensor) else _wrapped(x) for x in inputs])
 
     def extra_repr(self) -> str:
-        function = getattr(self.function, "func", self.function)     # unwraps a functools.partial
+        function = getattr(self.function, "func", self.function)  # unwraps a functools.partial
         return getattr(function, "__name__", type(function).__name__)
 
 

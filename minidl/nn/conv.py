@@ -15,10 +15,19 @@ from .parameter import Parameter
 class Convolution(Weighted):
     """Base of the convolution layers: it checks the sizes and makes the parameters."""
 
-    axes, expected = 4, "images (N, H, W, {})"     # what x must be, for messages
+    axes, expected = 4, "images (N, H, W, {})"  # what x must be, for messages
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any,
-                 padding: Any, dilation: Any, groups: int, bias: bool) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any,
+        padding: Any,
+        dilation: Any,
+        groups: int,
+        bias: bool,
+    ) -> None:
         super().__init__()
         where = type(self).__name__
         in_channels = checks.size(in_channels, where, "in_channels")
@@ -26,8 +35,10 @@ class Convolution(Weighted):
         groups = checks.size(groups, where, "groups")
         bias = checks.flag(bias, where, "bias")
         if in_channels % groups or out_channels % groups:
-            raise ValueError(f"{where}: in_channels {in_channels} and out_channels {out_channels} "
-                             f"must divide into groups {groups}")
+            raise ValueError(
+                f"{where}: in_channels {in_channels} and out_channels {out_channels} "
+                f"must divide into groups {groups}"
+            )
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.kernel_size = self._size(kernel_size, "kernel_size")
         self.stride = self._size(stride, "stride")
@@ -50,14 +61,21 @@ class Convolution(Weighted):
         x = float_tensor(x, type(self).__name__)
         if len(x._shape) != self.axes or x._shape[-1] != self.in_channels:
             hint = _hint(x, self.in_channels, self.axes)
-            raise ValueError(f"{type(self).__name__} expected "
-                             f"{self.expected.format(self.in_channels)}, got {x.shape}{hint}")
+            raise ValueError(
+                f"{type(self).__name__} expected "
+                f"{self.expected.format(self.in_channels)}, got {x.shape}{hint}"
+            )
         return x
 
     def extra_repr(self) -> str:
         parts = [f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"]
-        for name, default in (("stride", 1), ("padding", 0), ("output_padding", 0),
-                              ("dilation", 1), ("groups", 1)):
+        for name, default in (
+            ("stride", 1),
+            ("padding", 0),
+            ("output_padding", 0),
+            ("dilation", 1),
+            ("groups", 1),
+        ):
             if getattr(self, name, default) not in (default, (default, default)):
                 parts.append(f"{name}={getattr(self, name)!r}")
         return ", ".join([*parts, f"bias={self.bias is not None}"])
@@ -75,14 +93,31 @@ class Conv(Convolution):
     (8, 32, 32, 16)
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1,
-                 padding: Any = 0, dilation: Any = 1, groups: int = 1, bias: bool = True) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups,
-                         bias)
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias
+        )
 
     def forward(self, x: Any) -> Tensor:
-        return ops.conv(self.checked(x), self.effective_weight(), self.bias, self.stride,
-                        self.padding, self.dilation, self.groups)
+        return ops.conv(
+            self.checked(x),
+            self.effective_weight(),
+            self.bias,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.groups,
+        )
 
 
 class ConvTranspose(Convolution):
@@ -97,23 +132,43 @@ class ConvTranspose(Convolution):
     (8, 32, 32, 3)
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1,
-                 padding: Any = 0, output_padding: Any = 0, groups: int = 1, bias: bool = True,
-                 dilation: Any = 1) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups,
-                         bias)
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        output_padding: Any = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: Any = 1,
+    ) -> None:
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias
+        )
         self.output_padding = checks.pair(output_padding, "ConvTranspose", "output_padding", 0)
         for extra, s, d in zip(self.output_padding, self.stride, self.dilation, strict=True):
             if extra >= max(s, d):
-                raise ValueError(f"ConvTranspose: output_padding {self.output_padding} must be "
-                                 f"less than stride {self.stride} or dilation {self.dilation}")
+                raise ValueError(
+                    f"ConvTranspose: output_padding {self.output_padding} must be "
+                    f"less than stride {self.stride} or dilation {self.dilation}"
+                )
 
     def _padding(self, value: Any) -> Any:
         return checks.padding(value, "ConvTranspose", "padding", ())
 
     def forward(self, x: Any) -> Tensor:
-        return ops.conv_transpose(self.checked(x), self.effective_weight(), self.bias, self.stride,
-                                  self.padding, self.output_padding, self.groups, self.dilation)
+        return ops.conv_transpose(
+            self.checked(x),
+            self.effective_weight(),
+            self.bias,
+            self.stride,
+            self.padding,
+            self.output_padding,
+            self.groups,
+            self.dilation,
+        )
 
 
 def _hint(x: Tensor, channels: int, axes: int) -> str:
@@ -122,10 +177,16 @@ def _hint(x: Tensor, channels: int, axes: int) -> str:
         order, names = ("0, 2, 3, 1", "N, C, H, W") if axes == 4 else ("0, 2, 1", "N, C, T")
         return f": the channels come last; transpose({order}) turns ({names}) around"
     if axes == 3:
-        return ": a channel axis is missing; x[..., None] adds one" \
-            if x.ndim == 2 and channels == 1 else ""
+        return (
+            ": a channel axis is missing; x[..., None] adds one"
+            if x.ndim == 2 and channels == 1
+            else ""
+        )
     if x.ndim == 3 and (channels == 1 or x.shape[2] == channels):
-        return (": a channel axis is missing; x[..., None] adds one" if x.shape[2] != channels
-                else ": if it is one image, its batch axis is missing; x[None] adds one; for "
-                     "sequences (N, T, C) there is nn.Conv1d")
+        return (
+            ": a channel axis is missing; x[..., None] adds one"
+            if x.shape[2] != channels
+            else ": if it is one image, its batch axis is missing; x[None] adds one; for "
+            "sequences (N, T, C) there is nn.Conv1d"
+        )
     return ""

@@ -33,14 +33,31 @@ class Conv1d(_SequenceSizes, Convolution):
 
     axes, expected = 3, "sequences (N, T, {})"
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, stride: int = 1,
-                 padding: Any = 0, dilation: int = 1, groups: int = 1, bias: bool = True) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups,
-                         bias)
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        padding: Any = 0,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias
+        )
 
     def forward(self, x: Any) -> Tensor:
-        return ops.conv1d(self.checked(x), self.effective_weight(), self.bias, self.stride,
-                          self.padding, self.dilation, self.groups)
+        return ops.conv1d(
+            self.checked(x),
+            self.effective_weight(),
+            self.bias,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.groups,
+        )
 
 
 class MaxPool1d(_SequenceSizes, Pool):
@@ -53,13 +70,20 @@ class MaxPool1d(_SequenceSizes, Pool):
     (8, 50, 3)
     """
 
-    def __init__(self, window: int, stride: int | None = None, padding: Any = 0,
-                 ceil_mode: bool = False, dilation: int = 1) -> None:
+    def __init__(
+        self,
+        window: int,
+        stride: int | None = None,
+        padding: Any = 0,
+        ceil_mode: bool = False,
+        dilation: int = 1,
+    ) -> None:
         super().__init__(window, stride, padding, ceil_mode, dilation)
 
     def forward(self, x: Any) -> Tensor:
-        return ops.max_pool1d(x, self.window, self.stride, self.padding, self.ceil_mode,
-                              self.dilation)
+        return ops.max_pool1d(
+            x, self.window, self.stride, self.padding, self.ceil_mode, self.dilation
+        )
 
 
 class AvgPool1d(_SequenceSizes, Pool):
@@ -72,11 +96,25 @@ class AvgPool1d(_SequenceSizes, Pool):
     (8, 50, 3)
     """
 
-    def __init__(self, window: int, stride: int | None = None, padding: Any = 0,
-                 ceil_mode: bool = False, dilation: int = 1, count_padding: bool = True) -> None:
+    def __init__(
+        self,
+        window: int,
+        stride: int | None = None,
+        padding: Any = 0,
+        ceil_mode: bool = False,
+        dilation: int = 1,
+        count_padding: bool = True,
+    ) -> None:
         super().__init__(window, stride, padding, ceil_mode, dilation)
         self.count_padding = checks.flag(count_padding, type(self).__name__, "count_padding")
 
     def forward(self, x: Any) -> Tensor:
-        return ops.avg_pool1d(x, self.window, self.stride, self.padding, self.ceil_mode,
-                              self.dilation, self.count_padding)
+        return ops.avg_pool1d(
+            x,
+            self.window,
+            self.stride,
+            self.padding,
+            self.ceil_mode,
+            self.dilation,
+            self.count_padding,
+        )

@@ -75,8 +75,10 @@ def fold(model: Layer, example: Any = None) -> Layer:
         raise TypeError(f"fold: model must be a Layer, got {type(model).__name__}")
     for name, layer in model.named_layers():
         if layer.training:
-            raise ValueError(f"fold: model is in training mode (layer {name or 'model'}), where "
-                             f"normalization depends on the batch; call model.eval() first")
+            raise ValueError(
+                f"fold: model is in training mode (layer {name or 'model'}), where "
+                f"normalization depends on the batch; call model.eval() first"
+            )
     folded, report = copy.deepcopy(model), FoldReport([], {})
     layers = dict(folded.named_layers())
     feeding = _by_order(layers) if example is None else _by_trace(copy.deepcopy(folded), example)
@@ -89,11 +91,13 @@ def fold(model: Layer, example: Any = None) -> Layer:
             _fold_into([layers[into] for into in found], norm, folded)
             report.folded += [(into, name) for into in found]
     for p in folded.parameters():
-        p.fix()             # lets `ops.inference` keep the transformed weights
+        p.fix()  # lets `ops.inference` keep the transformed weights
     folded.fold_report = report
     if report.left:
-        warn("fold: some normalizations were left alone: " + "; ".join(
-            f"{name or 'model'}: {why}" for name, why in report.left.items()))
+        warn(
+            "fold: some normalizations were left alone: "
+            + "; ".join(f"{name or 'model'}: {why}" for name, why in report.left.items())
+        )
     return folded
 
 
@@ -109,8 +113,11 @@ class Folded(Identity):
 
     def __init__(self, norm: BatchNorm) -> None:
         super().__init__()
-        values = {name: value for name, value in norm.__dict__.items()
-                  if not isinstance(value, (Parameter, Layer)) and name[0] != "_"}
+        values = {
+            name: value
+            for name, value in norm.__dict__.items()
+            if not isinstance(value, (Parameter, Layer)) and name[0] != "_"
+        }
         for array in values.values():
             if isinstance(array, np.ndarray):
                 array.flags.writeable = False
@@ -154,8 +161,11 @@ def _by_trace(model: Layer, example: Any) -> Callable[[str], list[str] | str]:
     calls: dict[str, list[Call]] = {}
     for call in graph.calls:
         calls.setdefault(call.name, []).append(call)
-    maker = {call.output: call for call in graph.calls
-             if isinstance(call.layer, INTO) and isinstance(call.output, Value)}
+    maker = {
+        call.output: call
+        for call in graph.calls
+        if isinstance(call.layer, INTO) and isinstance(call.output, Value)
+    }
     held = {id(value.array): value for value in graph.held()}
 
     def found(name: str) -> list[str] | str:
@@ -164,8 +174,10 @@ def _by_trace(model: Layer, example: Any) -> Callable[[str], list[str] | str]:
         nodes = [node for call in calls[name] for node in call.nodes]
         inputs = dict.fromkeys(node.inputs[0] for node in nodes)
         if not maker.keys() >= inputs.keys():
-            return ("what it normalizes is not the output of a Dense, Conv, Conv1d or "
-                    "ConvTranspose as it is")
+            return (
+                "what it normalizes is not the output of a Dense, Conv, Conv1d or "
+                "ConvTranspose as it is"
+            )
         into = {maker[x].name: _mismatch(maker[x].layer, *INTO) for x in inputs}
         if any(into.values()):
             return f"it follows {' and '.join(filter(None, into.values()))}"
@@ -174,13 +186,18 @@ def _by_trace(model: Layer, example: Any) -> Callable[[str], list[str] | str]:
         if any(call.output not in inputs for made in into for call in calls[made]):
             return "the layer before it is called several times, and not always before it"
         for owner in (name, *into):
-            own = [held[id(array)] for _, _, array in calls[owner][0].layer._memory()
-                   if id(array) in held]
+            own = [
+                held[id(array)]
+                for _, _, array in calls[owner][0].layer._memory()
+                if id(array) in held
+            ]
             own += inputs if owner == name else ()
             within = {node for call in calls[owner] for node in call.nodes}
             if not all(graph.used_only_by(value, within) for value in own):
-                return ("the output of the layer before it, or a parameter of one of the two, is "
-                        "used elsewhere too, or in a way that the graph does not show")
+                return (
+                    "the output of the layer before it, or a parameter of one of the two, is "
+                    "used elsewhere too, or in a way that the graph does not show"
+                )
         return list(into)
 
     return found
@@ -192,7 +209,7 @@ def _by_order(layers: dict[str, Layer]) -> Callable[[str], list[str] | str]:
     places = Counter(child for layer in names for child in layer.children())
     shared = {inner for layer in names if places[layer] > 1 for _, inner in layer.named_layers()}
     before: dict[Layer, Layer | None] = {}
-    for sequence in names:      # outer Sequentials come before inner ones
+    for sequence in names:  # outer Sequentials come before inner ones
         previous = None
         for layer in _chain(sequence):
             before.setdefault(layer, previous)
@@ -228,8 +245,11 @@ def _mismatch(layer: Layer | None, *kinds: type[Layer]) -> str | None:
         return f"a {own.__name__} with a forward hook"
     if isinstance(layer, BatchNorm) and not layer.track_stats:
         return f"a {own.__name__} that takes the statistics of each batch"
-    if ("forward" in layer.__dict__ or own.__call__ is not Layer.__call__
-            or weight is not Weighted.effective_weight
-            or all(own.forward is not kind.forward for kind in kinds)):
+    if (
+        "forward" in layer.__dict__
+        or own.__call__ is not Layer.__call__
+        or weight is not Weighted.effective_weight
+        or all(own.forward is not kind.forward for kind in kinds)
+    ):
         return f"a {own.__name__} with a forward of its own"
     return None

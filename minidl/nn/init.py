@@ -44,12 +44,14 @@ def fans(shape: Sequence[int], groups: int = 1) -> tuple[int, int]:
 
 def _normal(shape: Sequence[int], std: float, dtype: Any) -> np.ndarray:
     return generator().standard_normal(_sizes(shape, dtype), dtype=np.dtype(dtype)) * np.dtype(
-        dtype).type(std)
+        dtype
+    ).type(std)
 
 
 def _uniform(shape: Sequence[int], bound: float, dtype: Any) -> np.ndarray:
     return (generator().random(_sizes(shape, dtype), dtype=np.dtype(dtype)) * 2 - 1) * np.dtype(
-        dtype).type(bound)
+        dtype
+    ).type(bound)
 
 
 def _std(variance_times_fan: float, fan: float) -> float:
@@ -157,7 +159,7 @@ def orthogonal(shape: Sequence[int], dtype: Any = np.float32, gain: float = 1.0)
     rows, cols = math.prod(shape[:-1]), shape[-1]
     tall = generator().standard_normal((max(rows, cols), min(rows, cols)))
     q, r = np.linalg.qr(tall)
-    q = q * np.sign(np.diag(r))         # makes the distribution uniform (Mezzadri 2007)
+    q = q * np.sign(np.diag(r))  # makes the distribution uniform (Mezzadri 2007)
     q = q if rows >= cols else q.T
     return np.ascontiguousarray(gain * q.reshape(shape), dtype=dtype)
 

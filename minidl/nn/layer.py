@@ -29,7 +29,7 @@ else:
     Methods = object
 
 Self = TypeVar("Self", bound="Layer")
-_OWN = frozenset(("_hooks", "_layers", "unregistered"))     # attributes that hold no parts
+_OWN = frozenset(("_hooks", "_layers", "unregistered"))  # attributes that hold no parts
 _set = object.__setattr__
 
 
@@ -67,7 +67,7 @@ class Layer(hints.Explained, Methods):
     ['fc.weight', 'fc.bias']
     """
 
-    frozen: bool = False        # a class attribute, so that __init__ need not be called
+    frozen: bool = False  # a class attribute, so that __init__ need not be called
 
     def __init__(self) -> None:
         pass
@@ -75,17 +75,22 @@ class Layer(hints.Explained, Methods):
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if isinstance(cls.__dict__.get("training"), bool):
-            raise TypeError(f"class {cls.__name__}: training is set for a layer, not for a class: "
-                            f"write self.training = {cls.__dict__['training']} in __init__")
+            raise TypeError(
+                f"class {cls.__name__}: training is set for a layer, not for a class: "
+                f"write self.training = {cls.__dict__['training']} in __init__"
+            )
         for name, value in cls.__dict__.items():
             refuse_of_class(cls.__name__, name, value, (Parameter, Layer))
 
     def __setattr__(self, name: str, value: Any) -> None:
         held = self.__dict__.get(name)
-        if (type(held) not in PLAIN and type(held) is not type(value)
-                and not isinstance(value, (Parameter, Layer))):
+        if (
+            type(held) not in PLAIN
+            and type(held) is not type(value)
+            and not isinstance(value, (Parameter, Layer))
+        ):
             refuse_over(f"{type(self).__name__}.{name}", held, value, Layer)
-        if type(value) is np.ndarray:       # training or a loaded state may write to a buffer
+        if type(value) is np.ndarray:  # training or a loaded state may write to a buffer
             value = writable(value)
         _set(self, name, value)
 
@@ -137,13 +142,13 @@ class Layer(hints.Explained, Methods):
             if isinstance(value, (Parameter, Layer)):
                 yield name, value
             elif name.startswith("_"):
-                yield from flatten(f"{type(self).__name__}.{name}", name, value,
-                                   (Parameter, Layer))
+                yield from flatten(f"{type(self).__name__}.{name}", name, value, (Parameter, Layer))
             elif isinstance(value, np.ndarray) and not value.dtype.hasobject:
                 yield name, value
             else:
-                yield from flatten(f"{type(self).__name__}.{name}", name, value,
-                                   (Parameter, Layer, np.ndarray))
+                yield from flatten(
+                    f"{type(self).__name__}.{name}", name, value, (Parameter, Layer, np.ndarray)
+                )
 
     def _walk(self, prefix: str = "", seen: set[int] | None = None) -> Iterator[tuple[str, Any]]:
         """(dotted name, value) of each parameter and buffer, depth first, each layer once."""
@@ -263,8 +268,11 @@ class Layer(hints.Explained, Methods):
                     continue
                 if isinstance(value, Parameter):
                     value._grad = None
-                elif (isinstance(value, (Layer, list, tuple, dict, deque)) and id(value) not in seen
-                        and not (isinstance(value, tuple) and PLAIN.issuperset(map(type, value)))):
+                elif (
+                    isinstance(value, (Layer, list, tuple, dict, deque))
+                    and id(value) not in seen
+                    and not (isinstance(value, tuple) and PLAIN.issuperset(map(type, value)))
+                ):
                     seen.add(id(value))
                     stack.append(value)
 

@@ -54,7 +54,8 @@ class _ExampleNorm(Normalization):
             return ", affine=False" if self._affine else ""
         has_bias = self.beta is not None
         return ("" if self._affine else ", affine=True") + (
-            "" if has_bias == self._bias else f", bias={has_bias}")
+            "" if has_bias == self._bias else f", bias={has_bias}"
+        )
 
 
 class _LastAxesNorm(_ExampleNorm):
@@ -82,8 +83,13 @@ class LayerNorm(_LastAxesNorm):
     (2, 8, 8, 4)
     """
 
-    def __init__(self, features: int | tuple[int, ...], eps: float = 1e-5, affine: bool = True,
-                 bias: bool = True) -> None:
+    def __init__(
+        self,
+        features: int | tuple[int, ...],
+        eps: float = 1e-5,
+        affine: bool = True,
+        bias: bool = True,
+    ) -> None:
         super().__init__(features, eps, affine, bias)
 
     def forward(self, x: Any) -> Tensor:
@@ -104,8 +110,13 @@ class RMSNorm(_LastAxesNorm):
 
     _bias = False
 
-    def __init__(self, features: int | tuple[int, ...], eps: float = 1e-5, affine: bool = True,
-                 bias: bool = False) -> None:
+    def __init__(
+        self,
+        features: int | tuple[int, ...],
+        eps: float = 1e-5,
+        affine: bool = True,
+        bias: bool = False,
+    ) -> None:
         super().__init__(features, eps, affine, bias)
 
     def forward(self, x: Any) -> Tensor:
@@ -124,13 +135,15 @@ class GroupNorm(_ExampleNorm):
     (2, 8, 8, 16)
     """
 
-    def __init__(self, groups: int, features: int, eps: float = 1e-5, affine: bool = True,
-                 bias: bool = True) -> None:
+    def __init__(
+        self, groups: int, features: int, eps: float = 1e-5, affine: bool = True, bias: bool = True
+    ) -> None:
         super().__init__(features, eps, affine, bias)
         self.groups = checks.size(groups, "GroupNorm", "groups")
         if self.features % self.groups:
-            raise ValueError(f"GroupNorm: {self.features} features do not divide into "
-                             f"{self.groups} groups")
+            raise ValueError(
+                f"GroupNorm: {self.features} features do not divide into {self.groups} groups"
+            )
 
     def forward(self, x: Any) -> Tensor:
         return ops.group_norm(self.checked(x), self.groups, self.gamma, self.beta, self.eps)
@@ -153,8 +166,9 @@ class InstanceNorm(_ExampleNorm):
 
     _affine = False
 
-    def __init__(self, features: int, affine: bool = False, eps: float = 1e-5, bias: bool = True
-                 ) -> None:
+    def __init__(
+        self, features: int, affine: bool = False, eps: float = 1e-5, bias: bool = True
+    ) -> None:
         super().__init__(features, eps, affine, bias)
         self.affine = affine
 
@@ -180,8 +194,14 @@ class FilterResponseNorm(_ExampleNorm):
            [-1.]], dtype=float32)
     """
 
-    def __init__(self, features: int, eps: float | None = None, learn_eps: bool = False,
-                 affine: bool = True, bias: bool = True) -> None:
+    def __init__(
+        self,
+        features: int,
+        eps: float | None = None,
+        learn_eps: bool = False,
+        affine: bool = True,
+        bias: bool = True,
+    ) -> None:
         learn_eps = checks.flag(learn_eps, "FilterResponseNorm", "learn_eps")
         start = (1e-4 if learn_eps else 1e-6) if eps is None else eps
         super().__init__(features, start, affine, bias)
@@ -229,7 +249,8 @@ class TLU(Layer):
 def with_features(layer: Layer, x: Any, shape: tuple[int, ...]) -> Tensor:
     """x as a tensor, checked that its last axes have the shape that a layer needs."""
     x = float_tensor(x, type(layer).__name__)
-    if x.shape[-len(shape):] != shape:
-        raise ValueError(f"{type(layer).__name__} expected (..., {', '.join(map(str, shape))}), "
-                         f"got {x.shape}")
+    if x.shape[-len(shape) :] != shape:
+        raise ValueError(
+            f"{type(layer).__name__} expected (..., {', '.join(map(str, shape))}), got {x.shape}"
+        )
     return x

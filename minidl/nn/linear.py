@@ -19,7 +19,7 @@ class Weighted(Layer):
 
     weight: Parameter
     bias: Parameter | None
-    transform: Layer | None = None      # set on a layer only if it has one
+    transform: Layer | None = None  # set on a layer only if it has one
 
     def effective_weight(self) -> Tensor:
         """The weight that the layer computes with, after its transform if there is one."""
@@ -50,8 +50,9 @@ class Dense(Weighted):
         x = float_tensor(x, "Dense")
         if x.ndim == 0 or x.shape[-1] != self.in_features:
             hint = ": flatten the images first" if len(x.shape) > 2 else ""
-            raise ValueError(f"Dense expected {self.in_features} features on the last axis, "
-                             f"got {x.shape}{hint}")
+            raise ValueError(
+                f"Dense expected {self.in_features} features on the last axis, got {x.shape}{hint}"
+            )
         return linear(x, self.effective_weight(), self.bias)
 
     def extra_repr(self) -> str:

@@ -19,7 +19,7 @@ from .summary import summarize
 class Methods:
     """Methods of `Layer`; each is set on `Layer` itself."""
 
-    fold_report: FoldReport     # exists on copies that nn.fold made
+    fold_report: FoldReport  # exists on copies that nn.fold made
 
     def predict(self: Any, x: Any, batch_size: int = 256) -> np.ndarray:
         """Compute the outputs for all of x, in evaluation mode and without a graph, batch by batch;

@@ -17,7 +17,7 @@ from . import init
 from .parameter import Parameter
 from .population import Tracking, checked_momentum
 
-FEW = 8     # values per channel; statistics of fewer are so noisy that the layer warns
+FEW = 8  # values per channel; statistics of fewer are so noisy that the layer warns
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,12 +116,21 @@ class BatchNorm(Tracking):
     array([0.7, 0.8])
     """
 
-    _warned = False     # whether the layer has warned of few values per channel
+    _warned = False  # whether the layer has warned of few values per channel
 
-    def __init__(self, features: int, eps: float = 1e-5, momentum: float | None = 0.1,
-                 affine: bool = True, track_stats: bool = True, ghost_batch: int | None = None,
-                 renorm: Renorm | Mapping[str, Any] | bool | None = None, unbiased: bool = True,
-                 gamma_init: float = 1.0, bias: bool = True) -> None:
+    def __init__(
+        self,
+        features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_stats: bool = True,
+        ghost_batch: int | None = None,
+        renorm: Renorm | Mapping[str, Any] | bool | None = None,
+        unbiased: bool = True,
+        gamma_init: float = 1.0,
+        bias: bool = True,
+    ) -> None:
         super().__init__()
         features = checks.size(features, "BatchNorm", "features")
         eps = checks.not_negative(eps, "BatchNorm", "eps")
@@ -134,8 +143,10 @@ class BatchNorm(Tracking):
             ghost_batch = checks.size(ghost_batch, "BatchNorm", "ghost_batch")
         self.renorm = _renorm(renorm)
         if self.renorm is not None and not track_stats:
-            raise ValueError("BatchNorm: renorm corrects by running statistics, which "
-                             "track_stats=False switches off")
+            raise ValueError(
+                "BatchNorm: renorm corrects by running statistics, which "
+                "track_stats=False switches off"
+            )
         gamma_init = checks.real(gamma_init, "BatchNorm", "gamma_init", finite=True)
         kernels.check_shape("BatchNorm", (features,))
         self.features, self.eps, self.momentum = features, eps, momentum
@@ -150,8 +161,9 @@ class BatchNorm(Tracking):
     def forward(self, x: Any, mask: Any = None) -> Tensor:
         x = float_tensor(x, "BatchNorm")
         if len(x._shape) < 2 or x._shape[-1] != self.features:
-            raise ValueError(f"BatchNorm expected (..., {self.features}) with at least two axes, "
-                             f"got {x.shape}")
+            raise ValueError(
+                f"BatchNorm expected (..., {self.features}) with at least two axes, got {x.shape}"
+            )
         if mask is not None:
             mask = checked_mask(mask, x)
         override = self._override() if mode.statistics else None
@@ -160,19 +172,35 @@ class BatchNorm(Tracking):
         training = self.training
         ghosts = self.ghost_batch if training else None
         training = training and not self.frozen and not self.stats_frozen
-        if training and not self._warned and (
-                mask is not None or ghosts is not None or x.size < FEW * self.features):
-            self._warn_if_few(values_of_parts(
-                x.shape, None if mask is None else mask._values(), ghosts))
+        if (
+            training
+            and not self._warned
+            and (mask is not None or ghosts is not None or x.size < FEW * self.features)
+        ):
+            self._warn_if_few(
+                values_of_parts(x.shape, None if mask is None else mask._values(), ghosts)
+            )
         if self.num_batches is None or override is not None:
-            y = ops.batch_norm(x, self.gamma, self.beta, training=True, eps=self.eps, mask=mask,
-                               ghost_batch=ghosts)
+            y = ops.batch_norm(
+                x, self.gamma, self.beta, training=True, eps=self.eps, mask=mask, ghost_batch=ghosts
+            )
         else:
             renorm = self.renorm.limits if self.renorm is not None else None
-            y = ops.batch_norm(x, self.gamma, self.beta, self.running_mean, self.running_var,
-                               training, self.momentum, self.eps, mask=mask, ghost_batch=ghosts,
-                               unbiased=self.unbiased, renorm=renorm,
-                               num_batches=self.num_batches)
+            y = ops.batch_norm(
+                x,
+                self.gamma,
+                self.beta,
+                self.running_mean,
+                self.running_var,
+                training,
+                self.momentum,
+                self.eps,
+                mask=mask,
+                ghost_batch=ghosts,
+                unbiased=self.unbiased,
+                renorm=renorm,
+                num_batches=self.num_batches,
+            )
         return y
 
     def _warn_if_few(self, values: list[int]) -> None:
@@ -181,15 +209,23 @@ class BatchNorm(Tracking):
         fewest = min((n for n in values if n), default=FEW)
         if 1 < fewest < FEW:
             self._warned = True
-            warn(f"BatchNorm: a training batch has {fewest} values a channel; statistics of fewer "
-                 f"than {FEW} are noisy, and unlike those used in eval mode: take larger batches, "
-                 f"{'' if self.renorm else 'renorm=True, '}freeze_stats(), or GroupNorm or "
-                 f"LayerNorm")
+            warn(
+                f"BatchNorm: a training batch has {fewest} values a channel; statistics of fewer "
+                f"than {FEW} are noisy, and unlike those used in eval mode: take larger batches, "
+                f"{'' if self.renorm else 'renorm=True, '}freeze_stats(), or GroupNorm or "
+                f"LayerNorm"
+            )
 
     def extra_repr(self) -> str:
         parts = [f"{self.features}, eps={self.eps:g}, momentum={self.momentum}"]
-        for name, default in (("affine", True), ("track_stats", True), ("ghost_batch", None),
-                              ("renorm", None), ("unbiased", True), ("gamma_init", 1.0)):
+        for name, default in (
+            ("affine", True),
+            ("track_stats", True),
+            ("ghost_batch", None),
+            ("renorm", None),
+            ("unbiased", True),
+            ("gamma_init", 1.0),
+        ):
             if getattr(self, name) != default:
                 parts.append(f"{name}={getattr(self, name)}")
         if self.affine and self.beta is None:
@@ -208,8 +244,10 @@ def _renorm(value: Any) -> Renorm | None:
         names = [field.name for field in dataclasses.fields(Renorm)]
         unknown = [str(name) for name in value if name not in names]
         if unknown:
-            raise ValueError(f"BatchNorm: renorm has no {', '.join(unknown)}; "
-                             f"it takes {', '.join(names)}")
+            raise ValueError(
+                f"BatchNorm: renorm has no {', '.join(unknown)}; it takes {', '.join(names)}"
+            )
         return Renorm(**value)
-    raise TypeError(f"BatchNorm: renorm must be a Renorm, a dict of its arguments, or True, "
-                    f"got {value!r}")
+    raise TypeError(
+        f"BatchNorm: renorm must be a Renorm, a dict of its arguments, or True, got {value!r}"
+    )

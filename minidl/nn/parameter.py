@@ -23,8 +23,8 @@ class Parameter(Tensor):
 
     __slots__ = ("constant", "learned")
 
-    constant: bool          # whether it belongs to a folded model, and its array is read-only
-    learned: bool | None    # its requires_grad before Layer.freeze; None unless it is frozen
+    constant: bool  # whether it belongs to a folded model, and its array is read-only
+    learned: bool | None  # its requires_grad before Layer.freeze; None unless it is frozen
 
     def __new__(cls, *args: Any, **options: Any) -> Parameter:
         p = super().__new__(cls)
@@ -34,7 +34,7 @@ class Parameter(Tensor):
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
         super().__init__(data, requires_grad)
         if isinstance(data, Tensor):
-            self._array = writable(self._values())      # the array of a result is read-only
+            self._array = writable(self._values())  # the array of a result is read-only
 
     def __reduce__(self) -> tuple[Any, ...]:
         rebuild, (*given, attributes) = super().__reduce__()

@@ -13,8 +13,9 @@ from .layer import Layer
 class Pool(Layer):
     """Base of pooling layers: it checks and keeps the sizes of a pool."""
 
-    def __init__(self, window: Any, stride: Any, padding: Any, ceil_mode: bool, dilation: Any
-                 ) -> None:
+    def __init__(
+        self, window: Any, stride: Any, padding: Any, ceil_mode: bool, dilation: Any
+    ) -> None:
         super().__init__()
         where = type(self).__name__
         self.window = self._size(window, "window")
@@ -33,8 +34,12 @@ class Pool(Layer):
         parts = [f"{self.window}"]
         if self.stride != self.window:
             parts.append(f"stride={self.stride}")
-        for name, default in (("padding", 0), ("ceil_mode", False), ("dilation", 1),
-                              ("count_padding", True)):
+        for name, default in (
+            ("padding", 0),
+            ("ceil_mode", False),
+            ("dilation", 1),
+            ("count_padding", True),
+        ):
             if getattr(self, name, default) not in (default, (default, default)):
                 parts.append(f"{name}={getattr(self, name)!r}")
         return ", ".join(parts)
@@ -52,13 +57,20 @@ class MaxPool(Pool):
     (8, 14, 14, 32)
     """
 
-    def __init__(self, window: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
-                 dilation: Any = 1) -> None:
+    def __init__(
+        self,
+        window: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        ceil_mode: bool = False,
+        dilation: Any = 1,
+    ) -> None:
         super().__init__(window, stride, padding, ceil_mode, dilation)
 
     def forward(self, x: Any) -> Tensor:
-        return ops.max_pool(x, self.window, self.stride, self.padding, self.ceil_mode,
-                            self.dilation)
+        return ops.max_pool(
+            x, self.window, self.stride, self.padding, self.ceil_mode, self.dilation
+        )
 
 
 class AvgPool(Pool):
@@ -71,14 +83,28 @@ class AvgPool(Pool):
     (8, 14, 14, 32)
     """
 
-    def __init__(self, window: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
-                 dilation: Any = 1, count_padding: bool = True) -> None:
+    def __init__(
+        self,
+        window: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        ceil_mode: bool = False,
+        dilation: Any = 1,
+        count_padding: bool = True,
+    ) -> None:
         super().__init__(window, stride, padding, ceil_mode, dilation)
         self.count_padding = checks.flag(count_padding, type(self).__name__, "count_padding")
 
     def forward(self, x: Any) -> Tensor:
-        return ops.avg_pool(x, self.window, self.stride, self.padding, self.ceil_mode,
-                            self.dilation, self.count_padding)
+        return ops.avg_pool(
+            x,
+            self.window,
+            self.stride,
+            self.padding,
+            self.ceil_mode,
+            self.dilation,
+            self.count_padding,
+        )
 
 
 class GlobalAvgPool(Layer):

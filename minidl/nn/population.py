@@ -76,15 +76,29 @@ class Population:
         """
         count = x.size // x.shape[-1] if mask is None else int(np.count_nonzero(mask))
         if count == 1 and self.count > 1:
-            y = ops.batch_norm(x, layer.gamma, layer.beta, self.mean, self.var, eps=layer.eps,
-                               mask=mask)
+            y = ops.batch_norm(
+                x, layer.gamma, layer.beta, self.mean, self.var, eps=layer.eps, mask=mask
+            )
             value = x.data.reshape(-1, x.shape[-1])
-            self.add((value if mask is None else value[mask.reshape(-1)])[0].astype(np.float64),
-                     np.zeros(layer.features), 1)
+            self.add(
+                (value if mask is None else value[mask.reshape(-1)])[0].astype(np.float64),
+                np.zeros(layer.features),
+                1,
+            )
             return y
         mean, var = np.zeros(layer.features), np.zeros(layer.features)
-        y = ops.batch_norm(x, layer.gamma, layer.beta, mean, var, training=True, momentum=1.0,
-                           eps=layer.eps, mask=mask, unbiased=False)
+        y = ops.batch_norm(
+            x,
+            layer.gamma,
+            layer.beta,
+            mean,
+            var,
+            training=True,
+            momentum=1.0,
+            eps=layer.eps,
+            mask=mask,
+            unbiased=False,
+        )
         if count:
             self.add(mean, var, count)
         return y
@@ -93,7 +107,7 @@ class Population:
         """Add the statistics of `count` values per channel."""
         total = self.count + count
         share = count / total
-        with np.errstate(invalid="ignore"):     # infinite values make NaN
+        with np.errstate(invalid="ignore"):  # infinite values make NaN
             delta = mean - self.mean
             self.var += share * (var - self.var + self.count / total * delta * delta)
             self.mean += share * delta

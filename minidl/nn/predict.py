@@ -27,8 +27,10 @@ def predict(model: Layer, x: Any, batch_size: int) -> np.ndarray:
         with evaluation():
             output = model(*[model_input(part, model._dtype()) for part in batch])
             if not isinstance(output, Tensor):
-                raise TypeError(f"predict: {type(model).__name__} returns a "
-                                f"{type(output).__name__}, not a tensor")
+                raise TypeError(
+                    f"predict: {type(model).__name__} returns a "
+                    f"{type(output).__name__}, not a tensor"
+                )
             # Outputs are copied: a model may return a parameter, or its input, which the next batch
             # may overwrite.
             outputs.append(np.array(output.data))
@@ -53,8 +55,11 @@ def _batches(x: Any, size: int) -> Iterator[tuple[Any, ...]]:
         yield from ((first_of(batch),) for batch in _in_order(x))
     elif isinstance(x, tuple):
         yield from _slices(tuple([_array(part, f"x[{i}]") for i, part in enumerate(x)]), size)
-    elif (isinstance(x, (Tensor, np.ndarray)) or hasattr(x, "__array__")
-            or (isinstance(x, list) and not _are_items(x))):
+    elif (
+        isinstance(x, (Tensor, np.ndarray))
+        or hasattr(x, "__array__")
+        or (isinstance(x, list) and not _are_items(x))
+    ):
         yield from _slices((_array(x, "x"),), size)
     elif arrays := arrays_of(x):
         yield from _slices(arrays[:1], size)
@@ -69,19 +74,25 @@ def _batches(x: Any, size: int) -> Iterator[tuple[Any, ...]]:
 
 def _are_items(x: list[Any]) -> bool:
     """Whether a list is a data set of (image, label) or dicts, rather than rows of numbers."""
-    return bool(x) and (isinstance(x[0], dict) or (
-        isinstance(x[0], tuple) and bool(x[0]) and hasattr(x[0][0], "__array__")))
+    return bool(x) and (
+        isinstance(x[0], dict)
+        or (isinstance(x[0], tuple) and bool(x[0]) and hasattr(x[0][0], "__array__"))
+    )
 
 
 def _in_order(loader: Any) -> Iterator[Any]:
     """A pass over all items of a loader, in order, which does not advance its epochs."""
     rest = len(loader.dataset) % loader.batch_size
     if loader.shuffle:
-        raise ValueError("predict: the loader shuffles, and nobody could tell which output belongs "
-                         "to which item; give the data set itself, or a loader with shuffle=False")
+        raise ValueError(
+            "predict: the loader shuffles, and nobody could tell which output belongs "
+            "to which item; give the data set itself, or a loader with shuffle=False"
+        )
     if loader.drop_last and rest:
-        raise ValueError(f"predict: the loader leaves out the last {rest} items (drop_last=True); "
-                         f"give the data set itself, or a loader with drop_last=False")
+        raise ValueError(
+            f"predict: the loader leaves out the last {rest} items (drop_last=True); "
+            f"give the data set itself, or a loader with drop_last=False"
+        )
     return loader.once()
 
 
@@ -99,7 +110,9 @@ def _slices(arrays: tuple[np.ndarray, ...], size: int) -> Iterator[tuple[np.ndar
         raise ValueError("predict: x is an empty tuple; a tuple holds the inputs of a model")
     count = len(arrays[0])
     if any(len(array) != count for array in arrays):
-        raise ValueError(f"predict: the inputs in x must have one length, got "
-                         f"{', '.join(str(len(array)) for array in arrays)}")
+        raise ValueError(
+            f"predict: the inputs in x must have one length, got "
+            f"{', '.join(str(len(array)) for array in arrays)}"
+        )
     for start in range(0, max(count, 1), size):
-        yield tuple([array[start:start + size] for array in arrays])
+        yield tuple([array[start : start + size] for array in arrays])

@@ -56,8 +56,12 @@ class Gap:
     @property
     def large(self) -> bool:
         """Whether the gap is so large that the model's outputs probably suffer from it."""
-        return not (self.shift <= LARGE_SHIFT and self.factor <= LARGE_FACTOR
-                    and self.worst_shift <= WORST_SHIFT and self.worst_factor <= WORST_FACTOR)
+        return not (
+            self.shift <= LARGE_SHIFT
+            and self.factor <= LARGE_FACTOR
+            and self.worst_shift <= WORST_SHIFT
+            and self.worst_factor <= WORST_FACTOR
+        )
 
 
 class Recalibration:
@@ -82,22 +86,33 @@ class Recalibration:
 
     def __str__(self) -> str:
         width = max(5, *(len(gap.layer) for gap in self.gaps))
-        lines = [f"{'layer':{width}}  values a channel  shift of the mean, worst"
-                 f"  factor of the variance, worst"]
+        lines = [
+            f"{'layer':{width}}  values a channel  shift of the mean, worst"
+            f"  factor of the variance, worst"
+        ]
         for gap in self.gaps:
             found = "not reached"
             if gap.values:
-                found = (f"{gap.shift:11.3f} std, {gap.worst_shift:7.3f}"
-                         f"  {gap.factor:22.3f}, {gap.worst_factor:5.3f}")
-            lines.append(f"{gap.layer:{width}}  {gap.values:16,}  {found}"
-                         f"{'  large' if gap.values and gap.large else ''}")
+                found = (
+                    f"{gap.shift:11.3f} std, {gap.worst_shift:7.3f}"
+                    f"  {gap.factor:22.3f}, {gap.worst_factor:5.3f}"
+                )
+            lines.append(
+                f"{gap.layer:{width}}  {gap.values:16,}  {found}"
+                f"{'  large' if gap.values and gap.large else ''}"
+            )
         return "\n".join(lines)
 
     __repr__ = __str__
 
 
-def recalibrate(model: Layer, loader: Iterable[Any], batches: int | None = None,
-                run: Callable[[Any], Any] | None = None, quiet: bool = False) -> Recalibration:
+def recalibrate(
+    model: Layer,
+    loader: Iterable[Any],
+    batches: int | None = None,
+    run: Callable[[Any], Any] | None = None,
+    quiet: bool = False,
+) -> Recalibration:
     """Give every BatchNorm the mean and variance of all values that it sees in `loader`, in place
     of running averages: Precise BN (Wu & Johnson 2021, section 3).
 
@@ -142,16 +157,22 @@ def recalibrate(model: Layer, loader: Iterable[Any], batches: int | None = None,
     try:
         loader = iter(loader)
     except TypeError:
-        raise TypeError(f"recalibrate: loader must be an iterable of batches, "
-                        f"got {type(loader).__name__}") from None
+        raise TypeError(
+            f"recalibrate: loader must be an iterable of batches, got {type(loader).__name__}"
+        ) from None
     named: dict[int, tuple[str, Tracking]] = {}
     for name, layer in model.named_layers():
-        if (isinstance(layer, Tracking) and layer.running_mean is not None
-                and not layer.frozen and not layer.stats_frozen):
+        if (
+            isinstance(layer, Tracking)
+            and layer.running_mean is not None
+            and not layer.frozen
+            and not layer.stats_frozen
+        ):
             named.setdefault(id(layer), (name or "model", layer))
     if not named:
-        raise ValueError("recalibrate: model has no BatchNorm with running statistics that are "
-                         "not frozen")
+        raise ValueError(
+            "recalibrate: model has no BatchNorm with running statistics that are not frozen"
+        )
     layers = [layer for _, layer in named.values()]
     found = _measure(model, layers, itertools.islice(loader, batches), run)
     for name, layer in named.values():
@@ -162,20 +183,24 @@ def recalibrate(model: Layer, loader: Iterable[Any], batches: int | None = None,
             if not np.isfinite(values).all():
                 raise ValueError(
                     f"recalibrate: the statistics of layer {name} are not finite: there are NaN "
-                    f"or infinite values in loader, or in the model's weights")
-    report = Recalibration([_gap(name, layer, found[id(layer)]) for name, layer in named.values()],
-                           layers)
+                    f"or infinite values in loader, or in the model's weights"
+                )
+    report = Recalibration(
+        [_gap(name, layer, found[id(layer)]) for name, layer in named.values()], layers
+    )
     large = [gap.layer for gap in report.gaps if gap.values and gap.large]
-    if large and not quiet:     # given before the change, because a warning may be an error
-        warn(f"recalibrate: the running statistics of {', '.join(large)} were far from those of "
-             f"the data; print the report for how far")
+    if large and not quiet:  # given before the change, because a warning may be an error
+        warn(
+            f"recalibrate: the running statistics of {', '.join(large)} were far from those of "
+            f"the data; print the report for how far"
+        )
     for _, layer in named.values():
         for row, population in enumerate(found[id(layer)]):
             if population.count:
                 means, variances, trained = _rows(layer)
                 writes("recalibrate", (), (means, variances))
                 means[row], variances[row] = population.mean, population.var
-                if isinstance(layer, StepNorm):     # evaluation uses only steps that were trained
+                if isinstance(layer, StepNorm):  # evaluation uses only steps that were trained
                     trained[row] = max(trained[row], 1)
     return report
 
@@ -187,12 +212,12 @@ def _state(layer: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _rows(layer: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The layer's statistics as views with a row for each population."""
     mean, var, batches = _state(layer)
-    return (mean.reshape(-1, layer.features), var.reshape(-1, layer.features),
-            batches.reshape(-1))
+    return (mean.reshape(-1, layer.features), var.reshape(-1, layer.features), batches.reshape(-1))
 
 
-def _measure(model: Layer, layers: list[Tracking], loader: Iterable[Any],
-             run: Callable[[Any], Any] | None) -> dict[int, list[Population]]:
+def _measure(
+    model: Layer, layers: list[Tracking], loader: Iterable[Any], run: Callable[[Any], Any] | None
+) -> dict[int, list[Population]]:
     """Run the model over the data; the populations of the layers, by id."""
     found = {id(layer): [Population(layer.features) for _ in _rows(layer)[0]] for layer in layers}
     drawn = 0
@@ -216,13 +241,19 @@ def _gap(name: str, layer: Any, populations: list[Population]) -> Gap:
     means, variances, _ = _rows(layer)
     var = np.array([populations[row].var for row in reached]) + layer.eps
     off = means[reached] - np.array([populations[row].mean for row in reached])
-    with np.errstate(divide="ignore", invalid="ignore"):    # var is 0 for a constant channel, eps 0
+    with np.errstate(divide="ignore", invalid="ignore"):  # var is 0 for a constant channel, eps 0
         shifts = np.where(off == 0, 0, np.abs(off) / np.sqrt(var))
         ratio = (variances[reached] + layer.eps) / var
         factors = np.where(variances[reached] + layer.eps == var, 0, np.abs(np.log(ratio)))
-    return Gap(name, float(np.sqrt(np.mean(shifts**2))), float(np.exp(factors.mean())),
-               sum(p.count for p in populations), max(p.batches for p in populations),
-               float(shifts.max()), float(np.exp(factors.max())))
+    return Gap(
+        name,
+        float(np.sqrt(np.mean(shifts**2))),
+        float(np.exp(factors.mean())),
+        sum(p.count for p in populations),
+        max(p.batches for p in populations),
+        float(shifts.max()),
+        float(np.exp(factors.max())),
+    )
 
 
 @contextlib.contextmanager

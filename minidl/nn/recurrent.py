@@ -24,11 +24,19 @@ class _Recurrent(Layer):
     """Base of the three networks: it checks the sizes, makes the cells, and passes x and the state
     through them."""
 
-    parts: tuple[str, ...] = ("h",)         # the names of the parts of a state
+    parts: tuple[str, ...] = ("h",)  # the names of the parts of a state
 
-    def __init__(self, in_features: int, hidden: int, num_layers: int = 1, bias: bool = True,
-                 dropout: float = 0.0, bidirectional: bool = False, norm: str | None = None,
-                 max_steps: int = 128) -> None:
+    def __init__(
+        self,
+        in_features: int,
+        hidden: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        norm: str | None = None,
+        max_steps: int = 128,
+    ) -> None:
         super().__init__()
         where = type(self).__name__
         in_features = checks.size(in_features, where, "in_features")
@@ -46,8 +54,11 @@ class _Recurrent(Layer):
         self.in_features, self.hidden, self.num_layers = in_features, hidden, num_layers
         self.dropout, self.bidirectional = dropout, bidirectional
         self.norm, self.max_steps = norm, max_steps
-        self.cells = [self.cell(hidden * directions if layer else in_features, bias)
-                      for layer in range(num_layers) for _ in range(directions)]
+        self.cells = [
+            self.cell(hidden * directions if layer else in_features, bias)
+            for layer in range(num_layers)
+            for _ in range(directions)
+        ]
 
     def cell(self, in_features: int, bias: bool) -> Cell:
         """A new cell for one layer and direction."""
@@ -58,9 +69,9 @@ class _Recurrent(Layer):
         states = self._states(state, x)
         examples, steps, _ = x.shape
         if examples == 0:
-            x = x[:, :1]        # steps without examples compute nothing, so one is enough
+            x = x[:, :1]  # steps without examples compute nothing, so one is enough
         directions = 2 if self.bidirectional else 1
-        x = ops.transpose(x, (1, 0, 2))             # time first, as the cells want it
+        x = ops.transpose(x, (1, 0, 2))  # time first, as the cells want it
         for layer in range(self.num_layers):
             if layer:
                 x = ops.dropout(x, self.dropout, self.training)
@@ -80,15 +91,21 @@ class _Recurrent(Layer):
         where = type(self).__name__
         x = float_tensor(x, where)
         if x.ndim != 3 or x.shape[2] != self.in_features:
-            hint = ": the batch axis is missing: x[None]" \
-                if x.ndim == 2 and x.shape[1] == self.in_features else ""
-            raise ValueError(f"{where} expected sequences (N, T, {self.in_features}), "
-                             f"got {x.shape}{hint}")
+            hint = (
+                ": the batch axis is missing: x[None]"
+                if x.ndim == 2 and x.shape[1] == self.in_features
+                else ""
+            )
+            raise ValueError(
+                f"{where} expected sequences (N, T, {self.in_features}), got {x.shape}{hint}"
+            )
         if x.shape[1] == 0:
             raise ValueError(f"{where}: x {x.shape} has no time steps, at least 1 is needed")
         if x.dtype != self._dtype():
-            raise TypeError(f"{where}: x is {x.dtype}, the layer {self._dtype()}; convert with "
-                            f"astype{origin_of_float64({'x': x})}")
+            raise TypeError(
+                f"{where}: x is {x.dtype}, the layer {self._dtype()}; convert with "
+                f"astype{origin_of_float64({'x': x})}"
+            )
         return x
 
     def _states(self, state: Any, x: Tensor) -> list[State]:
@@ -102,25 +119,32 @@ class _Recurrent(Layer):
         if len(self.parts) > 1:
             if not isinstance(state, tuple | list) or len(state) != len(self.parts):
                 if isinstance(state, tuple | list):
-                    raise ValueError(f"{where}: state must be a pair (h, c), got {len(state)} of "
-                                     f"them")
-                raise TypeError(f"{where}: state must be a pair (h, c), got "
-                                f"{type(state).__name__}")
+                    raise ValueError(
+                        f"{where}: state must be a pair (h, c), got {len(state)} of them"
+                    )
+                raise TypeError(f"{where}: state must be a pair (h, c), got {type(state).__name__}")
             given = tuple(state)
         split = []
         for name, value in zip(self.parts, given, strict=True):
             value = float_tensor(value, where, f"state {name}")
             if value.shape != shape:
-                raise ValueError(f"{where}: state {name} must have shape {shape} (layers and "
-                                 f"directions, N, hidden) for x {x.shape}, got {value.shape}")
+                raise ValueError(
+                    f"{where}: state {name} must have shape {shape} (layers and "
+                    f"directions, N, hidden) for x {x.shape}, got {value.shape}"
+                )
             same_float(where, x=x, state=value)
             split.append([ops.reshape(part, shape[1:]) for part in ops.split(value, shape[0])])
         return list(zip(*split, strict=True))
 
     def extra_repr(self) -> str:
         parts = [f"{self.in_features}, {self.hidden}"]
-        for name, default in (("num_layers", 1), ("dropout", 0), ("bidirectional", False),
-                              ("norm", None), ("nonlinearity", "tanh")):
+        for name, default in (
+            ("num_layers", 1),
+            ("dropout", 0),
+            ("bidirectional", False),
+            ("norm", None),
+            ("nonlinearity", "tanh"),
+        ):
             if getattr(self, name, default) != default:
                 parts.append(f"{name}={getattr(self, name)!r}")
         return ", ".join(parts)
@@ -161,16 +185,25 @@ class RNN(_Recurrent):
     ((8, 10, 5), (2, 8, 5))
     """
 
-    def __init__(self, in_features: int, hidden: int, num_layers: int = 1, bias: bool = True,
-                 dropout: float = 0.0, bidirectional: bool = False, norm: str | None = None,
-                 max_steps: int = 128, nonlinearity: str = "tanh") -> None:
+    def __init__(
+        self,
+        in_features: int,
+        hidden: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        norm: str | None = None,
+        max_steps: int = 128,
+        nonlinearity: str = "tanh",
+    ) -> None:
         self.nonlinearity = checks.choice(nonlinearity, "RNN", "nonlinearity", ("tanh", "relu"))
-        super().__init__(in_features, hidden, num_layers, bias, dropout, bidirectional, norm,
-                         max_steps)
+        super().__init__(
+            in_features, hidden, num_layers, bias, dropout, bidirectional, norm, max_steps
+        )
 
     def cell(self, in_features: int, bias: bool) -> Cell:
-        return RNNCell(in_features, self.hidden, bias, self.norm, self.max_steps,
-                       self.nonlinearity)
+        return RNNCell(in_features, self.hidden, bias, self.norm, self.max_steps, self.nonlinearity)
 
 
 class GRU(_Recurrent):
@@ -193,11 +226,20 @@ class GRU(_Recurrent):
     ((8, 10, 10), (2, 8, 5))
     """
 
-    def __init__(self, in_features: int, hidden: int, num_layers: int = 1, bias: bool = True,
-                 dropout: float = 0.0, bidirectional: bool = False, norm: str | None = None,
-                 max_steps: int = 128) -> None:
-        super().__init__(in_features, hidden, num_layers, bias, dropout, bidirectional, norm,
-                         max_steps)
+    def __init__(
+        self,
+        in_features: int,
+        hidden: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        norm: str | None = None,
+        max_steps: int = 128,
+    ) -> None:
+        super().__init__(
+            in_features, hidden, num_layers, bias, dropout, bidirectional, norm, max_steps
+        )
 
     def cell(self, in_features: int, bias: bool) -> Cell:
         return GRUCell(in_features, self.hidden, bias, self.norm, self.max_steps)
@@ -228,11 +270,20 @@ class LSTM(_Recurrent):
 
     parts = ("h", "c")
 
-    def __init__(self, in_features: int, hidden: int, num_layers: int = 1, bias: bool = True,
-                 dropout: float = 0.0, bidirectional: bool = False, norm: str | None = None,
-                 max_steps: int = 128) -> None:
-        super().__init__(in_features, hidden, num_layers, bias, dropout, bidirectional, norm,
-                         max_steps)
+    def __init__(
+        self,
+        in_features: int,
+        hidden: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        norm: str | None = None,
+        max_steps: int = 128,
+    ) -> None:
+        super().__init__(
+            in_features, hidden, num_layers, bias, dropout, bidirectional, norm, max_steps
+        )
 
     def cell(self, in_features: int, bias: bool) -> Cell:
         return LSTMCell(in_features, self.hidden, bias, self.norm, self.max_steps)

@@ -15,11 +15,12 @@ from .parameter import Parameter
 if TYPE_CHECKING:
     from .layer import Layer
 
-PLAIN = frozenset((int, float, bool, str, type(None)))      # types of attributes without parts
+PLAIN = frozenset((int, float, bool, str, type(None)))  # types of attributes without parts
 
 
-def flatten(where: str, name: str, value: Any, kinds: tuple[type, ...],
-            around: tuple[int, ...] = ()) -> Iterator[tuple[str, Any]]:
+def flatten(
+    where: str, name: str, value: Any, kinds: tuple[type, ...], around: tuple[int, ...] = ()
+) -> Iterator[tuple[str, Any]]:
     """(dotted name, object) of each object of some `kinds` in a value, which may be the object
     itself, or lists, tuples and dicts around it. A container that holds itself is not entered
     again. TypeError for a set of such objects, which has no order and so gives no names, and for
@@ -27,10 +28,15 @@ def flatten(where: str, name: str, value: Any, kinds: tuple[type, ...],
 
     `around` are the ids of the containers that the value is in.
     """
-    if (isinstance(value, np.ndarray) and value.dtype.hasobject
-            and any(isinstance(v, kinds) and not isinstance(v, np.ndarray) for v in value.flat)):
-        raise TypeError(f"{where} is a NumPy array of layers or parameters, in which they would "
-                        f"not be found: use a list")
+    if (
+        isinstance(value, np.ndarray)
+        and value.dtype.hasobject
+        and any(isinstance(v, kinds) and not isinstance(v, np.ndarray) for v in value.flat)
+    ):
+        raise TypeError(
+            f"{where} is a NumPy array of layers or parameters, in which they would "
+            f"not be found: use a list"
+        )
     if isinstance(value, kinds):
         yield name, value
     elif isinstance(value, (list, tuple, deque, dict)):
@@ -72,24 +78,32 @@ def refuse_over(where: str, held: Any, value: Any, layer: type) -> None:
     array = isinstance(value, (np.ndarray, Tensor))
     name, given = where.rpartition(".")[2], type(value).__name__
     if isinstance(held, Parameter) and value is not None:
-        raise TypeError(f"{where} is a Parameter, and a {given} in its place would not learn: "
-                        f"write {name}.data = ... for new values, or {name} = nn.Parameter(...)")
+        raise TypeError(
+            f"{where} is a Parameter, and a {given} in its place would not learn: "
+            f"write {name}.data = ... for new values, or {name} = nn.Parameter(...)"
+        )
     if isinstance(held, layer) and array:
-        raise TypeError(f"{where} is a layer ({type(held).__name__}), whose parameters would get "
-                        f"lost with a {given} in its place: set {name} to None first, if that is "
-                        f"meant")
+        raise TypeError(
+            f"{where} is a layer ({type(held).__name__}), whose parameters would get "
+            f"lost with a {given} in its place: set {name} to None first, if that is "
+            f"meant"
+        )
     if isinstance(held, np.ndarray) and isinstance(value, Tensor) and not name.startswith("_"):
-        raise TypeError(f"{where} is a buffer, and a Tensor in its place would not be saved: "
-                        f"write {name}[...] = ... for new values, or give an array "
-                        f"(tensor.data.copy())")
+        raise TypeError(
+            f"{where} is a buffer, and a Tensor in its place would not be saved: "
+            f"write {name}[...] = ... for new values, or give an array "
+            f"(tensor.data.copy())"
+        )
 
 
 def refuse_of_class(cls: str, name: str, value: Any, kinds: tuple[type, ...]) -> None:
     """Raise TypeError for a layer or parameter that is an attribute of a class."""
     for _, part in flatten(f"{cls}.{name}", name, value, kinds):
-        raise TypeError(f"class {cls}: {name} holds a {type(part).__name__} as an attribute of "
-                        f"the class, which is no part of its layers: write self.{name} = ... in "
-                        f"__init__")
+        raise TypeError(
+            f"class {cls}: {name} holds a {type(part).__name__} as an attribute of "
+            f"the class, which is no part of its layers: write self.{name} = ... in "
+            f"__init__"
+        )
 
 
 def uniquely_named(layer: Layer, named: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
@@ -98,10 +112,13 @@ def uniquely_named(layer: Layer, named: Iterable[tuple[str, Any]]) -> Iterator[t
     known: dict[str, Any] = {}
     for name, value in named:
         if known.setdefault(name, value) is not value:
-            places = [_place(layer, found, type(layer).__name__, set())
-                      for found in (known[name], value)]
-            raise ValueError(f"{type(layer).__name__}: {places[0]} and {places[1]} would both be "
-                             f"named {name!r}, and a state would hold only one of them: rename one")
+            places = [
+                _place(layer, found, type(layer).__name__, set()) for found in (known[name], value)
+            ]
+            raise ValueError(
+                f"{type(layer).__name__}: {places[0]} and {places[1]} would both be "
+                f"named {name!r}, and a state would hold only one of them: rename one"
+            )
         yield name, value
 
 
@@ -118,9 +135,18 @@ def _place(held: Any, wanted: Any, place: str, seen: set[int]) -> str | None:
     elif isinstance(held, (list, tuple, deque)):
         inside = [(f"[{i}]", item) for i, item in enumerate(held)]
     elif hasattr(held, "named_parameters"):
-        inside = [("" if name == "_layers" else
-                   f".{name}" if name.isidentifier() else f".__dict__[{name!r}]", item)
-                  for name, item in held.__dict__.items() if name != "unregistered"]
+        inside = [
+            (
+                ""
+                if name == "_layers"
+                else f".{name}"
+                if name.isidentifier()
+                else f".__dict__[{name!r}]",
+                item,
+            )
+            for name, item in held.__dict__.items()
+            if name != "unregistered"
+        ]
     for step, item in inside:
         found = _place(item, wanted, place + step, seen)
         if found is not None:

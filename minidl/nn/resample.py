@@ -32,8 +32,11 @@ class Upsample(Layer):
         if (size is None) == (scale_factor is None):
             raise TypeError("Upsample: give either size or scale_factor")
         self.size = None if size is None else _sizes(size, "Upsample", "size")
-        self.scale_factor = (None if scale_factor is None else
-                             _sizes(_integral(scale_factor), "Upsample", "scale_factor"))
+        self.scale_factor = (
+            None
+            if scale_factor is None
+            else _sizes(_integral(scale_factor), "Upsample", "scale_factor")
+        )
         self.mode = checked_mode(mode, "Upsample")
 
     def forward(self, x: Any) -> Tensor:
@@ -44,8 +47,9 @@ class Upsample(Layer):
             if isinstance(factors, int):
                 factors = (factors,) * len(sides)
             elif x.ndim != 4:
-                raise ValueError(f"Upsample(scale_factor={factors}) expected images (N, H, W, C), "
-                                 f"got {x.shape}")
+                raise ValueError(
+                    f"Upsample(scale_factor={factors}) expected images (N, H, W, C), got {x.shape}"
+                )
             size = tuple([n * f for n, f in zip(sides, factors, strict=True)])
         return ops.resize(x, size, self.mode)
 

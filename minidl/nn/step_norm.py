@@ -48,13 +48,21 @@ class StepNorm(Tracking):
            [0. , 0. ]], dtype=float32)
     """
 
-    running_mean: np.ndarray        # never None: a StepNorm always tracks statistics
+    running_mean: np.ndarray  # never None: a StepNorm always tracks statistics
     running_var: np.ndarray
     num_batches: np.ndarray
 
-    def __init__(self, features: int, max_steps: int, gamma_init: float = 0.1,
-                 shift: bool = False, eps: float = 1e-5, momentum: float | None = 0.1,
-                 affine: bool = True, bias: bool = False) -> None:
+    def __init__(
+        self,
+        features: int,
+        max_steps: int,
+        gamma_init: float = 0.1,
+        shift: bool = False,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        bias: bool = False,
+    ) -> None:
         super().__init__()
         features = checks.size(features, "StepNorm", "features")
         max_steps = checks.size(max_steps, "StepNorm", "max_steps")
@@ -80,7 +88,7 @@ class StepNorm(Tracking):
         row = min(checks.integer(step, "StepNorm", "step", 0), self.max_steps - 1)
         try:
             return self._normalized(x, row, training)
-        except (TypeError, ValueError) as error:    # it names batch_norm
+        except (TypeError, ValueError) as error:  # it names batch_norm
             raise checks.renamed(error, "StepNorm") from None
 
     def _normalized(self, x: Tensor, row: int, training: bool) -> Tensor:
@@ -92,15 +100,25 @@ class StepNorm(Tracking):
         if not training:
             trained = np.flatnonzero(self.num_batches)
             row = min(row, int(trained[-1]) if trained.size else 0)
-        return ops.batch_norm(x, self.gamma, self.beta, self.running_mean[row],
-                              self.running_var[row], training, self.momentum, self.eps,
-                              num_batches=self.num_batches[row, ...])
+        return ops.batch_norm(
+            x,
+            self.gamma,
+            self.beta,
+            self.running_mean[row],
+            self.running_var[row],
+            training,
+            self.momentum,
+            self.eps,
+            num_batches=self.num_batches[row, ...],
+        )
 
     def extra_repr(self) -> str:
         affine = "" if self.gamma is not None else ", affine=False"
         shift = "" if self.beta is None else ", shift=True"
-        return (f"{self.features}, max_steps={self.max_steps}{affine}{shift}, eps={self.eps:g}, "
-                f"momentum={self.momentum}{self._frozen_repr()}")
+        return (
+            f"{self.features}, max_steps={self.max_steps}{affine}{shift}, eps={self.eps:g}, "
+            f"momentum={self.momentum}{self._frozen_repr()}"
+        )
 
 
 class RowNorm(_ExampleNorm):
@@ -114,8 +132,9 @@ class RowNorm(_ExampleNorm):
         return ops.layer_norm(self.checked(x), self.gamma, self.beta, self.eps)
 
 
-def step_norm(kind: str | None, features: int, max_steps: int, shift: bool = False
-              ) -> StepNorm | RowNorm | None:
+def step_norm(
+    kind: str | None, features: int, max_steps: int, shift: bool = False
+) -> StepNorm | RowNorm | None:
     """The normalization that a recurrent layer's `norm` asks for."""
     if kind is None:
         return None

@@ -32,8 +32,17 @@ def summarize(model: Layer, input_shape: Any = None, example: Any = None) -> str
         rows.append((name or "model", type(layer).__name__, shape, f"{own:,}"))
     learned = [p for p in model.parameters() if p.requires_grad]
     widths = [max(len(row[k]) for row in rows) for k in range(4)]
-    lines = ["  ".join([row[0].ljust(widths[0]), row[1].ljust(widths[1]),
-                        row[2].ljust(widths[2]), row[3].rjust(widths[3])]) for row in rows]
+    lines = [
+        "  ".join(
+            [
+                row[0].ljust(widths[0]),
+                row[1].ljust(widths[1]),
+                row[2].ljust(widths[2]),
+                row[3].rjust(widths[3]),
+            ]
+        )
+        for row in rows
+    ]
     lines.insert(1, "-" * len(lines[0]))
     lines.append("-" * len(lines[0]))
     total, trained = sum(p.size for p in model.parameters()), sum(p.size for p in learned)
@@ -43,17 +52,23 @@ def summarize(model: Layer, input_shape: Any = None, example: Any = None) -> str
 
 def _shapes_of_zeros(model: Layer, input_shape: Any) -> dict[int, str]:
     """Output shapes for two examples of zeros, because some layers need more than one."""
-    several = isinstance(input_shape, (tuple, list)) and len(input_shape) > 0 and all(
-        isinstance(shape, (tuple, list)) for shape in input_shape)
-    wanted = [tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
-              for shape in (input_shape if several else [input_shape])]
-    sizes = [(2, *[checks.integer(n, "summary", "input_shape", 0) for n in shape])
-             for shape in wanted]
-    what = (f"input_shape {tuple(wanted) if several else wanted[0]} (without the batch axis)")
+    several = (
+        isinstance(input_shape, (tuple, list))
+        and len(input_shape) > 0
+        and all(isinstance(shape, (tuple, list)) for shape in input_shape)
+    )
+    wanted = [
+        tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
+        for shape in (input_shape if several else [input_shape])
+    ]
+    sizes = [
+        (2, *[checks.integer(n, "summary", "input_shape", 0) for n in shape]) for shape in wanted
+    ]
+    what = f"input_shape {tuple(wanted) if several else wanted[0]} (without the batch axis)"
     try:
         return _shapes(model, tuple([np.zeros(size, model._dtype()) for size in sizes]), what)
     except TypeError as error:
-        try:        # the model may begin with an Embedding, which takes integers
+        try:  # the model may begin with an Embedding, which takes integers
             return _shapes(model, tuple([np.zeros(size, np.int64) for size in sizes]), what)
         except (TypeError, ValueError):
             raise error from None

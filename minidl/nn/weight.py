@@ -22,8 +22,7 @@ Target = TypeVar("Target", bound=Weighted)
 
 
 class WeightNorm(Layer):
-    """Scales v so that the weights of each output have the norm `gain` (out,); see `weight_norm`.
-    """
+    """Scales v so that the weights of each output have the norm `gain` (out,); see `weight_norm`."""
 
     def __init__(self, gain: Any) -> None:
         super().__init__()
@@ -74,8 +73,10 @@ def weight_norm(layer: Target) -> Target:
     weight = _plain("weight_norm", layer).weight
     gain = norms(weight.data).astype(weight.dtype)
     if not gain.all():
-        raise ValueError(f"weight_norm: the weights of output {int(np.argmin(gain))} of layer "
-                         f"{type(layer).__name__} are all zeros, which have no direction")
+        raise ValueError(
+            f"weight_norm: the weights of output {int(np.argmin(gain))} of layer "
+            f"{type(layer).__name__} are all zeros, which have no direction"
+        )
     return _with_transform(layer, WeightNorm(gain))
 
 
@@ -98,19 +99,25 @@ def weight_standardization(layer: Target, eps: float = 1e-5) -> Target:
     """
     weight = _plain("weight_standardization", layer).weight
     if weight.size // weight.shape[-1] < 2:
-        raise ValueError(f"weight_standardization: the weight {weight.shape} of layer "
-                         f"{type(layer).__name__} has fewer than 2 weights per output")
+        raise ValueError(
+            f"weight_standardization: the weight {weight.shape} of layer "
+            f"{type(layer).__name__} has fewer than 2 weights per output"
+        )
     return _with_transform(layer, WeightStandardization(eps))
 
 
 def _plain(where: str, layer: Any) -> Weighted:
     """The layer, checked that its weight can be transformed and is not yet."""
     if not isinstance(layer, Weighted):
-        raise TypeError(f"{where}: layer must be a Dense, Conv, Conv1d or ConvTranspose, "
-                        f"got {type(layer).__name__}")
+        raise TypeError(
+            f"{where}: layer must be a Dense, Conv, Conv1d or ConvTranspose, "
+            f"got {type(layer).__name__}"
+        )
     if layer.transform is not None:
-        raise ValueError(f"{where}: layer {type(layer).__name__} already has a transform, "
-                         f"{type(layer.transform).__name__}")
+        raise ValueError(
+            f"{where}: layer {type(layer).__name__} already has a transform, "
+            f"{type(layer.transform).__name__}"
+        )
     return layer
 
 

@@ -18,8 +18,13 @@ __all__ = ["Model", "export", "load"]
 LAYOUTS = ("NHWC", "NCHW")
 
 
-def export(model: Any, path: str | os.PathLike[str], example: Any, layout: str = "NHWC",
-           metadata: Mapping[str, Any] | None = None) -> None:
+def export(
+    model: Any,
+    path: str | os.PathLike[str],
+    example: Any,
+    layout: str = "NHWC",
+    metadata: Mapping[str, Any] | None = None,
+) -> None:
     """Write a model, which may be a layer or any function of tensors, as an ONNX file.
 
     `example` is a batch that the model takes (or a tuple of its inputs): the model is traced, as
@@ -101,8 +106,10 @@ def _as_text(metadata: Any) -> dict[str, str]:
     expected = "a dict of strings, and of what JSON has"
     checks.instance(metadata, "md.onnx.export", "metadata", Mapping, expected)
     try:
-        texts = {name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-                 for name, value in metadata.items()}
+        texts = {
+            name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            for name, value in metadata.items()
+        }
     except (TypeError, ValueError, RecursionError) as error:
         raise TypeError(f"md.onnx.export: metadata must be {expected}: {error}") from None
     wrong = next((name for name in texts if not isinstance(name, str)), "")
@@ -116,5 +123,6 @@ def _needed(function: str) -> None:
         import onnx  # noqa: F401
         import onnx_ir  # noqa: F401
     except ImportError as error:
-        raise ImportError(f"md.onnx.{function} needs the packages onnx and onnx-ir: "
-                          f"pip install 'minidl[onnx]'") from error
+        raise ImportError(
+            f"md.onnx.{function} needs the packages onnx and onnx-ir: pip install 'minidl[onnx]'"
+        ) from error

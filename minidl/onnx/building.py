@@ -13,13 +13,7 @@ import numpy as np
 from ..nn import Layer, Parameter
 from ..random import own_generator
 from . import layers
-from .layouts import (
-    consumers_of,
-    flattened_images,
-    order_of_input,
-    order_of_output,
-    producers_of,
-)
+from .layouts import consumers_of, flattened_images, order_of_input, order_of_output, producers_of
 from .model import ERRORS, MALFORMED, Model, Part, Program, run
 from .operators.normalization import check_statistics
 from .reading import Source
@@ -27,10 +21,22 @@ from .steps import Step
 from .values import Held, constant
 
 # By operator, the numbers of the inputs that are settings: a network cannot learn them.
-SETTINGS = {"Clip": (1, 2), "Pad": (1, 2, 3), "Resize": (1, 2, 3), "Upsample": (1,),
-            "Dropout": (1, 2), "QuantizeLinear": (1, 2), "DequantizeLinear": (0, 1, 2),
-            "BatchNormalization": (3, 4), "OneHot": (1, 2), "Range": (0, 1, 2), "Shape": (0,),
-            "Size": (0,), "CastLike": (1,), "EyeLike": (0,)}
+SETTINGS = {
+    "Clip": (1, 2),
+    "Pad": (1, 2, 3),
+    "Resize": (1, 2, 3),
+    "Upsample": (1,),
+    "Dropout": (1, 2),
+    "QuantizeLinear": (1, 2),
+    "DequantizeLinear": (0, 1, 2),
+    "BatchNormalization": (3, 4),
+    "OneHot": (1, 2),
+    "Range": (0, 1, 2),
+    "Shape": (0,),
+    "Size": (0,),
+    "CastLike": (1,),
+    "EyeLike": (0,),
+}
 
 
 class Builder:
@@ -40,28 +46,35 @@ class Builder:
         self.source, self.layout = source, layout
         self.consumers = consumers_of(source.steps)
         self.producers = producers_of(source.steps)
-        self.names: dict[str, str] = {}         # names in the file, by the places of parameters
+        self.names: dict[str, str] = {}  # names in the file, by the places of parameters
         self.model = Model(self.names)
         self.keys = {id(step): _key(step) for step in source.steps}
-        self.training: list[Layer] = []         # layers that the file has in training mode
-        self.made: dict[tuple[Any, ...], str] = {}      # places of layers, by the keys of steps
+        self.training: list[Layer] = []  # layers that the file has in training mode
+        self.made: dict[tuple[Any, ...], str] = {}  # places of layers, by the keys of steps
 
     def build(self) -> Model:
         source = self.source
         for step in source.steps:
-            step.outputs = tuple([name if name in self.consumers or name in source.outputs else None
-                                  for name in step.outputs])
+            step.outputs = tuple(
+                [
+                    name if name in self.consumers or name in source.outputs else None
+                    for name in step.outputs
+                ]
+            )
             if step.operator == "BatchNormalization":
                 check_statistics(step)
             self._keep_places(step)
         source.steps = [step for step in source.steps if not self._fuse_bias(step)]
-        with own_generator():       # layers draw random weights, which those of the file replace
+        with own_generator():  # layers draw random weights, which those of the file replace
             for step in source.steps:
                 self._make_layer(step)
         parameters = self._make_parameters()
         taken = {name for step in source.steps for name in step.inputs}
-        constants = {name: constant(array) for name, array in source.arrays.items()
-                     if name not in parameters and (name in taken or name in source.outputs)}
+        constants = {
+            name: constant(array)
+            for name, array in source.arrays.items()
+            if name not in parameters and (name in taken or name in source.outputs)
+        }
         steps = [step for step in source.steps if not _computed(step, constants)]
         _note_last_uses(steps, source.outputs)
         needed = {name for step in steps for name in step.inputs} | set(source.outputs)
@@ -69,10 +82,14 @@ class Builder:
         last = self.layout == "NHWC"
         self.model.unregistered.program = Program(
             [(name, source._dtype(name), source.shapes.get(name)) for name in source.inputs],
-            source.outputs, steps, constants, parameters,
+            source.outputs,
+            steps,
+            constants,
+            parameters,
             [order_of_input(name, self.consumers) if last else None for name in source.inputs],
-            [order_of_output(name, self.producers) if last else None for name in source.outputs])
-        for step in steps:          # a model that is built has its weights in parameters
+            [order_of_output(name, self.producers) if last else None for name in source.outputs],
+        )
+        for step in steps:  # a model that is built has its weights in parameters
             step.known = step.types = step.shapes = ()
         self.model.eval()
         for layer in self.training:
@@ -91,9 +108,15 @@ class Builder:
         weight = product.inputs[1]
         rows = 1 if product.operator == "Gemm" and product.get("transB", 0) else 0
         array = self.source.arrays.get(weight or "")
-        if (weight is not None and array is not None and len(self.consumers[weight]) == 1
-                and array.ndim == 2 and array.size and array.shape[rows] % channels == 0
-                and not product.get("transA", 0)):
+        if (
+            weight is not None
+            and array is not None
+            and len(self.consumers[weight]) == 1
+            and array.ndim == 2
+            and array.size
+            and array.shape[rows] % channels == 0
+            and not product.get("transA", 0)
+        ):
             step.attributes["keeps_places"] = channels
             moved = np.moveaxis(array, rows, 0).reshape(channels, -1, array.shape[1 - rows])
             moved = moved.swapaxes(0, 1).reshape(array.shape[rows], -1)
@@ -107,11 +130,17 @@ class Builder:
             return False
         for x, bias in (names, names[::-1]):
             product = self.producers.get(x)
-            if (product is not None and product.operator == "MatMul" and bias in arrays
-                    and product.inputs[1] in arrays and len(self.consumers[x]) == 1
-                    and x not in self.source.outputs and len(product.inputs) == 2
-                    and arrays[str(product.inputs[1])].ndim == 2
-                    and arrays[bias].shape == arrays[str(product.inputs[1])].shape[1:]):
+            if (
+                product is not None
+                and product.operator == "MatMul"
+                and bias in arrays
+                and product.inputs[1] in arrays
+                and len(self.consumers[x]) == 1
+                and x not in self.source.outputs
+                and len(product.inputs) == 2
+                and arrays[str(product.inputs[1])].ndim == 2
+                and arrays[bias].shape == arrays[str(product.inputs[1])].shape[1:]
+            ):
                 product.inputs, product.outputs = (*product.inputs, bias), step.outputs
                 self.consumers[bias] = [product if s is step else s for s in self.consumers[bias]]
                 self.producers[str(step.outputs[0])] = product
@@ -130,10 +159,14 @@ class Builder:
         kind = layers.KINDS.get(step.operator)
         names = [name for name in step.inputs[1:] if name is not None]
         arrays = [self.source.arrays[name] for name in names if name in self.source.arrays]
-        if (kind is None or not names or len(arrays) < len(names)
-                or any(a.dtype.name not in ("float32", "float64") for a in arrays)
-                or len({a.dtype for a in arrays}) > 1
-                or not kind.fits(step, [a.shape for a in arrays])):
+        if (
+            kind is None
+            or not names
+            or len(arrays) < len(names)
+            or any(a.dtype.name not in ("float32", "float64") for a in arrays)
+            or len({a.dtype for a in arrays}) > 1
+            or not kind.fits(step, [a.shape for a in arrays])
+        ):
             return
         key = self.keys[id(step)]
         if any(self.keys[id(other)] != key for name in names for other in self.consumers[name]):
@@ -142,8 +175,9 @@ class Builder:
             try:
                 layer = kind.make(step, *[a.copy() for a in arrays])
             except (*ERRORS, *MALFORMED) as error:
-                raise ValueError(f"md.onnx.load: {step.operator} of node {step.name!r}: "
-                                 f"{error}") from error
+                raise ValueError(
+                    f"md.onnx.load: {step.operator} of node {step.name!r}: {error}"
+                ) from error
             self.training += [layer] * layers.trains(step)
             place = self._placed(layer, _common(names) or _segments(step.name))
             self.made[key] = place
@@ -155,10 +189,15 @@ class Builder:
     def _make_parameters(self) -> dict[str, str]:
         """Make a parameter of each array of floats that some step computes with. Returns the places
         of the parameters, by the names of the arrays."""
-        learned = {name for step in self.source.steps if step.layer is None
-                   for k, name in enumerate(step.inputs)
-                   if name is not None and k not in SETTINGS.get(step.operator, ())
-                   and name in self.source.initializers}
+        learned = {
+            name
+            for step in self.source.steps
+            if step.layer is None
+            for k, name in enumerate(step.inputs)
+            if name is not None
+            and k not in SETTINGS.get(step.operator, ())
+            and name in self.source.initializers
+        }
         places = {}
         for name in self.source.initializers:
             array = self.source.arrays[name]
@@ -187,8 +226,11 @@ class Builder:
 def _free(part: Layer, segment: str, kind: type | None) -> str:
     """The segment as a name that an attribute of `part` may have: changed if layers need the name
     for themselves, and numbered if it is taken by anything but an attribute of this kind."""
-    if hasattr(Model, segment) or segment in ("unregistered", "training", "frozen") \
-            or segment.startswith("_"):
+    if (
+        hasattr(Model, segment)
+        or segment in ("unregistered", "training", "frozen")
+        or segment.startswith("_")
+    ):
         segment = f"{segment.strip('_')}_"
     made, count = segment, 0
     while made in part.__dict__ and not (kind and isinstance(part.__dict__[made], kind)):

@@ -38,14 +38,15 @@ class _Inliner:
         self.names = {value.name for value in (*graph.input, *graph.initializer)}
         self.names.update(name for node in graph.node for name in (*node.input, *node.output))
         self.count = 0
-        self.taken: Counter[str] = Counter()        # how often each name has got a new number
+        self.taken: Counter[str] = Counter()  # how often each name has got a new number
         own = _versions(model)
         for f in model.functions:
             for domain, version in _versions(f).items():
                 if domain == "" and own.get(domain, version) != version:
                     raise NotImplementedError(
                         f"md.onnx.load: the function {f.name} is of opset {version}, the file of "
-                        f"opset {own[domain]}, which is not supported")
+                        f"opset {own[domain]}, which is not supported"
+                    )
 
     def expanded(self, node: Any, calls: tuple[Key, ...]) -> Iterator[Any]:
         """The nodes that a node stands for; `calls` are the functions around it."""
@@ -58,18 +59,22 @@ class _Inliner:
             yield node
             return
         if key in calls or len(calls) >= MOST_DEPTH:
-            raise ValueError(f"the function {function.name} "
-                         f"{'calls itself' if key in calls else 'is called too deep'}")
+            raise ValueError(
+                f"the function {function.name} "
+                f"{'calls itself' if key in calls else 'is called too deep'}"
+            )
         if len(node.input) > len(function.input) or len(node.output) > len(function.output):
-            raise ValueError(f"the function {function.name} takes {len(function.input)} and gives "
-                         f"{len(function.output)} values, not {len(node.input)} and "
-                         f"{len(node.output)}")
+            raise ValueError(
+                f"the function {function.name} takes {len(function.input)} and gives "
+                f"{len(function.output)} values, not {len(node.input)} and "
+                f"{len(node.output)}"
+            )
         names = self._bound(node, function)
         given = {a.name: a for a in (*function.attribute_proto, *node.attribute)}
         for inner in function.node:
             yield from self.expanded(self._copied(inner, node, names, given), (*calls, key))
         for name, output in zip(function.output, node.output, strict=False):
-            if name in function.input and output:       # no node of the function makes it
+            if name in function.input and output:  # no node of the function makes it
                 yield onnx.helper.make_node("Identity", [names[name]], [output])
 
     def _bound(self, node: Any, function: Any) -> dict[str, str]:

@@ -38,20 +38,30 @@ def _conv(step: Step, weight: np.ndarray, bias: np.ndarray | None = None) -> Any
 
 def _conv_transpose(step: Step, weight: np.ndarray, bias: np.ndarray | None = None) -> Any:
     return convolution.transpose_layer(
-        step, convolution.transposed_weights(weight, step.get("group", 1)), bias)
+        step, convolution.transposed_weights(weight, step.get("group", 1)), bias
+    )
 
 
 def _convolves(step: Step, shapes: Shapes) -> bool:
     weight, groups = shapes[0], step.get("group", 1)
     out = weight[0] if step.operator == "Conv" else weight[1] * groups
-    return (len(weight) in (3, 4) and 0 not in weight and groups > 0 and weight[0] % groups == 0
-            and all(shape == (out,) for shape in shapes[1:]))
+    return (
+        len(weight) in (3, 4)
+        and 0 not in weight
+        and groups > 0
+        and weight[0] % groups == 0
+        and all(shape == (out,) for shape in shapes[1:])
+    )
 
 
 def _normalizes(step: Step, shapes: Shapes) -> bool:
-    return (not any(step.makes(k) for k in range(1, len(step.outputs)))
-            and len(set(shapes)) == 1 and len(shapes[0]) == 1
-            and shapes[0][0] > 0 and 0 <= step.get("momentum", 0.9) <= 1)
+    return (
+        not any(step.makes(k) for k in range(1, len(step.outputs)))
+        and len(set(shapes)) == 1
+        and len(shapes[0]) == 1
+        and shapes[0][0] > 0
+        and 0 <= step.get("momentum", 0.9) <= 1
+    )
 
 
 def run(step: Step, layer: Any, x: Any) -> Held:
@@ -84,13 +94,18 @@ def trains(step: Step) -> bool:
 
 KINDS = {
     "Conv": Kind(_conv, convolution.run_conv_layer, ("weight", "bias"), _convolves),
-    "ConvTranspose": Kind(_conv_transpose, convolution.run_transpose_layer, ("weight", "bias"),
-                          _convolves),
+    "ConvTranspose": Kind(
+        _conv_transpose, convolution.run_transpose_layer, ("weight", "bias"), _convolves
+    ),
     "Gemm": Kind(matrix.dense_layer, matrix.run_dense_layer, ("weight", "bias"), matrix.is_dense),
-    "MatMul": Kind(matrix.dense_layer, matrix.run_dense_layer, ("weight", "bias"),
-                   matrix.is_product),
+    "MatMul": Kind(
+        matrix.dense_layer, matrix.run_dense_layer, ("weight", "bias"), matrix.is_product
+    ),
     "BatchNormalization": Kind(
-        normalization.batch_norm_layer, normalization.run_batch_norm_layer,
-        ("gamma", "beta", "running_mean", "running_var"), _normalizes),
+        normalization.batch_norm_layer,
+        normalization.run_batch_norm_layer,
+        ("gamma", "beta", "running_mean", "running_var"),
+        _normalizes,
+    ),
     "Dropout": Kind(lambda step: dropout_of(step), _dropped, (), lambda step, shapes: False),
 }

@@ -18,7 +18,7 @@ from .steps import Step
 from .values import Axes, channels_last
 
 TO_LAST = (0, 2, 3, 1)
-Order = Axes | None | str       # "last": channels last, whatever the number of axes; None: no image
+Order = Axes | None | str  # "last": channels last, whatever the number of axes; None: no image
 # A step beside a value; whether it takes or makes the value as its image; the values on its other
 # side; and, of a Transpose, which axis of the value each of their axes is.
 Neighbour = tuple[Step, bool, Sequence[str | None], Axes | None]
@@ -42,6 +42,7 @@ def producers_of(steps: Iterable[Step]) -> dict[str, Step]:
 def order_of_input(name: str, consumers: dict[str, list[Step]]) -> Order:
     """The order of axes that the nearest operator of images among an input's consumers wants;
     "last" for channels last; None if there is no such operator."""
+
     def following(value: str) -> Iterator[Neighbour]:
         for step in consumers.get(value, ()):
             yield step, step.inputs[0] == value, step.outputs, _perm(step)
@@ -52,11 +53,14 @@ def order_of_input(name: str, consumers: dict[str, list[Step]]) -> Order:
 def order_of_output(name: str, producers: dict[str, Step]) -> Order:
     """The order of axes in which the nearest operator of images among an output's producers has
     made it; "last" for channels last; None if there is no such operator."""
+
     def preceding(value: str) -> Iterator[Neighbour]:
         step = producers.get(value)
         if step is not None:
-            inputs = [None if known is not None else given
-                      for given, known in zip(step.inputs, step.known, strict=False)]
+            inputs = [
+                None if known is not None else given
+                for given, known in zip(step.inputs, step.known, strict=False)
+            ]
             perm = _perm(step)
             yield step, True, inputs, perm and tuple([perm.index(k) for k in range(len(perm))])
 
@@ -69,12 +73,13 @@ def _nearest_order(name: str, neighbours: Callable[[str], Iterable[Neighbour]]) 
     waiting: list[tuple[str, Axes | None]] = [(name, None)]
     seen = {name}
     while waiting:
-        value, axes = waiting.pop(0)            # axis k of `value` is axis axes[k] of `name`
+        value, axes = waiting.pop(0)  # axis k of `value` is axis axes[k] of `name`
         for step, through, others, perm in neighbours(value):
             kind = _kind(step)
             if kind == "images" and through:
-                return "last" if axes is None else tuple([
-                    axes[a] for a in channels_last(len(axes))])
+                return (
+                    "last" if axes is None else tuple([axes[a] for a in channels_last(len(axes))])
+                )
             beyond = axes
             if step.operator == "Transpose":
                 if perm is None or (axes is not None and len(perm) != len(axes)):
@@ -86,8 +91,9 @@ def _nearest_order(name: str, neighbours: Callable[[str], Iterable[Neighbour]]) 
                 if other is not None and other not in seen:
                     seen.add(other)
                     waiting.append((other, beyond))
-    turned = any(step.operator == "Transpose" and perm == TO_LAST
-                 for step, _, _, perm in neighbours(name))
+    turned = any(
+        step.operator == "Transpose" and perm == TO_LAST for step, _, _, perm in neighbours(name)
+    )
     return TO_LAST if turned else None
 
 
@@ -107,16 +113,21 @@ def _perm(step: Step) -> Axes | None:
     return None if shape is None else tuple(range(len(shape)))[::-1]
 
 
-def flattened_images(step: Step, consumers: dict[str, list[Step]], producers: dict[str, Step]
-                     ) -> tuple[Step, int] | None:
+def flattened_images(
+    step: Step, consumers: dict[str, list[Step]], producers: dict[str, Step]
+) -> tuple[Step, int] | None:
     """The Gemm or MatMul that alone takes the rows which `step` makes of images, and the images'
     number of channels. None if the step makes no such rows, if other steps take them as well, or if
     the number of channels is not known.
 
     Such rows may keep the order in which minidl has the values of an image, if the rows of the
     weights are put in that order too: no value of an image has to move then."""
-    if (step.operator not in ("Flatten", "Reshape") or step.inputs[0] is None
-            or step.get("axis", 1) != 1 or order_of_output(step.inputs[0], producers) != "last"):
+    if (
+        step.operator not in ("Flatten", "Reshape")
+        or step.inputs[0] is None
+        or step.get("axis", 1) != 1
+        or order_of_output(step.inputs[0], producers) != "last"
+    ):
         return None
     channels = _channels(step.inputs[0], producers)
     name = step.outputs[0]
@@ -124,8 +135,12 @@ def flattened_images(step: Step, consumers: dict[str, list[Step]], producers: di
         consumer = consumers[name][0]
         if consumer.operator in ("Gemm", "MatMul"):
             return (consumer, channels) if consumer.inputs[0] == name else None
-        if (consumer.operator not in ELEMENTWISE or consumer.operator == "PRelu"
-                or consumer.makes(1) or consumer.inputs[0] != name):
+        if (
+            consumer.operator not in ELEMENTWISE
+            or consumer.operator == "PRelu"
+            or consumer.makes(1)
+            or consumer.inputs[0] != name
+        ):
             return None
         name = consumer.outputs[0]
     return None

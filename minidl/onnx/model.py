@@ -67,7 +67,7 @@ class Model(Part):
 
     def __init__(self, names: dict[str, str]) -> None:
         super().__init__()
-        self.unregistered.names = names     # names in the file, by the places of parameters here
+        self.unregistered.names = names  # names in the file, by the places of parameters here
 
     def __getitem__(self, name: str | int) -> Any:
         """The layer, or part, of a name; a number is a name of digits, as in a Sequential."""
@@ -83,7 +83,7 @@ class Model(Part):
         """Put another layer in the place of one."""
         name = _segments(name)
         checks.instance(layer, "md.onnx.Model", name, Layer, "a layer")
-        self[name]      # for the KeyError
+        self[name]  # for the KeyError
         above, _, last = name.rpartition(".")
         setattr(self[above] if above else self, last, layer)
 
@@ -119,33 +119,45 @@ class Model(Part):
                     values[output] = value
             for name in step.released:
                 del values[name]
-        outputs = tuple([_returned(values[name], order) for name, order in
-                         zip(program.outputs, program.output_orders, strict=True)])
+        outputs = tuple(
+            [
+                _returned(values[name], order)
+                for name, order in zip(program.outputs, program.output_orders, strict=True)
+            ]
+        )
         return outputs[0] if len(outputs) == 1 else outputs
 
     def _take(self, program: Program, inputs: tuple[Any, ...], values: dict[str, Held]) -> None:
         """Put the inputs among the values, if they are what the file asks for."""
         if len(inputs) != len(program.inputs):
             names = ", ".join(name for name, _, _ in program.inputs)
-            raise TypeError(f"the model takes {len(program.inputs)} input(s) ({names}), "
-                            f"got {len(inputs)}")
+            raise TypeError(
+                f"the model takes {len(program.inputs)} input(s) ({names}), got {len(inputs)}"
+            )
         own = self._dtype()
-        for x, (name, dtype, shape), order in zip(inputs, program.inputs, program.input_orders,
-                                                  strict=True):
+        for x, (name, dtype, shape), order in zip(
+            inputs, program.inputs, program.input_orders, strict=True
+        ):
             t = as_tensor(x, "the model", f"input {name!r}")
             if dtype is not None:
                 wanted = own if dtype == np.float32 and own == np.float64 else dtype
                 if t.dtype != wanted:
-                    raise TypeError(f"the model: input {name!r} must be {wanted}, got {t.dtype}; "
-                                    f"convert it with astype")
+                    raise TypeError(
+                        f"the model: input {name!r} must be {wanted}, got {t.dtype}; "
+                        f"convert it with astype"
+                    )
             axes = written_out(order, t.ndim)
             if shape is not None and not _fits(t, axes, shape):
                 why = ""
                 if _fits(t, axes, (None, *shape[1:])):
-                    why = (f": the file fixes the first axis to {shape[0]}; export it anew with a "
-                           f"dynamic one (in PyTorch dynamic_axes={{{name!r}: {{0: 'N'}}}})")
-                raise ValueError(f"the model: input {name!r} must have shape "
-                                 f"{_as_given(shape, order)}, got {t.shape}{why}")
+                    why = (
+                        f": the file fixes the first axis to {shape[0]}; export it anew with a "
+                        f"dynamic one (in PyTorch dynamic_axes={{{name!r}: {{0: 'N'}}}})"
+                    )
+                raise ValueError(
+                    f"the model: input {name!r} must have shape "
+                    f"{_as_given(shape, order)}, got {t.shape}{why}"
+                )
             values[name] = Held(t, axes)
 
     def extra_repr(self) -> str:
@@ -157,8 +169,13 @@ def _segments(name: Any) -> str:
     """The name of a part, for which a number may be given."""
     if isinstance(name, int | np.integer) and not isinstance(name, bool):
         return str(name)
-    return checks.instance(name, "md.onnx.Model", "the name of a part", str,
-                           "a string, such as \"layer1.0.conv1\", or a number")
+    return checks.instance(
+        name,
+        "md.onnx.Model",
+        "the name of a part",
+        str,
+        'a string, such as "layer1.0.conv1", or a number',
+    )
 
 
 def run(step: Step, given: list[Held | None], layer: Any = None) -> tuple[Any, ...]:
@@ -180,8 +197,9 @@ def run(step: Step, given: list[Held | None], layer: Any = None) -> tuple[Any, .
         kind = next(k for k in ERRORS if isinstance(error, k))
         raise kind(f"{step.operator} of node {step.name!r}: {error}") from error
     except MALFORMED as error:
-        raise ValueError(f"{step.operator} of node {step.name!r} cannot be computed: "
-                         f"{error!r}") from error
+        raise ValueError(
+            f"{step.operator} of node {step.name!r} cannot be computed: {error!r}"
+        ) from error
     return made if isinstance(made, tuple) else (made,)
 
 
@@ -189,7 +207,7 @@ def written_out(order: Order, ndim: int) -> Axes | None:
     """The order as a tuple, for a value of `ndim` axes; None if it is the file's own."""
     if order == "last":
         return channels_last(ndim)
-    return None if order is None or len(order) != ndim else tuple(order)    # type: ignore[arg-type]
+    return None if order is None or len(order) != ndim else tuple(order)  # type: ignore[arg-type]
 
 
 def _returned(value: Held, order: Order) -> Tensor:
@@ -202,7 +220,8 @@ def _fits(t: Tensor, axes: Axes | None, shape: tuple[int | None, ...]) -> bool:
     """Whether a tensor whose axes are in this order has the shape, in which None is any size."""
     order = axes if axes is not None else tuple(range(t.ndim))
     return t.ndim == len(shape) and all(
-        shape[axis] in (None, n) for axis, n in zip(order, t.shape, strict=True))
+        shape[axis] in (None, n) for axis, n in zip(order, t.shape, strict=True)
+    )
 
 
 def _as_given(shape: tuple[int | None, ...], order: Order) -> str:

@@ -17,13 +17,38 @@ from .operators import OPERATORS
 from .steps import Step
 
 # Attributes that must be 0 or 1.
-FLAGS = frozenset((
-    "allowzero", "antialias", "broadcast", "ceil_mode", "count_include_pad", "detect_negative",
-    "detect_positive", "exclude_outside", "exclusive", "fmod", "input_forget", "is_test",
-    "keepdims", "largest", "layout", "linear_before_reset", "noop_with_empty_axes", "reverse",
-    "saturate", "select_last_index", "sorted", "spatial", "storage_order", "training_mode",
-    "transA", "transB", "upper"))
-OLDEST = 6                                      # the oldest operator set that can be read
+FLAGS = frozenset(
+    (
+        "allowzero",
+        "antialias",
+        "broadcast",
+        "ceil_mode",
+        "count_include_pad",
+        "detect_negative",
+        "detect_positive",
+        "exclude_outside",
+        "exclusive",
+        "fmod",
+        "input_forget",
+        "is_test",
+        "keepdims",
+        "largest",
+        "layout",
+        "linear_before_reset",
+        "noop_with_empty_axes",
+        "reverse",
+        "saturate",
+        "select_last_index",
+        "sorted",
+        "spatial",
+        "storage_order",
+        "training_mode",
+        "transA",
+        "transB",
+        "upper",
+    )
+)
+OLDEST = 6  # the oldest operator set that can be read
 ERRORS = (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError, RuntimeError)
 
 
@@ -48,10 +73,12 @@ class Source:
         for name in self.inputs:
             number = self.types.get(name, 1)
             if number not in DTYPES:
-                raise NotImplementedError(f"md.onnx.load: {self._first_user(graph, name)}: values "
-                                          f"of {_dtype_name(number)} are not supported ({name!r})")
+                raise NotImplementedError(
+                    f"md.onnx.load: {self._first_user(graph, name)}: values "
+                    f"of {_dtype_name(number)} are not supported ({name!r})"
+                )
         self.steps: list[Step] = []
-        self.same: dict[str, str] = {}      # by outputs of Identity, the arrays that they are
+        self.same: dict[str, str] = {}  # by outputs of Identity, the arrays that they are
         for node in graph.node:
             self._read(node)
 
@@ -71,8 +98,9 @@ class Source:
             if told.elem_type:
                 self.types[value.name] = told.elem_type
             if told.HasField("shape"):
-                self.shapes[value.name] = tuple([
-                    d.dim_value if d.HasField("dim_value") else None for d in told.shape.dim])
+                self.shapes[value.name] = tuple(
+                    [d.dim_value if d.HasField("dim_value") else None for d in told.shape.dim]
+                )
 
     def _read(self, node: Any) -> None:
         """Make a step of a node, unless it only names an array."""
@@ -86,8 +114,10 @@ class Source:
                 raise step.refuse(f"the attribute {attribute.name} is not supported")
             value = step.attributes[attribute.name] = _attribute(attribute, step)
             if attribute.name in FLAGS and value not in (0, 1):
-                raise ValueError(f"{step.operator} of node {step.name!r}: {attribute.name} must be "
-                                 f"0 or 1, got {value!r}")
+                raise ValueError(
+                    f"{step.operator} of node {step.name!r}: {attribute.name} must be "
+                    f"0 or 1, got {value!r}"
+                )
         self._check_dtypes(step, node)
         step.types = tuple([self._dtype(n) for n in inputs])
         step.shapes = tuple([None if n is None else self.shapes.get(n) for n in inputs])
@@ -156,13 +186,14 @@ def _model(source: Any) -> Any:
     if isinstance(source, (bytes, bytearray, memoryview)):
         try:
             return onnx.load_model_from_string(bytes(source))
-        except Exception as error:      # protobuf raises a class of its own
+        except Exception as error:  # protobuf raises a class of its own
             raise ValueError(f"md.onnx.load: the bytes are no ONNX model: {error}") from None
     if not isinstance(source, (str, os.PathLike)):
-        raise TypeError(f"md.onnx.load: path_or_bytes must be a path or bytes, got "
-                        f"{type(source).__name__}")
+        raise TypeError(
+            f"md.onnx.load: path_or_bytes must be a path or bytes, got {type(source).__name__}"
+        )
     path = os.fspath(source)
-    with open(path, "rb"):      # its errors name the file
+    with open(path, "rb"):  # its errors name the file
         pass
     try:
         return onnx.load_model(path)
@@ -183,8 +214,9 @@ def _check_operators(model: Any) -> None:
         standard = node.domain in ("", "ai.onnx")
         name = node.name or next(filter(None, node.output), "")
         domain = "" if standard else f" (domain {node.domain})"
-        what = (f"md.onnx.load: the operator {node.op_type}{domain} of node {name!r} is not "
-                f"supported")
+        what = (
+            f"md.onnx.load: the operator {node.op_type}{domain} of node {name!r} is not supported"
+        )
         if not standard or node.op_type not in OPERATORS:
             raise NotImplementedError(what)
         if version > newest or (version < OLDEST and _since(node.op_type) > version):
@@ -197,18 +229,22 @@ def _since(operator: str) -> int:
     """The version that gave an operator the form which it has in the version OLDEST."""
     try:
         return int(onnx.defs.get_schema(operator, OLDEST).since_version)
-    except onnx.defs.SchemaError:       # the operator is younger
+    except onnx.defs.SchemaError:  # the operator is younger
         return OLDEST
 
 
 def _array(tensor: Any, name: str) -> np.ndarray:
     """An initializer, or an attribute, as an array."""
     if tensor.data_type not in DTYPES:
-        raise NotImplementedError(f"md.onnx.load: the array {name!r} is of "
-                                  f"{_dtype_name(tensor.data_type)}, which is not supported")
-    if tensor.data_location == onnx.TensorProto.EXTERNAL:       # those of a path have been read
-        raise ValueError(f"the values of {name!r} stand in another file, which only the path of "
-                         f"the model leads to, not its bytes")
+        raise NotImplementedError(
+            f"md.onnx.load: the array {name!r} is of "
+            f"{_dtype_name(tensor.data_type)}, which is not supported"
+        )
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:  # those of a path have been read
+        raise ValueError(
+            f"the values of {name!r} stand in another file, which only the path of "
+            f"the model leads to, not its bytes"
+        )
     return np.array(numpy_helper.to_array(tensor), order="C")
 
 

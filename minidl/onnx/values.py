@@ -34,7 +34,7 @@ class Held:
     def __init__(self, tensor: Tensor, axes: Axes | None = None, constant: bool = False) -> None:
         self.tensor, self.constant = tensor, constant
         self.axes = None if axes is None or axes == file_order(len(axes)) else axes
-        self._orders: dict[Axes, Tensor] | None = None      # the tensor in orders asked for before
+        self._orders: dict[Axes, Tensor] | None = None  # the tensor in orders asked for before
 
     @property
     def ndim(self) -> int:
@@ -141,8 +141,10 @@ def aligned(values: Sequence[Held]) -> tuple[list[Tensor], Axes | None]:
     wide = [v for v in values if v.ndim == ndim]
     leader = max(wide, key=lambda v: (not v.constant, v.tensor.size, v.axes is not None))
     order = leader.order
-    return [v.tensor if v.tensor.size == 1 and v.ndim == 0 else
-            _widened(v, ndim).ordered(order) for v in values], leader.axes
+    return [
+        v.tensor if v.tensor.size == 1 and v.ndim == 0 else _widened(v, ndim).ordered(order)
+        for v in values
+    ], leader.axes
 
 
 def _widened(value: Held, ndim: int) -> Held:

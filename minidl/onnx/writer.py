@@ -19,7 +19,7 @@ from onnx_ir import tape
 from ..traced import Node, Value, unused_name
 
 Axes = tuple[int, ...]
-Dim = tuple[int, int]           # a size in the two traces of a graph, for two sizes of the batch
+Dim = tuple[int, int]  # a size in the two traces of a graph, for two sizes of the batch
 Dims = tuple[Dim, ...]
 
 
@@ -30,8 +30,9 @@ class Written:
 
     __slots__ = ("axes", "dims", "images", "orders", "value")
 
-    def __init__(self, value: ir.Value, dims: Dims, axes: Axes | None = None,
-                 images: Axes | None = None) -> None:
+    def __init__(
+        self, value: ir.Value, dims: Dims, axes: Axes | None = None, images: Axes | None = None
+    ) -> None:
         self.value, self.dims, self.images = value, dims, images
         self.axes = None if axes is None or axes == tuple(range(len(axes))) else axes
         self.orders: dict[Axes, ir.Value] = {}
@@ -97,10 +98,10 @@ class Writer:
 
     def __init__(self, batches: Dim) -> None:
         self.tape, self.batches = tape.Tape(), batches
-        self.made: dict[tuple[Any, ...], ir.Value] = {}     # small initializers, by their contents
+        self.made: dict[tuple[Any, ...], ir.Value] = {}  # small initializers, by their contents
         self.names: set[str] = set()
-        self.site: Any = None                       # the node that is being written
-        self.batch_of: ir.Value | None = None       # the input whose first axis is the batch
+        self.site: Any = None  # the node that is being written
+        self.batch_of: ir.Value | None = None  # the input whose first axis is the batch
         self._batch: ir.Value | None = None
 
     # -------------------------------------------------------------------- nodes and initializers
@@ -109,15 +110,18 @@ class Writer:
         """A node of one output; its inputs are values of the file, arrays, or None."""
         return self.ops(operator, 1, *inputs, **attributes)[0]
 
-    def ops(self, operator: str, outputs: int, *inputs: Any, **attributes: Any
-            ) -> Sequence[ir.Value]:
+    def ops(
+        self, operator: str, outputs: int, *inputs: Any, **attributes: Any
+    ) -> Sequence[ir.Value]:
         """A node of several outputs."""
         given = [self.initializer(x) if isinstance(x, np.ndarray) else x for x in inputs]
         while given and given[-1] is None:
             given.pop()
         name = self.unused(self.site.name if self.site is not None else operator.lower())
-        values = [ir.Value(name=self.unused(name if outputs == 1 else f"{name}.{k}"))
-                  for k in range(outputs)]
+        values = [
+            ir.Value(name=self.unused(name if outputs == 1 else f"{name}.{k}"))
+            for k in range(outputs)
+        ]
         self.tape.op_multi_out(operator, given, attributes, outputs=values, name=name)
         return values
 
@@ -184,8 +188,11 @@ class Writer:
         of them has; and that order."""
         ndim = max(x.ndim for x in values)
         written = [x for x in values if isinstance(x, Written) and x.ndim == ndim]
-        lead = max(written, default=None,
-                   key=lambda x: (int(np.prod([d[0] for d in x.dims])), x.axes is not None))
+        lead = max(
+            written,
+            default=None,
+            key=lambda x: (int(np.prod([d[0] for d in x.dims])), x.axes is not None),
+        )
         order = tuple(range(ndim)) if lead is None else lead.order
         return [self._aligned(x, ndim, order) for x in values], order
 
@@ -210,8 +217,10 @@ class Writer:
         if not moving or (one_open and len(moving) == 1):
             sizes = [d[0] if fixed(d) else -1 for d in dims]
             return self.initializer(np.array(sizes, np.int64), "shape")
-        parts = [self.initializer(np.array([d[0]], np.int64), "size") if fixed(d) else
-                 self._size(d) for d in dims]
+        parts = [
+            self.initializer(np.array([d[0]], np.int64), "size") if fixed(d) else self._size(d)
+            for d in dims
+        ]
         return parts[0] if len(parts) == 1 else self.op("Concat", *parts, axis=0)
 
     def _size(self, dim: Dim) -> ir.Value:
@@ -219,8 +228,10 @@ class Writer:
         a, b = self.batches
         slope, rest = divmod(dim[1] - dim[0], b - a)
         if rest or self.batch_of is None:
-            raise self.refusal(f"a size depends on that of the batch in a way that is not linear: "
-                               f"{dim[0]} for {a}, {dim[1]} for {b}")
+            raise self.refusal(
+                f"a size depends on that of the batch in a way that is not linear: "
+                f"{dim[0]} for {a}, {dim[1]} for {b}"
+            )
         if self._batch is None:
             self._batch = self.op("Shape", self.batch_of, start=0, end=1)
         value, offset = self._batch, dim[0] - slope * a
@@ -264,8 +275,9 @@ class Site:
         self.node, self.inputs = node, inputs
         self.name = node.name
         self.options, self.others = node.options, other.options
-        self.dims = [dims_of(a.shape, b.shape) for a, b in
-                     zip(node.outputs, other.outputs, strict=True)]
+        self.dims = [
+            dims_of(a.shape, b.shape) for a, b in zip(node.outputs, other.outputs, strict=True)
+        ]
 
     @property
     def dtype(self) -> np.dtype:

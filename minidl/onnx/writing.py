@@ -23,15 +23,21 @@ from .writer import Known, Site, Writer, Written, array_of, channels_first, dims
 OPSET, IR_VERSION = 21, 10
 
 
-def exported(model: Callable[..., Any], example: Any, layout: str, metadata: dict[str, str]
-             ) -> bytes:
+def exported(
+    model: Callable[..., Any], example: Any, layout: str, metadata: dict[str, str]
+) -> bytes:
     """The bytes of the file that a model becomes."""
     examples = example if isinstance(example, tuple) else (example,)
     if all(isinstance(x, int | float | str | None) for x in examples):
-        hint = (f": give a batch of this shape, np.zeros({example}, np.float32)" if examples and
-                all(isinstance(x, int) for x in examples) else "")
-        raise TypeError(f"md.onnx.export: example must be a batch that the model takes, an array "
-                        f"or a tensor, or a tuple of its inputs, got {checks.shown(example)}{hint}")
+        hint = (
+            f": give a batch of this shape, np.zeros({example}, np.float32)"
+            if examples and all(isinstance(x, int) for x in examples)
+            else ""
+        )
+        raise TypeError(
+            f"md.onnx.export: example must be a batch that the model takes, an array "
+            f"or a tensor, or a tuple of its inputs, got {checks.shown(example)}{hint}"
+        )
     graph, other = batch_traces(model, examples, "md.onnx.export")
     written = _Export(graph, other, layout).model
     written.metadata_props.update(metadata)
@@ -60,17 +66,29 @@ class _Export:
         outputs = self._outputs(other)
         made = self.out.tape
         self.model = ir.Model(
-            ir.Graph(inputs, outputs, nodes=made.nodes, initializers=made.initializers,
-                     opset_imports={"": OPSET}, name="minidl"),
-            ir_version=IR_VERSION, producer_name="minidl", producer_version=__version__)
+            ir.Graph(
+                inputs,
+                outputs,
+                nodes=made.nodes,
+                initializers=made.initializers,
+                opset_imports={"": OPSET},
+                name="minidl",
+            ),
+            ir_version=IR_VERSION,
+            producer_name="minidl",
+            producer_version=__version__,
+        )
         common.RemoveUnusedNodesPass()(self.model)
 
     def _input(self, value: Value, other: Value) -> ir.Value:
         dims = dims_of(value.shape, other.shape)
         first = self.layout == "NCHW" and len(dims) == 4
         order = channels_first(4) if first else tuple(range(len(dims)))
-        written = ir.val(self.out.unused(value.name), ir.DataType.from_numpy(value.dtype),
-                         self.out.sizes(tuple([dims[a] for a in order])))
+        written = ir.val(
+            self.out.unused(value.name),
+            ir.DataType.from_numpy(value.dtype),
+            self.out.sizes(tuple([dims[a] for a in order])),
+        )
         self.values[value] = Written(written, dims, order)
         return written
 
@@ -79,8 +97,10 @@ class _Export:
         site = Site(node, twin, given)
         site.returned = any(v in self.returned for v in node.outputs)
         site.values = self.values
-        site.changing = any(not isinstance(a, Value) and a != b
-                            for a, b in zip(node.inputs, twin.inputs, strict=True))
+        site.changing = any(
+            not isinstance(a, Value) and a != b
+            for a, b in zip(node.inputs, twin.inputs, strict=True)
+        )
         self.out.site = site
         if given and all(not isinstance(x, Written) for x in given):
             self._compute(node, twin, given)
@@ -89,8 +109,9 @@ class _Export:
         if write is None or node.function.__module__.split(".")[0] != "minidl":
             raise self.out.refusal("this operation has no counterpart in ONNX")
         made = write(self.out, site)
-        for value, written in zip(node.outputs, made if isinstance(made, tuple) else (made,),
-                                  strict=False):
+        for value, written in zip(
+            node.outputs, made if isinstance(made, tuple) else (made,), strict=False
+        ):
             self.values[value] = written
 
     def _given(self, x: Any, other: Any) -> Any:
@@ -107,8 +128,10 @@ class _Export:
         """Compute a node that depends on no input. Its outputs become arrays of the file."""
         results = []
         for k, which in enumerate((node, twin)):
-            inputs = [Tensor(x.arrays[k]) if isinstance(x, Known) else
-                      which.inputs[i] for i, x in enumerate(given)]
+            inputs = [
+                Tensor(x.arrays[k]) if isinstance(x, Known) else which.inputs[i]
+                for i, x in enumerate(given)
+            ]
             with no_grad():
                 made = which.function.apply(*inputs, **which.options)
             results.append(made if isinstance(made, tuple) else (made,))

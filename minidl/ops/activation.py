@@ -20,7 +20,7 @@ from .operation import PostOperation
 class ReLU(PostOperation):
     """y = max(x, 0);  dx = dy where y > 0, else 0."""
 
-    y: Any      # the output: an array, or the Lazy that gives it
+    y: Any  # the output: an array, or the Lazy that gives it
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         self.y = kernels.relu(x)
@@ -42,7 +42,7 @@ class Curve(PostOperation):
     """
 
     kernel: str
-    x: Any      # an array, or the Lazy that gives it
+    x: Any  # an array, or the Lazy that gives it
 
     def forward(self, x: np.ndarray, **options: float) -> np.ndarray:
         self.x, self.options = x, tuple(options.values())
@@ -55,8 +55,9 @@ class Curve(PostOperation):
         return self.lazy
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
-        dx: np.ndarray = getattr(kernels, f"{self.kernel}_backward")(dy, computed(self.x),
-                                                                     *self.options)
+        dx: np.ndarray = getattr(kernels, f"{self.kernel}_backward")(
+            dy, computed(self.x), *self.options
+        )
         return dx
 
 
@@ -138,8 +139,9 @@ def leaky_relu(x: Any, slope: float = 0.01) -> Tensor:
     >>> md.leaky_relu(md.tensor([-2., 0., 3.]), slope=0.5)
     tensor([-1.,  0.,  3.])
     """
-    return LeakyReLU.apply(float_tensor(x, "leaky_relu"), slope=checks.real(slope, "leaky_relu",
-                                                                        "slope"))
+    return LeakyReLU.apply(
+        float_tensor(x, "leaky_relu"), slope=checks.real(slope, "leaky_relu", "slope")
+    )
 
 
 def elu(x: Any, alpha: float = 1.0) -> Tensor:
@@ -160,8 +162,11 @@ def softplus(x: Any, beta: float = 1, threshold: float = 20) -> Tensor:
     array([0.000e+00, 6.931e-01, 1.000e+03], dtype=float32)
     """
     beta = checks.real(beta, "softplus", "beta", above=0)
-    return Softplus.apply(float_tensor(x, "softplus"), beta=beta,
-                          threshold=checks.real(threshold, "softplus", "threshold"))
+    return Softplus.apply(
+        float_tensor(x, "softplus"),
+        beta=beta,
+        threshold=checks.real(threshold, "softplus", "threshold"),
+    )
 
 
 def silu(x: Any) -> Tensor:

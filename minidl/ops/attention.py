@@ -22,8 +22,9 @@ from .shape import transpose
 
 
 @for_newcomers
-def scaled_dot_product_attention(q: Any, k: Any, v: Any, mask: Any = None, causal: bool = False
-                                 ) -> Tensor:
+def scaled_dot_product_attention(
+    q: Any, k: Any, v: Any, mask: Any = None, causal: bool = False
+) -> Tensor:
     """Averages of values v, for each query weighted by how well the keys match it (Vaswani et al.
     2017, arXiv 1706.03762):
 
@@ -56,8 +57,15 @@ def scaled_dot_product_attention(q: Any, k: Any, v: Any, mask: Any = None, causa
     return attend(q, k, v, bias, allowed, causal)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, allowed: Tensor | None,
-           causal: bool, drop: float = 0.0) -> Tensor:
+def attend(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    bias: Tensor | None,
+    allowed: Tensor | None,
+    causal: bool,
+    drop: float = 0.0,
+) -> Tensor:
     """Attention for checked arguments: `bias` is added to the scores, `allowed` says where scores
     count, and `drop` is the probability with which a weight is dropped."""
     transposed = transpose(k, (*range(k.ndim - 2), k.ndim - 1, k.ndim - 2))
@@ -66,7 +74,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, allowed: Tensor
         scores = add(scores, bias)
     if causal:
         lower = Tensor(np.tri(*scores.shape[-2:], dtype=bool))
-        if allowed is None:         # every query has a key then, so that the softmax is defined
+        if allowed is None:  # every query has a key then, so that the softmax is defined
             scores = where(lower, scores, -math.inf)
         else:
             allowed = bitwise(np.bitwise_and, lower, allowed)
@@ -80,20 +88,24 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, allowed: Tensor
     return where(some, y, 0.0)
 
 
-def split_mask(mask: Any, q: Tensor, scores: tuple[int, ...], where_: str
-               ) -> tuple[Tensor | None, Tensor]:
+def split_mask(
+    mask: Any, q: Tensor, scores: tuple[int, ...], where_: str
+) -> tuple[Tensor | None, Tensor]:
     """Split a mask into `bias` and `allowed` for `attend`; `scores` is the shape of the scores."""
     t = as_tensor(mask, where_, "mask")
     if t.dtype.kind not in "bf":
-        raise TypeError(f"{where_}: mask must be booleans, True where a query may attend, or "
-                        f"floats that are added to the scores, got {t.dtype}")
+        raise TypeError(
+            f"{where_}: mask must be booleans, True where a query may attend, or "
+            f"floats that are added to the scores, got {t.dtype}"
+        )
     try:
         fits = np.broadcast_shapes(t.shape, scores) == scores
     except ValueError:
         fits = False
     if not fits:
-        raise ValueError(f"{where_}: mask must broadcast to {scores}, the queries and keys, got "
-                         f"shape {t.shape}")
+        raise ValueError(
+            f"{where_}: mask must broadcast to {scores}, the queries and keys, got shape {t.shape}"
+        )
     if t.dtype.kind == "b":
         return None, t if t.ndim else t.reshape(1)
     same_float(where_, q=q, mask=t)
@@ -104,16 +116,22 @@ def split_mask(mask: Any, q: Tensor, scores: tuple[int, ...], where_: str
 def _check_shapes(where_: str, q: Tensor, k: Tensor, v: Tensor) -> None:
     for name, t in (("q", q), ("k", k), ("v", v)):
         if t.ndim < 2:
-            raise ValueError(f"{where_}: {name} must be (..., positions, features), got shape "
-                             f"{t.shape}")
+            raise ValueError(
+                f"{where_}: {name} must be (..., positions, features), got shape {t.shape}"
+            )
     if q.shape[-1] != k.shape[-1] or q.shape[-1] == 0:
-        raise ValueError(f"{where_}: q and k must have the same features, at least one, got shapes "
-                         f"{q.shape} and {k.shape}")
+        raise ValueError(
+            f"{where_}: q and k must have the same features, at least one, got shapes "
+            f"{q.shape} and {k.shape}"
+        )
     if k.shape[-2] != v.shape[-2]:
-        raise ValueError(f"{where_}: k and v must have the same positions, got shapes {k.shape} "
-                         f"and {v.shape}")
+        raise ValueError(
+            f"{where_}: k and v must have the same positions, got shapes {k.shape} and {v.shape}"
+        )
     try:
         np.broadcast_shapes(q.shape[:-2], k.shape[:-2], v.shape[:-2])
     except ValueError:
-        raise ValueError(f"{where_}: the leading axes of q {q.shape}, k {k.shape} and v {v.shape} "
-                         f"do not broadcast") from None
+        raise ValueError(
+            f"{where_}: the leading axes of q {q.shape}, k {k.shape} and v {v.shape} "
+            f"do not broadcast"
+        ) from None

@@ -21,12 +21,22 @@ from .norm_parts import batch_norm_in_parts
 from .running import Limits, RunningStats, check_limits
 
 
-def batch_norm(x: Any, gamma: Any, beta: Any, running_mean: np.ndarray | None = None,
-               running_var: np.ndarray | None = None, training: bool = False,
-               momentum: float | None = 0.1, eps: float = 1e-5, *, mask: Any = None,
-               ghost_batch: int | None = None, unbiased: bool = True,
-               renorm: Limits | None = None,
-               num_batches: np.ndarray | None = None) -> Tensor:
+def batch_norm(
+    x: Any,
+    gamma: Any,
+    beta: Any,
+    running_mean: np.ndarray | None = None,
+    running_var: np.ndarray | None = None,
+    training: bool = False,
+    momentum: float | None = 0.1,
+    eps: float = 1e-5,
+    *,
+    mask: Any = None,
+    ghost_batch: int | None = None,
+    unbiased: bool = True,
+    renorm: Limits | None = None,
+    num_batches: np.ndarray | None = None,
+) -> Tensor:
     """Normalize x (..., C) over all axes but the last (Ioffe & Szegedy 2015):
 
         y = gamma (x - mean) / sqrt(var + eps) + beta
@@ -71,8 +81,17 @@ def batch_norm(x: Any, gamma: Any, beta: Any, running_mean: np.ndarray | None = 
     if not plain:
         gamma = None if gamma is None else float_tensor(gamma, "batch_norm", "gamma")
         beta = None if beta is None else float_tensor(beta, "batch_norm", "beta")
-        _check(x, gamma, beta, running_mean, running_var, training, eps, momentum,
-               2 if mask is None else 0)
+        _check(
+            x,
+            gamma,
+            beta,
+            running_mean,
+            running_var,
+            training,
+            eps,
+            momentum,
+            2 if mask is None else 0,
+        )
         checks.flag(unbiased, "batch_norm", "unbiased")
         if training:
             _check_running(running)
@@ -81,25 +100,40 @@ def batch_norm(x: Any, gamma: Any, beta: Any, running_mean: np.ndarray | None = 
     # The statistics that the convolution before has computed, unless another array was assigned to
     # x.data since.
     summed = x._node._statistics if x._node is not None and x._access == RESULT else None
-    if not training:        # running statistics are inputs here, so that a trace names them
+    if not training:  # running statistics are inputs here, so that a trace names them
         given = (x, gamma, beta, running_mean, running_var)
-        return (BatchNorm.apply(*given, eps=eps, training=False) if summed is None else
-                BatchNorm.apply(*given, eps=eps, training=False, summed=True))
+        return (
+            BatchNorm.apply(*given, eps=eps, training=False)
+            if summed is None
+            else BatchNorm.apply(*given, eps=eps, training=False, summed=True)
+        )
     mean, var = summed or kernels.batch_stats(x._values())
     correction = None if renorm is None else running.correction(mean, var)
     running.update(mean, var, x.size // x._shape[-1], plain)
-    return BatchNorm.apply(x, gamma, beta, mean=mean, var=var, eps=eps, training=training,
-                           correction=correction, summed=summed is not None)
+    return BatchNorm.apply(
+        x,
+        gamma,
+        beta,
+        mean=mean,
+        var=var,
+        eps=eps,
+        training=training,
+        correction=correction,
+        summed=summed is not None,
+    )
 
 
 def _check_running(running: RunningStats) -> None:
     """Check what renormalization and a plain average need."""
     count = running.num_batches
-    if count is not None and not (isinstance(count, np.ndarray) and count.shape == ()
-                                  and count.dtype.kind in "iu"):
-        raise TypeError(f"batch_norm: num_batches must be a NumPy array () of an integer, which "
-                        f"training updates in place, got {type(count).__name__} of "
-                        f"{getattr(count, 'dtype', 'no dtype')} {getattr(count, 'shape', '')}")
+    if count is not None and not (
+        isinstance(count, np.ndarray) and count.shape == () and count.dtype.kind in "iu"
+    ):
+        raise TypeError(
+            f"batch_norm: num_batches must be a NumPy array () of an integer, which "
+            f"training updates in place, got {type(count).__name__} of "
+            f"{getattr(count, 'dtype', 'no dtype')} {getattr(count, 'shape', '')}"
+        )
     if count is not None and not count.flags.writeable:
         raise ValueError("batch_norm: num_batches is read-only, but training updates it in place")
     if running.momentum is None and running.num_batches is None:
@@ -118,34 +152,69 @@ def _fits(x: Tensor, gamma: Any, beta: Any, running: RunningStats, training: Any
     finds out whether anything is wrong."""
     shape, dtype, mean, var = x._shape, x._dtype, running.mean, running.var
     channels, batches = shape[-1:], running.num_batches
-    return (len(shape) > 1 and channels != (0,) and running.renorm is None
-            and type(running.eps) is float and 0 <= running.eps < math.inf
-            and type(running.momentum) is float and 0 <= running.momentum <= 1
-            and (running.unbiased is True or running.unbiased is False)
-            and (gamma is None or (isinstance(gamma, Tensor) and gamma._shape == channels
-                                   and gamma._dtype is dtype))
-            and (beta is None or (isinstance(beta, Tensor) and beta._shape == channels
-                                  and beta._dtype is dtype))
-            and type(mean) is type(var) is np.ndarray and mean.shape == var.shape == channels
-            and mean.dtype.char in "fd" and var.dtype.char in "fd"
-            and (training is False or (
-                training is True and mean.flags.carray and var.flags.carray
-                and mean.dtype.isnative and var.dtype.isnative
+    return (
+        len(shape) > 1
+        and channels != (0,)
+        and running.renorm is None
+        and type(running.eps) is float
+        and 0 <= running.eps < math.inf
+        and type(running.momentum) is float
+        and 0 <= running.momentum <= 1
+        and (running.unbiased is True or running.unbiased is False)
+        and (
+            gamma is None
+            or (isinstance(gamma, Tensor) and gamma._shape == channels and gamma._dtype is dtype)
+        )
+        and (
+            beta is None
+            or (isinstance(beta, Tensor) and beta._shape == channels and beta._dtype is dtype)
+        )
+        and type(mean) is type(var) is np.ndarray
+        and mean.shape == var.shape == channels
+        and mean.dtype.char in "fd"
+        and var.dtype.char in "fd"
+        and (
+            training is False
+            or (
+                training is True
+                and mean.flags.carray
+                and var.flags.carray
+                and mean.dtype.isnative
+                and var.dtype.isnative
                 and math.prod(shape) >= 2 * channels[0]
-                and (batches is None or (type(batches) is np.ndarray and batches.ndim == 0
-                                         and batches.dtype == np.int64 and batches.flags.carray)))))
+                and (
+                    batches is None
+                    or (
+                        type(batches) is np.ndarray
+                        and batches.ndim == 0
+                        and batches.dtype == np.int64
+                        and batches.flags.carray
+                    )
+                )
+            )
+        )
+    )
 
 
-def _check(x: Tensor, gamma: Tensor | None, beta: Tensor | None,
-           running_mean: np.ndarray | None, running_var: np.ndarray | None, training: bool,
-           eps: float, momentum: float | None, least: int) -> None:
+def _check(
+    x: Tensor,
+    gamma: Tensor | None,
+    beta: Tensor | None,
+    running_mean: np.ndarray | None,
+    running_var: np.ndarray | None,
+    training: bool,
+    eps: float,
+    momentum: float | None,
+    least: int,
+) -> None:
     """Check all arguments; in training a channel needs at least `least` values."""
     shape, dtype = x.shape, x.dtype
     if training is not True:
         checks.flag(training, "batch_norm", "training")
     if len(shape) < 2:
-        raise ValueError(f"batch_norm: x must be (..., C) with at least two axes, "
-                         f"got shape {shape}")
+        raise ValueError(
+            f"batch_norm: x must be (..., C) with at least two axes, got shape {shape}"
+        )
     channels = shape[-1:]
     if channels == (0,) and least == 0:
         raise ValueError(f"batch_norm: x {shape} has no channels for a mask to be of")
@@ -158,12 +227,15 @@ def _check(x: Tensor, gamma: Tensor | None, beta: Tensor | None,
         if stat is None:
             if not training:
                 raise ValueError(
-                    "batch_norm: running_mean and running_var are needed unless training")
+                    "batch_norm: running_mean and running_var are needed unless training"
+                )
             continue
         if not isinstance(stat, np.ndarray) or stat.dtype.kind != "f":
-            raise TypeError(f"batch_norm: {name} must be a NumPy array of floats, which training "
-                            f"updates in place, got {type(stat).__name__} of "
-                            f"{getattr(stat, 'dtype', 'no dtype')}")
+            raise TypeError(
+                f"batch_norm: {name} must be a NumPy array of floats, which training "
+                f"updates in place, got {type(stat).__name__} of "
+                f"{getattr(stat, 'dtype', 'no dtype')}"
+            )
         if stat.shape != channels:
             raise _wrong_length(name, stat, x)
         if training and not stat.flags.writeable:
@@ -176,9 +248,11 @@ def _check(x: Tensor, gamma: Tensor | None, beta: Tensor | None,
         raise ValueError(
             f"batch_norm: x of shape {shape} has {values} value(s) a channel; in training at "
             f"least 2 are needed for a variance: use a larger batch (or drop_last=True in the "
-            f"loader), or normalize with running statistics, as after eval()")
+            f"loader), or normalize with running statistics, as after eval()"
+        )
 
 
 def _wrong_length(name: str, value: Any, x: Tensor) -> ValueError:
-    return ValueError(f"batch_norm: {name} must have shape ({x.shape[-1]},) for x "
-                      f"{x.shape}, got {value.shape}")
+    return ValueError(
+        f"batch_norm: {name} must have shape ({x.shape[-1]},) for x {x.shape}, got {value.shape}"
+    )

@@ -13,7 +13,7 @@ from ..arrays import array_like, plain_array
 from ..tensor import Tensor
 from ..tracers import copied, tracers
 
-SMALL = 1 << 16     # the most bytes of an array operand that is copied
+SMALL = 1 << 16  # the most bytes of an array operand that is copied
 
 
 def warn(message: str) -> None:
@@ -32,8 +32,10 @@ def as_tensor(x: Any, where: str, name: str = "x") -> Tensor:
         try:
             array = plain_array(x)
         except ValueError as error:
-            raise TypeError(f"{where}: {name} must be a tensor or an array, got a "
-                            f"{type(x).__name__} that is none: {error}") from None
+            raise TypeError(
+                f"{where}: {name} must be a tensor or an array, got a "
+                f"{type(x).__name__} that is none: {error}"
+            ) from None
         except TypeError as error:
             raise TypeError(f"{where}: {name} must be a tensor or an array, got {error}") from None
         if array.dtype.kind == "c":
@@ -65,8 +67,12 @@ def float_tensor(x: Any, where: str, name: str = "x") -> Tensor:
     """x as a float32 or float64 tensor; anything else is a TypeError."""
     t = x if isinstance(x, Tensor) else as_tensor(x, where, name)
     if t._dtype.char not in "fd":
-        hint = "images of bytes are divided by 255, x.astype(np.float32) / 255, as predict and " \
-            "DataLoader do" if t.dtype == np.uint8 and t.ndim > 1 else "convert it with astype"
+        hint = (
+            "images of bytes are divided by 255, x.astype(np.float32) / 255, as predict and "
+            "DataLoader do"
+            if t.dtype == np.uint8 and t.ndim > 1
+            else "convert it with astype"
+        )
         raise TypeError(f"{where}: {name} must be float32 or float64, got {t.dtype}; {hint}")
     return t
 
@@ -76,8 +82,9 @@ def same_float(where: str, **tensors: Tensor | None) -> None:
     given = {name: t.dtype for name, t in tensors.items() if t is not None}
     if len(set(given.values())) > 1:
         listed = ", ".join(f"{name} {dtype}" for name, dtype in given.items())
-        raise TypeError(f"{where}: mixed dtypes: {listed}; convert with astype"
-                        f"{origin_of_float64(tensors)}")
+        raise TypeError(
+            f"{where}: mixed dtypes: {listed}; convert with astype{origin_of_float64(tensors)}"
+        )
 
 
 def origin_of_float64(tensors: dict[str, Tensor | None]) -> str:
@@ -92,9 +99,14 @@ def origin_of_float64(tensors: dict[str, Tensor | None]) -> str:
         inputs = [x for x in t._node._inputs or () if x is not None]
         if any(x.dtype == np.float32 for x in inputs):
             operation = type(t._node).__name__
-            return (f" ({name} is float64 since astype has made it so)" if operation == "Cast" else
-                    f" ({name} is float64 since {operation} has met a float32 and a float64 "
-                    f"operand: give it a float32 one)")
+            return (
+                f" ({name} is float64 since astype has made it so)"
+                if operation == "Cast"
+                else f" ({name} is float64 since {operation} has met a float32 and a float64 "
+                f"operand: give it a float32 one)"
+            )
         t = next((x for x in inputs if x.dtype == np.float64), None)
-    return (f" ({name} is float64, as NumPy's arrays are unless told otherwise, and as everything "
-            f"is that is computed with one)")
+    return (
+        f" ({name} is float64, as NumPy's arrays are unless told otherwise, and as everything "
+        f"is that is computed with one)"
+    )

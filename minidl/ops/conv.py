@@ -33,35 +33,59 @@ class Conv(Producer):
 
     _takes_lazy_grads = True
     x: np.ndarray | None = None
-    algorithm: str                  # "direct", "winograd" or "depthwise"
-    geometry: tuple[Any, ...]       # the stride, padding etc. that the algorithm's kernels take
-    through: Lazy | None = None     # the normalization that was computed while it was read
-    reader: tuple[str, tuple[Any, ...]]     # the family of kernels that did so, and their geometry
+    algorithm: str  # "direct", "winograd" or "depthwise"
+    geometry: tuple[Any, ...]  # the stride, padding etc. that the algorithm's kernels take
+    through: Lazy | None = None  # the normalization that was computed while it was read
+    reader: tuple[str, tuple[Any, ...]]  # the family of kernels that did so, and their geometry
 
-    def forward(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None,
-                stride: tuple[int, int], padding: Padding, dilation: tuple[int, int],
-                groups: int) -> Any:
+    def forward(
+        self,
+        x: np.ndarray,
+        weight: np.ndarray,
+        bias: np.ndarray | None,
+        stride: tuple[int, int],
+        padding: Padding,
+        dilation: tuple[int, int],
+        groups: int,
+    ) -> Any:
         self._choose(x, weight, stride, padding, dilation, groups)
         self.x = x if self.needs_grad[1] else None
-        self.winners: list[np.ndarray] = []     # argmax of a max-pool that its pass has computed
+        self.winners: list[np.ndarray] = []  # argmax of a max-pool that its pass has computed
         constant = True not in self.needs_grad and read_only(weight, bias)
         winograd = self.algorithm == "winograd"
         run = partial(convolved, self.algorithm, self.geometry, self.winners, constant, x)
         if not winograd and not constant:
             return run(weight, bias, NOTHING)
-        if not constant:        # the weights may be written to before the Lazy is computed
+        if not constant:  # the weights may be written to before the Lazy is computed
             weight, bias = weight.copy(), None if bias is None else bias.copy()
-        self.out_shape = (x.shape[0], *(
-            (n + sum(p) - d * (k - 1) - 1) // s + 1 for n, p, d, k, s in
-            zip(x.shape[1:3], padding, dilation, weight.shape[:2], stride, strict=True)),
-            weight.shape[3])
+        self.out_shape = (
+            x.shape[0],
+            *(
+                (n + sum(p) - d * (k - 1) - 1) // s + 1
+                for n, p, d, k, s in zip(
+                    x.shape[1:3], padding, dilation, weight.shape[:2], stride, strict=True
+                )
+            ),
+            weight.shape[3],
+        )
         self.run = partial(run, weight, bias)
-        return Lazy(self.run, self.out_shape, x.dtype, takes=(
-            *(("residual", "relu") if constant else ()), *(("pool",) if winograd else ())))
+        return Lazy(
+            self.run,
+            self.out_shape,
+            x.dtype,
+            takes=(*(("residual", "relu") if constant else ()), *(("pool",) if winograd else ())),
+        )
 
-    def _extend(self, x: Lazy, weight: np.ndarray, bias: np.ndarray | None,
-               stride: tuple[int, int], padding: Padding, dilation: tuple[int, int],
-               groups: int) -> Any:
+    def _extend(
+        self,
+        x: Lazy,
+        weight: np.ndarray,
+        bias: np.ndarray | None,
+        stride: tuple[int, int],
+        padding: Padding,
+        dilation: tuple[int, int],
+        groups: int,
+    ) -> Any:
         if bias is not None or x.source is None or x.epilogue.residual is not None:
             return None
         family = reading_family(x.shape, x.dtype, weight.shape, stride, padding, groups)
@@ -74,30 +98,43 @@ class Conv(Producer):
         values, factors = x.source
         # In training a normalization is likely to follow, which needs the statistics of y.
         stats = True in self.needs_grad
-        y = getattr(kernels, f"{family}_conv")(values, weight, *self.reader[1], factors=factors,
-                                               relu=x.epilogue.relu, stats=stats)
+        y = getattr(kernels, f"{family}_conv")(
+            values, weight, *self.reader[1], factors=factors, relu=x.epilogue.relu, stats=stats
+        )
         if stats:
             y, mean, var = y
             self._statistics = mean, var
         return y
 
-    def _choose(self, x: np.ndarray | Lazy, weight: np.ndarray, stride: tuple[int, int],
-                padding: Padding, dilation: tuple[int, int], groups: int) -> None:
+    def _choose(
+        self,
+        x: np.ndarray | Lazy,
+        weight: np.ndarray,
+        stride: tuple[int, int],
+        padding: Padding,
+        dilation: tuple[int, int],
+        groups: int,
+    ) -> None:
         """Choose the algorithm and its geometry, and keep what all backwards need."""
         self.weight = weight if self.needs_grad[0] else None
         self.shape, self.window = x.shape, weight.shape[:2]
-        self.algorithm = conv_algorithm(x.shape, x.dtype, weight.shape, stride, dilation, groups,
-                                        get_precision())
-        self.geometry = ((stride, padding, dilation, groups) if self.algorithm == "direct" else
-                         (padding,) if self.algorithm == "winograd" else
-                         (stride, padding, dilation))
+        self.algorithm = conv_algorithm(
+            x.shape, x.dtype, weight.shape, stride, dilation, groups, get_precision()
+        )
+        self.geometry = (
+            (stride, padding, dilation, groups)
+            if self.algorithm == "direct"
+            else (padding,)
+            if self.algorithm == "winograd"
+            else (stride, padding, dilation)
+        )
 
     def backward(self, dy: Any) -> tuple[Any, ...]:
         if self.through is not None and self.needs_grad[0] and self.needs_grad[1]:
             return (*self._backward_through(self.through, dy)[:2], None)
         dx = dw = db = None
         geometry = self.geometry
-        if (self.algorithm == "winograd" and type(dy) is Lazy and type(dy.source) is Unpooled):
+        if self.algorithm == "winograd" and type(dy) is Lazy and type(dy.source) is Unpooled:
             dy, argmax = dy.source
             geometry = *geometry, argmax
         else:
@@ -112,8 +149,9 @@ class Conv(Producer):
             db = kernels.sum(dy.reshape(1, -1, dy.shape[-1])).reshape(-1)
         return dx, dw, db
 
-    def epilogue_backward(self, dy: Any, dy2: np.ndarray | None, epilogue: Epilogue
-                          ) -> tuple[Any, ...]:
+    def epilogue_backward(
+        self, dy: Any, dy2: np.ndarray | None, epilogue: Epilogue
+    ) -> tuple[Any, ...]:
         """The gradients after a max-pool. Its pass has noted the winners; it runs now if nobody has
         asked for its values."""
         assert epilogue.pool
@@ -147,26 +185,43 @@ class Conv(Producer):
         values, factors = x.source
         family, geometry = self.reader
         return getattr(kernels, f"{family}_backward")(
-            dy, values, self.weight, *geometry, factors=factors, relu=x.epilogue.relu,
-            consumer=consumer)
+            dy,
+            values,
+            self.weight,
+            *geometry,
+            factors=factors,
+            relu=x.epilogue.relu,
+            consumer=consumer,
+        )
 
     def _input_grad(self, dy: np.ndarray, geometry: tuple[Any, ...]) -> np.ndarray:
-        kernel: Any = {"direct": kernels.conv_input_grad, "winograd": kernels.winograd_input_grad,
-                       "depthwise": kernels.depthwise_input_grad}[self.algorithm]
+        kernel: Any = {
+            "direct": kernels.conv_input_grad,
+            "winograd": kernels.winograd_input_grad,
+            "depthwise": kernels.depthwise_input_grad,
+        }[self.algorithm]
         return kernel(dy, self.weight, self.shape, *geometry)
 
-    def _weight_grad(self, x: np.ndarray, dy: np.ndarray, geometry: tuple[Any, ...]
-                     ) -> np.ndarray:
+    def _weight_grad(self, x: np.ndarray, dy: np.ndarray, geometry: tuple[Any, ...]) -> np.ndarray:
         if self.algorithm == "winograd":
             return kernels.winograd_weight_grad(x, dy, *geometry)
-        kernel: Any = {"direct": kernels.conv_weight_grad,
-                       "depthwise": kernels.depthwise_weight_grad}[self.algorithm]
+        kernel: Any = {
+            "direct": kernels.conv_weight_grad,
+            "depthwise": kernels.depthwise_weight_grad,
+        }[self.algorithm]
         return kernel(x, dy, self.window, *geometry)
 
 
-def convolved(algorithm: str, geometry: tuple[Any, ...], winners: list[np.ndarray],
-              constant: bool, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None,
-              epilogue: Epilogue) -> np.ndarray:
+def convolved(
+    algorithm: str,
+    geometry: tuple[Any, ...],
+    winners: list[np.ndarray],
+    constant: bool,
+    x: np.ndarray,
+    weight: np.ndarray,
+    bias: np.ndarray | None,
+    epilogue: Epilogue,
+) -> np.ndarray:
     """The output of a convolution after its epilogue. If that pools, the argmax of the windows is
     put into `winners`. With `constant` weights their transform is kept for the next call."""
     residual, relu = epilogue.residual, epilogue.relu
@@ -186,8 +241,15 @@ def convolved(algorithm: str, geometry: tuple[Any, ...], winners: list[np.ndarra
     return kernel(x, weight, *geometry, bias, residual, relu, transformed)
 
 
-def conv(x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0,
-         dilation: Any = 1, groups: int = 1) -> Tensor:
+def conv(
+    x: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor:
     """Convolve images x (N, H, W, C_in) with weight (KH, KW, C_in / groups, C_out), plus bias
     (C_out,), to (N, OH, OW, C_out).
 
@@ -216,8 +278,9 @@ def conv(x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 
     return Conv.apply(x, weight, b, stride=s, padding=p, dilation=d, groups=groups)
 
 
-def checked_operands(where: str, x: Any, weight: Any, bias: Any, groups: Any, axes: int = 4
-                     ) -> tuple[Tensor, Tensor, Tensor | None, int]:
+def checked_operands(
+    where: str, x: Any, weight: Any, bias: Any, groups: Any, axes: int = 4
+) -> tuple[Tensor, Tensor, Tensor | None, int]:
     """Images (or sequences, if `axes` is 3), weight and bias as tensors that fit each other, and
     groups as an int."""
     if _fit(x, weight, bias, groups, axes):
@@ -231,15 +294,18 @@ def checked_operands(where: str, x: Any, weight: Any, bias: Any, groups: Any, ax
         raise ValueError(f"{where}: x must be {KINDS[axes]}, got shape {images}")
     if len(filters) != axes:
         taps = "KH, KW" if axes == 4 else "K"
-        raise ValueError(f"{where}: weight must be ({taps}, C_in / groups, C_out), "
-                         f"got shape {filters}")
+        raise ValueError(
+            f"{where}: weight must be ({taps}, C_in / groups, C_out), got shape {filters}"
+        )
     if 0 in filters:
         raise ValueError(f"{where}: weight has an empty axis: {filters}")
     groups = checks.size(groups, where, "groups")
     ci, co = filters[-2:]
     if images[-1] != ci * groups:
-        raise ValueError(f"{where}: x has {images[-1]} channels, but weight {filters} with "
-                         f"groups={groups} expects {ci * groups}")
+        raise ValueError(
+            f"{where}: x has {images[-1]} channels, but weight {filters} with "
+            f"groups={groups} expects {ci * groups}"
+        )
     if co % groups:
         raise ValueError(f"{where}: {co} output channels do not divide into {groups} groups")
     if b is not None and b.shape != (co,):
@@ -253,16 +319,30 @@ def _fit(x: Any, weight: Any, bias: Any, groups: Any, axes: int) -> bool:
     if not (isinstance(x, Tensor) and isinstance(weight, Tensor) and type(groups) is int):
         return False
     filters, dtype = weight._shape, weight._dtype
-    return (dtype.char in "fd" and x._dtype is dtype and len(x._shape) == len(filters) == axes
-            and 0 not in filters and groups > 0 and x._shape[-1] == filters[-2] * groups
-            and filters[-1] % groups == 0
-            and (bias is None or (isinstance(bias, Tensor) and bias._dtype is dtype
-                                  and bias._shape == filters[-1:])))
+    return (
+        dtype.char in "fd"
+        and x._dtype is dtype
+        and len(x._shape) == len(filters) == axes
+        and 0 not in filters
+        and groups > 0
+        and x._shape[-1] == filters[-2] * groups
+        and filters[-1] % groups == 0
+        and (
+            bias is None
+            or (isinstance(bias, Tensor) and bias._dtype is dtype and bias._shape == filters[-1:])
+        )
+    )
 
 
 @functools.lru_cache(1024)
-def resolve_padding(where: str, padding: Any, images: tuple[int, ...], kernel: tuple[int, ...],
-                    stride: tuple[int, ...], dilation: tuple[int, ...]) -> Any:
+def resolve_padding(
+    where: str,
+    padding: Any,
+    images: tuple[int, ...],
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    dilation: tuple[int, ...],
+) -> Any:
     """Padding as (before, after) of each axis; ValueError if the kernel is larger than the padded
     images."""
     extent, sizes = extents(kernel, dilation), images[1:-1]
@@ -270,6 +350,8 @@ def resolve_padding(where: str, padding: Any, images: tuple[int, ...], kernel: t
     names = ("height", "width") if len(kernel) == 2 else ("length",)
     for name, size, around, needed in zip(names, sizes, padded, extent, strict=True):
         if size + sum(around) < needed:
-            raise ValueError(f"{where}: the {name} of x {images} with padding {around} is "
-                             f"smaller than the kernel's {needed}")
+            raise ValueError(
+                f"{where}: the {name} of x {images} with padding {around} is "
+                f"smaller than the kernel's {needed}"
+            )
     return padded

@@ -18,12 +18,24 @@ from .pool import AvgPool, MaxPool, pool_options
 from .shape import Reshape
 
 # The options of every window along the axis of the single row.
-ROW: dict[str, Any] = {"window": 1, "stride": 1, "dilation": 1, "padding": (0, 0),
-                       "counted": (0, 0)}
+ROW: dict[str, Any] = {
+    "window": 1,
+    "stride": 1,
+    "dilation": 1,
+    "padding": (0, 0),
+    "counted": (0, 0),
+}
 
 
-def conv1d(x: Any, weight: Any, bias: Any = None, stride: int = 1, padding: Any = 0,
-           dilation: int = 1, groups: int = 1) -> Tensor:
+def conv1d(
+    x: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: int = 1,
+    padding: Any = 0,
+    dilation: int = 1,
+    groups: int = 1,
+) -> Tensor:
     """Convolve sequences x (N, T, C_in) with weight (K, C_in / groups, C_out), plus bias (C_out,),
     to (N, OT, C_out).
 
@@ -45,14 +57,30 @@ def conv1d(x: Any, weight: Any, bias: Any = None, stride: int = 1, padding: Any 
     """
     x, weight, b, groups = checked_operands("conv1d", x, weight, bias, groups, 3)
     s, d = _size(stride, "conv1d", "stride"), _size(dilation, "conv1d", "dilation")
-    padded = resolve_padding("conv1d", _padding(padding, "conv1d"), x._shape, weight._shape[:1],
-                             (s,), (d,))
-    return _applied("conv1d", Conv, _row(x, 1), _row(weight, 0), b, stride=(1, s),
-                    padding=(ROW["padding"], *padded), dilation=(1, d), groups=groups)
+    padded = resolve_padding(
+        "conv1d", _padding(padding, "conv1d"), x._shape, weight._shape[:1], (s,), (d,)
+    )
+    return _applied(
+        "conv1d",
+        Conv,
+        _row(x, 1),
+        _row(weight, 0),
+        b,
+        stride=(1, s),
+        padding=(ROW["padding"], *padded),
+        dilation=(1, d),
+        groups=groups,
+    )
 
 
-def max_pool1d(x: Any, window: int, stride: int | None = None, padding: Any = 0,
-               ceil_mode: bool = False, dilation: int = 1) -> Tensor:
+def max_pool1d(
+    x: Any,
+    window: int,
+    stride: int | None = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    dilation: int = 1,
+) -> Tensor:
     """The largest value of each window of sequences (N, T, C), to (N, OT, C).
 
     The arguments are those of `max_pool`, but ints. `padding` may be (before, after), or "causal":
@@ -66,8 +94,15 @@ def max_pool1d(x: Any, window: int, stride: int | None = None, padding: Any = 0,
     return _applied("max_pool1d", MaxPool, _row(x, 1), **options)
 
 
-def avg_pool1d(x: Any, window: int, stride: int | None = None, padding: Any = 0,
-               ceil_mode: bool = False, dilation: int = 1, count_padding: bool = True) -> Tensor:
+def avg_pool1d(
+    x: Any,
+    window: int,
+    stride: int | None = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    dilation: int = 1,
+    count_padding: bool = True,
+) -> Tensor:
     """The mean of each window of sequences (N, T, C), to (N, OT, C).
 
     The arguments are those of `max_pool1d`; padding counts as in `avg_pool`.
@@ -76,21 +111,35 @@ def avg_pool1d(x: Any, window: int, stride: int | None = None, padding: Any = 0,
     tensor([0.5, 2.5, 4.5])
     """
     x = float_tensor(x, "avg_pool1d")
-    options = _options("avg_pool1d", x, window, stride, padding, ceil_mode, dilation,
-                       count_padding)
+    options = _options("avg_pool1d", x, window, stride, padding, ceil_mode, dilation, count_padding)
     return _applied("avg_pool1d", AvgPool, _row(x, 1), **options)
 
 
-def _options(where: str, x: Tensor, window: Any, stride: Any, padding: Any, ceil_mode: Any,
-             dilation: Any, count_padding: Any = None) -> dict[str, Any]:
+def _options(
+    where: str,
+    x: Tensor,
+    window: Any,
+    stride: Any,
+    padding: Any,
+    ceil_mode: Any,
+    dilation: Any,
+    count_padding: Any = None,
+) -> dict[str, Any]:
     """The options of pooling images one row high."""
     k = _size(window, where, "window")
     s = k if stride is None else _size(stride, where, "stride")
     if count_padding is not None:
         count_padding = checks.flag(count_padding, where, "count_padding")
-    options = pool_options(where, x._shape, (k,), (s,), _padding(padding, where),
-                           checks.flag(ceil_mode, where, "ceil_mode"),
-                           (_size(dilation, where, "dilation"),), count_padding)
+    options = pool_options(
+        where,
+        x._shape,
+        (k,),
+        (s,),
+        _padding(padding, where),
+        checks.flag(ceil_mode, where, "ceil_mode"),
+        (_size(dilation, where, "dilation"),),
+        count_padding,
+    )
     return {name: (ROW[name], *value) for name, value in options.items()}
 
 
@@ -105,8 +154,7 @@ def _padding(value: Any, where: str) -> Any:
 
 
 def _row(x: Tensor, axis: int) -> Tensor:
-    """Sequences as images one row high, or kernels likewise; `axis` is the place of the new axis.
-    """
+    """Sequences as images one row high, or kernels likewise; `axis` is the place of the new axis."""
     row: Tensor = Reshape.apply(x, shape=(*x._shape[:axis], 1, *x._shape[axis:]))
     return row
 
@@ -115,7 +163,7 @@ def _applied(where: str, function: type[Function], *inputs: Any, **options: Any)
     """Apply an operation to images one row high; return its result as sequences."""
     try:
         y: Tensor = function.apply(*inputs, **options)
-    except ValueError as error:     # a kernel's, which names the operation on images
+    except ValueError as error:  # a kernel's, which names the operation on images
         name = where.removesuffix("1d")
         raise ValueError(str(error).replace(f"{name}:", f"{where}:", 1)) from None
     n, _, steps, channels = y._shape

@@ -22,24 +22,37 @@ class ConvTranspose(Operation):
         dx = conv(dy, exchanged),  dexchanged = conv_weight_grad(dy, x),  db = sum(dy)
     """
 
-    exchanged: Any      # the weights, if dx is wanted
-    x: Any              # the input, if the gradient of the weights is wanted
+    exchanged: Any  # the weights, if dx is wanted
+    x: Any  # the input, if the gradient of the weights is wanted
 
-    def forward(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None,
-                size: tuple[int, int], stride: tuple[int, int], padding: Padding,
-                dilation: tuple[int, int], groups: int) -> np.ndarray:
+    def forward(
+        self,
+        x: np.ndarray,
+        weight: np.ndarray,
+        bias: np.ndarray | None,
+        size: tuple[int, int],
+        stride: tuple[int, int],
+        padding: Padding,
+        dilation: tuple[int, int],
+        groups: int,
+    ) -> np.ndarray:
         self.geometry = (stride, padding, dilation, groups)
         exchanged = exchange_channels(weight, groups)
         self.exchanged = exchanged if self.needs_grad[0] else None
         # With output_padding the convolution of y may give more positions than x has.
         kernel = weight.shape[:2]
-        self.conv_size = tuple([(size[a] + sum(padding[a]) - dilation[a] * (kernel[a] - 1) - 1)
-                                // stride[a] + 1 for a in range(2)])
+        self.conv_size = tuple(
+            [
+                (size[a] + sum(padding[a]) - dilation[a] * (kernel[a] - 1) - 1) // stride[a] + 1
+                for a in range(2)
+            ]
+        )
         self.shape, self.window = x.shape, kernel
         x = self._enlarged(x)
         self.x = x if self.needs_grad[1] else None
-        y = kernels.conv_input_grad(x, exchanged, (x.shape[0], *size, weight.shape[3]),
-                                    *self.geometry)
+        y = kernels.conv_input_grad(
+            x, exchanged, (x.shape[0], *size, weight.shape[3]), *self.geometry
+        )
         return y if bias is None else kernels.add(y, bias, out=y)
 
     def _enlarged(self, x: np.ndarray) -> np.ndarray:
@@ -49,18 +62,18 @@ class ConvTranspose(Operation):
         shape = (x.shape[0], *self.conv_size, x.shape[3])
         kernels.check_shape("conv_transpose", shape, x.dtype)
         larger = np.zeros(shape, x.dtype)
-        larger[:, :x.shape[1], :x.shape[2]] = x
+        larger[:, : x.shape[1], : x.shape[2]] = x
         return larger
 
     def backward(self, dy: np.ndarray) -> tuple[np.ndarray | None, ...]:
         dx = dw = db = None
         if self.needs_grad[0]:
             dx = kernels.conv(dy, self.exchanged, None, *self.geometry)
-            dx = np.ascontiguousarray(dx[:, :self.shape[1], :self.shape[2]])
+            dx = np.ascontiguousarray(dx[:, : self.shape[1], : self.shape[2]])
         if self.needs_grad[1]:
             dw = exchange_channels(
-                kernels.conv_weight_grad(dy, self.x, self.window, *self.geometry),
-                self.geometry[3])
+                kernels.conv_weight_grad(dy, self.x, self.window, *self.geometry), self.geometry[3]
+            )
         if self.needs_grad[2]:
             db = kernels.sum(dy.reshape(1, -1, dy.shape[3]))[0]
         return dx, dw, db
@@ -71,11 +84,20 @@ def exchange_channels(weight: np.ndarray, groups: int) -> np.ndarray:
     kh, kw, ci, co = weight.shape
     parts = weight.reshape(kh, kw, ci, groups, co // groups)
     return np.ascontiguousarray(parts.transpose(0, 1, 4, 3, 2)).reshape(
-        kh, kw, co // groups, groups * ci)
+        kh, kw, co // groups, groups * ci
+    )
 
 
-def conv_transpose(x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0,
-                   output_padding: Any = 0, groups: int = 1, dilation: Any = 1) -> Tensor:
+def conv_transpose(
+    x: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> Tensor:
     """Transposed convolution (Zeiler et al. 2010) of images x (N, H, W, C_in) with weight
     (KH, KW, C_in / groups, C_out), to (N, OH, OW, C_out).
 
@@ -105,16 +127,26 @@ def conv_transpose(x: Any, weight: Any, bias: Any = None, stride: Any = 1, paddi
     size = []
     for axis in range(2):
         if extra[axis] >= max(s[axis], d[axis]):
-            raise ValueError(f"{where}: output_padding {extra} must be less than stride {s} or "
-                             f"dilation {d}")
-        size.append((x.shape[1 + axis] - 1) * s[axis] - sum(p[axis])
-                    + d[axis] * (weight.shape[axis] - 1) + extra[axis] + 1)
+            raise ValueError(
+                f"{where}: output_padding {extra} must be less than stride {s} or dilation {d}"
+            )
+        size.append(
+            (x.shape[1 + axis] - 1) * s[axis]
+            - sum(p[axis])
+            + d[axis] * (weight.shape[axis] - 1)
+            + extra[axis]
+            + 1
+        )
     if min(size) < 1:
-        raise ValueError(f"{where}: x {x.shape} with padding {p} gives an output of "
-                         f"{size[0]} x {size[1]}")
+        raise ValueError(
+            f"{where}: x {x.shape} with padding {p} gives an output of {size[0]} x {size[1]}"
+        )
     if max(size) > checks.MOST_OF_PAIR:
-        raise ValueError(f"{where}: x {x.shape} with stride {s} and dilation {d} gives an output "
-                         f"of {size[0]} x {size[1]}; at most {checks.MOST_OF_PAIR} is "
-                             f"possible")
-    return ConvTranspose.apply(x, weight, b, size=(size[0], size[1]), stride=s, padding=p,
-                               dilation=d, groups=groups)
+        raise ValueError(
+            f"{where}: x {x.shape} with stride {s} and dilation {d} gives an output "
+            f"of {size[0]} x {size[1]}; at most {checks.MOST_OF_PAIR} is "
+            f"possible"
+        )
+    return ConvTranspose.apply(
+        x, weight, b, size=(size[0], size[1]), stride=s, padding=p, dilation=d, groups=groups
+    )

@@ -73,8 +73,9 @@ def _dims(shape: tuple[Any, ...]) -> Any:
     return shape[0] if len(shape) == 1 and not isinstance(shape[0], int | np.integer) else shape
 
 
-def _filled(make: Any, where: str, dims: Any, shape: Any, dtype: Any,
-            requires_grad: bool) -> Tensor:
+def _filled(
+    make: Any, where: str, dims: Any, shape: Any, dtype: Any, requires_grad: bool
+) -> Tensor:
     """Zeros or ones. A dtype may follow a tuple, as in NumPy."""
     if shape is not None:
         if dims:
@@ -92,8 +93,9 @@ def _checked(where: str, shape: Any, dtype: Any) -> Any:
 
 
 @checks.named
-def zeros(*dims: Any, shape: Any = None, dtype: Any = np.float32, requires_grad: bool = False
-          ) -> Tensor:
+def zeros(
+    *dims: Any, shape: Any = None, dtype: Any = np.float32, requires_grad: bool = False
+) -> Tensor:
     """Zeros of a shape: a tuple, perhaps with a dtype after it as in NumPy, or ints.
 
     >>> md.zeros(2, 3)
@@ -104,8 +106,9 @@ def zeros(*dims: Any, shape: Any = None, dtype: Any = np.float32, requires_grad:
 
 
 @checks.named
-def ones(*dims: Any, shape: Any = None, dtype: Any = np.float32, requires_grad: bool = False
-         ) -> Tensor:
+def ones(
+    *dims: Any, shape: Any = None, dtype: Any = np.float32, requires_grad: bool = False
+) -> Tensor:
     """Ones of a shape: a tuple, perhaps with a dtype after it as in NumPy, or ints.
 
     >>> md.ones((2, 2), dtype=np.float64)
@@ -129,8 +132,14 @@ def full(shape: Shape, fill_value: Any, dtype: Any = None, requires_grad: bool =
 
 
 @checks.named
-def arange(*bounds: Any, start: Any = None, stop: Any = None, step: Any = None, dtype: Any = None,
-           requires_grad: bool = False) -> Tensor:
+def arange(
+    *bounds: Any,
+    start: Any = None,
+    stop: Any = None,
+    step: Any = None,
+    dtype: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """The numbers from start (0) up to stop, which is left out, in steps of step (1), as
     numpy.arange. Integers give int64, float bounds float32.
 
@@ -139,16 +148,18 @@ def arange(*bounds: Any, start: Any = None, stop: Any = None, step: Any = None, 
     >>> md.arange(0, 1, 0.25)
     tensor([0.  , 0.25, 0.5 , 0.75])
     """
-    named = {name: b for name, b in (("start", start), ("stop", stop), ("step", step))
-             if b is not None}
+    named = {
+        name: b for name, b in (("start", start), ("stop", stop), ("step", step)) if b is not None
+    }
     if dtype is None and any(isinstance(b, float) for b in (*bounds, *named.values())):
         dtype = np.float32
     return _unshared(np.arange(*bounds, **named, dtype=dtype), requires_grad)
 
 
 @checks.named
-def eye(n: int, m: int | None = None, k: int = 0, dtype: Any = np.float32,
-        requires_grad: bool = False) -> Tensor:
+def eye(
+    n: int, m: int | None = None, k: int = 0, dtype: Any = np.float32, requires_grad: bool = False
+) -> Tensor:
     """An n x m matrix (m defaults to n) with ones on the diagonal, or on the k-th one above it.
 
     >>> md.eye(2, 3)

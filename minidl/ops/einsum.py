@@ -52,7 +52,7 @@ def einsum(subscripts: str, *operands: Any) -> Tensor:
     terms = [_diagonal(t, n) for t, n in zip(tensors, names, strict=True)]
     result, have = terms[0]
     for k, (t, n) in enumerate(terms[1:], 1):
-        needed = set(output).union(*(n for _, n in terms[k + 1:]))
+        needed = set(output).union(*(n for _, n in terms[k + 1 :]))
         result, have = _contract(result, have, t, n, needed)
     result, have = _sum_out(result, have, set(output))
     return transpose(result, [have.index(c) for c in output])
@@ -64,26 +64,36 @@ def _parse(subscripts: str, tensors: Sequence[Tensor]) -> tuple[list[str], str]:
     inputs, arrow, output = text.partition("->")
     names = inputs.split(",")
     if len(names) != len(tensors):
-        raise ValueError(f"einsum: {subscripts!r} names {len(names)} operand(s), "
-                         f"got {len(tensors)}")
+        raise ValueError(
+            f"einsum: {subscripts!r} names {len(names)} operand(s), got {len(tensors)}"
+        )
     for part in (*names, output):
         letters = part.replace("...", "", 1)
         if not all(c in string.ascii_letters for c in letters):
-            raise ValueError(f'einsum: {subscripts!r} may have letters, commas, "..." and one '
-                             f'"->" only')
+            raise ValueError(
+                f'einsum: {subscripts!r} may have letters, commas, "..." and one "->" only'
+            )
     spare = [c for c in string.ascii_letters if c not in text]
-    extra = max((t.ndim - len(n.replace("...", "")) for t, n in zip(tensors, names, strict=True)
-                 if "..." in n), default=0)
+    extra = max(
+        (
+            t.ndim - len(n.replace("...", ""))
+            for t, n in zip(tensors, names, strict=True)
+            if "..." in n
+        ),
+        default=0,
+    )
     if extra > len(spare):
         raise ValueError(f"einsum: too many axes in {subscripts!r}")
-    dots = spare[:max(extra, 0)]
+    dots = spare[: max(extra, 0)]
 
     def named(k: int, n: str, t: Tensor) -> str:
         count = t.ndim - len(n.replace("...", ""))
         if count < 0 or (count and "..." not in n):
-            raise ValueError(f"einsum: {n!r} names {len(n.replace('...', ''))} axes, operand {k} "
-                             f"has shape {t.shape}")
-        return n.replace("...", "".join(dots[len(dots) - count:]))
+            raise ValueError(
+                f"einsum: {n!r} names {len(n.replace('...', ''))} axes, operand {k} "
+                f"has shape {t.shape}"
+            )
+        return n.replace("...", "".join(dots[len(dots) - count :]))
 
     full = [named(k, n, t) for k, (n, t) in enumerate(zip(names, tensors, strict=True))]
     joined = "".join(names).replace(".", "")
@@ -99,8 +109,9 @@ def _parse(subscripts: str, tensors: Sequence[Tensor]) -> tuple[list[str], str]:
     return full, output.replace("...", "".join(dots))
 
 
-def _check_sizes(subscripts: str, names: Sequence[str], tensors: Sequence[Tensor]
-                 ) -> dict[str, int]:
+def _check_sizes(
+    subscripts: str, names: Sequence[str], tensors: Sequence[Tensor]
+) -> dict[str, int]:
     """The length of each axis, which must be the same in all operands or 1, which broadcasts."""
     sizes: dict[str, int] = {}
     for n, t in zip(names, tensors, strict=True):
@@ -109,8 +120,10 @@ def _check_sizes(subscripts: str, names: Sequence[str], tensors: Sequence[Tensor
             if before == 1:
                 sizes[c] = length
             elif length not in (1, before):
-                raise ValueError(f"einsum: axis {c!r} of {subscripts!r} has lengths {before} and "
-                                 f"{length}: shapes {', '.join(str(t.shape) for t in tensors)}")
+                raise ValueError(
+                    f"einsum: axis {c!r} of {subscripts!r} has lengths {before} and "
+                    f"{length}: shapes {', '.join(str(t.shape) for t in tensors)}"
+                )
     return sizes
 
 
@@ -121,18 +134,20 @@ def _diagonal(t: Tensor, names: str) -> tuple[Tensor, str]:
         if len(places) > 1:
             lengths = {t.shape[i] for i in places}
             if len(lengths) > 1:
-                raise ValueError(f"einsum: axis {c!r} has different lengths in one operand "
-                                 f"of shape {t.shape}")
+                raise ValueError(
+                    f"einsum: axis {c!r} has different lengths in one operand of shape {t.shape}"
+                )
             order = [*(i for i in range(t.ndim) if i not in places), *places]
             t = transpose(t, order)
             along = np.arange(lengths.pop())
             t = getitem(t, (..., *(along for _ in places)))
-            names = "".join(names[i] for i in order[:-len(places)]) + c
+            names = "".join(names[i] for i in order[: -len(places)]) + c
     return t, names
 
 
-def _contract(a: Tensor, names_a: str, b: Tensor, names_b: str, needed: set[str]
-              ) -> tuple[Tensor, str]:
+def _contract(
+    a: Tensor, names_a: str, b: Tensor, names_b: str, needed: set[str]
+) -> tuple[Tensor, str]:
     """The product of two operands, summed over the axes that are not needed any more."""
     a, names_a = _sum_out(a, names_a, needed.union(names_b))
     b, names_b = _sum_out(b, names_b, needed.union(names_a))
@@ -150,8 +165,10 @@ def _contract(a: Tensor, names_a: str, b: Tensor, names_b: str, needed: set[str]
     left = _grouped(a, names_a, (stacks, rows, inner))
     right = _grouped(b, names_b, (stacks, inner, cols))
     names = "".join([*stacks, *rows, *cols])
-    shape_of = {**dict(zip(names_b, b.shape, strict=True)),
-                **dict(zip(names_a, a.shape, strict=True))}
+    shape_of = {
+        **dict(zip(names_b, b.shape, strict=True)),
+        **dict(zip(names_a, a.shape, strict=True)),
+    }
     return reshape(matmul(left, right), tuple(shape_of[c] for c in names)), names
 
 
@@ -170,5 +187,4 @@ def _aligned(t: Tensor, names: str, axes: Sequence[str]) -> Tensor:
 def _grouped(t: Tensor, names: str, groups: Sequence[Sequence[str]]) -> Tensor:
     """t with each group of axes as one axis."""
     shape = [math.prod(t.shape[names.index(c)] for c in group) for group in groups]
-    return reshape(transpose(t, [names.index(c) for group in groups for c in group]),
-                   tuple(shape))
+    return reshape(transpose(t, [names.index(c) for group in groups for c in group]), tuple(shape))

@@ -20,15 +20,17 @@ class Embedding(Operation):
         numbers = _int64(ids)
         wrong = outside(numbers, self.rows)
         if wrong.any():
-            raise ValueError(f"embedding: id {numbers[wrong][0]} is outside the table's rows, "
-                             f"0..{self.rows - 1}")
+            raise ValueError(
+                f"embedding: id {numbers[wrong][0]} is outside the table's rows, 0..{self.rows - 1}"
+            )
         kernels.check_shape("embedding", (*ids.shape, self.columns), weight.dtype)
         self.ids = numbers.ravel()
         return kernels.embedding(weight, self.ids).reshape(*ids.shape, self.columns)
 
     def backward(self, dy: np.ndarray) -> Any:
-        return kernels.embedding_backward(dy.reshape(len(self.ids), self.columns), self.ids,
-                                          self.rows), None
+        return kernels.embedding_backward(
+            dy.reshape(len(self.ids), self.columns), self.ids, self.rows
+        ), None
 
 
 class OneHot(NoGradient):
@@ -78,8 +80,7 @@ def one_hot(indices: Any, depth: int) -> Tensor:
 
 
 def _integers(indices: Any, where: str, name: str) -> Tensor:
-    """Indices as a tensor; an empty one may have any dtype, because NumPy makes [] a float array.
-    """
+    """Indices as a tensor; an empty one may have any dtype, because NumPy makes [] a float array."""
     t = as_tensor(indices, where, name)
     if t.dtype.kind not in "iu" and t.size:
         raise TypeError(f"{where}: {name} must be integers, got {t.dtype}")
@@ -87,6 +88,5 @@ def _integers(indices: Any, where: str, name: str) -> Tensor:
 
 
 def _int64(indices: np.ndarray) -> np.ndarray:
-    """A contiguous copy, because the backward needs it again and the user may write to the array.
-    """
+    """A contiguous copy, because the backward needs it again and the user may write to the array."""
     return np.array(indices, dtype=np.int64, order="C")

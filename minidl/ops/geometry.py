@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 Ints = tuple[int, ...]
-Sides = tuple[tuple[int, int], ...]         # (before, after) of each axis
-KINDS = {4: "images (N, H, W, C)", 3: "sequences (N, T, C)"}     # by the number of axes
+Sides = tuple[tuple[int, int], ...]  # (before, after) of each axis
+KINDS = {4: "images (N, H, W, C)", 3: "sequences (N, T, C)"}  # by the number of axes
 
 
 def extents(kernel: Ints, dilation: Ints) -> Ints:
@@ -30,8 +30,10 @@ def sides(padding: Any, sizes: Ints, extent: Ints, stride: Ints) -> Sides:
     if padding == "causal":
         return tuple([(e - 1, 0) for e in extent])
     if padding == "same":
-        totals = [max(0, (-(-n // s) - 1) * s + e - n)
-                  for n, e, s in zip(sizes, extent, stride, strict=True)]
+        totals = [
+            max(0, (-(-n // s) - 1) * s + e - n)
+            for n, e, s in zip(sizes, extent, stride, strict=True)
+        ]
         return tuple([(t // 2, t - t // 2) for t in totals])
     return both_sides(padding)
 

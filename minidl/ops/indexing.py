@@ -11,7 +11,7 @@ from ..tensor import Tensor
 from .common import as_tensor
 from .operation import Operation
 
-ARRAY = "array"     # stands in an index for an array, which is another input of the operation
+ARRAY = "array"  # stands in an index for an array, which is another input of the operation
 # An index of these types alone never gives a place of x twice.
 BASIC = (int, np.integer, slice, type(None), type(Ellipsis))
 
@@ -23,11 +23,11 @@ class GetItem(Operation):
     """
 
     def forward(self, x: np.ndarray, *arrays: np.ndarray, index: Any) -> np.ndarray:
-        if arrays:      # copied: the backward needs them again, and the user may write to them
+        if arrays:  # copied: the backward needs them again, and the user may write to them
             copies = map(np.array, arrays)
             index = tuple([next(copies) if isinstance(i, str) else i for i in index])
         self.index, self.shape, self.arrays = index, x.shape, len(arrays)
-        return np.array(x[index], order="C")     # a copy: tensors share no memory unasked
+        return np.array(x[index], order="C")  # a copy: tensors share no memory unasked
 
     def backward(self, dy: np.ndarray) -> Any:
         dx = np.zeros(self.shape, dy.dtype)
@@ -55,7 +55,7 @@ def getitem(x: Any, index: Any) -> Tensor:
         if arrays:
             index = tuple([i if isinstance(i, BASIC) else ARRAY for i in parts])
         return GetItem.apply(t, *arrays, index=index)
-    except (IndexError, TypeError, ValueError, OverflowError) as error:     # NumPy raises these
+    except (IndexError, TypeError, ValueError, OverflowError) as error:  # NumPy raises these
         raise checks.renamed(error, "getitem") from None
 
 

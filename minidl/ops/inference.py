@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import kernels
 
-BUFFER = type(kernels.empty(4096).base)     # the pool's memory, which nobody else can write to
+BUFFER = type(kernels.empty(4096).base)  # the pool's memory, which nobody else can write to
 
 # By the id of a weight: a reference to the weight, the backend, and the weights that it has
 # transformed. An entry is removed when its weight dies.

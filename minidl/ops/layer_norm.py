@@ -28,9 +28,15 @@ class LayerNorm(Operation):
         dgamma = sum(dy xhat),  dbeta = sum(dy).
     """
 
-    def forward(self, x: np.ndarray, gamma: np.ndarray | None, beta: np.ndarray | None, eps: float,
-                centre: bool) -> np.ndarray:
-        self.gamma = gamma if self.needs_grad[0] else None      # dx needs it, dgamma does not
+    def forward(
+        self,
+        x: np.ndarray,
+        gamma: np.ndarray | None,
+        beta: np.ndarray | None,
+        eps: float,
+        centre: bool,
+    ) -> np.ndarray:
+        self.gamma = gamma if self.needs_grad[0] else None  # dx needs it, dgamma does not
         self.centre, self.shape = centre, x.shape
         self.rows = x.reshape(x.size // x.shape[-1], x.shape[-1])
         y, self.mean, self.rstd = kernels.layer_norm(self.rows, gamma, beta, eps, centre)
@@ -38,9 +44,13 @@ class LayerNorm(Operation):
 
     def backward(self, dy: np.ndarray) -> tuple[Any, ...]:
         dx, dgamma, dbeta = kernels.layer_norm_backward(
-            dy.reshape(self.rows.shape), self.rows, self.gamma, self.mean, self.rstd, self.centre)
-        return (dx.reshape(self.shape), dgamma if self.needs_grad[1] else None,
-                dbeta if self.needs_grad[2] else None)
+            dy.reshape(self.rows.shape), self.rows, self.gamma, self.mean, self.rstd, self.centre
+        )
+        return (
+            dx.reshape(self.shape),
+            dgamma if self.needs_grad[1] else None,
+            dbeta if self.needs_grad[2] else None,
+        )
 
 
 class GroupNorm(Operation):
@@ -51,9 +61,16 @@ class GroupNorm(Operation):
     with means over the same values as here.
     """
 
-    def forward(self, x: np.ndarray, gamma: np.ndarray | None, beta: np.ndarray | None,
-                eps: Any, groups: int, centre: bool) -> np.ndarray:
-        self.gamma = gamma if self.needs_grad[0] else None      # dx needs it, dgamma does not
+    def forward(
+        self,
+        x: np.ndarray,
+        gamma: np.ndarray | None,
+        beta: np.ndarray | None,
+        eps: Any,
+        groups: int,
+        centre: bool,
+    ) -> np.ndarray:
+        self.gamma = gamma if self.needs_grad[0] else None  # dx needs it, dgamma does not
         self.groups, self.centre, self.shape = groups, centre, x.shape
         self.images = x.reshape(x.shape[0], math.prod(x.shape[1:-1]), x.shape[-1])
         y, self.factors = kernels.group_norm(self.images, gamma, beta, groups, eps, centre)
@@ -61,10 +78,18 @@ class GroupNorm(Operation):
 
     def backward(self, dy: np.ndarray) -> tuple[Any, ...]:
         dx, dgamma, dbeta, self.sums = kernels.group_norm_backward(
-            dy.reshape(self.images.shape), self.images, self.gamma, self.factors, self.groups,
-            self.centre)
-        return (dx.reshape(self.shape), dgamma if self.needs_grad[1] else None,
-                dbeta if self.needs_grad[2] else None)
+            dy.reshape(self.images.shape),
+            self.images,
+            self.gamma,
+            self.factors,
+            self.groups,
+            self.centre,
+        )
+        return (
+            dx.reshape(self.shape),
+            dgamma if self.needs_grad[1] else None,
+            dbeta if self.needs_grad[2] else None,
+        )
 
 
 class FilterResponseNorm(GroupNorm):
@@ -74,10 +99,17 @@ class FilterResponseNorm(GroupNorm):
         deps = -sign(eps) gamma / 2 (sum(dy xhat) / (mean(x^2) + |eps|), summed over images)
     """
 
-    def forward(self, x: np.ndarray, gamma: np.ndarray | None, beta: np.ndarray | None,
-                eps: Any, groups: int, centre: bool) -> np.ndarray:
+    def forward(
+        self,
+        x: np.ndarray,
+        gamma: np.ndarray | None,
+        beta: np.ndarray | None,
+        eps: Any,
+        groups: int,
+        centre: bool,
+    ) -> np.ndarray:
         y = super().forward(x, gamma, beta, np.abs(eps, dtype=np.float64), groups, centre)
-        self.eps, self.gamma = eps, gamma       # deps needs gamma even if dx is not wanted
+        self.eps, self.gamma = eps, gamma  # deps needs gamma even if dx is not wanted
         return y
 
     def backward(self, dy: np.ndarray) -> tuple[Any, ...]:
@@ -100,7 +132,7 @@ class TLU(Operation):
         dx = kernels.relu_backward(dy, kernels.subtract(self.y, self.tau))
         if not self.needs_grad[1]:
             return dx, None
-        rest = np.where(self.y > self.tau, dy.dtype.type(0), dy)    # dy - dx, exact for NaN too
+        rest = np.where(self.y > self.tau, dy.dtype.type(0), dy)  # dy - dx, exact for NaN too
         return dx, sum_to(rest, self.tau.shape)
 
 
@@ -132,8 +164,9 @@ def rms_norm(x: Any, gamma: Any, eps: float = 1e-5, beta: Any = None, axis: Any 
     return _of_last_axes("rms_norm", x, gamma, beta, eps, axis, centre=False)
 
 
-def _of_last_axes(where: str, x: Any, gamma: Any, beta: Any, eps: Any, axis: Any, centre: bool
-                  ) -> Tensor:
+def _of_last_axes(
+    where: str, x: Any, gamma: Any, beta: Any, eps: Any, axis: Any, centre: bool
+) -> Tensor:
     """LayerNorm over the last axis, or over several last ones, which are joined into one first."""
     if type(axis) is int and axis == -1:
         x, gamma, beta, eps = _checked(where, x, gamma, beta, eps, 1)
@@ -141,10 +174,11 @@ def _of_last_axes(where: str, x: Any, gamma: Any, beta: Any, eps: Any, axis: Any
     x = float_tensor(x, where)
     axes = checks.axes(axis, where, "axis", x.ndim)
     if not axes or axes != tuple(range(axes[0], x.ndim)):
-        raise ValueError(checks.message(where, "axis", "the last axis, or a tuple of the last ones",
-                                        axis))
+        raise ValueError(
+            checks.message(where, "axis", "the last axis, or a tuple of the last ones", axis)
+        )
     x, gamma, beta, eps = _checked(where, x, gamma, beta, eps, 1, len(axes))
-    rows = reshape(x, (*x.shape[:axes[0]], math.prod(x.shape[axes[0]:])))
+    rows = reshape(x, (*x.shape[: axes[0]], math.prod(x.shape[axes[0] :])))
     gamma, beta = (None if p is None else reshape(p, (p.size,)) for p in (gamma, beta))
     return reshape(LayerNorm.apply(rows, gamma, beta, eps=eps, centre=centre), x.shape)
 
@@ -181,8 +215,10 @@ def instance_norm(x: Any, gamma: Any, beta: Any, eps: float = 1e-5) -> Tensor:
     """
     x, gamma, beta, eps = _checked("instance_norm", x, gamma, beta, eps, 3)
     if math.prod(x.shape[1:-1]) == 1:
-        raise ValueError(f"instance_norm: x {x.shape} has one value for each image and channel, "
-                         f"which is its own mean: the result would be beta everywhere")
+        raise ValueError(
+            f"instance_norm: x {x.shape} has one value for each image and channel, "
+            f"which is its own mean: the result would be beta everywhere"
+        )
     return GroupNorm.apply(x, gamma, beta, groups=x.shape[-1], eps=eps, centre=True)
 
 
@@ -212,8 +248,10 @@ def filter_response_norm(x: Any, gamma: Any, beta: Any, eps: Any = 1e-6) -> Tens
         return GroupNorm.apply(x, gamma, beta, groups=x.shape[-1], eps=eps, centre=False)
     same_float(where, x=x, eps=float_tensor(learned, where, "eps"))
     if learned.shape != x.shape[-1:]:
-        raise ValueError(f"{where}: eps must be a number or have shape ({x.shape[-1]},) for x "
-                         f"{x.shape}, got {learned.shape}")
+        raise ValueError(
+            f"{where}: eps must be a number or have shape ({x.shape[-1]},) for x "
+            f"{x.shape}, got {learned.shape}"
+        )
     return FilterResponseNorm.apply(x, gamma, beta, learned, groups=x.shape[-1], centre=False)
 
 
@@ -231,24 +269,30 @@ def tlu(x: Any, tau: Any) -> Tensor:
     x, tau = float_tensor(x, "tlu"), float_tensor(tau, "tlu", "tau")
     same_float("tlu", x=x, tau=tau)
     if x.ndim == 0 or tau.shape != x.shape[-1:]:
-        raise ValueError(f"tlu: tau must have shape (C,) for x (..., C), got {tau.shape} and "
-                         f"{x.shape}")
+        raise ValueError(
+            f"tlu: tau must have shape (C,) for x (..., C), got {tau.shape} and {x.shape}"
+        )
     return TLU.apply(x, tau)
 
 
-def _checked(where: str, x: Any, gamma: Any, beta: Any, eps: Any, axes: int, last: int = 1
-             ) -> tuple[Tensor, Tensor | None, Tensor | None, float]:
+def _checked(
+    where: str, x: Any, gamma: Any, beta: Any, eps: Any, axes: int, last: int = 1
+) -> tuple[Tensor, Tensor | None, Tensor | None, float]:
     """The checked arguments: x must have at least `axes` axes, and gamma and beta must have the
     shape of its `last` ones."""
     x = float_tensor(x, where)
     gamma = None if gamma is None else float_tensor(gamma, where, "gamma")
     beta = None if beta is None else float_tensor(beta, where, "beta")
     same_float(where, x=x, gamma=gamma, beta=beta)
-    if x.ndim < axes or 0 in x.shape[1 if axes > 1 else -last:]:
-        raise ValueError(f"{where}: x must be ({'N, ..., ' if axes > 1 else '..., '}C) with at "
-                         f"least {axes} axes and values to normalize, got shape {x.shape}")
+    if x.ndim < axes or 0 in x.shape[1 if axes > 1 else -last :]:
+        raise ValueError(
+            f"{where}: x must be ({'N, ..., ' if axes > 1 else '..., '}C) with at "
+            f"least {axes} axes and values to normalize, got shape {x.shape}"
+        )
     for name, value in (("gamma", gamma), ("beta", beta)):
         if value is not None and value.shape != x.shape[-last:]:
-            raise ValueError(f"{where}: {name} must have shape {x.shape[-last:]} for x {x.shape}, "
-                             f"got {value.shape}")
+            raise ValueError(
+                f"{where}: {name} must have shape {x.shape[-last:]} for x {x.shape}, "
+                f"got {value.shape}"
+            )
     return x, gamma, beta, checks.not_negative(eps, where, "eps")

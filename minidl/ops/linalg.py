@@ -23,8 +23,10 @@ class MatMul(Operation):
         return kernels.matmul(a, b)
 
     def backward(self, dy: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:
-        return (kernels.matmul(dy, self.b, transpose_b=True) if self.needs_grad[0] else None,
-                kernels.matmul(self.a, dy, transpose_a=True) if self.needs_grad[1] else None)
+        return (
+            kernels.matmul(dy, self.b, transpose_b=True) if self.needs_grad[0] else None,
+            kernels.matmul(self.a, dy, transpose_a=True) if self.needs_grad[1] else None,
+        )
 
 
 class Linear(Operation):
@@ -81,24 +83,31 @@ def matmul(a: Any, b: Any) -> Tensor:
     same_float("matmul", a=a, b=b)
     inner_b = b.shape[0] if b.ndim == 1 else b.shape[-2]
     if a.shape[-1] != inner_b:
-        raise ValueError(f"matmul: the last axis of a {a.shape} does not match b {b.shape}: "
-                         f"{a.shape[-1]} against {inner_b}")
+        raise ValueError(
+            f"matmul: the last axis of a {a.shape} does not match b {b.shape}: "
+            f"{a.shape[-1]} against {inner_b}"
+        )
     if a.ndim == 2 and b.ndim == 2:
         return MatMul.apply(a, b)
     if a.ndim == 1:
         return squeeze(matmul(expand_dims(a, 0), b), -2 if b.ndim > 1 else 0)
     if b.ndim == 1:
         return squeeze(matmul(a, expand_dims(b, 1)), -1)
-    if b.ndim == 2:         # one matrix for all rows
-        rows = reshape(a, (-1, a.shape[-1])) if a.size else reshape(
-            a, (int(np.prod(a.shape[:-1])), a.shape[-1]))
+    if b.ndim == 2:  # one matrix for all rows
+        rows = (
+            reshape(a, (-1, a.shape[-1]))
+            if a.size
+            else reshape(a, (int(np.prod(a.shape[:-1])), a.shape[-1]))
+        )
         return reshape(MatMul.apply(rows, b), (*a.shape[:-1], b.shape[1]))
     try:
         batch = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     except ValueError:
-        raise ValueError(f"matmul: the stacks of a {a.shape} and b {b.shape} "
-                         f"do not broadcast") from None
+        raise ValueError(
+            f"matmul: the stacks of a {a.shape} and b {b.shape} do not broadcast"
+        ) from None
     count = int(np.prod(batch))
-    stacks = [reshape(broadcast_to(t, (*batch, *t.shape[-2:])), (count, *t.shape[-2:]))
-              for t in (a, b)]
+    stacks = [
+        reshape(broadcast_to(t, (*batch, *t.shape[-2:])), (count, *t.shape[-2:])) for t in (a, b)
+    ]
     return reshape(MatMul.apply(*stacks), (*batch, a.shape[-2], b.shape[-1]))

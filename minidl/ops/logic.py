@@ -77,8 +77,10 @@ def bitwise(operation: np.ufunc, a: Any, b: Any = None) -> Tensor:
     for x in given:
         dtype = as_tensor(x, name, "operand").dtype
         if dtype.kind not in "iub":
-            raise TypeError(f"{name}: operands must be booleans or integers, got {dtype}; "
-                            f"comparisons make booleans: (x > 0) & (x < 1)")
+            raise TypeError(
+                f"{name}: operands must be booleans or integers, got {dtype}; "
+                f"comparisons make booleans: (x > 0) & (x < 1)"
+            )
     if operation.nin == 1:
         return Bitwise.apply(as_tensor(a, name), operation=operation)
     return _binary(Bitwise, name, a, b, operation=operation)

@@ -92,8 +92,14 @@ class CrossEntropy(Operation):
     dx = dloss (softmax(x) - onehot(label)), with class weights and smoothing in the target.
     """
 
-    def forward(self, logits: np.ndarray, labels: np.ndarray, weight: np.ndarray | None,
-                smoothing: float, ignore_index: int | None) -> np.ndarray:
+    def forward(
+        self,
+        logits: np.ndarray,
+        labels: np.ndarray,
+        weight: np.ndarray | None,
+        smoothing: float,
+        ignore_index: int | None,
+    ) -> np.ndarray:
         flat = class_indices(labels, logits.shape[-1], ignore_index, "cross_entropy")
         self.arguments = (flat, weight, smoothing)
         losses, self.probabilities = kernels.cross_entropy(logits, *self.arguments)
@@ -107,8 +113,9 @@ class CrossEntropy(Operation):
 class LabelWeights(Operation):
     """y = the weight of each label's class, 0 where the label is ignored."""
 
-    def forward(self, weight: np.ndarray, labels: np.ndarray, ignore_index: int | None
-                ) -> np.ndarray:
+    def forward(
+        self, weight: np.ndarray, labels: np.ndarray, ignore_index: int | None
+    ) -> np.ndarray:
         indices = labels.reshape(-1).astype(np.int64)
         if ignore_index is not None:
             indices[indices == ignore_index] = -1
@@ -119,10 +126,15 @@ class LabelMean(Mean):
     """y = sum(losses) / total, with `total` the sum of the weights of all labels that are not
     ignored;  dlosses = dy / total, repeated."""
 
-    total: float | None = None      # None if all labels count the same, as in a plain mean
+    total: float | None = None  # None if all labels count the same, as in a plain mean
 
-    def forward(self, losses: np.ndarray, labels: np.ndarray,       # type: ignore[override]
-                weight: np.ndarray | None, ignore_index: int | None) -> np.ndarray:
+    def forward(
+        self,
+        losses: np.ndarray,
+        labels: np.ndarray,  # type: ignore[override]
+        weight: np.ndarray | None,
+        ignore_index: int | None,
+    ) -> np.ndarray:
         counted = labels.reshape(-1).astype(np.int64)
         if ignore_index is not None:
             counted = counted[counted != ignore_index]
@@ -187,12 +199,21 @@ def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     1000.693
     """
     t = float_tensor(x, "logsumexp")
-    return LogSumExp.apply(t, axes=checks.axes(axis, "logsumexp", "axis", t.ndim),
-                           keepdims=checks.flag(keepdims, "logsumexp", "keepdims"))
+    return LogSumExp.apply(
+        t,
+        axes=checks.axes(axis, "logsumexp", "axis", t.ndim),
+        keepdims=checks.flag(keepdims, "logsumexp", "keepdims"),
+    )
 
 
-def cross_entropy(logits: Any, labels: Any, weight: Any = None, ignore_index: int | None = None,
-                  label_smoothing: float = 0.0, reduction: str = "mean") -> Tensor:
+def cross_entropy(
+    logits: Any,
+    labels: Any,
+    weight: Any = None,
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+    reduction: str = "mean",
+) -> Tensor:
     """The cross-entropy of softmax(logits) against labels: -log softmax(logits)[label], or
     -sum(labels log softmax(logits)) for a distribution.
 
@@ -224,17 +245,28 @@ def cross_entropy(logits: Any, labels: Any, weight: Any = None, ignore_index: in
     target = as_tensor(labels, "cross_entropy", "labels")
     if target.dtype.kind == "f":
         if ignore_index is not None:
-            raise ValueError("cross_entropy: ignore_index needs class indices, "
-                             "labels are a distribution")
+            raise ValueError(
+                "cross_entropy: ignore_index needs class indices, labels are a distribution"
+            )
         return _distribution(x, target, w, label_smoothing, reduction)
     _check_labels(target, x.shape, ignore_index, "cross_entropy")
-    losses = CrossEntropy.apply(reshape(x, (-1, classes)) if x.ndim != 2 else x, target, w,
-                                smoothing=label_smoothing, ignore_index=ignore_index)
+    losses = CrossEntropy.apply(
+        reshape(x, (-1, classes)) if x.ndim != 2 else x,
+        target,
+        w,
+        smoothing=label_smoothing,
+        ignore_index=ignore_index,
+    )
     return _over_labels(losses, target, w, reduction, ignore_index, "cross_entropy")
 
 
-def nll_loss(log_probs: Any, labels: Any, weight: Any = None, ignore_index: int | None = None,
-             reduction: str = "mean") -> Tensor:
+def nll_loss(
+    log_probs: Any,
+    labels: Any,
+    weight: Any = None,
+    ignore_index: int | None = None,
+    reduction: str = "mean",
+) -> Tensor:
     """The negative log-likelihood -log_probs[label], which cross_entropy is after log_softmax.
 
     `log_probs` are (..., classes), `labels` are integers (...); `weight`, `ignore_index` and
@@ -251,8 +283,9 @@ def nll_loss(log_probs: Any, labels: Any, weight: Any = None, ignore_index: int 
     w = _class_weight(weight, x, "nll_loss")
     target = as_tensor(labels, "nll_loss", "labels")
     _check_labels(target, x.shape, ignore_index, "nll_loss")
-    losses = negative(Gather.apply(reshape(x, (-1, x.shape[-1])), target,
-                                   ignore_index=ignore_index))
+    losses = negative(
+        Gather.apply(reshape(x, (-1, x.shape[-1])), target, ignore_index=ignore_index)
+    )
     if w is not None:
         weights = LabelWeights.apply(w, target, ignore_index=ignore_index)
         losses = MultiplyOrZero.apply(losses, weights)
@@ -268,31 +301,41 @@ def _class_weight(weight: Any, x: Tensor, where: str) -> Tensor | None:
     return w
 
 
-def _over_labels(losses: Tensor, labels: Tensor, weight: Tensor | None, reduction: str,
-                 ignore_index: int | None, where: str) -> Tensor:
+def _over_labels(
+    losses: Tensor,
+    labels: Tensor,
+    weight: Tensor | None,
+    reduction: str,
+    ignore_index: int | None,
+    where: str,
+) -> Tensor:
     """The losses in the labels' shape, their sum, or their mean by the weights of the labels."""
     checks.choice(reduction, where, "reduction", ("mean", "sum", "none"))
     if reduction != "mean" or (weight is None and ignore_index is None):
-        return reduced(reshape(losses, labels.shape) if reduction == "none" else losses, reduction,
-                       where)
+        return reduced(
+            reshape(losses, labels.shape) if reduction == "none" else losses, reduction, where
+        )
     return LabelMean.apply(losses, labels, weight, ignore_index=ignore_index)
 
 
-def _check_labels(labels: Tensor, shape: tuple[int, ...], ignore_index: int | None, where: str
-                  ) -> None:
+def _check_labels(
+    labels: Tensor, shape: tuple[int, ...], ignore_index: int | None, where: str
+) -> None:
     """Raise TypeError or ValueError unless labels are integers, one for each row of logits."""
     if labels.dtype.kind not in "iu":
         what = "integers or a distribution" if where == "cross_entropy" else "integers"
         raise TypeError(f"{where}: labels must be {what}, got {labels.dtype}")
     if labels.shape != shape[:-1]:
-        raise ValueError(f"{where}: labels must have shape {shape[:-1]} for logits {shape}, "
-                         f"got {labels.shape}")
+        raise ValueError(
+            f"{where}: labels must have shape {shape[:-1]} for logits {shape}, got {labels.shape}"
+        )
     if ignore_index is not None:
         checks.integer(ignore_index, where, "ignore_index")
 
 
-def class_indices(labels: np.ndarray, classes: int, ignore_index: int | None, where: str
-                  ) -> np.ndarray:
+def class_indices(
+    labels: np.ndarray, classes: int, ignore_index: int | None, where: str
+) -> np.ndarray:
     """Labels as a new flat int64 array, with -1 for ignored ones; ValueError for a label that is
     not a class."""
     flat = labels.reshape(-1).astype(np.int64)
@@ -308,11 +351,14 @@ def class_indices(labels: np.ndarray, classes: int, ignore_index: int | None, wh
     return flat
 
 
-def _distribution(x: Tensor, target: Tensor, weight: Tensor | None, smoothing: float,
-                  reduction: str) -> Tensor:
+def _distribution(
+    x: Tensor, target: Tensor, weight: Tensor | None, smoothing: float, reduction: str
+) -> Tensor:
     if target.shape != x.shape:
-        raise ValueError(f"cross_entropy: a distribution must have the shape of the logits "
-                         f"{x.shape}, got {target.shape}")
+        raise ValueError(
+            f"cross_entropy: a distribution must have the shape of the logits "
+            f"{x.shape}, got {target.shape}"
+        )
     if not target.requires_grad:
         target = Copy.apply(target, dtype=x.dtype)
     target = target.astype(x.dtype)
@@ -338,13 +384,16 @@ def _check_distribution(target: np.ndarray) -> None:
         raise ValueError(
             f"cross_entropy: labels of a float dtype are probabilities, finite and >= 0, but row "
             f"{row} has {rows[row, column]} for class {column}; class indices must be "
-            f"integers")
+            f"integers"
+        )
     off = (np.abs(sums - 1) > 0.01) & (sums != 0)
     if off.any():
         row = int(np.argmax(off))
-        warn(f"cross_entropy: labels are taken as probabilities, which should add up to 1, but "
-             f"those of row {row} add up to {sums[row]:.4g}; where several classes may be right at "
-             f"once, use binary_cross_entropy_with_logits")
+        warn(
+            f"cross_entropy: labels are taken as probabilities, which should add up to 1, but "
+            f"those of row {row} add up to {sums[row]:.4g}; where several classes may be right at "
+            f"once, use binary_cross_entropy_with_logits"
+        )
 
 
 def accuracy(logits: Any, labels: Any) -> float:
@@ -359,13 +408,15 @@ def accuracy(logits: Any, labels: Any) -> float:
     scores = as_tensor(logits, "accuracy", "logits")
     target = as_tensor(labels, "accuracy", "labels")
     if scores.ndim == 0 or scores.shape[:-1] != target.shape:
-        raise ValueError(f"accuracy: logits (..., classes) and labels (...) must match, "
-                         f"got {scores.shape} and {target.shape}")
+        raise ValueError(
+            f"accuracy: logits (..., classes) and labels (...) must match, "
+            f"got {scores.shape} and {target.shape}"
+        )
     if target.size == 0:
         return float("nan")
     _check_labels(target, scores.shape, None, "accuracy")
     indices = class_indices(target._taken(), scores.shape[-1], None, "accuracy")
     rows = _rows(scores._taken())
-    best = rows.argmax(axis=1)          # the place of the first NaN if a row has any
+    best = rows.argmax(axis=1)  # the place of the first NaN if a row has any
     hits = (best == indices) & ~np.isnan(rows[np.arange(len(rows)), best])
     return float(hits.mean())

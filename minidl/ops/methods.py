@@ -26,7 +26,7 @@ class Methods:
 
     __slots__ = ()
 
-    __hash__ = object.__hash__      # `==` compares elements; tensors are told apart by identity
+    __hash__ = object.__hash__  # `==` compares elements; tensors are told apart by identity
 
     # ---------------------------------------------------------------------------- the operators
 
@@ -120,7 +120,7 @@ class Methods:
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         if not options and method == "__call__":
-            ours = UFUNCS.get(ufunc)        # looked up first, because array + tensor comes here
+            ours = UFUNCS.get(ufunc)  # looked up first, because array + tensor comes here
             if ours is not None:
                 return ours(*inputs)
         return numpy_functions.apply_ufunc(ufunc, method, inputs, options)
@@ -214,10 +214,10 @@ class Methods:
 
 
 def _comparable(obj: Any) -> bool:
-    """Whether elements can be compared with obj. None, strings and other objects equal no tensor.
-    """
-    return (isinstance(obj, (Tensor, int, float, complex, list, tuple, numbers.Real))
-            or array_like(obj))
+    """Whether elements can be compared with obj. None, strings and other objects equal no tensor."""
+    return isinstance(obj, (Tensor, int, float, complex, list, tuple, numbers.Real)) or array_like(
+        obj
+    )
 
 
 for name, member in vars(Methods).items():

@@ -18,7 +18,7 @@ from ..lazy import NOTHING, Epilogue, Lazy, computed
 from .operation import Producer
 from .running import Correction, corrected, uncorrected
 
-TAKES = ("residual", "relu", "curve")       # the post-operations of a normalization's pass
+TAKES = ("residual", "relu", "curve")  # the post-operations of a normalization's pass
 POOLS = (*TAKES, "pool")
 
 
@@ -31,8 +31,14 @@ def normalized(x: np.ndarray, factors: np.ndarray, epilogue: Epilogue) -> np.nda
     return kernels.batch_norm_apply(x, factors, epilogue.residual, epilogue.relu)
 
 
-def input_grad(dy: np.ndarray, x: np.ndarray, factors: np.ndarray, relu: bool,
-               centre: np.ndarray | None, epilogue: Epilogue = NOTHING) -> np.ndarray:
+def input_grad(
+    dy: np.ndarray,
+    x: np.ndarray,
+    factors: np.ndarray,
+    relu: bool,
+    centre: np.ndarray | None,
+    epilogue: Epilogue = NOTHING,
+) -> np.ndarray:
     """dx from the gradient dy of y, or of relu(y) if `relu`.
 
     `centre` are the coefficients for the gradient through the statistics (`batch_norm_finish`).
@@ -67,39 +73,62 @@ class BatchNorm(Producer):
     dx while it reads it. So dx is then a Lazy.
     """
 
-    def forward(self, x: np.ndarray, gamma: np.ndarray | None, beta: np.ndarray | None,
-                mean: np.ndarray, var: np.ndarray, eps: float, training: bool,
-                correction: Correction | None = None, summed: bool = False) -> Lazy:
+    def forward(
+        self,
+        x: np.ndarray,
+        gamma: np.ndarray | None,
+        beta: np.ndarray | None,
+        mean: np.ndarray,
+        var: np.ndarray,
+        eps: float,
+        training: bool,
+        correction: Correction | None = None,
+        summed: bool = False,
+    ) -> Lazy:
         self.x, self.training, self.correction, self.summed = x, training, correction, summed
         if not training:
             mean, var = np.asarray(mean, np.float64), np.asarray(var, np.float64)
         if correction is not None:
             gamma, beta = corrected(gamma, beta, correction, x.dtype)
         self.factors = kernels.batch_norm_factors(mean, var, gamma, beta, eps, x.dtype)
-        return Lazy(partial(normalized, x, self.factors), x.shape, x.dtype,
-                    (x, self.factors),
-                    POOLS if x.dtype == np.float32 and x.shape[-1] % 16 == 0 else TAKES)
+        return Lazy(
+            partial(normalized, x, self.factors),
+            x.shape,
+            x.dtype,
+            (x, self.factors),
+            POOLS if x.dtype == np.float32 and x.shape[-1] % 16 == 0 else TAKES,
+        )
 
     def backward(self, dy: np.ndarray) -> tuple[Any, ...]:
         return self.epilogue_backward(dy, None, NOTHING)
 
-    def epilogue_backward(self, dy: Any, dy2: np.ndarray | None, epilogue: Epilogue
-                          ) -> tuple[Any, ...]:
+    def epilogue_backward(
+        self, dy: Any, dy2: np.ndarray | None, epilogue: Epilogue
+    ) -> tuple[Any, ...]:
         residual, pool, relu = epilogue.residual, epilogue.pool, epilogue.relu
         if epilogue.curve:
-            return self._wanted(*kernels.batch_norm_activation_backward(
-                dy if dy2 is None else kernels.add(dy, dy2), self.x, self.factors,
-                epilogue.curve, self.training))
+            return self._wanted(
+                *kernels.batch_norm_activation_backward(
+                    dy if dy2 is None else kernels.add(dy, dy2),
+                    self.x,
+                    self.factors,
+                    epilogue.curve,
+                    self.training,
+                )
+            )
         if residual is None and dy2 is None and not pool and not self.summed:
             return self._wanted(*self._passes(dy, relu)[:3])
-        if residual is not None and relu:   # one pass also writes the residual's gradient, masked
+        if residual is not None and relu:  # one pass also writes the residual's gradient, masked
             dx, dgamma, dbeta, masked = self._passes(dy, True, residual, True, dy2)
             return (*self._wanted(dx, dgamma, dbeta), masked)
         if dy2 is not None:
             dy = kernels.add(dy, dy2)
         if pool:
-            return self._wanted(*kernels.batch_norm_pool_backward(
-                dy, self.x, self.factors, self.training, relu=relu))
+            return self._wanted(
+                *kernels.batch_norm_pool_backward(
+                    dy, self.x, self.factors, self.training, relu=relu
+                )
+            )
         if self.summed:
             sums, _ = kernels.batch_norm_sums(dy, self.x, self.factors, relu=relu)
             gradients = self.from_sums(dy, sums, relu)
@@ -110,8 +139,9 @@ class BatchNorm(Producer):
     def from_sums(self, dy: np.ndarray, sums: np.ndarray, relu: bool) -> tuple[Any, ...]:
         """dx, dgamma and dbeta from the gradient dy of y, or of relu(y) if `relu`, and from its
         sums (see `kernels.batch_norm_sums`)."""
-        dgamma, dbeta, centre = kernels.batch_norm_finish(sums, self.factors,
-                                                          self.x.size // self.x.shape[-1])
+        dgamma, dbeta, centre = kernels.batch_norm_finish(
+            sums, self.factors, self.x.size // self.x.shape[-1]
+        )
         source = PendingGradient(dy, self.x, self.factors, relu, centre if self.training else None)
         dx = Lazy(partial(input_grad, *source), self.x.shape, self.x.dtype, source)
         return self._wanted(dx if self.summed else computed(dx), dgamma, dbeta)
@@ -120,12 +150,22 @@ class BatchNorm(Producer):
         if self.correction is not None:
             dgamma = uncorrected(dgamma, dbeta, self.correction)
         needs = self.needs_grad
-        wanted = (dx if needs[0] else None, dgamma if needs[1] else None,
-                  dbeta if needs[2] else None)
+        wanted = (
+            dx if needs[0] else None,
+            dgamma if needs[1] else None,
+            dbeta if needs[2] else None,
+        )
         # Given statistics and a mask are inputs too, and have no gradient.
         return wanted if len(needs) == 3 else (*wanted, *(None,) * (len(needs) - 3))
 
-    def _passes(self, dy: np.ndarray, relu: bool, residual: np.ndarray | None = None,
-                masked_out: bool = False, dy2: np.ndarray | None = None) -> tuple[Any, ...]:
-        return kernels.batch_norm_backward(dy, self.x, self.factors, self.training, relu,
-                                           residual, masked_out, dy2)
+    def _passes(
+        self,
+        dy: np.ndarray,
+        relu: bool,
+        residual: np.ndarray | None = None,
+        masked_out: bool = False,
+        dy2: np.ndarray | None = None,
+    ) -> tuple[Any, ...]:
+        return kernels.batch_norm_backward(
+            dy, self.x, self.factors, self.training, relu, residual, masked_out, dy2
+        )

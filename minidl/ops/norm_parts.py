@@ -40,8 +40,9 @@ class Part:
         else:
             self.mean, self.var, self.count = kernels.masked_stats(x, self.mask)
 
-    def find_factors(self, gamma: np.ndarray | None, beta: np.ndarray | None, eps: float,
-                     dtype: np.dtype) -> None:
+    def find_factors(
+        self, gamma: np.ndarray | None, beta: np.ndarray | None, eps: float, dtype: np.dtype
+    ) -> None:
         if self.correction is not None:
             gamma, beta = corrected(gamma, beta, self.correction, dtype)
         self.factors = kernels.batch_norm_factors(self.mean, self.var, gamma, beta, eps, dtype)
@@ -52,9 +53,17 @@ class Part:
         else:
             kernels.masked_norm_apply(x, self.mask, self.factors, residual, relu, out=y)
 
-    def backward(self, dy: np.ndarray, x: np.ndarray, training: bool, relu: bool,
-                 residual: np.ndarray | None, masked: np.ndarray | None, dy2: np.ndarray | None,
-                 dx: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def backward(
+        self,
+        dy: np.ndarray,
+        x: np.ndarray,
+        training: bool,
+        relu: bool,
+        residual: np.ndarray | None,
+        masked: np.ndarray | None,
+        dy2: np.ndarray | None,
+        dx: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return dgamma and dbeta; write dx into `dx`, and the residual's gradient into `masked` if
         that is not None."""
         masked_out: Any = False if masked is None else masked
@@ -62,8 +71,9 @@ class Part:
         if self.mask is None:
             _, dgamma, dbeta, _ = kernels.batch_norm_backward(dy, x, self.factors, *options)
         else:
-            _, dgamma, dbeta, _ = kernels.masked_norm_backward(dy, x, self.mask, self.factors,
-                                                               *options)
+            _, dgamma, dbeta, _ = kernels.masked_norm_backward(
+                dy, x, self.mask, self.factors, *options
+            )
         if self.correction is not None:
             dgamma = uncorrected(dgamma, dbeta, self.correction)
         return dgamma, dbeta
@@ -83,43 +93,72 @@ class PartedBatchNorm(BatchNorm):
     """BatchNorm part by part; the gradients of gamma and beta are sums over the parts. Without
     `parts` the batch is a single part, with the given statistics."""
 
-    def forward(self, x: np.ndarray, gamma: np.ndarray | None,      # type: ignore[override]
-                beta: np.ndarray | None, mean: np.ndarray | None, var: np.ndarray | None,
-                mask: np.ndarray | None, eps: float, training: bool,
-                parts: list[Part] | None = None) -> Lazy:
+    def forward(
+        self,
+        x: np.ndarray,
+        gamma: np.ndarray | None,  # type: ignore[override]
+        beta: np.ndarray | None,
+        mean: np.ndarray | None,
+        var: np.ndarray | None,
+        mask: np.ndarray | None,
+        eps: float,
+        training: bool,
+        parts: list[Part] | None = None,
+    ) -> Lazy:
         if parts is None:
             assert mean is not None and var is not None and mask is not None
             parts = parts_of(len(x), None, mask)
             for part in parts:
                 part.mean, part.var = np.asarray(mean, np.float64), np.asarray(var, np.float64)
         self.x, self.training, self.parts = x, training, parts
-        self.summed, self.correction = False, None      # the parts have their own corrections
+        self.summed, self.correction = False, None  # the parts have their own corrections
         for part in parts:
             part.find_factors(gamma, beta, eps, x.dtype)
         return Lazy(partial(parts_normalized, x, parts), x.shape, x.dtype)
 
-    def _passes(self, dy: np.ndarray, relu: bool, residual: np.ndarray | None = None,
-                masked_out: bool = False, dy2: np.ndarray | None = None) -> tuple[Any, ...]:
+    def _passes(
+        self,
+        dy: np.ndarray,
+        relu: bool,
+        residual: np.ndarray | None = None,
+        masked_out: bool = False,
+        dy2: np.ndarray | None = None,
+    ) -> tuple[Any, ...]:
         dx = kernels.empty(self.x.shape, self.x.dtype)
         masked = kernels.empty(self.x.shape, self.x.dtype) if masked_out else None
         sums = np.zeros((2, self.x.shape[-1]))
         for part in self.parts:
             i = part.images
             sums += part.backward(
-                dy[i], self.x[i], self.training, relu, None if residual is None else residual[i],
-                None if masked is None else masked[i], None if dy2 is None else dy2[i], dx[i])
+                dy[i],
+                self.x[i],
+                self.training,
+                relu,
+                None if residual is None else residual[i],
+                None if masked is None else masked[i],
+                None if dy2 is None else dy2[i],
+                dx[i],
+            )
         dgamma, dbeta = sums.astype(self.x.dtype)
         return dx, dgamma, dbeta, masked
 
 
-def batch_norm_in_parts(x: Tensor, gamma: Tensor | None, beta: Tensor | None, running: RunningStats,
-                        training: bool, mask: Any, ghost_batch: int | None) -> Tensor:
+def batch_norm_in_parts(
+    x: Tensor,
+    gamma: Tensor | None,
+    beta: Tensor | None,
+    running: RunningStats,
+    training: bool,
+    mask: Any,
+    ghost_batch: int | None,
+) -> Tensor:
     """`batch_norm` for virtual batches, or with a mask."""
     if mask is not None:
         mask = checked_mask(mask, x)
     if not training:
-        return PartedBatchNorm.apply(x, gamma, beta, running.mean, running.var, mask,
-                                     eps=running.eps, training=False)
+        return PartedBatchNorm.apply(
+            x, gamma, beta, running.mean, running.var, mask, eps=running.eps, training=False
+        )
     values = x._values()
     parts = parts_of(len(x), ghost_batch, None if mask is None else mask._values())
     for part in parts:
@@ -133,21 +172,24 @@ def batch_norm_in_parts(x: Tensor, gamma: Tensor | None, beta: Tensor | None, ru
         raise ValueError(
             f"batch_norm: {what} of x {x.shape} leaves 1 value a channel; in training at least "
             f"2 are needed for a variance: use {use}, or normalize with running "
-            f"statistics, as after eval()")
+            f"statistics, as after eval()"
+        )
     running.check_limits([part for part in parts if part.count])
     for part in parts:
         if part.count:
             part.correction = running.correction(part.mean, part.var)
             running.update(part.mean, part.var, part.count)
-    return PartedBatchNorm.apply(x, gamma, beta, None, None, mask, eps=running.eps, training=True,
-                                 parts=parts)
+    return PartedBatchNorm.apply(
+        x, gamma, beta, None, None, mask, eps=running.eps, training=True, parts=parts
+    )
 
 
 def parts_of(images: int, ghost_batch: int | None, mask: np.ndarray | None) -> list[Part]:
     """The parts of a batch. The mask is copied, because the user may write to it."""
     mask = None if mask is None else mask.copy()
-    return [Part(first, after, mask) for first, after in
-            itertools.pairwise(starts(images, ghost_batch))]
+    return [
+        Part(first, after, mask) for first, after in itertools.pairwise(starts(images, ghost_batch))
+    ]
 
 
 def starts(images: int, ghost_batch: int | None) -> list[int]:
@@ -155,8 +197,9 @@ def starts(images: int, ghost_batch: int | None) -> list[int]:
     return [*range(0, images, ghost_batch or max(images, 1)), images]
 
 
-def values_of_parts(shape: tuple[int, ...], mask: np.ndarray | None, ghost_batch: int | None
-                    ) -> list[int]:
+def values_of_parts(
+    shape: tuple[int, ...], mask: np.ndarray | None, ghost_batch: int | None
+) -> list[int]:
     """The number of values that a channel of x (N, ..., C) has in each part."""
     bounds = itertools.pairwise(starts(shape[0], ghost_batch))
     if mask is not None:
@@ -170,6 +213,8 @@ def checked_mask(mask: Any, x: Tensor) -> Tensor:
     if given.dtype != np.bool_:
         raise TypeError(f"batch_norm: mask must be booleans, got {given.dtype}")
     if given.shape != x.shape[:-1]:
-        raise ValueError(f"batch_norm: mask must have shape {x.shape[:-1]}, one boolean for each "
-                         f"position of x {x.shape}, got {given.shape}")
+        raise ValueError(
+            f"batch_norm: mask must have shape {x.shape[:-1]}, one boolean for each "
+            f"position of x {x.shape}, got {given.shape}"
+        )
     return given if isinstance(given, Tensor) else Tensor(given)

@@ -21,17 +21,40 @@ from .einsum import einsum
 from .linalg import matmul
 
 UFUNCS: dict[np.ufunc, Callable[..., Any]] = {
-    np.add: math.add, np.subtract: math.subtract, np.multiply: math.multiply,
-    np.divide: math.divide, np.floor_divide: logic.floor_divide, np.remainder: math.remainder,
-    np.power: math.power, np.maximum: math.maximum, np.minimum: math.minimum,
-    np.matmul: matmul, np.negative: math.negative, np.absolute: math.abs, np.exp: math.exp,
-    np.log: math.log, np.sqrt: math.sqrt, np.tanh: tanh, np.sin: trigonometry.sin,
-    np.cos: trigonometry.cos, np.square: lambda x: math.multiply(x, x),
-    **{f: partial(logic.compare, f) for f in (
-        np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal)},
-    **{f: partial(logic.bitwise, f) for f in (
-        np.bitwise_and, np.bitwise_or, np.bitwise_xor, np.invert, np.left_shift,
-        np.right_shift)},
+    np.add: math.add,
+    np.subtract: math.subtract,
+    np.multiply: math.multiply,
+    np.divide: math.divide,
+    np.floor_divide: logic.floor_divide,
+    np.remainder: math.remainder,
+    np.power: math.power,
+    np.maximum: math.maximum,
+    np.minimum: math.minimum,
+    np.matmul: matmul,
+    np.negative: math.negative,
+    np.absolute: math.abs,
+    np.exp: math.exp,
+    np.log: math.log,
+    np.sqrt: math.sqrt,
+    np.tanh: tanh,
+    np.sin: trigonometry.sin,
+    np.cos: trigonometry.cos,
+    np.square: lambda x: math.multiply(x, x),
+    **{
+        f: partial(logic.compare, f)
+        for f in (np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal)
+    },
+    **{
+        f: partial(logic.bitwise, f)
+        for f in (
+            np.bitwise_and,
+            np.bitwise_or,
+            np.bitwise_xor,
+            np.invert,
+            np.left_shift,
+            np.right_shift,
+        )
+    },
 }
 
 AXIS = {"a": "x", "axis": "axis"}
@@ -40,34 +63,52 @@ LIKE = {"a": "x", "dtype": "dtype"}
 # By NumPy's function: minidl's, and the names there of NumPy's arguments. With any other argument
 # NumPy computes.
 FUNCTIONS: dict[Any, tuple[Callable[..., Any], dict[str, str]]] = {
-    np.sum: (reduce.sum, REDUCTION), np.mean: (reduce.mean, REDUCTION),
-    np.max: (reduce.max, REDUCTION), np.amax: (reduce.max, REDUCTION),
-    np.min: (reduce.min, REDUCTION), np.amin: (reduce.min, REDUCTION),
+    np.sum: (reduce.sum, REDUCTION),
+    np.mean: (reduce.mean, REDUCTION),
+    np.max: (reduce.max, REDUCTION),
+    np.amax: (reduce.max, REDUCTION),
+    np.min: (reduce.min, REDUCTION),
+    np.amin: (reduce.min, REDUCTION),
     np.var: (reduce.var, {**REDUCTION, "ddof": "ddof"}),
     np.std: (reduce.std, {**REDUCTION, "ddof": "ddof"}),
-    np.any: (logic.any, REDUCTION), np.all: (logic.all, REDUCTION),
-    np.argmax: (reduce.argmax, REDUCTION), np.argmin: (reduce.argmin, REDUCTION),
-    np.sort: (order.sort, AXIS), np.argsort: (order.argsort, AXIS),
-    np.cumsum: (lambda x, axis=None: order.cumsum(x, axis), AXIS),      # NumPy's default
-    np.clip: (select.clip, {"a": "x", "a_min": "a_min", "a_max": "a_max", "min": "min",
-                            "max": "max"}),
+    np.any: (logic.any, REDUCTION),
+    np.all: (logic.all, REDUCTION),
+    np.argmax: (reduce.argmax, REDUCTION),
+    np.argmin: (reduce.argmin, REDUCTION),
+    np.sort: (order.sort, AXIS),
+    np.argsort: (order.argsort, AXIS),
+    np.cumsum: (lambda x, axis=None: order.cumsum(x, axis), AXIS),  # NumPy's default
+    np.clip: (
+        select.clip,
+        {"a": "x", "a_min": "a_min", "a_max": "a_max", "min": "min", "max": "max"},
+    ),
     np.where: (select.where, {"condition": "condition", "x": "a", "y": "b"}),
     np.reshape: (shape.reshape, {"a": "x", "shape": "shape", "newshape": "shape"}),
-    np.ravel: (shape.flatten, {"a": "x"}), np.transpose: (shape.transpose, {"a": "x",
-                                                                            "axes": "axes"}),
-    np.expand_dims: (shape.expand_dims, AXIS), np.squeeze: (shape.squeeze, AXIS),
+    np.ravel: (shape.flatten, {"a": "x"}),
+    np.transpose: (shape.transpose, {"a": "x", "axes": "axes"}),
+    np.expand_dims: (shape.expand_dims, AXIS),
+    np.squeeze: (shape.squeeze, AXIS),
     np.broadcast_to: (shape.broadcast_to, {"array": "x", "shape": "shape"}),
     np.flip: (shape.flip, {"m": "x", "axis": "axis"}),
-    np.pad: (shape.pad, {"array": "x", "pad_width": "pad_width", "mode": "mode",
-                         "constant_values": "constant_values"}),
+    np.pad: (
+        shape.pad,
+        {
+            "array": "x",
+            "pad_width": "pad_width",
+            "mode": "mode",
+            "constant_values": "constant_values",
+        },
+    ),
     np.concatenate: (shape.concatenate, {"arrays": "tensors", "axis": "axis"}),
     np.stack: (shape.stack, {"arrays": "tensors", "axis": "axis"}),
     np.split: (shape.split, {"ary": "x", "indices_or_sections": "sections", "axis": "axis"}),
     np.einsum: (einsum, {}),
-    np.zeros_like: (create.zeros_like, LIKE), np.ones_like: (create.ones_like, LIKE),
+    np.zeros_like: (create.zeros_like, LIKE),
+    np.ones_like: (create.ones_like, LIKE),
     np.full_like: (create.full_like, {**LIKE, "fill_value": "value"}),
     # These only look at the tensor, so that a Lazy result need not be computed.
-    np.shape: (lambda x: x.shape, {"a": "x"}), np.ndim: (lambda x: x.ndim, {"a": "x"}),
+    np.shape: (lambda x: x.shape, {"a": "x"}),
+    np.ndim: (lambda x: x.ndim, {"a": "x"}),
     np.size: (lambda x: x.size, {"a": "x"}),
 }
 
@@ -78,13 +119,16 @@ SIGNATURES: dict[Any, Callable[..., Any]] = {
 }
 
 
-def apply_ufunc(ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], options: dict[str, Any]
-                ) -> Any:
+def apply_ufunc(
+    ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], options: dict[str, Any]
+) -> Any:
     """Compute what `Tensor.__array_ufunc__` was asked for and UFUNCS does not have."""
     for out in options.get("out", ()):
         if isinstance(out, Tensor):
-            raise TypeError(f"np.{ufunc.__name__}: out is a tensor, which is not written to: give "
-                            f"an array (of a leaf its .data)")
+            raise TypeError(
+                f"np.{ufunc.__name__}: out is a tensor, which is not written to: give "
+                f"an array (of a leaf its .data)"
+            )
     name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
     return _of_values(name, getattr(ufunc, method), inputs, options)
 
@@ -105,12 +149,13 @@ def apply_function(function: Any, args: tuple[Any, ...], options: dict[str, Any]
     return _of_values(name, function, args, options)
 
 
-def _renamed(function: Any, names: dict[str, str], args: tuple[Any, ...], options: dict[str, Any]
-             ) -> dict[str, Any] | None:
+def _renamed(
+    function: Any, names: dict[str, str], args: tuple[Any, ...], options: dict[str, Any]
+) -> dict[str, Any] | None:
     """The arguments by minidl's names; None if minidl's function does not have all of them."""
     signature = inspect.signature(SIGNATURES.get(function, function))
     given = dict(signature.bind(*args, **options).arguments)
-    given.update(given.pop("kwargs", {}))       # np.pad takes its options so
+    given.update(given.pop("kwargs", {}))  # np.pad takes its options so
     if function is np.where and len(given) != 3:
         return None
     result = {}
@@ -138,7 +183,7 @@ def _of_values(name: str, function: Any, args: tuple[Any, ...], options: dict[st
 
     values, rest = plain(args), {key: plain(value) for key, value in options.items()}
     lost = wanted and is_recording()
-    if lost and "out" in rest and _has_floats(rest["out"]):     # checked before NumPy writes to it
+    if lost and "out" in rest and _has_floats(rest["out"]):  # checked before NumPy writes to it
         raise _gradient_lost(name)
     result = function(*values, **rest)
     if lost and _has_floats(result):
@@ -147,9 +192,11 @@ def _of_values(name: str, function: Any, args: tuple[Any, ...], options: dict[st
 
 
 def _gradient_lost(name: str) -> TypeError:
-    return TypeError(f"np.{name}: minidl has no such operation with these arguments, and NumPy "
-                     f"would lose the gradient: give it the values, x.data, or compose the "
-                     f"operation of minidl's")
+    return TypeError(
+        f"np.{name}: minidl has no such operation with these arguments, and NumPy "
+        f"would lose the gradient: give it the values, x.data, or compose the "
+        f"operation of minidl's"
+    )
 
 
 def _has_floats(result: Any) -> bool:

@@ -17,15 +17,14 @@ from .reduce import sum_to
 
 
 def operand(x: Any, other: Any, where: str) -> Any:
-    """An operand as a tensor or a Python number, ready for `apply`; `other` is the other operand.
-    """
+    """An operand as a tensor or a Python number, ready for `apply`; `other` is the other operand."""
     if isinstance(x, Tensor) or type(x) in (float, int, bool):
         return x
     if type(x) in (list, tuple):
         x = _weak(x, other)
     if isinstance(x, (np.generic, np.ndarray)) and x.ndim == 0 and x.dtype.kind in "fiub":
         if isinstance(other, Tensor) and other.dtype.kind != "f":
-            return Tensor(np.asarray(x))        # beside integers a NumPy scalar keeps its dtype
+            return Tensor(np.asarray(x))  # beside integers a NumPy scalar keeps its dtype
         return {"f": float, "b": bool}.get(x.dtype.kind, int)(x)
     if isinstance(x, numbers.Real):
         return float(x)
@@ -36,14 +35,16 @@ def operand(x: Any, other: Any, where: str) -> Any:
 
 def operands(where: str, a: Any, b: Any) -> tuple[Any, Any]:
     """Two operands as tensors or Python numbers, ready for `apply`."""
-    return (a if isinstance(a, Tensor) else operand(a, b, where),
-            b if isinstance(b, Tensor) else operand(b, a, where))
+    return (
+        a if isinstance(a, Tensor) else operand(a, b, where),
+        b if isinstance(b, Tensor) else operand(b, a, where),
+    )
 
 
 def _weak(x: Any, other: Any) -> Any:
     """A list as it is; but a list of Python numbers beside a float tensor gets that dtype."""
     if isinstance(other, Tensor) and other.dtype.kind == "f":
-        with contextlib.suppress(ValueError):       # as_tensor says what is wrong with it
+        with contextlib.suppress(ValueError):  # as_tensor says what is wrong with it
             typed = plain_array(x)
             if typed.dtype == np.float32:
                 return np.asarray(x, dtype=np.result_type(typed, other.dtype))
@@ -63,8 +64,9 @@ def check_shapes(where: str, *shapes: tuple[int, ...]) -> None:
         shape = np.broadcast_shapes(*shapes)
     except ValueError:
         *others, last = map(str, shapes)
-        raise ValueError(f"{where}: shapes {', '.join(others)} and {last} do not broadcast"
-                         ) from None
+        raise ValueError(
+            f"{where}: shapes {', '.join(others)} and {last} do not broadcast"
+        ) from None
     if 0 in shape:
         kernels.check_shape(where, shape, np.float64)
 
@@ -98,5 +100,7 @@ class Binary(Operation):
         return dy
 
     def backward(self, dy: Any) -> Any:
-        return (sum_to(self.to_a(dy), self.shape_a) if self.needs_grad[0] else None,
-                sum_to(self.to_b(dy), self.shape_b) if self.needs_grad[1] else None)
+        return (
+            sum_to(self.to_a(dy), self.shape_a) if self.needs_grad[0] else None,
+            sum_to(self.to_b(dy), self.shape_b) if self.needs_grad[1] else None,
+        )

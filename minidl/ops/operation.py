@@ -25,8 +25,9 @@ class Producer(Operation):
     _begins_chain = True
     _read_later = (0,)
 
-    def epilogue_backward(self, dy: Any, dy2: np.ndarray | None, epilogue: Epilogue
-                          ) -> tuple[Any, ...]:
+    def epilogue_backward(
+        self, dy: Any, dy2: np.ndarray | None, epilogue: Epilogue
+    ) -> tuple[Any, ...]:
         """The gradients of the inputs, and of the residual if there is one, given the gradient
         dy + dy2 of the result after its epilogue."""
         raise NotImplementedError

@@ -22,7 +22,7 @@ class Sort(Operation):
 
     def forward(self, x: np.ndarray, axis: int) -> np.ndarray:
         if not self.needs_grad[0]:
-            return np.sort(x, axis)     # several times as fast as finding the order
+            return np.sort(x, axis)  # several times as fast as finding the order
         self.axis, self.order = axis, stable_order(x, axis)
         return np.take_along_axis(x, self.order, axis)
 
@@ -63,8 +63,9 @@ class CumSum(Operation):
         return running_sums(x, axis)
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(np.flip(running_sums(np.flip(dy, self.axis), self.axis),
-                                            self.axis))
+        return np.ascontiguousarray(
+            np.flip(running_sums(np.flip(dy, self.axis), self.axis), self.axis)
+        )
 
 
 def stable_order(x: np.ndarray, axis: int) -> np.ndarray:

@@ -24,7 +24,11 @@ from .operation import Operation, PostOperation
 
 # The geometry of the pool that an epilogue can do.
 SIDE_BY_SIDE: dict[str, Any] = {
-    "window": (2, 2), "stride": (2, 2), "padding": ((0, 0), (0, 0)), "dilation": (1, 1)}
+    "window": (2, 2),
+    "stride": (2, 2),
+    "padding": ((0, 0), (0, 0)),
+    "dilation": (1, 1),
+}
 
 
 class Unpooled(NamedTuple):
@@ -42,7 +46,7 @@ class MaxPool(PostOperation):
     backward may read dy instead.
     """
 
-    x: Lazy | None = None       # the input, if it is a Lazy whose own pass has pooled it
+    x: Lazy | None = None  # the input, if it is a Lazy whose own pass has pooled it
 
     def forward(self, x: np.ndarray, **geometry: Any) -> np.ndarray:
         self.shape, self.geometry = x.shape, geometry
@@ -65,8 +69,9 @@ class MaxPool(PostOperation):
         return dx
 
 
-def spread(dy: np.ndarray, argmax: np.ndarray, shape: tuple[int, ...], epilogue: Epilogue
-           ) -> np.ndarray:
+def spread(
+    dy: np.ndarray, argmax: np.ndarray, shape: tuple[int, ...], epilogue: Epilogue
+) -> np.ndarray:
     """dx as an array. `epilogue` is always NOTHING, because a gradient has no post-operations."""
     return kernels.max_pool_backward(dy, argmax, shape, **SIDE_BY_SIDE)
 
@@ -99,8 +104,14 @@ class GlobalAvgPool(Operation):
         return kernels.global_avg_pool_backward(dy, self.shape)
 
 
-def max_pool(x: Any, window: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
-             dilation: Any = 1) -> Tensor:
+def max_pool(
+    x: Any,
+    window: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    dilation: Any = 1,
+) -> Tensor:
     """The largest value of each window of images (N, H, W, C), to (N, OH, OW, C).
 
         OH = (H + 2 padding - dilation (window - 1) - 1) // stride + 1
@@ -124,13 +135,21 @@ def max_pool(x: Any, window: Any, stride: Any = None, padding: Any = 0, ceil_mod
             [14., 15.]])
     """
     x = float_tensor(x, "max_pool")
-    return MaxPool.apply(x, **_checked_options("max_pool", x, window, stride, padding, ceil_mode,
-                                               dilation))
+    return MaxPool.apply(
+        x, **_checked_options("max_pool", x, window, stride, padding, ceil_mode, dilation)
+    )
 
 
 @for_newcomers
-def avg_pool(x: Any, window: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
-             dilation: Any = 1, count_padding: bool = True) -> Tensor:
+def avg_pool(
+    x: Any,
+    window: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    dilation: Any = 1,
+    count_padding: bool = True,
+) -> Tensor:
     """The mean of each window of images (N, H, W, C), to (N, OH, OW, C). The arguments are those of
     `max_pool`.
 
@@ -146,25 +165,57 @@ def avg_pool(x: Any, window: Any, stride: Any = None, padding: Any = 0, ceil_mod
             [6. , 7.5]])
     """
     x = float_tensor(x, "avg_pool")
-    return AvgPool.apply(x, **_checked_options(
-        "avg_pool", x, window, stride, padding, ceil_mode, dilation,
-        checks.flag(count_padding, "avg_pool", "count_padding")))
+    return AvgPool.apply(
+        x,
+        **_checked_options(
+            "avg_pool",
+            x,
+            window,
+            stride,
+            padding,
+            ceil_mode,
+            dilation,
+            checks.flag(count_padding, "avg_pool", "count_padding"),
+        ),
+    )
 
 
-def _checked_options(where: str, x: Tensor, window: Any, stride: Any, padding: Any, ceil_mode: Any,
-                     dilation: Any, count_padding: bool | None = None) -> dict[str, Any]:
+def _checked_options(
+    where: str,
+    x: Tensor,
+    window: Any,
+    stride: Any,
+    padding: Any,
+    ceil_mode: Any,
+    dilation: Any,
+    count_padding: bool | None = None,
+) -> dict[str, Any]:
     """The options of a pool of images, from its arguments."""
     k = checks.pair(window, where, "window", 1)
     s = k if stride is None else checks.pair(stride, where, "stride", 1)
-    return pool_options(where, x._shape, k, s, checks.padding(padding, where, "padding"),
-                        checks.flag(ceil_mode, where, "ceil_mode"),
-                        checks.pair(dilation, where, "dilation", 1), count_padding)
+    return pool_options(
+        where,
+        x._shape,
+        k,
+        s,
+        checks.padding(padding, where, "padding"),
+        checks.flag(ceil_mode, where, "ceil_mode"),
+        checks.pair(dilation, where, "dilation", 1),
+        count_padding,
+    )
 
 
 @functools.lru_cache(1024)
-def pool_options(where: str, shape: Ints, window: Ints, stride: Ints, padding: Any,
-                 ceil_mode: bool, dilation: Ints, count_padding: bool | None = None
-                 ) -> dict[str, Any]:
+def pool_options(
+    where: str,
+    shape: Ints,
+    window: Ints,
+    stride: Ints,
+    padding: Any,
+    ceil_mode: bool,
+    dilation: Ints,
+    count_padding: bool | None = None,
+) -> dict[str, Any]:
     """The options of a pool, each for every axis, from checked sizes. The dict is cached: callers
     must not write to it.
 
@@ -192,7 +243,7 @@ def pool_options(where: str, shape: Ints, window: Ints, stride: Ints, padding: A
         rest = n + before + after - e
         places = -(-rest // s) + 1 if ceil_mode else rest // s + 1
         if ceil_mode and (places - 1) * s >= n + before:
-            places -= 1     # the last window would begin after the image
+            places -= 1  # the last window would begin after the image
         if places < 1:
             raise ValueError(f"{where}: {of} is larger than the padded {kind} of {shape}")
         padded.append((before, max(after, (places - 1) * s + e - n - before)))
@@ -211,6 +262,8 @@ def global_avg_pool(x: Any) -> Tensor:
     """
     x = float_tensor(x, "global_avg_pool")
     if x.ndim < 3 or 0 in x.shape[1:-1]:
-        raise ValueError(f"global_avg_pool: x must be (N, ..., C) with at least one position, "
-                         f"got shape {x.shape}")
+        raise ValueError(
+            f"global_avg_pool: x must be (N, ..., C) with at least one position, "
+            f"got shape {x.shape}"
+        )
     return GlobalAvgPool.apply(x)

@@ -26,8 +26,9 @@ class LSTMCell(Operation):
         dc = s f;  dx = dhidden = [di, df, dg, do].
     """
 
-    def forward(self, x: np.ndarray, hidden: np.ndarray, c: np.ndarray, squash: bool
-                ) -> tuple[np.ndarray, np.ndarray]:
+    def forward(
+        self, x: np.ndarray, hidden: np.ndarray, c: np.ndarray, squash: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
         self.c, self.squash = c, squash
         self.gates, self.c_new, h = kernels.lstm_cell(x, hidden, c, squash)
         return h, self.c_new
@@ -40,12 +41,13 @@ class LSTMCell(Operation):
 class GRUCell(Operation):
     """r, z = sigmoid(x + hidden), n = tanh(x + r q) with q = hidden + bias, h' = (1 - z) n + z h.
 
-        dn = dh' (1 - z) (1 - n^2),  dz = dh' (h - n) z (1 - z),  dr = dn q r (1 - r),
-        dh = dh' z;  dx = [dr, dz, dn],  dhidden = [dr, dz, dn r],  dbias = sum of dn r.
+    dn = dh' (1 - z) (1 - n^2),  dz = dh' (h - n) z (1 - z),  dr = dn q r (1 - r),
+    dh = dh' z;  dx = [dr, dz, dn],  dhidden = [dr, dz, dn r],  dbias = sum of dn r.
     """
 
-    def forward(self, x: np.ndarray, hidden: np.ndarray, bias: np.ndarray | None, h: np.ndarray
-                ) -> np.ndarray:
+    def forward(
+        self, x: np.ndarray, hidden: np.ndarray, bias: np.ndarray | None, h: np.ndarray
+    ) -> np.ndarray:
         self.hidden, self.bias, self.h = hidden, bias, h
         self.gates, y = kernels.gru_cell(x, hidden, bias, h)
         return y
@@ -54,8 +56,7 @@ class GRUCell(Operation):
         return kernels.gru_cell_backward(dy, self.gates, self.hidden, self.bias, self.h)
 
 
-def lstm_cell(x: Tensor, hidden: Tensor, c: Tensor, squash: bool = True
-              ) -> tuple[Tensor, Tensor]:
+def lstm_cell(x: Tensor, hidden: Tensor, c: Tensor, squash: bool = True) -> tuple[Tensor, Tensor]:
     """(h, c') after a step of an LSTM; without `squash` (o, c'), for h = o tanh(norm(c')).
 
     x and hidden (N, 4 H) are what the input and the last h contribute to the gates i, f, g, o; c

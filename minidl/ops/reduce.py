@@ -17,7 +17,7 @@ from ..tensor import Tensor
 from .common import as_tensor, float_tensor
 from .operation import Operation
 
-max_of = max        # the built-in function, because `max` is an operation below
+max_of = max  # the built-in function, because `max` is an operation below
 
 
 def middle(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
@@ -31,12 +31,12 @@ def middle(x: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
         x = np.ascontiguousarray(x.transpose(*kept, *axes))
         return x.reshape(math.prod(shape[a] for a in kept), math.prod(shape[a] for a in axes), 1)
     first, last = axes[0], axes[-1] + 1
-    return x.reshape(math.prod(shape[:first]), math.prod(shape[first:last]),
-                     math.prod(shape[last:]))
+    return x.reshape(
+        math.prod(shape[:first]), math.prod(shape[first:last]), math.prod(shape[last:])
+    )
 
 
-def reduced_shape(shape: tuple[int, ...], axes: tuple[int, ...], keepdims: bool
-                  ) -> tuple[int, ...]:
+def reduced_shape(shape: tuple[int, ...], axes: tuple[int, ...], keepdims: bool) -> tuple[int, ...]:
     if len(axes) == len(shape):
         return (1,) * len(shape) if keepdims else ()
     if keepdims:
@@ -78,7 +78,7 @@ class Mean(Sum):
         x = middle(x, axes)
         self.count = x.shape[1]
         y = kernels.mean(x)
-        if y.dtype == np.float64 and not np.isfinite(y).all():      # the sum may have overflowed
+        if y.dtype == np.float64 and not np.isfinite(y).all():  # the sum may have overflowed
             scaled, exponent = _scaled(x)
             y = np.ldexp(kernels.mean(scaled), exponent)
         return y.reshape(reduced_shape(self.shape, axes, keepdims))
@@ -96,12 +96,13 @@ class Var(Operation):
 
     of_integers: Any = staticmethod(np.var)
 
-    def forward(self, x: np.ndarray, axes: tuple[int, ...], ddof: float, keepdims: bool
-                ) -> np.ndarray:
+    def forward(
+        self, x: np.ndarray, axes: tuple[int, ...], ddof: float, keepdims: bool
+    ) -> np.ndarray:
         if x.dtype.kind != "f":
             return np.asarray(self.of_integers(x, axis=axes, ddof=ddof, keepdims=keepdims))
         self.shape, self.axes, self.x = x.shape, axes, middle(x, axes)
-        self.freedom = np.float64(max_of(self.x.shape[1] - ddof, 0))    # 0 gives inf or NaN
+        self.freedom = np.float64(max_of(self.x.shape[1] - ddof, 0))  # 0 gives inf or NaN
         self.mean, m2, self.exponent = _moments(self.x)
         with np.errstate(all="ignore"):
             y = self.finish(m2 / self.freedom).astype(x.dtype)
@@ -258,8 +259,9 @@ def var(x: Any, axis: Any = None, ddof: float = 0, keepdims: bool = False) -> Te
     return _variance(Var, "var", x, axis, ddof, keepdims)
 
 
-def _variance(function: type[Var], where: str, x: Any, axis: Any, ddof: float, keepdims: bool
-              ) -> Tensor:
+def _variance(
+    function: type[Var], where: str, x: Any, axis: Any, ddof: float, keepdims: bool
+) -> Tensor:
     t = as_tensor(x, where)
     if t.dtype.kind == "f":
         float_tensor(t, where)
@@ -349,4 +351,5 @@ def reduced(losses: Tensor, reduction: str, where: str) -> Tensor:
     if reduction == "none":
         return losses
     return (Sum if reduction == "sum" else Mean).apply(
-        losses, axes=tuple(range(losses.ndim)), keepdims=False)
+        losses, axes=tuple(range(losses.ndim)), keepdims=False
+    )

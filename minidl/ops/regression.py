@@ -15,7 +15,7 @@ from .math import abs as absolute
 from .operation import Copy, Operation
 from .reduce import reduced, sum_to
 
-ROUNDING = 1e-5     # how far a target may lie outside of [0, 1], since averages of labels round
+ROUNDING = 1e-5  # how far a target may lie outside of [0, 1], since averages of labels round
 
 
 class Huber(Operation):
@@ -50,14 +50,17 @@ class BinaryCrossEntropy(Operation):
         y = kernels.add(kernels.multiply(costs[0], self.yes), kernels.multiply(costs[1], self.no))
         if not np.isfinite(kernels.sum(y.reshape(1, -1, 1))).all():
             zero = y.dtype.type(0)
-            y = (np.where(self.yes == 0, zero, costs[0] * self.yes)
-                 + np.where(self.no == 0, zero, costs[1] * self.no))
+            y = np.where(self.yes == 0, zero, costs[0] * self.yes) + np.where(
+                self.no == 0, zero, costs[1] * self.no
+            )
         return y
 
     def costs(self) -> tuple[np.ndarray, np.ndarray]:
         """The losses of yes and of no: log(1 + exp(-x)), log(1 + exp(x))."""
-        return (kernels.softplus(kernels.negative(self.x), 1.0, np.inf),
-                kernels.softplus(self.x, 1.0, np.inf))
+        return (
+            kernels.softplus(kernels.negative(self.x), 1.0, np.inf),
+            kernels.softplus(self.x, 1.0, np.inf),
+        )
 
     def backward(self, dy: np.ndarray) -> tuple[Any, ...]:
         dx = dt = dp = None
@@ -110,8 +113,9 @@ def huber_loss(x: Any, target: Any, reduction: str = "mean", delta: float = 1.0)
     return reduced(Huber.apply(d, delta=delta), reduction, "huber_loss")
 
 
-def binary_cross_entropy_with_logits(x: Any, target: Any, weight: Any = None,
-                                     pos_weight: Any = None, reduction: str = "mean") -> Tensor:
+def binary_cross_entropy_with_logits(
+    x: Any, target: Any, weight: Any = None, pos_weight: Any = None, reduction: str = "mean"
+) -> Tensor:
     """-target log(s) - (1 - target) log(1 - s) with s = 1 / (1 + exp(-x)), without overflow.
 
     `x` are logits, `target` probabilities (0 or 1 as a rule), of one shape. `weight` multiplies
@@ -146,19 +150,22 @@ def _check_shares(target: Tensor, weights: Tensor | None, where: str) -> None:
         wrong &= weights._values() != 0
     if wrong.any():
         at = tuple(np.argwhere(wrong)[0].tolist())
-        raise ValueError(f"{where}: target must be probabilities from 0 to 1, but at {at} it is "
-                         f"{t[at]}; where a position does not count, give it the weight 0")
+        raise ValueError(
+            f"{where}: target must be probabilities from 0 to 1, but at {at} it is "
+            f"{t[at]}; where a position does not count, give it the weight 0"
+        )
 
 
 def _pair(x: Any, target: Any, where: str) -> tuple[Tensor, Tensor]:
     x = float_tensor(x, where)
     if isinstance(target, list | tuple):
-        with contextlib.suppress(ValueError):   # as_tensor says what is wrong with the list
-            target = np.asarray(target)         # float64, which becomes x's dtype in one rounding
+        with contextlib.suppress(ValueError):  # as_tensor says what is wrong with the list
+            target = np.asarray(target)  # float64, which becomes x's dtype in one rounding
     target = as_tensor(target, where, "target")
     if x.shape != target.shape:
-        raise ValueError(f"{where}: x and target must have one shape, got {x.shape} and "
-                         f"{target.shape}")
+        raise ValueError(
+            f"{where}: x and target must have one shape, got {x.shape} and {target.shape}"
+        )
     return x, target if target.dtype == x.dtype else target.astype(x.dtype)
 
 

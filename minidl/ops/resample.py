@@ -27,20 +27,22 @@ class Table(NamedTuple):
     pixel starts[i] + k. From one result to the next, the first and the last pixel with a weight
     other than 0 never move backwards, so that `transposed` can find them by binary search."""
 
-    starts: np.ndarray      # (S,) int64
-    weights: np.ndarray     # (S, K) float64
+    starts: np.ndarray  # (S,) int64
+    weights: np.ndarray  # (S, K) float64
 
     def of(self, x: np.ndarray, axis: int) -> np.ndarray:
         """Apply the table along an axis of x."""
-        before, after = x.shape[:axis], x.shape[axis + 1:]
+        before, after = x.shape[:axis], x.shape[axis + 1 :]
         shape = (*before, len(self.starts), *after)
         if x.size == 0:
             return np.zeros(shape, x.dtype)
-        if axis < 2:        # a task of the kernel is a whole image, and a row for later axes
+        if axis < 2:  # a task of the kernel is a whole image, and a row for later axes
             before = (*before, 1)
-        y = kernels.blend(x.reshape(before[0], math.prod(before[1:]), x.shape[axis],
-                                    math.prod(after)),
-                          self.starts[None], self.weights.astype(x.dtype)[None])
+        y = kernels.blend(
+            x.reshape(before[0], math.prod(before[1:]), x.shape[axis], math.prod(after)),
+            self.starts[None],
+            self.weights.astype(x.dtype)[None],
+        )
         return y.reshape(shape)
 
     def transposed(self, length: int) -> Table:
@@ -93,7 +95,7 @@ def windows(length: int, size: int) -> Table:
 
 
 MODES: dict[str, Callable[[int, int], Table]] = {"nearest": nearest, "linear": linear}
-ELSEWHERE = {"bilinear": "linear", "nearest-exact": "nearest"}      # PyTorch's names for the modes
+ELSEWHERE = {"bilinear": "linear", "nearest-exact": "nearest"}  # PyTorch's names for the modes
 
 
 class _Resampled(Operation):
@@ -102,10 +104,11 @@ class _Resampled(Operation):
 
     tables: list[Table]
 
-    def apply_tables(self, x: np.ndarray, size: tuple[int, ...],
-                     table: Callable[[int, int], Table]) -> np.ndarray:
+    def apply_tables(
+        self, x: np.ndarray, size: tuple[int, ...], table: Callable[[int, int], Table]
+    ) -> np.ndarray:
         self.shape, self.sides = x.shape, x.shape[1:-1]
-        if x.size == 0:     # its axes may be longer than a table in memory
+        if x.size == 0:  # its axes may be longer than a table in memory
             return np.zeros((x.shape[0], *size, x.shape[-1]), x.dtype)
         self.tables = [table(n, s) for n, s in zip(self.sides, size, strict=True)]
         for axis, made in enumerate(self.tables, 1):
@@ -217,11 +220,16 @@ def _checked(where: str, x: Any, size: Any) -> tuple[Tensor, tuple[int, ...]]:
     """x as a tensor of images or sequences, and a size for each of its axes of positions."""
     x = float_tensor(x, where)
     if x.ndim not in (3, 4) or 0 in x.shape[1:-1]:
-        raise ValueError(f"{where}: x must be images (N, H, W, C) or sequences (N, T, C) with at "
-                         f"least one position, got shape {x.shape}")
+        raise ValueError(
+            f"{where}: x must be images (N, H, W, C) or sequences (N, T, C) with at "
+            f"least one position, got shape {x.shape}"
+        )
     axes = x.ndim - 2
-    given = size if isinstance(size, (tuple, list)) or (
-        isinstance(size, np.ndarray) and size.ndim) else (size,) * axes
+    given = (
+        size
+        if isinstance(size, (tuple, list)) or (isinstance(size, np.ndarray) and size.ndim)
+        else (size,) * axes
+    )
     expected = "an int >= 1" if axes == 1 else "an int or a pair of ints >= 1"
     try:
         sizes = checks.ints(given, where, "size")
@@ -230,6 +238,6 @@ def _checked(where: str, x: Any, size: Any) -> tuple[Tensor, tuple[int, ...]]:
     if len(sizes) != axes or min(sizes) < 1:
         raise ValueError(f"{checks.message(where, 'size', expected, size)} for x {x.shape}")
     kernels.check_shape(where, (x.shape[0], *sizes, x.shape[-1]), x.dtype)
-    for k in range(axes):       # the arrays between one axis and the next must fit memory too
-        kernels.check_shape(where, (x.shape[0], *sizes[:k], *x.shape[k + 1:]), x.dtype)
+    for k in range(axes):  # the arrays between one axis and the next must fit memory too
+        kernels.check_shape(where, (x.shape[0], *sizes[:k], *x.shape[k + 1 :]), x.dtype)
     return x, sizes

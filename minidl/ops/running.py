@@ -10,12 +10,13 @@ import numpy as np
 
 from .. import checks, kernels
 
-Correction = tuple[np.ndarray, np.ndarray]      # r and d, float64 (C,)
-Limits = tuple[float, float] | Callable[[int], tuple[float, float]]     # r_max and d_max
+Correction = tuple[np.ndarray, np.ndarray]  # r and d, float64 (C,)
+Limits = tuple[float, float] | Callable[[int], tuple[float, float]]  # r_max and d_max
 
 
-def corrected(gamma: np.ndarray | None, beta: np.ndarray | None, correction: Correction,
-              dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+def corrected(
+    gamma: np.ndarray | None, beta: np.ndarray | None, correction: Correction, dtype: np.dtype
+) -> tuple[np.ndarray, np.ndarray]:
     """The gamma and beta of a renormalized batch: gamma r and gamma d + beta."""
     r, d = correction
     one = 1.0 if gamma is None else gamma
@@ -32,8 +33,10 @@ def uncorrected(dgamma: np.ndarray, dbeta: np.ndarray, correction: Correction) -
 def check_limits(limits: Any) -> None:
     """Check that `limits` are (r_max, d_max), with r_max >= 1 and d_max >= 0."""
     if not isinstance(limits, (tuple, list)) or len(limits) != 2:
-        raise TypeError(f"batch_norm: renorm must be (r_max, d_max) or a function that gives "
-                        f"them, got {limits!r}")
+        raise TypeError(
+            f"batch_norm: renorm must be (r_max, d_max) or a function that gives "
+            f"them, got {limits!r}"
+        )
     r_max, d_max = limits
     checks.real(r_max, "batch_norm", "r_max of renorm", 1)
     checks.real(d_max, "batch_norm", "d_max of renorm", 0)
@@ -47,15 +50,21 @@ class RunningStats:
     may be None.
     """
 
-    def __init__(self, mean: np.ndarray | None, var: np.ndarray | None,
-                 num_batches: np.ndarray | None, momentum: float | None, unbiased: bool,
-                 renorm: Limits | None, eps: float) -> None:
+    def __init__(
+        self,
+        mean: np.ndarray | None,
+        var: np.ndarray | None,
+        num_batches: np.ndarray | None,
+        momentum: float | None,
+        unbiased: bool,
+        renorm: Limits | None,
+        eps: float,
+    ) -> None:
         self.mean, self.var, self.num_batches = mean, var, num_batches
         self.momentum, self.unbiased, self.renorm, self.eps = momentum, unbiased, renorm, eps
 
     def check_limits(self, batches: Sized) -> None:
-        """Check the limits for all of these batches, before the first of them moves the statistics.
-        """
+        """Check the limits for all of these batches, before the first of them moves the statistics."""
         if callable(self.renorm) and self.num_batches is not None:
             for k in range(len(batches)):
                 check_limits(self.renorm(int(self.num_batches) + k))
@@ -76,7 +85,7 @@ class RunningStats:
             check_limits(limits)
         r_max, d_max = limits
         sigma = np.sqrt(self.var.astype(np.float64) + self.eps)
-        with np.errstate(divide="ignore", invalid="ignore"):    # sigma may be 0 if eps is 0
+        with np.errstate(divide="ignore", invalid="ignore"):  # sigma may be 0 if eps is 0
             r, d = np.sqrt(var + self.eps) / sigma, (mean - self.mean) / sigma
         return np.clip(r, 1 / r_max, r_max), np.clip(d, -d_max, d_max)
 

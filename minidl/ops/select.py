@@ -19,7 +19,7 @@ class Where(Binary):
 
     def forward(self, a: Any, b: Any, condition: np.ndarray) -> np.ndarray:
         self.shapes(a, b)
-        self.condition = np.array(condition, bool)      # a copy, because the user may write to it
+        self.condition = np.array(condition, bool)  # a copy, because the user may write to it
         return np.where(self.condition, a, b)
 
     def to_a(self, dy: Any) -> Any:
@@ -39,17 +39,23 @@ class Clip(Operation):
     def forward(self, x: np.ndarray, low: Any, high: Any) -> np.ndarray:
         y = np.clip(x, low, high)
         self.below = np.zeros(y.shape, bool) if low is None else np.less(x, low)
-        self.above = np.zeros(y.shape, bool) if high is None else np.greater(
-            x if low is None else np.where(self.below, low, x), high)
+        self.above = (
+            np.zeros(y.shape, bool)
+            if high is None
+            else np.greater(x if low is None else np.where(self.below, low, x), high)
+        )
         self.shapes = [np.shape(v) for v in (x, low, high)]
         return y
 
     def backward(self, dy: np.ndarray) -> tuple[np.ndarray | None, ...]:
         places = (~(self.below | self.above), self.below & ~self.above, self.above)
         zero = dy.dtype.type(0)
-        return tuple([sum_to(np.where(place, dy, zero), shape) if wanted else None
-                      for place, shape, wanted in zip(places, self.shapes, self.needs_grad,
-                                                      strict=True)])
+        return tuple(
+            [
+                sum_to(np.where(place, dy, zero), shape) if wanted else None
+                for place, shape, wanted in zip(places, self.shapes, self.needs_grad, strict=True)
+            ]
+        )
 
 
 class Cast(Operation):
@@ -84,8 +90,9 @@ def _where(mask: Tensor, a: Any, b: Any) -> Tensor:
     return Where.apply(a, b, mask)
 
 
-def clip(x: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None
-         ) -> Tensor:
+def clip(
+    x: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None
+) -> Tensor:
     """x limited to [a_min, a_max]. Either bound may be None, or a tensor or array that broadcasts;
     bounds that are tensors get gradients too. Where a_min > a_max, the result is a_max. The bounds
     may be given as `min` and `max`, as in NumPy.
@@ -100,8 +107,10 @@ def clip(x: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: 
         raise ValueError("clip: a bound is given twice, as a_min or a_max and as min or max")
     x = as_tensor(x, "clip")
     try:
-        low, high = (None if v is None else operand(v, x, "clip")
-                     for v in (min if a_min is None else a_min, max if a_max is None else a_max))
+        low, high = (
+            None if v is None else operand(v, x, "clip")
+            for v in (min if a_min is None else a_min, max if a_max is None else a_max)
+        )
         if low is None and high is None:
             raise ValueError("clip: give at least one of a_min and a_max")
         check_shapes("clip", *[v.shape for v in (x, low, high) if isinstance(v, Tensor)])

@@ -31,14 +31,20 @@ class Sequence(Operation):
     the rest of the state, and that of the bias (or None).
     """
 
-    dq_is_dx = True         # the cell only uses x_t + q_t, so that both have one gradient
+    dq_is_dx = True  # the cell only uses x_t + q_t, so that both have one gradient
 
-    def forward(self, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None,
-                *state: np.ndarray, reverse: bool) -> Arrays:
+    def forward(
+        self,
+        x: np.ndarray,
+        weight: np.ndarray,
+        bias: np.ndarray | None,
+        *state: np.ndarray,
+        reverse: bool,
+    ) -> Arrays:
         self.weight, self.bias, self.first, self.reverse = weight, bias, state[0], reverse
         self.y = kernels.empty((*x.shape[:2], weight.shape[0]), x.dtype)
         self.kept = []
-        panels = kernels.matmul_panels(weight)      # packed once, not at every step
+        panels = kernels.matmul_panels(weight)  # packed once, not at every step
         for t in self.places(reverse):
             kept, state = self.step(x[t], kernels.matmul(state[0], weight, panels=panels), state)
             self.kept.append(kept)
@@ -73,9 +79,15 @@ class Sequence(Operation):
         before, after = (self.y[1:], dq[:-1]) if self.reverse else (self.y[:-1], dq[1:])
         rows = before.shape[0] * before.shape[1]
         dw = kernels.matmul(self.first, dq[begin], transpose_a=True)
-        return kernels.add(dw, kernels.matmul(
-            before.reshape(rows, dw.shape[0]), after.reshape(rows, dw.shape[1]),
-            transpose_a=True), out=dw)
+        return kernels.add(
+            dw,
+            kernels.matmul(
+                before.reshape(rows, dw.shape[0]),
+                after.reshape(rows, dw.shape[1]),
+                transpose_a=True,
+            ),
+            out=dw,
+        )
 
     def step(self, x: np.ndarray, q: np.ndarray, state: Arrays) -> tuple[Any, Arrays]:
         raise NotImplementedError
@@ -124,7 +136,7 @@ class LSTM(Sequence):
 class GRU(Sequence):
     """The cell of `ops.recurrent.GRUCell`, which has the formulas."""
 
-    dq_is_dx = False        # the gate r multiplies a part of q
+    dq_is_dx = False  # the gate r multiplies a part of q
 
     def step(self, x: np.ndarray, q: np.ndarray, state: Arrays) -> tuple[Any, Arrays]:
         gates, h = kernels.gru_cell(x, q, self.bias, state[0])
@@ -139,9 +151,14 @@ class GRU(Sequence):
 CELLS: dict[str, type[Sequence]] = {"tanh": TanhRNN, "relu": ReluRNN, "lstm": LSTM, "gru": GRU}
 
 
-def sequence(cell: str, x: Tensor, weight: Tensor, bias: Tensor | None,
-             state: tuple[Tensor, ...], reverse: bool = False
-             ) -> tuple[Tensor, tuple[Tensor, ...]]:
+def sequence(
+    cell: str,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    state: tuple[Tensor, ...],
+    reverse: bool = False,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run a cell, "tanh", "relu", "lstm" or "gru", over all steps; return h of every step (T, N, H)
     and the last state.
 

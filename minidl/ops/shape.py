@@ -20,7 +20,7 @@ from .common import as_tensor
 from .operation import NoGradient, Operation
 from .reduce import sum_to
 
-MOST_EMPTY_PARTS = 65536        # the most empty parts that `split` makes and `concatenate` takes
+MOST_EMPTY_PARTS = 65536  # the most empty parts that `split` makes and `concatenate` takes
 
 
 class Reshape(Operation):
@@ -90,7 +90,7 @@ class Split(Operation):
         dx = np.zeros(self.shape, dys[0].dtype)
         before = (slice(None),) * self.axis
         for start, end, dy in zip([0, *self.ends], [*self.ends, None], dys, strict=True):
-            dx[(*before, slice(start, end))] += dy      # parts may overlap, as NumPy allows
+            dx[(*before, slice(start, end))] += dy  # parts may overlap, as NumPy allows
         return dx
 
 
@@ -116,13 +116,17 @@ class Pad(Operation):
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
         if self.mode == "constant":
-            return dy[tuple(slice(before, before + n) for (before, _), n
-                            in zip(self.pad_width, self.shape, strict=True))]
+            return dy[
+                tuple(
+                    slice(before, before + n)
+                    for (before, _), n in zip(self.pad_width, self.shape, strict=True)
+                )
+            ]
         # Along each axis padding is a gather; its gradient is a scatter, one axis after another.
         for axis, (before, after) in enumerate(self.pad_width):
             if before or after:
                 source = np.pad(np.arange(self.shape[axis]), (before, after), mode=self.mode)  # type: ignore[call-overload]
-                dx = np.zeros((*dy.shape[:axis], self.shape[axis], *dy.shape[axis + 1:]), dy.dtype)
+                dx = np.zeros((*dy.shape[:axis], self.shape[axis], *dy.shape[axis + 1 :]), dy.dtype)
                 np.add.at(dx, (slice(None),) * axis + (source,), dy)
                 dy = dx
         return dy
@@ -228,26 +232,32 @@ def broadcast_to(x: Any, shape: int | Sequence[int]) -> Tensor:
             [1., 2.]])
     """
     t = as_tensor(x, "broadcast_to")
-    shape = checks.ints((shape,) if isinstance(shape, int | np.integer) else shape,
-                        "broadcast_to", "shape")
+    shape = checks.ints(
+        (shape,) if isinstance(shape, int | np.integer) else shape, "broadcast_to", "shape"
+    )
     try:
         return BroadcastTo.apply(t, shape=shape)
     except (ValueError, OverflowError):
         ends = zip(reversed(t.shape), reversed(shape), strict=False)
         if t.ndim <= len(shape) and min(shape) >= 0 and all(n in (1, m) for n, m in ends):
             raise MemoryError(f"broadcast_to: NumPy has no array of shape {shape}") from None
-        raise ValueError(f"broadcast_to: shape {t.shape} does not broadcast to "
-                         f"{shape}") from None
+        raise ValueError(f"broadcast_to: shape {t.shape} does not broadcast to {shape}") from None
 
 
 def _listed(tensors: Any, where: str) -> list[Tensor]:
     """A list of tensors, from a list or from the rows of a tensor's first axis."""
-    if (isinstance(tensors, Tensor | np.ndarray) and tensors.size == 0
-            and tensors.shape[0] > MOST_EMPTY_PARTS):
-        raise ValueError(f"{where}: an array of shape {tensors.shape} is no list of tensors: its "
-                         f"rows are empty")
-    return [as_tensor(t, where, "tensors")
-            for t in checks.members(tensors, where, "tensors", "a list of tensors")]
+    if (
+        isinstance(tensors, Tensor | np.ndarray)
+        and tensors.size == 0
+        and tensors.shape[0] > MOST_EMPTY_PARTS
+    ):
+        raise ValueError(
+            f"{where}: an array of shape {tensors.shape} is no list of tensors: its rows are empty"
+        )
+    return [
+        as_tensor(t, where, "tensors")
+        for t in checks.members(tensors, where, "tensors", "a list of tensors")
+    ]
 
 
 @for_newcomers
@@ -265,10 +275,11 @@ def concatenate(tensors: Sequence[Any], axis: int | None = 0) -> Tensor:
     a = checks.axis(axis, "concatenate", "axis", ts[0].ndim)
     for t in ts:
         if t.ndim != ts[0].ndim or any(
-                n != m for k, (n, m) in enumerate(zip(t.shape, ts[0].shape, strict=True))
-                if k != a):
-            raise ValueError(f"concatenate: shapes {[s.shape for s in ts]} differ elsewhere "
-                             f"than on axis {a}")
+            n != m for k, (n, m) in enumerate(zip(t.shape, ts[0].shape, strict=True)) if k != a
+        ):
+            raise ValueError(
+                f"concatenate: shapes {[s.shape for s in ts]} differ elsewhere than on axis {a}"
+            )
     return Concatenate.apply(*ts, axis=a)
 
 
@@ -301,8 +312,9 @@ def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> tuple[Tensor,
     if isinstance(sections, int | np.integer):
         # An axis of size 0 divides into any number of parts: a limit keeps the list small.
         if sections < 1 or t.shape[a] % sections or sections > max(t.shape[a], MOST_EMPTY_PARTS):
-            raise ValueError(f"split: axis {a} of size {t.shape[a]} does not divide into "
-                             f"{sections} equal parts")
+            raise ValueError(
+                f"split: axis {a} of size {t.shape[a]} does not divide into {sections} equal parts"
+            )
         step = t.shape[a] // int(sections)
         ends = [step * k for k in range(1, int(sections))]
     else:
@@ -339,15 +351,17 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: float =
         given = np.asarray(pad_width)
         widths = np.broadcast_to(given, (t.ndim, 2)).tolist()
     except ValueError:
-        raise ValueError(f"pad: pad_width {pad_width!r} does not give (before, after) for "
-                         f"{t.ndim} axes") from None
-    if given.dtype.kind not in "iuO":       # O: integers beyond 64 bits
+        raise ValueError(
+            f"pad: pad_width {pad_width!r} does not give (before, after) for {t.ndim} axes"
+        ) from None
+    if given.dtype.kind not in "iuO":  # O: integers beyond 64 bits
         raise TypeError(checks.message("pad", "pad_width", "ints", pad_width))
     widths = [checks.ints(pair, "pad", "pad_width") for pair in widths]
     if any(before < 0 or after < 0 for before, after in widths):
         raise ValueError(f"pad: pad_width must not be negative, got {pad_width!r}")
     if mode != "constant" and any(sum(w) and not n for n, w in zip(t.shape, widths, strict=True)):
         raise ValueError(f"pad: mode {mode!r} has nothing to repeat in shape {t.shape}")
-    kernels.check_shape("pad", tuple([n + sum(w) for n, w in zip(t.shape, widths, strict=True)]),
-                        t.dtype)
+    kernels.check_shape(
+        "pad", tuple([n + sum(w) for n, w in zip(t.shape, widths, strict=True)]), t.dtype
+    )
     return Pad.apply(t, pad_width=tuple(widths), mode=mode, value=constant_values)

@@ -20,12 +20,12 @@ from .operation import Operation
 class WeightNorm(Operation):
     """w = gain v / n,  n = ||v|| of each output.
 
-        dgain = sum(dw v) / n,  dv = gain / n (dw - v dgain / n)
+    dgain = sum(dw v) / n,  dv = gain / n (dw - v dgain / n)
     """
 
     def forward(self, v: np.ndarray, gain: np.ndarray) -> np.ndarray:
         self.v, self.norms = v, norms(v)
-        with np.errstate(divide="ignore", invalid="ignore"):    # weights of zeros give NaN
+        with np.errstate(divide="ignore", invalid="ignore"):  # weights of zeros give NaN
             rstd = 1 / self.norms
             zeros = np.zeros_like(rstd)
             self.factors = np.stack([zeros, gain * rstd, zeros, rstd, zeros]).astype(v.dtype)
@@ -44,7 +44,7 @@ class WeightNorm(Operation):
 class WeightStandardization(Operation):
     """w = (v - mean) / sqrt(var + eps), over the M weights of each output.
 
-        dv = (dw - mean(dw) - w mean(dw w)) / sqrt(var + eps)
+    dv = (dw - mean(dw) - w mean(dw w)) / sqrt(var + eps)
     """
 
     def forward(self, v: np.ndarray, eps: float) -> np.ndarray:
@@ -81,8 +81,9 @@ def weight_norm(v: Any, gain: Any) -> Tensor:
     v, gain = _weights("weight_norm", v, 1), float_tensor(gain, "weight_norm", "gain")
     same_float("weight_norm", v=v, gain=gain)
     if gain.shape != v.shape[-1:]:
-        raise ValueError(f"weight_norm: gain must have shape ({v.shape[-1]},) for v {v.shape}, "
-                         f"got {gain.shape}")
+        raise ValueError(
+            f"weight_norm: gain must have shape ({v.shape[-1]},) for v {v.shape}, got {gain.shape}"
+        )
     return WeightNorm.apply(v, gain)
 
 
@@ -110,9 +111,13 @@ def weight_standardization(v: Any, eps: float = 1e-5) -> Tensor:
 def _weights(where: str, v: Any, least: int) -> Tensor:
     v = float_tensor(v, where, "v")
     if v.ndim < 2 or v.size == 0:
-        raise ValueError(f"{where}: v must be (..., out) with at least 2 axes and a weight for "
-                         f"each output, got shape {v.shape}")
+        raise ValueError(
+            f"{where}: v must be (..., out) with at least 2 axes and a weight for "
+            f"each output, got shape {v.shape}"
+        )
     if v.size // v.shape[-1] < least:
-        raise ValueError(f"{where}: v {v.shape} has fewer than {least} weights per output: each "
-                         f"is its own mean, and the result would be 0 everywhere")
+        raise ValueError(
+            f"{where}: v {v.shape} has fewer than {least} weights per output: each "
+            f"is its own mean, and the result would be 0 everywhere"
+        )
     return v

@@ -15,19 +15,11 @@ from .muon import Muon
 from .optimizer import Optimizer
 from .plateau import ReduceOnPlateau
 from .rmsprop import RMSprop
-from .schedule import (
-    CosineLR,
-    LinearLR,
-    MultiStepLR,
-    OneCycleLR,
-    Schedule,
-    StepLR,
-    WarmupLR,
-)
+from .schedule import CosineLR, LinearLR, MultiStepLR, OneCycleLR, Schedule, StepLR, WarmupLR
 from .sequence import SequenceLR
 from .sgd import SGD
 
-if not TYPE_CHECKING:       # to a type checker a module with __getattr__ has every name
+if not TYPE_CHECKING:  # to a type checker a module with __getattr__ has every name
     from .. import hints
 
     __getattr__ = hints.attributes_of(__name__, hints.OPTIMIZERS)

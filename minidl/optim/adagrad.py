@@ -28,19 +28,36 @@ class Adagrad(Optimizer):
 
     state_names = ("sum",)
 
-    def __init__(self, params: Iterable[Any], lr: float = 0.01, eps: float = 1e-10,
-                 initial: float = 0.0, lr_decay: float = 0, weight_decay: float = 0) -> None:
-        super().__init__(params, {"lr": lr, "eps": eps, "initial": initial, "lr_decay": lr_decay,
-                                  "weight_decay": weight_decay})
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 0.01,
+        eps: float = 1e-10,
+        initial: float = 0.0,
+        lr_decay: float = 0,
+        weight_decay: float = 0,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "eps": eps,
+                "initial": initial,
+                "lr_decay": lr_decay,
+                "weight_decay": weight_decay,
+            },
+        )
 
     def _initial(self, group: dict[str, Any]) -> float:
         return group["initial"]
 
-    def _update(self, group: dict[str, Any], params: list[Tensor], grads: list[np.ndarray]
-                ) -> None:
+    def _update(self, group: dict[str, Any], params: list[Tensor], grads: list[np.ndarray]) -> None:
         for step, members in self._count_step(params).items():
             kernels.adagrad_update(
-                [params[i]._values() for i in members], [grads[i] for i in members],
+                [params[i]._values() for i in members],
+                [grads[i] for i in members],
                 [self.state[params[i]]["sum"] for i in members],
-                float(group["lr"]) / (1 + (step - 1) * float(group["lr_decay"])), group["eps"],
-                group["weight_decay"])
+                float(group["lr"]) / (1 + (step - 1) * float(group["lr_decay"])),
+                group["eps"],
+                group["weight_decay"],
+            )

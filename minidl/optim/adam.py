@@ -29,12 +29,23 @@ class Adam(Optimizer):
     state_names = ("mean", "square")
     decoupled = False
 
-    def __init__(self, params: Iterable[Any], lr: float = 1e-3,
-                 betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
-                 weight_decay: float = 0) -> None:
-        super().__init__(params, {"lr": lr, "betas": tuple(betas) if isinstance(betas, list)
-                                  else betas, "eps": eps,
-                                  "weight_decay": weight_decay})
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": tuple(betas) if isinstance(betas, list) else betas,
+                "eps": eps,
+                "weight_decay": weight_decay,
+            },
+        )
 
     def _check(self, group: dict[str, Any]) -> None:
         super()._check(group)
@@ -44,15 +55,21 @@ class Adam(Optimizer):
         for i, beta in enumerate(betas):
             checks.real(beta, where, f"betas[{i}]", 0, below=1)
 
-    def _update(self, group: dict[str, Any], params: list[Tensor], grads: list[np.ndarray]
-                ) -> None:
+    def _update(self, group: dict[str, Any], params: list[Tensor], grads: list[np.ndarray]) -> None:
         states = [self.state[p] for p in params]
         for step, members in self._count_step(params).items():
             kernels.adam_update(
-                [params[i]._values() for i in members], [grads[i] for i in members],
-                [states[i]["mean"] for i in members], [states[i]["square"] for i in members],
-                group["lr"], *group["betas"], group["eps"], group["weight_decay"],
-                self.decoupled, step)
+                [params[i]._values() for i in members],
+                [grads[i] for i in members],
+                [states[i]["mean"] for i in members],
+                [states[i]["square"] for i in members],
+                group["lr"],
+                *group["betas"],
+                group["eps"],
+                group["weight_decay"],
+                self.decoupled,
+                step,
+            )
 
 
 class AdamW(Adam):
@@ -69,7 +86,12 @@ class AdamW(Adam):
 
     decoupled = True
 
-    def __init__(self, params: Iterable[Any], lr: float = 1e-3,
-                 betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
-                 weight_decay: float = 1e-2) -> None:
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+    ) -> None:
         super().__init__(params, lr, betas, eps, weight_decay)

@@ -13,8 +13,12 @@ from ..tensor import Tensor
 from .optimizer import _gradient, members_of
 
 
-def clip_grad_norm(params: Layer | Tensor | Iterable[Tensor], max_norm: float, eps: float = 1e-6,
-                   error_if_nonfinite: bool = False) -> float:
+def clip_grad_norm(
+    params: Layer | Tensor | Iterable[Tensor],
+    max_norm: float,
+    eps: float = 1e-6,
+    error_if_nonfinite: bool = False,
+) -> float:
     """Scale all gradients together so that their joint 2-norm is at most max_norm: g *= max_norm
     / (norm + eps) if that factor is below 1 (Pascanu, Mikolov & Bengio 2013, in PyTorch's form).
     `params` are tensors, or a layer, which stands for its parameters.
@@ -37,14 +41,16 @@ def clip_grad_norm(params: Layer | Tensor | Iterable[Tensor], max_norm: float, e
     checks.flag(error_if_nonfinite, "clip_grad_norm", "error_if_nonfinite")
     if isinstance(params, Layer):
         params = params.parameters()
-    unique = {}         # a parameter that is given twice counts once
+    unique = {}  # a parameter that is given twice counts once
     for p in members_of(params, "clip_grad_norm"):
         if p._grad is not None:
             unique[id(p)] = p
     ready = list(unique.values())
     grads = [_gradient(p) for p in ready]
-    squares = [kernels.square_sum([g for g in grads if g.dtype == dtype])
-               for dtype in (np.float32, np.float64)]
+    squares = [
+        kernels.square_sum([g for g in grads if g.dtype == dtype])
+        for dtype in (np.float32, np.float64)
+    ]
     norm = math.sqrt(sum(squares))
     if error_if_nonfinite and not math.isfinite(norm):
         raise ValueError(f"clip_grad_norm: the norm of the gradients is {norm}")

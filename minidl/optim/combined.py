@@ -30,8 +30,10 @@ class Combined(Optimizer):
     def __init__(self, *optimizers: Optimizer) -> None:
         if not optimizers:
             raise TypeError("Combined: needs at least one optimizer")
-        self.optimizers = [checks.instance(given, "Combined", "optimizers", Optimizer, "optimizers")
-                           for given in optimizers]
+        self.optimizers = [
+            checks.instance(given, "Combined", "optimizers", Optimizer, "optimizers")
+            for given in optimizers
+        ]
         self.groups = [group for optimizer in optimizers for group in optimizer.groups]
         ids = [id(p) for group in self.groups for p in group["params"]]
         if len(set(ids)) < len(ids):
@@ -39,7 +41,7 @@ class Combined(Optimizer):
         self._check_disjoint()
 
     @property
-    def state(self) -> dict[Tensor, dict[str, Any]]:    # type: ignore[override]
+    def state(self) -> dict[Tensor, dict[str, Any]]:  # type: ignore[override]
         """The states of all parameters."""
         return {p: state for optimizer in self.optimizers for p, state in optimizer.state.items()}
 
@@ -62,8 +64,10 @@ class Combined(Optimizer):
         """
         given = state.get("optimizers") if isinstance(state, Mapping) else None
         if not isinstance(given, list | tuple) or len(given) != len(self.optimizers):
-            raise StateError(f"load_state_dict of Combined: needs the states of "
-                             f"{len(self.optimizers)} optimizers, got {checks.shown(state)}")
+            raise StateError(
+                f"load_state_dict of Combined: needs the states of "
+                f"{len(self.optimizers)} optimizers, got {checks.shown(state)}"
+            )
         before = self.state_dict()["optimizers"]
         try:
             for optimizer, part in zip(self.optimizers, given, strict=True):

@@ -15,13 +15,12 @@ from ..nn.parameter import Parameter
 from ..nn.state import StateError
 
 
-def average(decay: float, count: int,
-            pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
+def average(decay: float, count: int, pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
     """Add the count-th value to each average; `pairs` are (average, value) of one shape and dtype:
 
-        average += (1 - decay) / (1 - decay^count) (value - average), in place.
+    average += (1 - decay) / (1 - decay^count) (value - average), in place.
     """
-    share = (1 - decay) / (1 - decay ** count)
+    share = (1 - decay) / (1 - decay**count)
     by_dtype: dict[Any, tuple[list[np.ndarray], list[np.ndarray]]] = {}
     for own, value in pairs:
         averages, values = by_dtype.setdefault(value.dtype, ([], []))
@@ -65,25 +64,25 @@ class EMA:
         self.model = checks.instance(model, "EMA", "model", Layer, "a layer")
         self.decay = checks.real(decay, "EMA", "decay", 0, below=1)
         self.count = 0
-        self._params = self._learned()      # kept, because a walk through a model takes long
+        self._params = self._learned()  # kept, because a walk through a model takes long
         self.averages = {name: p._values().copy() for name, p in self._params.items()}
         self._inside = False
 
     def _learned(self) -> dict[str, Parameter]:
-        return {name: p for name, p in self.model.named_parameters()
-                if p._values().flags.writeable}
+        return {name: p for name, p in self.model.named_parameters() if p._values().flags.writeable}
 
     def update(self) -> None:
         """Add the parameters' current values to the averages. RuntimeError inside of `averaged()`;
         nothing is changed then.
         """
         if self._inside:
-            raise RuntimeError("EMA.update: inside of averaged() the parameters are the averages "
-                               "themselves")
+            raise RuntimeError(
+                "EMA.update: inside of averaged() the parameters are the averages themselves"
+            )
         self.count += 1
         now = {name: p._values() for name, p in self._params.items()}
         for name, values in now.items():
-            if self.averages[name].dtype != values.dtype:   # astype has converted the model since
+            if self.averages[name].dtype != values.dtype:  # astype has converted the model since
                 self.averages[name] = self.averages[name].astype(values.dtype)
         average(self.decay, self.count, [(self.averages[name], now[name]) for name in now])
 
@@ -100,9 +99,12 @@ class EMA:
             raise RuntimeError("EMA.averaged: the parameters are the averages already")
         now = self._learned()
         if now.keys() != self._params.keys() or any(
-                now[name] is not p for name, p in self._params.items()):
-            raise RuntimeError("EMA.averaged: the model has got other parameters since the EMA was "
-                               "made: make a new one")
+            now[name] is not p for name, p in self._params.items()
+        ):
+            raise RuntimeError(
+                "EMA.averaged: the model has got other parameters since the EMA was "
+                "made: make a new one"
+            )
         buffers = dict(self.model.named_buffers())
         kept = {name: p._values().copy() for name, p in now.items()}
         kept_buffers = {name: array.copy() for name, array in buffers.items()}
@@ -125,8 +127,11 @@ class EMA:
 
     def state_dict(self) -> dict[str, Any]:
         """The averages by name, decay and count, as a plain dict (copies)."""
-        return {"decay": self.decay, "count": self.count,
-                "averages": {name: array.copy() for name, array in self.averages.items()}}
+        return {
+            "decay": self.decay,
+            "count": self.count,
+            "averages": {name: array.copy() for name, array in self.averages.items()},
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take everything from the `state_dict()` of an EMA of such a model.
@@ -141,13 +146,16 @@ class EMA:
             count = checks.count(state["count"], "state", "count")
             given = {name: np.asarray(array) for name, array in state["averages"].items()}
             if given.keys() != self.averages.keys():
-                raise StateError(f"averages of other parameters: "
-                                 f"{sorted(given.keys() ^ self.averages.keys())}")
+                raise StateError(
+                    f"averages of other parameters: {sorted(given.keys() ^ self.averages.keys())}"
+                )
             new = {}
             for name, own in self.averages.items():
                 if given[name].shape != own.shape or given[name].dtype.kind not in "fiu":
-                    raise StateError(f"the average of {name} must be numbers of shape {own.shape}, "
-                                     f"got {given[name].dtype} {given[name].shape}")
+                    raise StateError(
+                        f"the average of {name} must be numbers of shape {own.shape}, "
+                        f"got {given[name].dtype} {given[name].shape}"
+                    )
                 new[name] = np.array(given[name], own.dtype, order="C")
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise StateError(f"{where}: {error}") from None

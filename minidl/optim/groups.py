@@ -8,7 +8,7 @@ from .. import checks
 from ..nn.layer import Layer
 from ..nn.parameter import Parameter
 
-UNDECAYED = ("gamma", "beta", "bias")       # the names of parameters without decay begin so
+UNDECAYED = ("gamma", "beta", "bias")  # the names of parameters without decay begin so
 
 
 def groups(model: Layer, weight_decay: float = 0) -> list[dict[str, Any]]:

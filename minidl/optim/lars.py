@@ -30,18 +30,38 @@ class LARS(Optimizer):
 
     state_names = ("velocity",)
 
-    def __init__(self, params: Iterable[Any], lr: float, momentum: float = 0.9,
-                 trust: float = 0.001, eps: float = 1e-8, weight_decay: float = 0) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "trust": trust, "eps": eps,
-                                  "weight_decay": weight_decay})
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float,
+        momentum: float = 0.9,
+        trust: float = 0.001,
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "momentum": momentum,
+                "trust": trust,
+                "eps": eps,
+                "weight_decay": weight_decay,
+            },
+        )
 
     def _needed(self, group: dict[str, Any]) -> tuple[str, ...]:
         return self.state_names if group["momentum"] else ()
 
-    def _update(self, group: dict[str, Any], params: list[Tensor], grads: list[np.ndarray]
-                ) -> None:
-        velocities = ([self.state[p]["velocity"] for p in params] if group["momentum"]
-                      else None)
-        kernels.lars_update([p._values() for p in params], grads, velocities, group["lr"],
-                            group["momentum"], group["trust"], group["eps"],
-                            group["weight_decay"])
+    def _update(self, group: dict[str, Any], params: list[Tensor], grads: list[np.ndarray]) -> None:
+        velocities = [self.state[p]["velocity"] for p in params] if group["momentum"] else None
+        kernels.lars_update(
+            [p._values() for p in params],
+            grads,
+            velocities,
+            group["lr"],
+            group["momentum"],
+            group["trust"],
+            group["eps"],
+            group["weight_decay"],
+        )

@@ -37,16 +37,17 @@ class Lookahead(Optimizer):
     """
 
     def __init__(self, optimizer: Optimizer, k: int = 5, alpha: float = 0.5) -> None:
-        self.optimizer = checks.instance(optimizer, "Lookahead", "optimizer", Optimizer,
-                                         "an optimizer")
+        self.optimizer = checks.instance(
+            optimizer, "Lookahead", "optimizer", Optimizer, "an optimizer"
+        )
         self.k = checks.count(k, "Lookahead", "k", 1)
         self.alpha = checks.fraction(alpha, "Lookahead", "alpha")
         self.count = 0
         self.slow: list[np.ndarray] | None = None
-        self.groups = optimizer.groups      # the same list, so that a rate is set in both
+        self.groups = optimizer.groups  # the same list, so that a rate is set in both
 
     @property
-    def state(self) -> dict[Tensor, dict[str, Any]]:    # type: ignore[override]
+    def state(self) -> dict[Tensor, dict[str, Any]]:  # type: ignore[override]
         """The state of the optimizer inside."""
         return self.optimizer.state
 
@@ -72,7 +73,7 @@ class Lookahead(Optimizer):
         writes("Lookahead.step()", [p for _, p in moved])
         for i, p in moved:
             fast = p._values()
-            if slow[i].dtype != fast.dtype:     # astype has converted the model since
+            if slow[i].dtype != fast.dtype:  # astype has converted the model since
                 slow[i] = slow[i].astype(fast.dtype)
             # slow += alpha (fast - slow) is an update with the gradient fast and the decay -1.
             kernels.sgd_update([slow[i]], [fast], None, -self.alpha, weight_decay=-1.0)
@@ -81,9 +82,13 @@ class Lookahead(Optimizer):
     def state_dict(self) -> dict[str, Any]:
         """The state of the optimizer inside, the slow weights and the count, as plain dicts,
         lists, numbers and arrays (copies)."""
-        return {"optimizer": self.optimizer.state_dict(), "k": self.k, "alpha": self.alpha,
-                "count": self.count,
-                "slow": None if self.slow is None else [array.copy() for array in self.slow]}
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "k": self.k,
+            "alpha": self.alpha,
+            "count": self.count,
+            "slow": None if self.slow is None else [array.copy() for array in self.slow],
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take everything from the `state_dict()` of a Lookahead around an optimizer of the same
@@ -109,8 +114,10 @@ class Lookahead(Optimizer):
         if len(given) != len(params):
             raise StateError(f"slow weights of {len(params)} parameters expected, got {len(given)}")
         array = partial(self._array, name="slow")
-        return [array(f"slow weight {i}", value=value, p=p)
-                for i, (value, p) in enumerate(zip(given, params, strict=True))]
+        return [
+            array(f"slow weight {i}", value=value, p=p)
+            for i, (value, p) in enumerate(zip(given, params, strict=True))
+        ]
 
     def __repr__(self) -> str:
         return f"Lookahead({self.optimizer!r}, k={self.k}, alpha={self.alpha})"

@@ -15,7 +15,7 @@ from .optimizer import Optimizer
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 SMALLEST_NORM = 1e-7
-MOST_STEPS = 100        # further iterations would change nothing
+MOST_STEPS = 100  # further iterations would change nothing
 
 
 class Muon(Optimizer):
@@ -44,19 +44,36 @@ class Muon(Optimizer):
 
     state_names = ("velocity",)
 
-    def __init__(self, params: Iterable[Any], lr: float, momentum: float = 0.95,
-                 nesterov: bool = True, weight_decay: float = 0, steps: int = 5,
-                 normalize: bool = False) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "nesterov": nesterov,
-                                  "weight_decay": weight_decay, "steps": steps,
-                                  "normalize": normalize})
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float,
+        momentum: float = 0.95,
+        nesterov: bool = True,
+        weight_decay: float = 0,
+        steps: int = 5,
+        normalize: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "momentum": momentum,
+                "nesterov": nesterov,
+                "weight_decay": weight_decay,
+                "steps": steps,
+                "normalize": normalize,
+            },
+        )
         for group in self.groups:
             for p in group["params"]:
                 if p.ndim < 2:
-                    raise ValueError(f"Muon: params must be matrices or filters, got one of shape "
-                                     f"{p.shape}: give biases and normalizations to another "
-                                     f"optimizer; weights, others = optim.groups(model, "
-                                     f"weight_decay) parts them")
+                    raise ValueError(
+                        f"Muon: params must be matrices or filters, got one of shape "
+                        f"{p.shape}: give biases and normalizations to another "
+                        f"optimizer; weights, others = optim.groups(model, "
+                        f"weight_decay) parts them"
+                    )
 
     def _check(self, group: dict[str, Any]) -> None:
         super()._check(group)
@@ -66,8 +83,7 @@ class Muon(Optimizer):
     def _needed(self, group: dict[str, Any]) -> tuple[str, ...]:
         return self.state_names if group["momentum"] else ()
 
-    def _update(self, group: dict[str, Any], params: list[Tensor], grads: list[np.ndarray]
-                ) -> None:
+    def _update(self, group: dict[str, Any], params: list[Tensor], grads: list[np.ndarray]) -> None:
         # Python floats, because NumPy's scalars would compute in their own dtypes.
         lr, momentum, decay = (float(group[name]) for name in ("lr", "momentum", "weight_decay"))
         some = [(p, g) for p, g in zip(params, grads, strict=True) if p.size]
@@ -76,8 +92,9 @@ class Muon(Optimizer):
             velocities = [self.state[p]["velocity"] for p, _ in some]
             updates = [np.zeros(p.shape, p.dtype) for p, _ in some]
             # With zeros and the rate -1 the kernel writes v, or g + momentum v, into `updates`.
-            kernels.sgd_update(updates, [g for _, g in some], velocities, -1.0, momentum,
-                               group["nesterov"])
+            kernels.sgd_update(
+                updates, [g for _, g in some], velocities, -1.0, momentum, group["nesterov"]
+            )
         for (p, _), update in zip(some, updates, strict=True):
             array, out = p._values(), p.shape[-1]
             rest = p.size // out
@@ -88,8 +105,9 @@ class Muon(Optimizer):
                     np.multiply(array, math.sqrt(out) / norm, out=array)
             if decay:
                 np.multiply(array, 1 - lr * decay, out=array)
-            kernels.sgd_update([array], [direction.reshape(p.shape)], None,
-                               lr * math.sqrt(max(1.0, out / rest)))
+            kernels.sgd_update(
+                [array], [direction.reshape(p.shape)], None, lr * math.sqrt(max(1.0, out / rest))
+            )
 
 
 def orthogonalized(matrix: np.ndarray, steps: int) -> np.ndarray:
@@ -102,13 +120,16 @@ def orthogonalized(matrix: np.ndarray, steps: int) -> np.ndarray:
     norm = math.sqrt(kernels.square_sum([matrix]))
     x = np.asarray(kernels.multiply(matrix, 1 / max(norm, SMALLEST_NORM)))
     tall = len(x) >= x.shape[1]
-    gram = partial(kernels.matmul, transpose_a=True) if tall else \
-        partial(kernels.matmul, transpose_b=True)
+    gram = (
+        partial(kernels.matmul, transpose_a=True)
+        if tall
+        else partial(kernels.matmul, transpose_b=True)
+    )
     for _ in range(steps):
         square = np.asarray(gram(x, x))
         # The step is X (a I + b S + c S²): so its first term needs no pass over X.
         factor = c * np.asarray(kernels.matmul(square, square)) + b * square
-        factor.flat[::len(factor) + 1] += a
+        factor.flat[:: len(factor) + 1] += a
         factor = factor.astype(x.dtype, copy=False)
         x = np.asarray(kernels.matmul(x, factor) if tall else kernels.matmul(factor, x))
     return x

@@ -32,18 +32,18 @@ class Optimizer(hints.Explained):
     [0.01, 0]
     """
 
-    state_names: tuple[str, ...] = ()       # the arrays kept for each parameter, of its shape
-    not_negative_names: tuple[str, ...] = ("square", "sum")     # the arrays that hold squares
-    _first_rates: tuple[list[float], list[float]] | None = None     # see schedule._base_rates
-    _checked: list[list[Any]] = []      # the options of the groups when they were last checked
+    state_names: tuple[str, ...] = ()  # the arrays kept for each parameter, of its shape
+    not_negative_names: tuple[str, ...] = ("square", "sum")  # the arrays that hold squares
+    _first_rates: tuple[list[float], list[float]] | None = None  # see schedule._base_rates
+    _checked: list[list[Any]] = []  # the options of the groups when they were last checked
 
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
         where = type(self).__name__
         if isinstance(params, Layer):
-            raise TypeError(f"{where}: params must be parameters, got a layer: give it "
-                            f"layer.parameters()")
-        listed = members_of(params, where, (Tensor, dict),
-                            "a list of parameters, or of groups")
+            raise TypeError(
+                f"{where}: params must be parameters, got a layer: give it layer.parameters()"
+            )
+        listed = members_of(params, where, (Tensor, dict), "a list of parameters, or of groups")
         if not listed:
             raise ValueError(f"{where}: params is empty")
         if not isinstance(listed[0], dict):
@@ -56,16 +56,21 @@ class Optimizer(hints.Explained):
                 raise TypeError(f'{where}: a parameter group must be a dict with "params"')
             unknown = set(given) - {"params"} - set(defaults)
             if unknown:
-                raise ValueError(f"{where}: unknown option {sorted(unknown)[0]!r} in a group; "
-                                 f"options are {', '.join(defaults)}")
+                raise ValueError(
+                    f"{where}: unknown option {sorted(unknown)[0]!r} in a group; "
+                    f"options are {', '.join(defaults)}"
+                )
             members = members_of(given["params"], where)
             for p in members:
                 if p._node is not None:
-                    raise ValueError(f"{where}: a parameter must be a leaf, not the result of an "
-                                     f"operation")
+                    raise ValueError(
+                        f"{where}: a parameter must be a leaf, not the result of an operation"
+                    )
                 if p._requires_grad and not p.data.flags.writeable:
-                    raise ValueError(f"{where}: the array of a parameter of shape {p.shape} is "
-                                     f"read-only; nn.Parameter(p) is a copy that learns")
+                    raise ValueError(
+                        f"{where}: the array of a parameter of shape {p.shape} is "
+                        f"read-only; nn.Parameter(p) is a copy that learns"
+                    )
                 if id(p) in seen:
                     raise ValueError(f"{where}: the same parameter is given twice")
                 seen.add(id(p))
@@ -117,20 +122,25 @@ class Optimizer(hints.Explained):
 
     def _ready(self) -> list[list[Tensor]]:
         """Check a step, and return the parameters of each group that it would change."""
-        options = [[value for name, value in group.items() if name != "params"]
-                   for group in self.groups]
-        if options != self._checked:        # options are checked again only after a change
+        options = [
+            [value for name, value in group.items() if name != "params"] for group in self.groups
+        ]
+        if options != self._checked:  # options are checked again only after a change
             for group in self.groups:
                 self._check(group)
             self._checked = options
         learning = [[p for p in group["params"] if p._grad is not None] for group in self.groups]
         for p in itertools.chain(*learning):
             if p._dtype.char not in "fd":
-                raise TypeError(f"{type(self).__name__}: parameters that learn must be float32 or "
-                                f"float64, one of shape {p.shape} is {p.dtype}")
+                raise TypeError(
+                    f"{type(self).__name__}: parameters that learn must be float32 or "
+                    f"float64, one of shape {p.shape} is {p.dtype}"
+                )
             if not p._values().flags.writeable:
-                raise ValueError(f"{type(self).__name__}: the array of a parameter of shape "
-                                 f"{p.shape} is read-only")
+                raise ValueError(
+                    f"{type(self).__name__}: the array of a parameter of shape "
+                    f"{p.shape} is read-only"
+                )
         return learning
 
     def _apply(self, learning: list[list[Tensor]]) -> None:
@@ -158,8 +168,7 @@ class Optimizer(hints.Explained):
         """The value that the state arrays start with."""
         return 0.0
 
-    def _update(self, group: dict[str, Any], params: list[Tensor], grads: list[np.ndarray]
-                ) -> None:
+    def _update(self, group: dict[str, Any], params: list[Tensor], grads: list[np.ndarray]) -> None:
         raise NotImplementedError
 
     def _count_step(self, params: list[Tensor]) -> dict[int, list[int]]:
@@ -179,11 +188,19 @@ class Optimizer(hints.Explained):
             for p in group["params"]:
                 numbers[p] = len(numbers)
         return {
-            "groups": [{**{k: v for k, v in g.items() if k != "params"},
-                        "params": [numbers[p] for p in g["params"]]} for g in self.groups],
-            "state": {str(numbers[p]): {n: np.array(v) if isinstance(v, np.ndarray) else v
-                                        for n, v in state.items()}
-                      for p, state in self.state.items()},
+            "groups": [
+                {
+                    **{k: v for k, v in g.items() if k != "params"},
+                    "params": [numbers[p] for p in g["params"]],
+                }
+                for g in self.groups
+            ],
+            "state": {
+                str(numbers[p]): {
+                    n: np.array(v) if isinstance(v, np.ndarray) else v for n, v in state.items()
+                }
+                for p, state in self.state.items()
+            },
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -206,8 +223,9 @@ class Optimizer(hints.Explained):
         """The options of each group and the state of each parameter, checked and copied."""
         if set(state) != {"groups", "state"}:
             raise StateError(f'needs "groups" and "state", got {sorted(state)}')
-        sizes, given = ([len(g["params"]) for g in groups] for groups in
-                        (self.groups, state["groups"]))
+        sizes, given = (
+            [len(g["params"]) for g in groups] for groups in (self.groups, state["groups"])
+        )
         if sizes != given:
             raise StateError(f"groups of {sizes} parameters expected, got {given}")
         options = []
@@ -226,10 +244,12 @@ class Optimizer(hints.Explained):
             p, needed = owner[number]
             names = set(values) - {"step"}
             if not set(needed) <= names <= set(self.state_names):
-                raise StateError(f"state {sorted(values)} of parameter {number} is another "
-                                 f"optimizer's")
+                raise StateError(
+                    f"state {sorted(values)} of parameter {number} is another optimizer's"
+                )
             entry: dict[str, Any] = {
-                "step": checks.count(values["step"], "state", f"step of parameter {number}")}
+                "step": checks.count(values["step"], "state", f"step of parameter {number}")
+            }
             # The order is that of a step, so that a resumed training writes identical files.
             for name in filter(names.__contains__, self.state_names):
                 entry[name] = self._array(f"{name} of parameter {number}", name, values[name], p)
@@ -247,12 +267,13 @@ class Optimizer(hints.Explained):
             array = np.array(given, dtype=p.dtype)
         if np.isnan(array).any():
             raise StateError(f"{what} holds NaN")
-        if name in self.not_negative_names:     # infinite squares only stop a parameter
+        if name in self.not_negative_names:  # infinite squares only stop a parameter
             if (array < 0).any():
                 raise StateError(f"{what} holds negative numbers, and is a sum of squares")
         elif np.isinf(array).any():
-            raise StateError(f"{what} holds infinite numbers, which would make the parameter "
-                             f"infinite")
+            raise StateError(
+                f"{what} holds infinite numbers, which would make the parameter infinite"
+            )
         return array
 
     def __repr__(self) -> str:
@@ -261,12 +282,17 @@ class Optimizer(hints.Explained):
         return f"{type(self).__name__}({count} parameters in {len(self.groups)} group(s), {first})"
 
 
-def members_of(params: Any, where: str, kinds: tuple[type, ...] = (Tensor,),
-               expected: str = "a list of tensors") -> list[Any]:
+def members_of(
+    params: Any,
+    where: str,
+    kinds: tuple[type, ...] = (Tensor,),
+    expected: str = "a list of tensors",
+) -> list[Any]:
     """A list of tensors, or of other `kinds`, from an iterable or from a single one."""
     members = []
-    for p in [params] if isinstance(params, kinds) else checks.members(
-            params, where, "params", expected):
+    for p in (
+        [params] if isinstance(params, kinds) else checks.members(params, where, "params", expected)
+    ):
         if not isinstance(p, kinds):
             raise TypeError(f"{where}: params must be tensors, got {type(p).__name__}")
         members.append(p)

@@ -35,21 +35,40 @@ class ReduceOnPlateau(hints.Explained):
     """
 
     checks: Mapping[str, Check] = {
-        "factor": partial(checks.real, above=0, below=1), "patience": checks.count,
-        "threshold": not_negative, "mode": partial(checks.choice, options=("min", "max")),
-        "min_lr": not_negative, "cooldown": checks.count}
+        "factor": partial(checks.real, above=0, below=1),
+        "patience": checks.count,
+        "threshold": not_negative,
+        "mode": partial(checks.choice, options=("min", "max")),
+        "min_lr": not_negative,
+        "cooldown": checks.count,
+    }
 
-    def __init__(self, optimizer: Optimizer, factor: float = 0.1, patience: int = 10,
-                 threshold: float = 1e-4, mode: str = "min", min_lr: float = 0.0,
-                 cooldown: int = 0) -> None:
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        factor: float = 0.1,
+        patience: int = 10,
+        threshold: float = 1e-4,
+        mode: str = "min",
+        min_lr: float = 0.0,
+        cooldown: int = 0,
+    ) -> None:
         where = type(self).__name__
         self.optimizer = optimizer_of(where, optimizer)
-        self.options = self._checked(where, {
-            "factor": factor, "patience": patience, "threshold": threshold, "mode": mode,
-            "min_lr": min_lr, "cooldown": cooldown})
+        self.options = self._checked(
+            where,
+            {
+                "factor": factor,
+                "patience": patience,
+                "threshold": threshold,
+                "mode": mode,
+                "min_lr": min_lr,
+                "cooldown": cooldown,
+            },
+        )
         self.best = math.inf if mode == "min" else -math.inf
-        self.bad = 0            # steps in a row without a better metric
-        self.cooling = 0        # steps of the cooldown that are left
+        self.bad = 0  # steps in a row without a better metric
+        self.cooling = 0  # steps of the cooldown that are left
 
     def _checked(self, where: str, options: Mapping[str, Any]) -> dict[str, Any]:
         return {name: check(options[name], where, name) for name, check in self.checks.items()}
@@ -63,7 +82,7 @@ class ReduceOnPlateau(hints.Explained):
         """Count a step with its metric (a number, or a tensor or array of one), and reduce the
         rates if it is time to. TypeError if the metric is not a number."""
         try:
-            if isinstance(metric, (str, bytes)):    # float() would accept text
+            if isinstance(metric, (str, bytes)):  # float() would accept text
                 raise TypeError
             value = float(metric)
         except (TypeError, ValueError):
@@ -77,21 +96,27 @@ class ReduceOnPlateau(hints.Explained):
             self.bad = 0
         if self.bad > self.options["patience"]:
             self.cooling, self.bad = self.options["cooldown"], 0
-            for group in self.optimizer.groups:     # a rate below min_lr is not raised
-                group["lr"] = min(group["lr"], max(group["lr"] * self.options["factor"],
-                                                   self.options["min_lr"]))
+            for group in self.optimizer.groups:  # a rate below min_lr is not raised
+                group["lr"] = min(
+                    group["lr"], max(group["lr"] * self.options["factor"], self.options["min_lr"])
+                )
 
     def _better(self, value: float) -> bool:
         sign = 1 if self.options["mode"] == "min" else -1
-        best, value = sign * self.best, sign * value        # now smaller is better
-        if math.isfinite(best):     # the first metric is better than infinity by any threshold
+        best, value = sign * self.best, sign * value  # now smaller is better
+        if math.isfinite(best):  # the first metric is better than infinity by any threshold
             best *= 1 - math.copysign(self.options["threshold"], best)
         return value < best
 
     def state_dict(self) -> dict[str, Any]:
         """Options, counts, the best metric and the current rates as a plain dict (copies)."""
-        return {**self.options, "best": self.best, "bad": self.bad, "cooling": self.cooling,
-                "lr": self.lr}
+        return {
+            **self.options,
+            "best": self.best,
+            "bad": self.bad,
+            "cooling": self.cooling,
+            "lr": self.lr,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take everything from `state_dict()`, and set the rates.
@@ -111,10 +136,13 @@ class ReduceOnPlateau(hints.Explained):
         lr = each(not_negative)(state["lr"], "state", "lr")
         if len(lr) != len(self.lr):
             raise StateError(f"lr must have {len(self.lr)} rates, got {len(lr)}")
-        return {"options": self._checked("state", state),
-                "best": checks.real(state["best"], "state", "best"),
-                "bad": checks.count(state["bad"], "state", "bad"),
-                "cooling": checks.count(state["cooling"], "state", "cooling"), "lr": lr}
+        return {
+            "options": self._checked("state", state),
+            "best": checks.real(state["best"], "state", "best"),
+            "bad": checks.count(state["bad"], "state", "bad"),
+            "cooling": checks.count(state["cooling"], "state", "cooling"),
+            "lr": lr,
+        }
 
     def __repr__(self) -> str:
         options = "".join(f"{name}={value!r}, " for name, value in self.options.items())

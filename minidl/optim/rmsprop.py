@@ -29,25 +29,50 @@ class RMSprop(Optimizer):
 
     state_names = ("square", "mean", "velocity")
 
-    def __init__(self, params: Iterable[Any], lr: float = 0.01, alpha: float = 0.99,
-                 eps: float = 1e-8, momentum: float = 0, centered: bool = False,
-                 weight_decay: float = 0) -> None:
-        super().__init__(params, {"lr": lr, "alpha": alpha, "eps": eps, "momentum": momentum,
-                                  "centered": centered, "weight_decay": weight_decay})
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 0.01,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        momentum: float = 0,
+        centered: bool = False,
+        weight_decay: float = 0,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "alpha": alpha,
+                "eps": eps,
+                "momentum": momentum,
+                "centered": centered,
+                "weight_decay": weight_decay,
+            },
+        )
 
     def _needed(self, group: dict[str, Any]) -> tuple[str, ...]:
-        return ("square", *(("mean",) if group["centered"] else ()),
-                *(("velocity",) if group["momentum"] else ()))
+        return (
+            "square",
+            *(("mean",) if group["centered"] else ()),
+            *(("velocity",) if group["momentum"] else ()),
+        )
 
     def _check(self, group: dict[str, Any]) -> None:
         super()._check(group)
         checks.real(group["alpha"], "RMSprop", "alpha", 0, below=1)
 
-    def _update(self, group: dict[str, Any], params: list[Tensor], grads: list[np.ndarray]
-                ) -> None:
+    def _update(self, group: dict[str, Any], params: list[Tensor], grads: list[np.ndarray]) -> None:
         states = [self.state[p] for p in params]
         kernels.rmsprop_update(
-            [p._values() for p in params], grads, [state["square"] for state in states],
+            [p._values() for p in params],
+            grads,
+            [state["square"] for state in states],
             [state["mean"] for state in states] if group["centered"] else None,
             [state["velocity"] for state in states] if group["momentum"] else None,
-            group["lr"], group["alpha"], group["eps"], group["momentum"], group["weight_decay"])
+            group["lr"],
+            group["alpha"],
+            group["eps"],
+            group["momentum"],
+            group["weight_decay"],
+        )

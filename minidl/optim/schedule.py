@@ -110,8 +110,11 @@ class Schedule(hints.Explained):
         base = each(not_negative)(state["base"], "state", "base")
         if len(base) != len(self.base):
             raise StateError(f"base must have {len(self.base)} rates, got {len(base)}")
-        return {"count": checks.count(state["count"], "state", "count"), "base": base,
-                "options": self._checked("state", {k: state[k] for k in self.checks})}
+        return {
+            "count": checks.count(state["count"], "state", "count"),
+            "base": base,
+            "options": self._checked("state", {k: state[k] for k in self.checks}),
+        }
 
     def _take(self, new: dict[str, Any]) -> None:
         self.__dict__.update(new)
@@ -214,13 +217,20 @@ class LinearLR(Schedule):
         super().__init__(optimizer, steps=steps, end=end)
 
     def _checked(self, where: str, options: dict[str, Any]) -> dict[str, Any]:
-        return super()._checked(where, {**options, "steps": one_each(
-            options["steps"], where, "steps", len(self.optimizer.groups))})
+        return super()._checked(
+            where,
+            {
+                **options,
+                "steps": one_each(options["steps"], where, "steps", len(self.optimizer.groups)),
+            },
+        )
 
     def _rates(self, count: int) -> list[float]:
         end = self.options["end"]
-        return [base * (1 - (1 - end) * min(1.0, count / steps))
-                for base, steps in zip(self.base, self.options["steps"], strict=True)]
+        return [
+            base * (1 - (1 - end) * min(1.0, count / steps))
+            for base, steps in zip(self.base, self.options["steps"], strict=True)
+        ]
 
 
 class CosineLR(Schedule):
@@ -285,17 +295,40 @@ class OneCycleLR(Schedule):
     [0.04, 0.52, 1.0, 0.9505, 0.8117, 0.6113, 0.3887, 0.1883, 0.0495, 0.0]
     """
 
-    checks = {"max_lr": each(positive), "steps": at_least_one, "warmup": fraction,
-              "start_div": positive, "final_div": positive}
+    checks = {
+        "max_lr": each(positive),
+        "steps": at_least_one,
+        "warmup": fraction,
+        "start_div": positive,
+        "final_div": positive,
+    }
 
-    def __init__(self, optimizer: Optimizer, max_lr: float | list[float], steps: int,
-                 warmup: float = 0.3, start_div: float = 25, final_div: float = 1e4) -> None:
-        super().__init__(optimizer, max_lr=max_lr, steps=steps, warmup=warmup,
-                         start_div=start_div, final_div=final_div)
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        max_lr: float | list[float],
+        steps: int,
+        warmup: float = 0.3,
+        start_div: float = 25,
+        final_div: float = 1e4,
+    ) -> None:
+        super().__init__(
+            optimizer,
+            max_lr=max_lr,
+            steps=steps,
+            warmup=warmup,
+            start_div=start_div,
+            final_div=final_div,
+        )
 
     def _checked(self, where: str, options: dict[str, Any]) -> dict[str, Any]:
-        return super()._checked(where, {**options, "max_lr": one_each(
-            options["max_lr"], where, "max_lr", len(self.optimizer.groups))})
+        return super()._checked(
+            where,
+            {
+                **options,
+                "max_lr": one_each(options["max_lr"], where, "max_lr", len(self.optimizer.groups)),
+            },
+        )
 
     def _rates(self, count: int) -> list[float]:
         return [self._rate(peak, count) for peak in self.options["max_lr"]]
@@ -303,19 +336,24 @@ class OneCycleLR(Schedule):
     def _rate(self, base: float, count: int) -> float:
         start = base / self.options["start_div"]
         last = self.options["steps"] - 1
-        top = self.options["warmup"] * self.options["steps"] - 1    # the step with the largest rate
+        top = self.options["warmup"] * self.options["steps"] - 1  # the step with the largest rate
         if count <= top:
             return _cosine(start, base, count / top if top > 0 else 1.0)
-        return _cosine(base, start / self.options["final_div"],
-                       (count - top) / (last - top) if last > top else 1.0)
+        return _cosine(
+            base,
+            start / self.options["final_div"],
+            (count - top) / (last - top) if last > top else 1.0,
+        )
 
 
 def one_each(given: Any, where: str, name: str, groups: int) -> Any:
     """A list with a number for each group, from such a list or from one number for all."""
     found = given if isinstance(given, list | tuple) else [given] * groups
     if len(found) != groups:
-        raise ValueError(f"{where}: {name} must be a number or a list of {groups}, one for each "
-                         f"group, got {given!r}")
+        raise ValueError(
+            f"{where}: {name} must be a number or a list of {groups}, one for each "
+            f"group, got {given!r}"
+        )
     return found
 
 

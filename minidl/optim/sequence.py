@@ -36,10 +36,17 @@ class SequenceLR(Schedule):
 
     def __init__(self, schedules: Iterable[Schedule], milestones: Sequence[int]) -> None:
         self.schedules = [
-            checks.instance(schedule, "SequenceLR", "schedules", Schedule,
-                            "schedules whose step() takes no arguments")
-            for schedule in checks.members(schedules, "SequenceLR", "schedules",
-                                           "a list of schedules")]
+            checks.instance(
+                schedule,
+                "SequenceLR",
+                "schedules",
+                Schedule,
+                "schedules whose step() takes no arguments",
+            )
+            for schedule in checks.members(
+                schedules, "SequenceLR", "schedules", "a list of schedules"
+            )
+        ]
         if not self.schedules:
             raise ValueError("SequenceLR: schedules is empty")
         optimizer = self.schedules[0].optimizer
@@ -51,9 +58,12 @@ class SequenceLR(Schedule):
         new = super()._checked(where, options)
         milestones = new["milestones"]
         if len(milestones) != len(self.schedules) - 1 or any(
-                b <= a for a, b in pairwise(milestones)):
-            raise ValueError(f"{where}: milestones must be {len(self.schedules) - 1} increasing "
-                             f"numbers, one fewer than schedules, got {milestones}")
+            b <= a for a, b in pairwise(milestones)
+        ):
+            raise ValueError(
+                f"{where}: milestones must be {len(self.schedules) - 1} increasing "
+                f"numbers, one fewer than schedules, got {milestones}"
+            )
         return new
 
     def _rates(self, count: int) -> list[float]:
@@ -67,10 +77,14 @@ class SequenceLR(Schedule):
     def _read(self, state: Mapping[str, Any]) -> dict[str, Any]:
         new = super()._read({k: v for k, v in state.items() if k != "schedules"})
         if len(state["schedules"]) != len(self.schedules):
-            raise StateError(f"needs the states of {len(self.schedules)} schedules, got "
-                             f"{len(state['schedules'])}")
-        new["schedules"] = [readable(schedule, part) for schedule, part in
-                            zip(self.schedules, state["schedules"], strict=True)]
+            raise StateError(
+                f"needs the states of {len(self.schedules)} schedules, got "
+                f"{len(state['schedules'])}"
+            )
+        new["schedules"] = [
+            readable(schedule, part)
+            for schedule, part in zip(self.schedules, state["schedules"], strict=True)
+        ]
         return new
 
     def _take(self, new: dict[str, Any]) -> None:
@@ -80,5 +94,6 @@ class SequenceLR(Schedule):
 
     def __repr__(self) -> str:
         parts = ", ".join(map(repr, self.schedules))
-        return (f"SequenceLR([{parts}], {self.options['milestones']}, count={self.count}, "
-                f"lr={self.lr})")
+        return (
+            f"SequenceLR([{parts}], {self.options['milestones']}, count={self.count}, lr={self.lr})"
+        )

@@ -29,10 +29,18 @@ class SGD(Optimizer):
 
     state_names: tuple[str, ...] = ("velocity",)
 
-    def __init__(self, params: Iterable[Any], lr: float, momentum: float = 0,
-                 nesterov: bool = False, weight_decay: float = 0) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "nesterov": nesterov,
-                                  "weight_decay": weight_decay})
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float,
+        momentum: float = 0,
+        nesterov: bool = False,
+        weight_decay: float = 0,
+    ) -> None:
+        super().__init__(
+            params,
+            {"lr": lr, "momentum": momentum, "nesterov": nesterov, "weight_decay": weight_decay},
+        )
 
     def _needed(self, group: dict[str, Any]) -> tuple[str, ...]:
         return self.state_names if group["momentum"] else ()
@@ -42,9 +50,14 @@ class SGD(Optimizer):
         if group["nesterov"] and not group["momentum"] > 0:
             raise ValueError("SGD: nesterov needs a momentum above 0")
 
-    def _update(self, group: dict[str, Any], params: list[Tensor], grads: list[np.ndarray]
-                ) -> None:
-        velocities = ([self.state[p]["velocity"] for p in params] if group["momentum"]
-                      else None)
-        kernels.sgd_update([p._values() for p in params], grads, velocities, group["lr"],
-                           group["momentum"], group["nesterov"], group["weight_decay"])
+    def _update(self, group: dict[str, Any], params: list[Tensor], grads: list[np.ndarray]) -> None:
+        velocities = [self.state[p]["velocity"] for p in params] if group["momentum"] else None
+        kernels.sgd_update(
+            [p._values() for p in params],
+            grads,
+            velocities,
+            group["lr"],
+            group["momentum"],
+            group["nesterov"],
+            group["weight_decay"],
+        )

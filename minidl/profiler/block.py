@@ -40,7 +40,7 @@ class Profile:
         self._on = self._done = False
         self._begin = self._end = 0
         self._records: list[Record] = []
-        self._memory: list[tuple[int, int]] = []        # (time, bytes held from then on)
+        self._memory: list[tuple[int, int]] = []  # (time, bytes held from then on)
         self._summary: Summary | None = None
 
     # ------------------------------------------------------------------------------- the block
@@ -89,12 +89,20 @@ class Profile:
         log = recorder.log[spans:]
         memory = recorder.memory[changes:]
         self._memory = list(levels(memory))
-        self._records, outside = records_of(log, self._begin, self._end,
-                                            Names(list(recorder.roots.values())))
+        self._records, outside = records_of(
+            log, self._begin, self._end, Names(list(recorder.roots.values()))
+        )
         most, held = at_peak(memory)
         by_span = {id(span): record for span, record in zip(log, self._records, strict=True)}
-        self._summary = summary_of(self._records, outside, (self._end - self._begin) / 1e9,
-                                   kernels.get_num_threads(), most, held, by_span)
+        self._summary = summary_of(
+            self._records,
+            outside,
+            (self._end - self._begin) / 1e9,
+            kernels.get_num_threads(),
+            most,
+            held,
+            by_span,
+        )
         self._done = True
 
     # -------------------------------------------------------------------------------- questions
@@ -124,8 +132,13 @@ class Profile:
         large arrays."""
         return peaks()
 
-    def table(self, by: str = "operation", sort: str = "time", limit: int | None = 30,
-              depth: int | None = None) -> str:
+    def table(
+        self,
+        by: str = "operation",
+        sort: str = "time",
+        limit: int | None = 30,
+        depth: int | None = None,
+    ) -> str:
         """The rows as text: a line each, and their sum.
 
         by:    "operation", "layer" or "kernel": one for each kernel and the shapes it was given
@@ -144,8 +157,11 @@ class Profile:
         if depth is not None:
             depth = checks.count(depth, "table", "depth", 1)
         summary = self.summary
-        rows = {"operation": summary.operations, "layer": summary.layers,
-                "kernel": summary.kernels}[by]
+        rows = {
+            "operation": summary.operations,
+            "layer": summary.layers,
+            "kernel": summary.kernels,
+        }[by]
         if depth is not None and by == "layer":
             rows = _shortened(rows, depth)
         return table(summary, rows, by, sort, limit, self.peaks)
@@ -163,8 +179,9 @@ class Profile:
     def __repr__(self) -> str:
         if self._summary is None:
             return f"Profile({'in its block' if self._on else 'before its block'})"
-        return (f"Profile({self._summary.seconds * 1e3:.1f} ms, "
-                f"{len(self._summary.operations)} rows)")
+        return (
+            f"Profile({self._summary.seconds * 1e3:.1f} ms, {len(self._summary.operations)} rows)"
+        )
 
 
 def _shortened(rows: tuple[Row, ...], depth: int) -> tuple[Row, ...]:

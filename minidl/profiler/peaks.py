@@ -14,9 +14,9 @@ from .. import kernels
 from ..locks import lock
 from .switch import recorders
 
-SECONDS = 0.2           # of each of the two measurements
-SIDE = 512              # of the matrices, which a cache holds
-VALUES = 1 << 23        # of each of the three arrays that a sum streams through, 32 MB: none does
+SECONDS = 0.2  # of each of the two measurements
+SIDE = 512  # of the matrices, which a cache holds
+VALUES = 1 << 23  # of each of the three arrays that a sum streams through, 32 MB: none does
 
 
 class Peaks(NamedTuple):
@@ -32,8 +32,8 @@ class Peaks(NamedTuple):
     threads: int
 
 
-_known: dict[tuple[str, int], Peaks] = {}       # by backend and number of threads
-_lock = lock()      # threads that measured at the same time would share the machine
+_known: dict[tuple[str, int], Peaks] = {}  # by backend and number of threads
+_lock = lock()  # threads that measured at the same time would share the machine
 
 
 def peaks() -> Peaks:

@@ -19,8 +19,8 @@ from ..tensor import Tensor
 from . import work
 
 FORWARD, BACKWARD, OPTIMIZER, DATA, OTHER = "forward", "backward", "optimizer", "data", "other"
-SPAN = "_span"      # where a node of the graph keeps the span of its forward
-SMALL = 4096        # bytes; smaller arrays are not counted as memory held
+SPAN = "_span"  # where a node of the graph keeps the span of its forward
+SMALL = 4096  # bytes; smaller arrays are not counted as memory held
 
 
 class Span:
@@ -32,8 +32,21 @@ class Span:
     spans count.
     """
 
-    __slots__ = ("begin", "bytes", "calls", "end", "flops", "forward", "kind", "label", "layer",
-                 "name", "parts", "phase", "shapes")
+    __slots__ = (
+        "begin",
+        "bytes",
+        "calls",
+        "end",
+        "flops",
+        "forward",
+        "kind",
+        "label",
+        "layer",
+        "name",
+        "parts",
+        "phase",
+        "shapes",
+    )
 
     def __init__(self, kind: str, name: str, layer: Any, phase: str) -> None:
         self.kind, self.layer, self.phase = kind, layer, phase
@@ -41,8 +54,8 @@ class Span:
         self.calls = 1
         self.flops = self.bytes = self.end = 0
         self.shapes: Sequence[tuple[int, ...]] = ()
-        self.parts: tuple[Span, ...] | None = None      # whose value a "compute" computes
-        self.forward: Span | None = None                # of the operation whose gradient it is
+        self.parts: tuple[Span, ...] | None = None  # whose value a "compute" computes
+        self.forward: Span | None = None  # of the operation whose gradient it is
         self.begin = perf_counter_ns()
 
 
@@ -64,17 +77,17 @@ class Recorder:
     """What one thread does. Several profiles of it, one inside the other, read one recorder."""
 
     def __init__(self) -> None:
-        self.profiles: set[int] = set()             # by id
-        self.log: list[Span] = []                   # in the order in which they began
+        self.profiles: set[int] = set()  # by id
+        self.log: list[Span] = []  # in the order in which they began
         self.memory: list[Event] = []
-        self.roots: dict[int, Any] = {}             # layers that no other layer has called
+        self.roots: dict[int, Any] = {}  # layers that no other layer has called
         self.layer: Any = None
         self.phase = FORWARD
-        self.paused = False                         # kernels that run are nobody's work
+        self.paused = False  # kernels that run are nobody's work
         # Of gradients that are being computed, each with the lazy one that it was given, if any.
         self.gradients: list[tuple[Span, Lazy | None]] = []
-        self._shapes: dict[Any, Any] = {}           # that were met before: new memory takes time
-        self._live: dict[int, Held] = {}            # by id of the array
+        self._shapes: dict[Any, Any] = {}  # that were met before: new memory takes time
+        self._live: dict[int, Held] = {}  # by id of the array
 
     def begin(self, kind: str, name: str) -> Span:
         """A span that begins now. Who has begun it sets its end."""
@@ -86,8 +99,9 @@ class Recorder:
         """A block that is neither an operation nor a layer."""
         return Part(self, name, phase)
 
-    def kernel(self, span: Span, args: tuple[Any, ...], options: dict[str, Any], results: Any
-               ) -> None:
+    def kernel(
+        self, span: Span, args: tuple[Any, ...], options: dict[str, Any], results: Any
+    ) -> None:
         """A kernel has been called."""
         name = span.name
         if name in work.FLOPS:
@@ -97,8 +111,9 @@ class Recorder:
         if type(results) is not np.ndarray or results.nbytes >= SMALL:
             self.hold(results, span)
 
-    def operation(self, span: Span, function: Any, inputs: tuple[Any, ...], lazy: Lazy | None,
-                  result: Any) -> None:
+    def operation(
+        self, span: Span, function: Any, inputs: tuple[Any, ...], lazy: Lazy | None, result: Any
+    ) -> None:
         """A Function has been applied; `lazy` is the first of its inputs that was not computed."""
         first = result[0] if type(result) is tuple else result
         node = first._node
@@ -109,9 +124,9 @@ class Recorder:
             extended = lazy is not None and made.run is lazy.run
             made._spans = (*spans_of(lazy), span) if extended else (span,)
             return
-        if lazy is not None and lazy._made is None:     # it has read through what is not computed
+        if lazy is not None and lazy._made is None:  # it has read through what is not computed
             join((*spans_of(lazy), span))
-        if self.log[-1] is span and not function.returns_view:      # NumPy has computed it
+        if self.log[-1] is span and not function.returns_view:  # NumPy has computed it
             tensors = (*inputs, *(result if type(result) is tuple else (result,)))
             span.bytes = work.bytes_of([x._array if isinstance(x, Tensor) else x for x in tensors])
         if type(result) is not tuple:
@@ -135,12 +150,12 @@ class Recorder:
         """The walk has computed it."""
         span, given = self.gradients.pop()
         span.end = perf_counter_ns()
-        if given is not None and given._made is None:   # its kernel has read through it
+        if given is not None and given._made is None:  # its kernel has read through it
             span.label = f"{span.name}+{_read_through(given)}"
         for g in results:
             if type(g) is Lazy:
                 g._spans = (span,)
-        if self.log[-1] is span:        # NumPy has computed it
+        if self.log[-1] is span:  # NumPy has computed it
             span.bytes = 2 * work.bytes_of(results)
             self.hold(results, span)
 
@@ -148,8 +163,12 @@ class Recorder:
         """Arrays have been made: note how long they live. What was known before, is small, or is a
         view of something, does not count."""
         for array in made if type(made) is tuple else (made,):
-            if (type(array) is np.ndarray and array.nbytes >= SMALL
-                    and type(array.base) is not np.ndarray and id(array) not in self._live):
+            if (
+                type(array) is np.ndarray
+                and array.nbytes >= SMALL
+                and type(array.base) is not np.ndarray
+                and id(array) not in self._live
+            ):
                 held = Held(array, self._gone)
                 held.nbytes, held.number, held.span = array.nbytes, id(array), span
                 self._live[held.number] = held

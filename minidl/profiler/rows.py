@@ -32,9 +32,15 @@ class Row:
     @classmethod
     def sum(cls, name: str, phase: str, rows: Sequence[Row]) -> Row:
         """Several rows as one, of this name and phase."""
-        return cls(name, phase, sum(row.calls for row in rows), sum(row.seconds for row in rows),
-                   sum(row.flops for row in rows), sum(row.bytes for row in rows),
-                   sum(row.held for row in rows))
+        return cls(
+            name,
+            phase,
+            sum(row.calls for row in rows),
+            sum(row.seconds for row in rows),
+            sum(row.flops for row in rows),
+            sum(row.bytes for row in rows),
+            sum(row.held for row in rows),
+        )
 
     @property
     def gflops(self) -> float:
@@ -67,15 +73,22 @@ class Summary:
     def as_dict(self) -> dict[str, Any]:
         """The same as dicts, lists and numbers, for `json.dump`."""
         found = dataclasses.asdict(self)
-        return {name: list(value) if isinstance(value, tuple) else value
-                for name, value in found.items()}
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in found.items()
+        }
 
 
-Key = tuple[str, str]       # (name, phase)
+Key = tuple[str, str]  # (name, phase)
 
 
-def rows_of(records: Iterable[Record], outside: int, held: Iterable[tuple[Record | None, int]],
-            key: Callable[[Record], Key], counts: Callable[[Record], int]) -> tuple[Row, ...]:
+def rows_of(
+    records: Iterable[Record],
+    outside: int,
+    held: Iterable[tuple[Record | None, int]],
+    key: Callable[[Record], Key],
+    counts: Callable[[Record], int],
+) -> tuple[Row, ...]:
     """A row for each key, the one of most time first. `outside` are nanoseconds that are no
     record's, `counts` says how many calls a record is."""
     sums: dict[Key, list[int]] = {}
@@ -90,8 +103,10 @@ def rows_of(records: Iterable[Record], outside: int, held: Iterable[tuple[Record
             sums[key(owner)][4] += nbytes
     python = sums.setdefault((PYTHON, ""), [0] * 5)
     python[1] += outside
-    rows = [Row(name, phase, calls, nanoseconds / 1e9, flops, moved, alive)
-            for (name, phase), (calls, nanoseconds, flops, moved, alive) in sums.items()]
+    rows = [
+        Row(name, phase, calls, nanoseconds / 1e9, flops, moved, alive)
+        for (name, phase), (calls, nanoseconds, flops, moved, alive) in sums.items()
+    ]
     return tuple(sorted(rows, key=lambda row: (-row.seconds, row.name, row.phase)))
 
 
@@ -130,13 +145,24 @@ def kernel_calls(record: Record) -> int:
     return int(record.kind == "kernel")
 
 
-def summary_of(records: list[Record], outside: int, seconds: float, threads: int, most: int,
-               held: list[tuple[Span, int]], by_span: dict[int, Record]) -> Summary:
+def summary_of(
+    records: list[Record],
+    outside: int,
+    seconds: float,
+    threads: int,
+    most: int,
+    held: list[tuple[Span, int]],
+    by_span: dict[int, Record],
+) -> Summary:
     """The summary of a block's records."""
     owners = [(by_span.get(id(span)), nbytes) for span, nbytes in held]
     steps = sum(record.kind == "part" and record.phase == "optimizer" for record in records)
     return Summary(
-        seconds, steps, threads, most,
+        seconds,
+        steps,
+        threads,
+        most,
         rows_of(records, outside, owners, by_operation, operation_calls),
         rows_of(records, outside, owners, by_layer, layer_calls),
-        rows_of(records, outside, owners, by_kernel, kernel_calls))
+        rows_of(records, outside, owners, by_kernel, kernel_calls),
+    )

@@ -1,5 +1,4 @@
-"""From a recorder's log to records: what lies inside what, how long each took by itself, and names.
-"""
+"""From a recorder's log to records: what lies inside what, how long each took by itself, and names."""
 
 from __future__ import annotations
 
@@ -37,7 +36,7 @@ class Record:
     bytes: int
     shapes: Sequence[tuple[int, ...]]
     parent: Record | None
-    forward: Record | None      # of which it is the gradient
+    forward: Record | None  # of which it is the gradient
 
 
 class Names:
@@ -127,9 +126,23 @@ def _record(span: Span, parent: Record | None, end: int, names: Names) -> Record
             if parent is None:
                 phase = OTHER
     calls = span.calls if span.kind != "kernel" or operation == span.name else 0
-    return Record(span.kind, _shown(span, layer, layer_kind), operation, layer, layer_kind, phase,
-                  span.begin, end, end - span.begin, calls, span.flops, span.bytes, span.shapes,
-                  parent, None)
+    return Record(
+        span.kind,
+        _shown(span, layer, layer_kind),
+        operation,
+        layer,
+        layer_kind,
+        phase,
+        span.begin,
+        end,
+        end - span.begin,
+        calls,
+        span.flops,
+        span.bytes,
+        span.shapes,
+        parent,
+        None,
+    )
 
 
 def _shown(span: Span, layer: str, layer_kind: str) -> str:

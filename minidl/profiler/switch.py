@@ -23,9 +23,9 @@ from ..tracers import profilers
 from .recorder import BACKWARD, OPTIMIZER, Recorder, join, spans_of
 
 _lock = lock()
-_replaced: list[tuple[Any, str, Any]] = []      # (owner, name, what stood there)
+_replaced: list[tuple[Any, str, Any]] = []  # (owner, name, what stood there)
 
-recorders: dict[int, Recorder] = profilers      # type: ignore[assignment]
+recorders: dict[int, Recorder] = profilers  # type: ignore[assignment]
 
 
 def on(profile: int, thread: int) -> Recorder:
@@ -65,6 +65,7 @@ def off(profile: int) -> None:
 
 # ------------------------------------------------------------------- what stands in their places
 
+
 def _kernel(name: str, kernel: Callable[..., Any]) -> Callable[..., Any]:
     def call(*args: Any, **options: Any) -> Any:
         recorder = recorders.get(get_ident())
@@ -77,11 +78,12 @@ def _kernel(name: str, kernel: Callable[..., Any]) -> Callable[..., Any]:
             span.end = perf_counter_ns()
         recorder.kernel(span, args, options, results)
         return results
+
     return call
 
 
 def _apply(before: Any) -> Any:
-    plain = before.__func__         # of a classmethod
+    plain = before.__func__  # of a classmethod
 
     def apply(cls: Any, *inputs: Any, **options: Any) -> Any:
         recorder = recorders.get(get_ident())
@@ -99,6 +101,7 @@ def _apply(before: Any) -> Any:
             span.end = perf_counter_ns()
         recorder.operation(span, cls, inputs, lazy, result)
         return result
+
     return classmethod(apply)
 
 
@@ -116,6 +119,7 @@ def _call(before: Callable[..., Any]) -> Callable[..., Any]:
         finally:
             span.end = perf_counter_ns()
             recorder.layer = around
+
     return __call__
 
 
@@ -125,7 +129,7 @@ def _compute(before: Callable[[Lazy], Any]) -> Callable[[Lazy], Any]:
         if recorder is None or (self._made is not None and self._made() is not None):
             return before(self)
         parts = spans_of(self)
-        if not parts:           # made before the profile: the time is that of who asks for it
+        if not parts:  # made before the profile: the time is that of who asks for it
             return before(self)
         join(parts)
         span = recorder.begin("compute", parts[-1].label)
@@ -134,6 +138,7 @@ def _compute(before: Callable[[Lazy], Any]) -> Callable[[Lazy], Any]:
             return before(self)
         finally:
             span.end = perf_counter_ns()
+
     return compute
 
 
@@ -150,7 +155,8 @@ def _walk(before: Callable[..., Any]) -> Callable[..., Any]:
         finally:
             span.end = perf_counter_ns()
             recorder.phase = phase
-            del recorder.gradients[depth:]      # of a walk that has failed
+            del recorder.gradients[depth:]  # of a walk that has failed
+
     return _walk
 
 
@@ -161,10 +167,15 @@ def _step(before: Callable[..., Any]) -> Callable[..., Any]:
             return before(self)
         with recorder.part(f"{type(self).__name__}.step", OPTIMIZER):
             return before(self)
+
     return step
 
 
 # (owner, name, what makes another function of the one that stands there)
 ENTRIES: tuple[tuple[Any, str, Callable[[Any], Any]], ...] = (
-    (Function, "apply", _apply), (Layer, "__call__", _call), (Lazy, "compute", _compute),
-    (backward, "_walk", _walk), (Optimizer, "step", _step))
+    (Function, "apply", _apply),
+    (Layer, "__call__", _call),
+    (Lazy, "compute", _compute),
+    (backward, "_walk", _walk),
+    (Optimizer, "step", _step),
+)

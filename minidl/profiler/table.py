@@ -8,17 +8,23 @@ from .. import machine
 from .peaks import Peaks
 from .rows import Row, Summary
 
-NAME = 30       # letters of a name; a longer one is cut in the middle
+NAME = 30  # letters of a name; a longer one is cut in the middle
 HEADS = ("phase", "calls", "ms", "share", "GFLOP/s", "peak", "GB/s", "peak", "MB")
 WIDTHS = (9, 6, 9, 6, 7, 5, 6, 5, 7)
 
-SORTS = {"time": lambda row: -row.seconds, "calls": lambda row: -row.calls,
-         "flops": lambda row: -row.flops, "bytes": lambda row: -row.bytes,
-         "held": lambda row: -row.held, "name": lambda row: row.name}
+SORTS = {
+    "time": lambda row: -row.seconds,
+    "calls": lambda row: -row.calls,
+    "flops": lambda row: -row.flops,
+    "bytes": lambda row: -row.bytes,
+    "held": lambda row: -row.held,
+    "name": lambda row: row.name,
+}
 
 
-def table(summary: Summary, rows: Sequence[Row], what: str, sort: str, limit: int | None,
-          peaks: Peaks) -> str:
+def table(
+    summary: Summary, rows: Sequence[Row], what: str, sort: str, limit: int | None, peaks: Peaks
+) -> str:
     """The rows in an order, those beyond a limit as one, and their sum; the head says of what."""
     ordered = sorted(rows, key=SORTS[sort])
     if limit is not None and len(ordered) > limit:
@@ -27,28 +33,36 @@ def table(summary: Summary, rows: Sequence[Row], what: str, sort: str, limit: in
     width = min(NAME, max(len(row.name) for row in [*ordered, *rows]) + 2)
     lines = [*_head(summary, peaks), "", _line(what, HEADS, width)]
     rule = "-" * len(lines[-1])
-    body = [_line(_cut(row.name, width), _cells(row, summary.seconds, peaks), width)
-            for row in ordered]
+    body = [
+        _line(_cut(row.name, width), _cells(row, summary.seconds, peaks), width) for row in ordered
+    ]
     total = Row.sum("sum", "", rows)
-    return "\n".join([*lines, rule, *body, rule,
-                      _line(total.name, _cells(total, summary.seconds, peaks), width)])
+    return "\n".join(
+        [*lines, rule, *body, rule, _line(total.name, _cells(total, summary.seconds, peaks), width)]
+    )
 
 
 def _head(summary: Summary, peaks: Peaks) -> list[str]:
     each = f"{summary.seconds * 1e3:.1f} ms"
     if summary.steps:
-        each += (f": {summary.steps} step{'s' if summary.steps > 1 else ''} of "
-                 f"{summary.seconds * 1e3 / summary.steps:.1f} ms")
-    return [f"{each}; at most {summary.held / 1e6:.1f} MB held by results",
-            f"{machine.cpu()}, {summary.threads} thread{'s' if summary.threads > 1 else ''}; "
-            f"peaks: product {peaks.gflops:.0f} GFLOP/s, stream {peaks.gbytes:.1f} GB/s"]
+        each += (
+            f": {summary.steps} step{'s' if summary.steps > 1 else ''} of "
+            f"{summary.seconds * 1e3 / summary.steps:.1f} ms"
+        )
+    return [
+        f"{each}; at most {summary.held / 1e6:.1f} MB held by results",
+        f"{machine.cpu()}, {summary.threads} thread{'s' if summary.threads > 1 else ''}; "
+        f"peaks: product {peaks.gflops:.0f} GFLOP/s, stream {peaks.gbytes:.1f} GB/s",
+    ]
 
 
 def _cells(row: Row, seconds: float, peaks: Peaks) -> list[str]:
     share = f"{row.seconds / seconds:.1%}" if seconds else ""
     cells = [row.phase, str(row.calls or ""), f"{row.seconds * 1e3:.2f}", share]
-    for work, rate, peak, digits in ((row.flops, row.gflops, peaks.gflops, 1),
-                                     (row.bytes, row.gbytes, peaks.gbytes, 1)):
+    for work, rate, peak, digits in (
+        (row.flops, row.gflops, peaks.gflops, 1),
+        (row.bytes, row.gbytes, peaks.gbytes, 1),
+    ):
         cells += [f"{rate:.{digits}f}", f"{rate / peak:.0%}"] if work else ["", ""]
     return [*cells, f"{row.held / 1e6:.1f}" if row.held else ""]
 
@@ -64,4 +78,4 @@ def _cut(name: str, width: int) -> str:
     if len(name) <= width:
         return name
     end = (width - 3) // 2
-    return f"{name[:width - 3 - end]}...{name[-end:]}"
+    return f"{name[: width - 3 - end]}...{name[-end:]}"

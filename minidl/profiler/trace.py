@@ -16,17 +16,23 @@ from .spans import Record
 TRACK = 1
 
 
-def events(records: list[Record], memory: Sequence[tuple[int, int]], begin: int,
-           about: dict[str, Any]) -> dict[str, Any]:
+def events(
+    records: list[Record], memory: Sequence[tuple[int, int]], begin: int, about: dict[str, Any]
+) -> dict[str, Any]:
     """The trace as an object that `json.dump` takes; `memory` is (time, bytes held from then on),
     `about` is said beside it."""
     process = os.getpid()
-    head = [{"ph": "M", "pid": process, "tid": TRACK, "ts": 0, "name": name, "args": {"name": text}}
-            for name, text in (("process_name", "minidl"), ("thread_name", "the profiled thread"))]
+    head = [
+        {"ph": "M", "pid": process, "tid": TRACK, "ts": 0, "name": name, "args": {"name": text}}
+        for name, text in (("process_name", "minidl"), ("thread_name", "the profiled thread"))
+    ]
     where = {"pid": process, "tid": TRACK}
     body = [*_spans(records, begin), *_arrows(records, begin), *_held(memory, begin)]
-    return {"traceEvents": [*head, *({**event, **where} for event in body)],
-            "displayTimeUnit": "ms", "otherData": about}
+    return {
+        "traceEvents": [*head, *({**event, **where} for event in body)],
+        "displayTimeUnit": "ms",
+        "otherData": about,
+    }
 
 
 def _time(nanoseconds: int) -> float:
@@ -44,9 +50,14 @@ def _spans(records: list[Record], begin: int) -> Iterator[dict[str, Any]]:
         for name, amount in (("GFLOP/s", record.flops), ("GB/s", record.bytes)):
             if amount and seconds:
                 said[name] = round(amount / seconds / 1e9, 3)
-        yield {"ph": "X", "name": record.name, "cat": record.kind,
-               "ts": _time(record.begin - begin), "dur": _time(record.end - record.begin),
-               "args": said}
+        yield {
+            "ph": "X",
+            "name": record.name,
+            "cat": record.kind,
+            "ts": _time(record.begin - begin),
+            "dur": _time(record.end - record.begin),
+            "args": said,
+        }
 
 
 def _arrows(records: list[Record], begin: int) -> Iterator[dict[str, Any]]:

@@ -20,12 +20,19 @@ import numpy as np
 Padding = tuple[tuple[int, int], tuple[int, int]]
 
 # The arguments, by place, that a kernel changes where they stand.
-CHANGED = {"sgd_update": (0, 2), "adam_update": (0, 2, 3), "rmsprop_update": (0, 2, 3, 4),
-           "adagrad_update": (0, 2), "lars_update": (0, 2), "running_update": (0, 1)}
+CHANGED = {
+    "sgd_update": (0, 2),
+    "adam_update": (0, 2, 3),
+    "rmsprop_update": (0, 2, 3, 4),
+    "adagrad_update": (0, 2),
+    "lars_update": (0, 2),
+    "running_update": (0, 1),
+}
 
 
-def matmul(y: np.ndarray, a: np.ndarray, b: Any, transpose_a: bool = False, *_: Any,
-           **__: Any) -> int:
+def matmul(
+    y: np.ndarray, a: np.ndarray, b: Any, transpose_a: bool = False, *_: Any, **__: Any
+) -> int:
     """A product (M, K) (K, N), or a stack of them: 2 K for each value of it."""
     return 2 * y.size * a.shape[-2 if transpose_a else -1]
 
@@ -51,20 +58,34 @@ def both_grads(results: Any, dy: np.ndarray, x: Any, w: np.ndarray, *_: Any, **_
     return 2 * input_grad(None, dy, w)
 
 
-def winograd_conv_pool(results: Any, x: np.ndarray, w: np.ndarray,
-                       padding: Padding = ((0, 0), (0, 0)), *_: Any, **__: Any) -> int:
+def winograd_conv_pool(
+    results: Any,
+    x: np.ndarray,
+    w: np.ndarray,
+    padding: Padding = ((0, 0), (0, 0)),
+    *_: Any,
+    **__: Any,
+) -> int:
     """The convolution before the pool: y is smaller than what was computed."""
     return 2 * positions(x.shape, padding) * math.prod(w.shape)
 
 
-def winograd_input_grad(dx: Any, dy: Any, w: np.ndarray, input_shape: tuple[int, ...],
-                        padding: Padding = ((0, 0), (0, 0)), *_: Any, **__: Any) -> int:
+def winograd_input_grad(
+    dx: Any,
+    dy: Any,
+    w: np.ndarray,
+    input_shape: tuple[int, ...],
+    padding: Padding = ((0, 0), (0, 0)),
+    *_: Any,
+    **__: Any,
+) -> int:
     """As `input_grad`; dy may be the gradient behind a pool, which is smaller."""
     return 2 * positions(input_shape, padding) * math.prod(w.shape)
 
 
-def winograd_weight_grad(dw: np.ndarray, x: np.ndarray, dy: Any,
-                         padding: Padding = ((0, 0), (0, 0)), *_: Any, **__: Any) -> int:
+def winograd_weight_grad(
+    dw: np.ndarray, x: np.ndarray, dy: Any, padding: Padding = ((0, 0), (0, 0)), *_: Any, **__: Any
+) -> int:
     """As `weight_grad`; dy may be the gradient behind a pool, which is smaller."""
     return 2 * positions(x.shape, padding) * math.prod(dw.shape)
 
@@ -76,12 +97,21 @@ def positions(shape: tuple[int, ...], padding: Padding) -> int:
 
 
 FLOPS: dict[str, Callable[..., int]] = {
-    "matmul": matmul, "conv": conv, "conv_input_grad": input_grad, "conv_weight_grad": weight_grad,
-    "depthwise_conv": conv, "depthwise_input_grad": input_grad,
-    "depthwise_weight_grad": weight_grad, "depthwise_backward": both_grads,
-    "pointwise_conv": conv, "pointwise_backward": both_grads,
-    "winograd_conv": conv, "winograd_conv_pool": winograd_conv_pool,
-    "winograd_input_grad": winograd_input_grad, "winograd_weight_grad": winograd_weight_grad}
+    "matmul": matmul,
+    "conv": conv,
+    "conv_input_grad": input_grad,
+    "conv_weight_grad": weight_grad,
+    "depthwise_conv": conv,
+    "depthwise_input_grad": input_grad,
+    "depthwise_weight_grad": weight_grad,
+    "depthwise_backward": both_grads,
+    "pointwise_conv": conv,
+    "pointwise_backward": both_grads,
+    "winograd_conv": conv,
+    "winograd_conv_pool": winograd_conv_pool,
+    "winograd_input_grad": winograd_input_grad,
+    "winograd_weight_grad": winograd_weight_grad,
+}
 
 
 def first(results: Any) -> Any:
@@ -89,8 +119,9 @@ def first(results: Any) -> Any:
     return results[0] if type(results) is tuple else results
 
 
-def bytes_and_shapes(name: str, args: tuple[Any, ...], options: dict[str, Any], results: Any
-                     ) -> tuple[int, tuple[tuple[int, ...], ...]]:
+def bytes_and_shapes(
+    name: str, args: tuple[Any, ...], options: dict[str, Any], results: Any
+) -> tuple[int, tuple[tuple[int, ...], ...]]:
     """The bytes that a call of a kernel reads and writes, and the shapes of its first arguments."""
     # One loop, since every kernel of a profile waits for it.
     moved = 0
@@ -103,7 +134,7 @@ def bytes_and_shapes(name: str, args: tuple[Any, ...], options: dict[str, Any], 
         elif kind is tuple or kind is list:
             moved += bytes_of(x)
     for option in options:
-        if option != "out":         # which is the result
+        if option != "out":  # which is the result
             x = options[option]
             moved += x.nbytes if type(x) is np.ndarray else bytes_of(x)
     moved += results.nbytes if type(results) is np.ndarray else bytes_of(results)

@@ -52,12 +52,24 @@ class Classifier(ClassifierMixin, Estimator):
 
     classes_: np.ndarray
 
-    def __init__(self, model: Any = None, epochs: int = 20, batch_size: int = 128,
-                 lr: float = 0.03, optimizer: Any = "adamw", random_state: Any = None, *,
-                 hidden: Any = (128,), weight_decay: float = 0.01, class_weight: Any = None,
-                 early_stopping: bool = False, validation_fraction: float = 0.1,
-                 n_iter_no_change: int = 5, warm_start: bool = False, verbose: bool = False
-                 ) -> None:
+    def __init__(
+        self,
+        model: Any = None,
+        epochs: int = 20,
+        batch_size: int = 128,
+        lr: float = 0.03,
+        optimizer: Any = "adamw",
+        random_state: Any = None,
+        *,
+        hidden: Any = (128,),
+        weight_decay: float = 0.01,
+        class_weight: Any = None,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 5,
+        warm_start: bool = False,
+        verbose: bool = False,
+    ) -> None:
         self.model, self.epochs, self.batch_size = model, epochs, batch_size
         self.lr, self.optimizer, self.random_state = lr, optimizer, random_state
         self.hidden, self.weight_decay, self.class_weight = hidden, weight_decay, class_weight
@@ -72,8 +84,10 @@ class Classifier(ClassifierMixin, Estimator):
         check_classification_targets(y)
         classes = np.unique(y)
         if again and not np.array_equal(classes, self.classes_):
-            raise ValueError(f"Classifier: with warm_start the classes must be those of the first "
-                             f"fit, {self.classes_}, got {classes}")
+            raise ValueError(
+                f"Classifier: with warm_start the classes must be those of the first "
+                f"fit, {self.classes_}, got {classes}"
+            )
         if not again:
             self.classes_ = classes
             self._begin(X, len(classes))
@@ -90,15 +104,20 @@ class Classifier(ClassifierMixin, Estimator):
         check_classification_targets(y)
         if first:
             if classes is None:
-                raise ValueError("Classifier: partial_fit needs classes, all that there will be, "
-                                 "the first time")
+                raise ValueError(
+                    "Classifier: partial_fit needs classes, all that there will be, the first time"
+                )
             self.classes_ = np.unique(classes)
         elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
-            raise ValueError(f"Classifier: partial_fit: classes must be those of the first time, "
-                             f"{self.classes_}, got {np.unique(classes)}")
+            raise ValueError(
+                f"Classifier: partial_fit: classes must be those of the first time, "
+                f"{self.classes_}, got {np.unique(classes)}"
+            )
         if self.class_weight == "balanced":
-            raise ValueError('Classifier: partial_fit cannot know how to balance classes: give '
-                             'class_weight a dict')
+            raise ValueError(
+                "Classifier: partial_fit cannot know how to balance classes: give "
+                "class_weight a dict"
+            )
         numbers = self._numbers(y)
         if first:
             self._begin(X, len(self.classes_))
@@ -109,8 +128,10 @@ class Classifier(ClassifierMixin, Estimator):
         """Labels as numbers of classes; the weights of these for the loss."""
         known = np.isin(y, self.classes_)
         if not known.all():
-            raise ValueError(f"Classifier: y has classes that are not among {self.classes_}: "
-                             f"{np.unique(y[~known])}")
+            raise ValueError(
+                f"Classifier: y has classes that are not among {self.classes_}: "
+                f"{np.unique(y[~known])}"
+            )
         weights = None
         if self.class_weight is not None:
             weights = compute_class_weight(self.class_weight, classes=self.classes_, y=y)

@@ -24,8 +24,12 @@ from ..train.trainer import Trainer
 Self = TypeVar("Self", bound="Estimator")
 
 OPTIMIZERS: dict[str, Callable[..., Any]] = {
-    "adamw": optim.AdamW, "adam": optim.Adam, "rmsprop": optim.RMSprop, "sgd": optim.SGD}
-MEASURED = 64       # batches that the statistics of BatchNorms are measured on after a training
+    "adamw": optim.AdamW,
+    "adam": optim.Adam,
+    "rmsprop": optim.RMSprop,
+    "sgd": optim.SGD,
+}
+MEASURED = 64  # batches that the statistics of BatchNorms are measured on after a training
 
 
 class Best:
@@ -113,23 +117,38 @@ class Estimator(BaseEstimator):
         With y it is a training, and of a single row BatchNorm has no statistics.
         """
         least = 1 if isinstance(y, str) else 2
-        if reset:       # by a training with other input
+        if reset:  # by a training with other input
             for name in ("input_shape_", "feature_names_in_"):
                 self.__dict__.pop(name, None)
         if self.model is None or np.ndim(X) < 3:
             if hasattr(self, "input_shape_"):
-                raise ValueError(f"{type(self).__name__} was fitted with images "
-                                 f"{self.input_shape_}, got an array of {np.ndim(X)} axes")
-            return validate_data(self, X, y, reset=reset, dtype=(np.float64, np.float32),
-                                 ensure_min_samples=least, **options)
-        X = check_array(X, allow_nd=True, dtype=(np.float32, np.float64, np.uint8),
-                        ensure_min_samples=least, input_name="X")
+                raise ValueError(
+                    f"{type(self).__name__} was fitted with images "
+                    f"{self.input_shape_}, got an array of {np.ndim(X)} axes"
+                )
+            return validate_data(
+                self,
+                X,
+                y,
+                reset=reset,
+                dtype=(np.float64, np.float32),
+                ensure_min_samples=least,
+                **options,
+            )
+        X = check_array(
+            X,
+            allow_nd=True,
+            dtype=(np.float32, np.float64, np.uint8),
+            ensure_min_samples=least,
+            input_name="X",
+        )
         if reset:
             self.input_shape_, self.n_features_in_ = X.shape[1:], int(np.prod(X.shape[1:]))
         elif X.shape[1:] != getattr(self, "input_shape_", None):
             fitted = f"images {self.input_shape_}" if hasattr(self, "input_shape_") else "rows"
-            raise ValueError(f"{type(self).__name__} was fitted with {fitted}, got images "
-                             f"{X.shape[1:]}")
+            raise ValueError(
+                f"{type(self).__name__} was fitted with {fitted}, got images {X.shape[1:]}"
+            )
         if isinstance(y, str):
             return X
         # The rows are for scikit-learn's checks of y, and of the two lengths.
@@ -159,10 +178,10 @@ class Estimator(BaseEstimator):
             if isinstance(self.model_, StandardizedMLP):
                 self.model_[0].center[...] = self._center
                 self.model_[0].scale[...] = 1 / self._width
-                self._inside = self.model_[1:]      # the same layers
+                self._inside = self.model_[1:]  # the same layers
             try:
                 self._check_outputs(X[:2], outputs, where)
-            except Exception:       # there is nothing that a `warm_start` could go on with
+            except Exception:  # there is nothing that a `warm_start` could go on with
                 del self.model_
                 raise
 
@@ -172,11 +191,14 @@ class Estimator(BaseEstimator):
             return StandardizedMLP(shape[0], hidden, outputs)
         if isinstance(self.model, str):
             return models.create(self.model, classes=outputs, input_shape=shape)
-        expected = ("None, the name of a model, or a function of (in_features, outputs) that makes "
-                    "one")
+        expected = (
+            "None, the name of a model, or a function of (in_features, outputs) that makes one"
+        )
         if isinstance(self.model, nn.Layer):
-            raise TypeError(f"{where}: model must be {expected}: a new one for each fit, got a "
-                            f"layer, {type(self.model).__name__}")
+            raise TypeError(
+                f"{where}: model must be {expected}: a new one for each fit, got a "
+                f"layer, {type(self.model).__name__}"
+            )
         checks.function(self.model, where, "model", expected)
         made = self.model(shape[0] if len(shape) == 1 else shape, outputs)
         return checks.instance(made, where, "what model returns", nn.Layer, "a Layer")
@@ -188,50 +210,73 @@ class Estimator(BaseEstimator):
         shape = made.shape if isinstance(made, np.ndarray) else None
         if shape != (len(X), outputs):
             what = f"classes, {self.classes_}" if hasattr(self, "classes_") else "targets"
-            raise ValueError(f"{where}: model must make a network of {outputs} outputs, (N, "
-                             f"{outputs}), as many as there are {what}; for {len(X)} rows it gave "
-                             f"{'no array' if shape is None else f'shape {shape}'}")
+            raise ValueError(
+                f"{where}: model must make a network of {outputs} outputs, (N, "
+                f"{outputs}), as many as there are {what}; for {len(X)} rows it gave "
+                f"{'no array' if shape is None else f'shape {shape}'}"
+            )
 
     def _goes_on(self) -> bool:
         """Whether `fit` trains the network that there is."""
-        return (checks.flag(self.warm_start, type(self).__name__, "warm_start")
-                and hasattr(self, "model_"))
+        return checks.flag(self.warm_start, type(self).__name__, "warm_start") and hasattr(
+            self, "model_"
+        )
 
     def _epochs(self) -> int:
         return checks.count(self.epochs, type(self).__name__, "epochs", 1)
 
     # --------------------------------------------------------------------------------- the training
 
-    def _train(self, X: np.ndarray, targets: np.ndarray, strata: Any, epochs: int, fit: bool
-               ) -> None:
+    def _train(
+        self, X: np.ndarray, targets: np.ndarray, strata: Any, epochs: int, fit: bool
+    ) -> None:
         """Train for some epochs. `fit`, unlike `partial_fit`, has a schedule and may stop early."""
         where = type(self).__name__
         valid = None
         callbacks: list[Any] = []
         if fit and checks.flag(self.early_stopping, where, "early_stopping"):
             X, held_X, targets, held = train_test_split(
-                X, targets, test_size=self.validation_fraction, stratify=strata,
-                random_state=self._seed)
+                X,
+                targets,
+                test_size=self.validation_fraction,
+                stratify=strata,
+                random_state=self._seed,
+            )
             valid = held_X, held
             callbacks = [Best(checks.count(self.n_iter_no_change, where, "n_iter_no_change", 1))]
         with own_generator(self._seed + self._passes):
             size = _even(len(X), checks.size(self.batch_size, where, "batch_size"))
-            loader = DataLoader(ArrayDataset(X, targets), size, shuffle=True, prefetch=0,
-                                seed=self._seed + self._passes)
+            loader = DataLoader(
+                ArrayDataset(X, targets),
+                size,
+                shuffle=True,
+                prefetch=0,
+                seed=self._seed + self._passes,
+            )
             optimizer = self._optimizer(where)
             schedule = optim.CosineLR(optimizer, len(loader) * epochs) if fit else None
-            trainer = Trainer(self._inside, optimizer, loss=self._loss, schedule=schedule,
-                              metrics=(), callbacks=callbacks,
-                              progress=bool(checks.flag(self.verbose, where, "verbose")))
+            trainer = Trainer(
+                self._inside,
+                optimizer,
+                loss=self._loss,
+                schedule=schedule,
+                metrics=(),
+                callbacks=callbacks,
+                progress=bool(checks.flag(self.verbose, where, "verbose")),
+            )
             self.history_ = trainer.fit(loader, valid=valid, epochs=epochs)
-        if callbacks and callbacks[0].state:        # none where no loss was a number
+        if callbacks and callbacks[0].state:  # none where no loss was a number
             self._inside.load_state_dict(callbacks[0].state)
         self._passes += trainer.epoch
         self._optimizer_state = optimizer.state_dict()
         self.n_iter_ = trainer.epoch
-        if any(isinstance(layer, Tracking) and layer.running_mean is not None
-               and not layer.frozen and not layer.stats_frozen
-               for _, layer in self._inside.named_layers()):
+        if any(
+            isinstance(layer, Tracking)
+            and layer.running_mean is not None
+            and not layer.frozen
+            and not layer.stats_frozen
+            for _, layer in self._inside.named_layers()
+        ):
             nn.recalibrate(self._inside, islice(loader.once(), MEASURED), quiet=True)
         self._inside.eval()
         self.model_.eval()
@@ -240,11 +285,16 @@ class Estimator(BaseEstimator):
         if isinstance(self.optimizer, str):
             name = checks.choice(self.optimizer, where, "optimizer", tuple(OPTIMIZERS))
             options = {"momentum": 0.9, "nesterov": True} if name == "sgd" else {}
-            made = OPTIMIZERS[name](self._inside.parameters(), lr=self.lr,
-                                    weight_decay=self.weight_decay, **options)
+            made = OPTIMIZERS[name](
+                self._inside.parameters(), lr=self.lr, weight_decay=self.weight_decay, **options
+            )
         else:
-            checks.function(self.optimizer, where, "optimizer",
-                            "the name of one, or a function of (parameters, lr) that makes one")
+            checks.function(
+                self.optimizer,
+                where,
+                "optimizer",
+                "the name of one, or a function of (parameters, lr) that makes one",
+            )
             made = self.optimizer(self._inside.parameters(), lr=self.lr)
         if self._optimizer_state is not None:
             made.load_state_dict(self._optimizer_state)

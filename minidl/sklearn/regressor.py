@@ -30,11 +30,23 @@ class Regressor(RegressorMixin, Estimator):
     True
     """
 
-    def __init__(self, model: Any = None, epochs: int = 20, batch_size: int = 128,
-                 lr: float = 0.03, optimizer: Any = "adamw", random_state: Any = None, *,
-                 hidden: Any = (128,), weight_decay: float = 0.01, early_stopping: bool = False,
-                 validation_fraction: float = 0.1, n_iter_no_change: int = 5,
-                 warm_start: bool = False, verbose: bool = False) -> None:
+    def __init__(
+        self,
+        model: Any = None,
+        epochs: int = 20,
+        batch_size: int = 128,
+        lr: float = 0.03,
+        optimizer: Any = "adamw",
+        random_state: Any = None,
+        *,
+        hidden: Any = (128,),
+        weight_decay: float = 0.01,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 5,
+        warm_start: bool = False,
+        verbose: bool = False,
+    ) -> None:
         self.model, self.epochs, self.batch_size = model, epochs, batch_size
         self.lr, self.optimizer, self.random_state = lr, optimizer, random_state
         self.hidden, self.weight_decay = hidden, weight_decay
@@ -69,8 +81,10 @@ class Regressor(RegressorMixin, Estimator):
 
     def _scaled(self, y: np.ndarray) -> np.ndarray:
         if y.shape[1:] != self.target_mean_.shape:
-            raise ValueError(f"Regressor: y must have the shape of the first fit, (N, "
-                             f"*{self.target_mean_.shape}), got {y.shape}")
+            raise ValueError(
+                f"Regressor: y must have the shape of the first fit, (N, "
+                f"*{self.target_mean_.shape}), got {y.shape}"
+            )
         deviation = np.where(self.target_deviation_ > 0, self.target_deviation_, 1.0)
         return ((y - self.target_mean_) / deviation).reshape(len(y), -1).astype(np.float32)
 

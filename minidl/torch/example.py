@@ -20,9 +20,26 @@ from ..traced import Graph
 from ..tracing import trace
 
 # Heights and widths of images, and lengths of sequences, the likeliest first.
-SIZES = (32, 28, 64, 224, *[n for n in range(1, 65) if n not in (28, 32, 64)],
-         96, 112, 128, 160, 192, 240, 256, 288, 299, 320, 384, 512)
-ITEMS = 2       # statistics of a batch need more than one
+SIZES = (
+    32,
+    28,
+    64,
+    224,
+    *[n for n in range(1, 65) if n not in (28, 32, 64)],
+    96,
+    112,
+    128,
+    160,
+    192,
+    240,
+    256,
+    288,
+    299,
+    320,
+    384,
+    512,
+)
+ITEMS = 2  # statistics of a batch need more than one
 
 
 def graph_of(model: Layer, example: Any, where: str) -> Graph | None:
@@ -32,25 +49,29 @@ def graph_of(model: Layer, example: Any, where: str) -> Graph | None:
         return trace(model, *(example if isinstance(example, tuple) else (example,)))
     dtype = model._dtype()
     shape = getattr(model, "input_shape", None)
-    if isinstance(shape, tuple):        # a model of the registry says what it takes
+    if isinstance(shape, tuple):  # a model of the registry says what it takes
         return trace(model, np.zeros((ITEMS, *shape), dtype))
     layers = [layer for _, layer in model.named_layers()]
     dense = [layer.in_features for layer in layers if isinstance(layer, Dense)]
     if not dense or not any(_axes(layer) for layer in layers):
         return None
-    first = next(layer for layer in layers
-                 if isinstance(layer, (Weighted, Embedding, RNN, GRU, LSTM)))
+    first = next(
+        layer for layer in layers if isinstance(layer, (Weighted, Embedding, RNN, GRU, LSTM))
+    )
     errors: list[Exception] = []
-    for batch in (_images(model, first, dense, dtype) if _axes(first) == 2
-                  else _sequences(first, dtype)):
+    for batch in (
+        _images(model, first, dense, dtype) if _axes(first) == 2 else _sequences(first, dtype)
+    ):
         try:
             return trace(model, batch)
-        except Exception as error:      # the model takes images of another size, or other inputs
+        except Exception as error:  # the model takes images of another size, or other inputs
             errors.append(error)
-    raise ValueError(f"{where}: {type(model).__name__} has convolutions and dense layers, and "
-                     f"whether images are flattened between them could not be seen with any input "
-                     f"that was tried: give example=, a batch as the model takes it, or a tuple of "
-                     f"several inputs ({errors[0]})")
+    raise ValueError(
+        f"{where}: {type(model).__name__} has convolutions and dense layers, and "
+        f"whether images are flattened between them could not be seen with any input "
+        f"that was tried: give example=, a batch as the model takes it, or a tuple of "
+        f"several inputs ({errors[0]})"
+    )
 
 
 def _axes(layer: Any) -> int:
@@ -76,10 +97,11 @@ def _sequences(first: Any, dtype: np.dtype) -> Iterator[np.ndarray]:
 def _images(model: Layer, first: Any, dense: list[int], dtype: np.dtype) -> Iterator[np.ndarray]:
     """Square images, then images of two different sides, where these give as many values as a dense
     layer has features."""
+
     def square(n: int) -> np.ndarray:
         return np.zeros((ITEMS, n, n, first.in_channels), dtype)
 
-    sides: dict[int, int] = {}      # by the side of images that are flattened, that of the input
+    sides: dict[int, int] = {}  # by the side of images that are flattened, that of the input
     channels, too_large = 0, math.inf
     for n in SIZES:
         if n < too_large:
@@ -88,7 +110,7 @@ def _images(model: Layer, first: Any, dense: list[int], dtype: np.dtype) -> Iter
             if reached is not None:
                 channels, side = reached
                 sides[side] = min(n, sides.get(side, n))
-                if channels * side > max(dense):    # even images of width 1 have too many values
+                if channels * side > max(dense):  # even images of width 1 have too many values
                     too_large = n
     for count in dense:
         for height in sorted(sides):
@@ -100,10 +122,11 @@ def _images(model: Layer, first: Any, dense: list[int], dtype: np.dtype) -> Iter
 def _reached(model: Callable[..., Any], batch: np.ndarray) -> tuple[int, int] | None:
     """(channels, side) of the last square images that the model makes of a batch before it fails;
     None if there are none."""
+
     def stopped(x: Any) -> Any:
         try:
             return model(x)
-        except Exception:       # the trace has what the model did before
+        except Exception:  # the trace has what the model did before
             return x
 
     shapes = [value.shape for node in trace(stopped, batch).nodes for value in node.outputs]

@@ -21,7 +21,7 @@ from ..nn.weight import WeightNorm
 
 Arrays = tuple[np.ndarray, ...]
 RENAMED = {"gamma": "weight", "beta": "bias", "num_batches": "num_batches_tracked"}
-COUNT = "num_batches_tracked"       # states of old versions of PyTorch lack it
+COUNT = "num_batches_tracked"  # states of old versions of PyTorch lack it
 # PyTorch's names for the norms and directions of weight normalization.
 GAIN, DIRECTION = "parametrizations.weight.original0", "parametrizations.weight.original1"
 # The entries by which an attention of PyTorch's is known: it has either, for its projections.
@@ -51,27 +51,36 @@ def entries(model: Layer, given: Any = None) -> Iterator[Entry]:
     dense layers."""
     first = {id(layer): name for name, layer in model.named_layers()}
     packed = not isinstance(given, Mapping) or any(
-        str(name).rpartition(".")[2] in PROJECTIONS for name in given)
+        str(name).rpartition(".")[2] in PROJECTIONS for name in given
+    )
     for place, layer in _places(model, "", (), packed):
         begin = f"{place}." if place else ""
         own = f"{first[id(layer)]}." if first[id(layer)] else ""
         for entry in _attention(layer) if packed and _is_attention(layer) else _entries_of(layer):
-            yield dataclasses.replace(entry, theirs=tuple([begin + name for name in entry.theirs]),
-                                      ours=tuple([own + name for name in entry.ours]))
+            yield dataclasses.replace(
+                entry,
+                theirs=tuple([begin + name for name in entry.theirs]),
+                ours=tuple([own + name for name in entry.ours]),
+            )
 
 
-def _places(layer: Layer, name: str, path: tuple[int, ...], packed: bool
-            ) -> Iterator[tuple[str, Layer]]:
+def _places(
+    layer: Layer, name: str, path: tuple[int, ...], packed: bool
+) -> Iterator[tuple[str, Layer]]:
     """(dotted name, layer) of each place in which a layer stands, except inside a layer whose
     entries include those of the layers in it."""
     yield name, layer
     if _is_recurrent(layer) or (packed and _is_attention(layer)):
         return
     for inner, child in layer._items():
-        if isinstance(child, Layer) and id(child) not in (*path, id(layer)) and not (
-                inner == "transform" and isinstance(child, WeightNorm)):
-            yield from _places(child, f"{name}.{inner}" if name else inner, (*path, id(layer)),
-                               packed)
+        if (
+            isinstance(child, Layer)
+            and id(child) not in (*path, id(layer))
+            and not (inner == "transform" and isinstance(child, WeightNorm))
+        ):
+            yield from _places(
+                child, f"{name}.{inner}" if name else inner, (*path, id(layer)), packed
+            )
 
 
 def _is_recurrent(layer: Layer) -> bool:
@@ -98,6 +107,7 @@ def _same(theirs: str, ours: str) -> Entry:
 
 # ------------------------------------------------------------------- dense layers and convolutions
 
+
 def _weighted(layer: Weighted) -> Iterator[Entry]:
     """The entries of a weight, its bias, and the transform that normalizes it."""
     groups = layer.groups if isinstance(layer, ConvTranspose) else None
@@ -111,14 +121,18 @@ def _weighted(layer: Weighted) -> Iterator[Entry]:
     bias = [_same("bias", "bias")] if layer.bias is not None else []
     if not isinstance(layer.transform, WeightNorm):
         yield from [Entry(("weight",), ("weight",), take, give), *bias]
-        yield from [_same(name, name) for name, value in layer._items()
-                    if name not in ("weight", "bias") and not isinstance(value, Layer)]
+        yield from [
+            _same(name, name)
+            for name, value in layer._items()
+            if name not in ("weight", "bias") and not isinstance(value, Layer)
+        ]
         return
     rank = layer.weight.ndim
     shape = (-1, *(1,) * (rank - 1)) if groups is None else (1, -1, *(1,) * (rank - 2))
     yield from bias
-    yield Entry((GAIN,), ("transform.gain",), lambda a: (a.reshape(-1),),
-                lambda a: (a.reshape(shape),))
+    yield Entry(
+        (GAIN,), ("transform.gain",), lambda a: (a.reshape(-1),), lambda a: (a.reshape(shape),)
+    )
     yield Entry((DIRECTION,), ("weight",), take, give)
 
 
@@ -150,15 +164,18 @@ def from_transposed(a: np.ndarray, groups: int) -> np.ndarray:
 
 # --------------------------------------------------------------------------------------- attention
 
+
 def _is_attention(layer: Layer) -> bool:
     """Whether PyTorch has a counterpart of an attention: its projections must be four dense layers
     of its own, without transforms, all with a bias or none."""
     if not isinstance(layer, MultiHeadAttention):
         return False
     parts = [layer.query, layer.key, layer.value, layer.output]
-    return (len({id(part) for part in parts}) == 4
-            and all(type(part) is Dense and part.transform is None for part in parts)
-            and len({part.bias is None for part in parts}) == 1)
+    return (
+        len({id(part) for part in parts}) == 4
+        and all(type(part) is Dense and part.transform is None for part in parts)
+        and len({part.bias is None for part in parts}) == 1
+    )
 
 
 def _attention(layer: Any) -> Iterator[Entry]:
@@ -167,20 +184,29 @@ def _attention(layer: Any) -> Iterator[Entry]:
     their biases in any case."""
     weights = tuple([f"{name}.weight" for name in IN_PROJECTIONS])
     if layer.key.in_features == layer.value.in_features == layer.features:
-        yield Entry(("in_proj_weight",), weights, lambda a: tuple([w.T for w in np.split(a, 3)]),
-                    lambda *ws: (np.concatenate([w.T for w in ws]),))
+        yield Entry(
+            ("in_proj_weight",),
+            weights,
+            lambda a: tuple([w.T for w in np.split(a, 3)]),
+            lambda *ws: (np.concatenate([w.T for w in ws]),),
+        )
     else:
         for name in weights:
             yield Entry((f"{name[0]}_proj_weight",), (name,), lambda a: (a.T,), lambda a: (a.T,))
     if layer.query.bias is not None:
-        yield Entry(("in_proj_bias",), tuple([f"{name}.bias" for name in IN_PROJECTIONS]),
-                    lambda a: tuple(np.split(a, 3)), lambda *bs: (np.concatenate(bs),))
+        yield Entry(
+            ("in_proj_bias",),
+            tuple([f"{name}.bias" for name in IN_PROJECTIONS]),
+            lambda a: tuple(np.split(a, 3)),
+            lambda *bs: (np.concatenate(bs),),
+        )
     yield Entry(("out_proj.weight",), ("output.weight",), lambda a: (a.T,), lambda a: (a.T,))
     if layer.output.bias is not None:
         yield _same("out_proj.bias", "output.bias")
 
 
 # -------------------------------------------------------------------------------- recurrent layers
+
 
 def _recurrent(layer: Any) -> Iterator[Entry]:
     """The entries of the cells of a recurrent layer. The gates stand in the same order, and weights
@@ -190,14 +216,16 @@ def _recurrent(layer: Any) -> Iterator[Entry]:
     for k, cell in enumerate(layer.cells):
         end = f"l{k // directions}" + ("_reverse" if k % directions else "")
         for theirs, ours in (("weight_ih", "weight_x"), ("weight_hh", "weight_h")):
-            yield Entry((f"{theirs}_{end}",), (f"cells.{k}.{ours}",), lambda a: (a.T,),
-                        lambda a: (a.T,))
+            yield Entry(
+                (f"{theirs}_{end}",), (f"cells.{k}.{ours}",), lambda a: (a.T,), lambda a: (a.T,)
+            )
         if cell.bias is None:
             continue
         biases = (f"bias_ih_{end}", f"bias_hh_{end}")
         if cell.bias_h is None:
-            yield Entry(biases, (f"cells.{k}.bias",), lambda x, h: (x + h,),
-                        lambda b: (b, np.zeros_like(b)))
+            yield Entry(
+                biases, (f"cells.{k}.bias",), lambda x, h: (x + h,), lambda b: (b, np.zeros_like(b))
+            )
         else:
             yield Entry(biases, (f"cells.{k}.bias", f"cells.{k}.bias_h"), _take_gru, _give_gru)
 

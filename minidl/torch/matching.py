@@ -45,7 +45,7 @@ class Match:
     problems: list[str]
 
 
-Layers = dict[str, dict[str, str]]      # by the name of a layer: its fields and their full names
+Layers = dict[str, dict[str, str]]  # by the name of a layer: its fields and their full names
 
 
 def layers_of(names: Any) -> Layers:
@@ -65,8 +65,13 @@ def layers_of(names: Any) -> Layers:
     return found
 
 
-def match(ours: dict[str, Shape], theirs: dict[str, Shape], repeated: set[str],
-          mapping: Mapping[str, str] | None, where: str) -> Match:
+def match(
+    ours: dict[str, Shape],
+    theirs: dict[str, Shape],
+    repeated: set[str],
+    mapping: Mapping[str, str] | None,
+    where: str,
+) -> Match:
     """The entries that belong together. No entry of a layer is paired if one of them does not fit.
 
     `ours` and `theirs` are shapes by name. `repeated` holds names of layers of ours that occur
@@ -75,16 +80,30 @@ def match(ours: dict[str, Shape], theirs: dict[str, Shape], repeated: set[str],
     mine, given = layers_of(ours), layers_of(theirs)
     if mapping is not None:
         return _paired(_mapped(ours, theirs, mapping, where), mine, ours, theirs)
-    named = {name: given[place][field] for place, fields in mine.items()
-             for field, name in fields.items() if field in given.get(place, ())}
+    named = {
+        name: given[place][field]
+        for place, fields in mine.items()
+        for field, name in fields.items()
+        if field in given.get(place, ())
+    }
     by_name = _paired(named, mine, ours, theirs)
-    required = [name for place, fields in mine.items() if place not in repeated
-                for field, name in fields.items() if field != COUNT]
+    required = [
+        name
+        for place, fields in mine.items()
+        if place not in repeated
+        for field, name in fields.items()
+        if field != COUNT
+    ]
     if all(name in named for name in required) and len(set(named.values())) == len(theirs):
         return by_name
     if not _in_order(theirs, given):
-        by_order = Match({}, ["the names are others, and the entries are not in the order of "
-                              "layers (files of safetensors are sorted by name): give a mapping"])
+        by_order = Match(
+            {},
+            [
+                "the names are others, and the entries are not in the order of "
+                "layers (files of safetensors are sorted by name): give a mapping"
+            ],
+        )
     else:
         if len(given) != len(mine):
             mine = {place: fields for place, fields in mine.items() if place not in repeated}
@@ -92,14 +111,15 @@ def match(ours: dict[str, Shape], theirs: dict[str, Shape], repeated: set[str],
     return by_name if len(by_name.pairs) >= max(len(by_order.pairs), 1) else by_order
 
 
-def _mapped(ours: dict[str, Shape], theirs: dict[str, Shape], mapping: Mapping[str, str],
-            where: str) -> dict[str, str]:
+def _mapped(
+    ours: dict[str, Shape], theirs: dict[str, Shape], mapping: Mapping[str, str], where: str
+) -> dict[str, str]:
     """Pairs by a mapping of names of layers or entries. Of several the longest counts; names that
     it lacks are the same on both sides."""
     check_mapping(mapping, ours, theirs, where)
     pairs = {}
     known = {name: name for name in theirs}
-    for place, fields in layers_of(theirs).items():     # a mapping may have the newer names
+    for place, fields in layers_of(theirs).items():  # a mapping may have the newer names
         known.update({f"{place}.{field}".lstrip("."): name for field, name in fields.items()})
     for name in ours:
         other = renamed(name, mapping)
@@ -108,12 +128,14 @@ def _mapped(ours: dict[str, Shape], theirs: dict[str, Shape], mapping: Mapping[s
     return pairs
 
 
-def check_mapping(mapping: Any, ours: Iterable[str], theirs: Iterable[str] | None, where: str
-                  ) -> None:
+def check_mapping(
+    mapping: Any, ours: Iterable[str], theirs: Iterable[str] | None, where: str
+) -> None:
     """Check a mapping: TypeError unless it is a dict of names to names, StateError for a name that
     the model has no entry of, or the state, unless `theirs` is None."""
-    for name, other in checks.instance(mapping, where, "mapping", Mapping,
-                                       "a dict of names to names").items():
+    for name, other in checks.instance(
+        mapping, where, "mapping", Mapping, "a dict of names to names"
+    ).items():
         if not (isinstance(name, str) and isinstance(other, str)):
             raise TypeError(checks.message(where, "mapping", "a dict of names to names", mapping))
         for names, place, whose in ((ours, name, "model"), (theirs, other, "state")):
@@ -126,21 +148,25 @@ def renamed(name: str, mapping: Mapping[str, str]) -> str:
     begin = max((key for key in mapping if _begins(name, key)), key=len, default=None)
     if begin is None:
         return name
-    return ".".join(part for part in (mapping[begin], name[len(begin):].lstrip(".")) if part)
+    return ".".join(part for part in (mapping[begin], name[len(begin) :].lstrip(".")) if part)
 
 
 def _begins(name: str, place: str) -> bool:
     return not place or name == place or name.startswith(f"{place}.")
 
 
-def _paired(named: dict[str, str], mine: Layers, ours: dict[str, Shape], theirs: dict[str, Shape]
-            ) -> Match:
+def _paired(
+    named: dict[str, str], mine: Layers, ours: dict[str, Shape], theirs: dict[str, Shape]
+) -> Match:
     """The pairs of layers all of whose fields fit."""
     found = Match({}, [])
     for fields in mine.values():
         pairs = {name: named[name] for name in fields.values() if name in named}
-        wrong = [f"{pairs[name]}: {ours[name]} expected, got {theirs[pairs[name]]}"
-                 for name in pairs if not fits(ours[name], theirs[pairs[name]])]
+        wrong = [
+            f"{pairs[name]}: {ours[name]} expected, got {theirs[pairs[name]]}"
+            for name in pairs
+            if not fits(ours[name], theirs[pairs[name]])
+        ]
         found.problems += wrong
         if not wrong:
             found.pairs |= pairs
@@ -150,6 +176,7 @@ def _paired(named: dict[str, str], mine: Layers, ours: dict[str, Shape], theirs:
 def fits(ours: Shape, theirs: Shape) -> bool:
     """Whether two shapes are the same apart from axes of length 1 after the second axis, which the
     weights of a 1x1 convolution have and those of a dense layer lack."""
+
     def plain(shape: Shape) -> Shape:
         return (*shape[:2], *[n for n in shape[2:] if n != 1])
 
@@ -161,7 +188,7 @@ def _in_order(theirs: dict[str, Shape], given: Layers) -> bool:
     bias, and 2 before 10."""
     for fields in given.values():
         order = list(fields)
-        if "weight" in order and "bias" in order[:order.index("weight")]:
+        if "weight" in order and "bias" in order[: order.index("weight")]:
             return False
     names = list(theirs)
     return names != sorted(names) or names == sorted(names, key=_natural)
@@ -171,26 +198,31 @@ def _natural(name: str) -> list[tuple[int, int, str]]:
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in name.split(".")]
 
 
-def _by_order(mine: Layers, given: Layers, ours: dict[str, Shape], theirs: dict[str, Shape]
-              ) -> Match:
+def _by_order(
+    mine: Layers, given: Layers, ours: dict[str, Shape], theirs: dict[str, Shape]
+) -> Match:
     """Pair the layers of both sides in order. If one side has more of them, this stops at the first
     that does not fit."""
     found = Match({}, [])
     different = len(mine) != len(given)
     for (place, fields), (other, entries) in zip(mine.items(), given.items(), strict=False):
         if set(fields) - {COUNT} == set(entries) - {COUNT} and all(
-                fits(ours[fields[field]], theirs[entries[field]])
-                for field in fields if field in entries):
+            fits(ours[fields[field]], theirs[entries[field]])
+            for field in fields
+            if field in entries
+        ):
             found.pairs |= {fields[field]: entries[field] for field in fields if field in entries}
             continue
-        if not found.problems:      # the first problem may well cause the others
+        if not found.problems:  # the first problem may well cause the others
             found.problems.append(
-                f"in order, {_shown(place, fields, ours)} meets {_shown(other, entries, theirs)}")
+                f"in order, {_shown(place, fields, ours)} meets {_shown(other, entries, theirs)}"
+            )
         if different:
             break
     if different:
-        found.problems.append(f"the model has {len(mine)} layers that hold something, the state "
-                              f"{len(given)}")
+        found.problems.append(
+            f"the model has {len(mine)} layers that hold something, the state {len(given)}"
+        )
     return found
 
 
@@ -212,9 +244,10 @@ def array_of(value: Any, name: str, where: str) -> np.ndarray | None:
         return None
     try:
         array = np.asarray(value)
-    except Exception as error:      # each library has errors of its own
-        raise StateError(f"{where}: {name}, a {type(value).__name__}, gives no array: {error}"
-                         ) from None
+    except Exception as error:  # each library has errors of its own
+        raise StateError(
+            f"{where}: {name}, a {type(value).__name__}, gives no array: {error}"
+        ) from None
     if array.dtype.kind not in "fiub":
         return None
     return array.astype(np.float32) if array.dtype == np.float16 else array

@@ -39,8 +39,11 @@ def orders_of(model: Layer, example: Any, where: str) -> Orders:
             walk.places[value] = images(value.shape)
     for node in graph.nodes:
         walk.step(node)
-    return {key: order for key, order in walk.orders.items()
-            if not np.array_equal(order, np.arange(len(order)))}
+    return {
+        key: order
+        for key, order in walk.orders.items()
+        if not np.array_equal(order, np.arange(len(order)))
+    }
 
 
 def images(shape: tuple[int, ...]) -> np.ndarray:
@@ -82,15 +85,14 @@ class _Walk:
         elif node.operation in PRODUCTS and xs:
             places = self.places.get(xs[0])
             count = xs[0].shape[-1]
-            self.found(node.inputs[1], 0,
-                       np.arange(count) if places is None else _ranks(places))
+            self.found(node.inputs[1], 0, np.arange(count) if places is None else _ranks(places))
         elif not placed:
             return
         elif node.operation in MOVING:
             self.moved(node, self.places[placed[0]])
         elif node.operation == "Concatenate" and len(out.shape) < 4:
             self.joined(node)
-        elif any(x.shape == out.shape for x in placed):     # it keeps each value at its place
+        elif any(x.shape == out.shape for x in placed):  # it keeps each value at its place
             x = next(x for x in placed if x.shape == out.shape)
             self.places[out] = self.places[x]
             self.features(node, _ranks(self.places[x]))
@@ -102,8 +104,9 @@ class _Walk:
         if any(isinstance(x, Value) for x in inputs):
             return
         made = node.function.apply(*inputs, **node.options)
-        for value, array in zip(node.outputs, made if isinstance(made, tuple) else (made,),
-                                strict=True):
+        for value, array in zip(
+            node.outputs, made if isinstance(made, tuple) else (made,), strict=True
+        ):
             self.places[value] = images(array.shape) if _per_pixel(array.data) else array.data
 
     def joined(self, node: Node) -> None:
@@ -111,16 +114,20 @@ class _Walk:
         rows, which keep the order of their features."""
         out, axis = node.outputs[0], node.options["axis"]
         if axis == len(out.shape) - 1:
-            orders = [_ranks(self.places[x]) if x in self.places else np.arange(x.shape[-1])
-                      for x in node.inputs]
+            orders = [
+                _ranks(self.places[x]) if x in self.places else np.arange(x.shape[-1])
+                for x in node.inputs
+            ]
             begins = np.cumsum([0, *[len(order) for order in orders]])
-            row = np.concatenate([begin + order
-                                  for begin, order in zip(begins[:-1], orders, strict=True)])
+            row = np.concatenate(
+                [begin + order for begin, order in zip(begins[:-1], orders, strict=True)]
+            )
             self.places[out] = np.broadcast_to(row, out.shape)
         elif all(x in self.places for x in node.inputs):
             largest = 1 + max(int(self.places[x].max()) for x in node.inputs)
             self.places[out] = np.concatenate(
-                [k * largest + self.places[x] for k, x in enumerate(node.inputs)], axis)
+                [k * largest + self.places[x] for k, x in enumerate(node.inputs)], axis
+            )
 
     def unflattened(self, value: Value) -> None:
         """Find the order of features that a product makes and that then become images, as in a
@@ -129,8 +136,11 @@ class _Walk:
         while value.producer is not None and len(value.shape) > 2:
             path.insert(0, value.producer)
             before = _before(value.producer)
-            if before is None or before in self.places or (
-                    value.producer.operation not in MOVING and before.shape != value.shape):
+            if (
+                before is None
+                or before in self.places
+                or (value.producer.operation not in MOVING and before.shape != value.shape)
+            ):
                 return
             value = before
         if len(value.shape) != 2:
@@ -162,15 +172,20 @@ class _Walk:
                 self.found(x, len(x.shape) - 1, order)
 
     def found(self, value: Any, axis: int, order: np.ndarray) -> None:
-        while (isinstance(value, Value) and value.producer is not None
-               and value.producer.operation in TRANSFORMS):
+        while (
+            isinstance(value, Value)
+            and value.producer is not None
+            and value.producer.operation in TRANSFORMS
+        ):
             value = value.producer.inputs[0]
         if not isinstance(value, Value) or value.kind not in ("parameter", "constant"):
             return
         key = value.name, axis % len(value.shape)
         if not np.array_equal(self.orders.setdefault(key, order), order):
-            raise ValueError(f"{self.where}: {value.name} is used for features that stand in "
-                             f"different orders in PyTorch")
+            raise ValueError(
+                f"{self.where}: {value.name} is used for features that stand in "
+                f"different orders in PyTorch"
+            )
 
 
 def _before(node: Node) -> Value | None:

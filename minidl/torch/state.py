@@ -15,9 +15,13 @@ from .matching import Loaded, Match, array_of, check_mapping, match, renamed
 from .orders import Orders, orders_of
 
 
-def load_state(model: Layer, state_dict: Mapping[str, Any],
-               mapping: Mapping[str, str] | None = None, example: Any = None,
-               strict: bool = True) -> Loaded:
+def load_state(
+    model: Layer,
+    state_dict: Mapping[str, Any],
+    mapping: Mapping[str, str] | None = None,
+    example: Any = None,
+    strict: bool = True,
+) -> Loaded:
     """Give a model the weights of a PyTorch module: `module.state_dict()`, tensors or arrays.
 
     Weights change their axes (OIHW to HWIO, (out, in) to (in, out), transposed and grouped
@@ -59,8 +63,13 @@ def load_state(model: Layer, state_dict: Mapping[str, Any],
     if mapping is None:
         _refuse_ours(given, own, shapes, where)
     repeated = _repeated_layers(layout)
-    found = match(shapes, {name: array.shape for name, array in given.items() if array is not None},
-                  repeated, mapping, where)
+    found = match(
+        shapes,
+        {name: array.shape for name, array in given.items() if array is not None},
+        repeated,
+        mapping,
+        where,
+    )
     values, loaded = _taken(layout, found, given, shapes, orders, where)
     missing = [name for name in own if name not in values]
     unexpected = [name for name in given if name not in loaded]
@@ -71,8 +80,13 @@ def load_state(model: Layer, state_dict: Mapping[str, Any],
     return Loaded(loaded, missing, unexpected)
 
 
-def state_dict(model: Layer, mapping: Mapping[str, str] | None = None, example: Any = None,
-               like: Mapping[str, Any] | None = None, arrays: bool = False) -> dict[str, Any]:
+def state_dict(
+    model: Layer,
+    mapping: Mapping[str, str] | None = None,
+    example: Any = None,
+    like: Mapping[str, Any] | None = None,
+    arrays: bool = False,
+) -> dict[str, Any]:
     """The state of a model as the state of a PyTorch module, for `module.load_state_dict(...)`.
 
     Names are the model's own, with PyTorch's names for the fields of layers ("bn.gamma" is
@@ -105,26 +119,37 @@ def state_dict(model: Layer, mapping: Mapping[str, str] | None = None, example: 
 def _arrays(state: Any, where: str) -> dict[str, np.ndarray | None]:
     """The entries of a state as arrays."""
     if not isinstance(state, Mapping):
-        hint = (": give module.state_dict()" if hasattr(state, "state_dict") else "")
-        raise TypeError(f"{where}: state_dict must be a dict of tensors or arrays, "
-                        f"got {type(state).__name__}{hint}")
+        hint = ": give module.state_dict()" if hasattr(state, "state_dict") else ""
+        raise TypeError(
+            f"{where}: state_dict must be a dict of tensors or arrays, "
+            f"got {type(state).__name__}{hint}"
+        )
     inner = [name for name, value in state.items() if isinstance(value, Mapping)]
     if inner:
-        raise TypeError(f"{where}: state_dict must be a dict of tensors or arrays, and "
-                        f"{inner[0]!r} holds a dict: give that, if it is the state of the module")
+        raise TypeError(
+            f"{where}: state_dict must be a dict of tensors or arrays, and "
+            f"{inner[0]!r} holds a dict: give that, if it is the state of the module"
+        )
     return {str(name): array_of(value, str(name), where) for name, value in state.items()}
 
 
-def _refuse_ours(given: dict[str, Any], own: dict[str, np.ndarray], shapes: dict[str, Any],
-                 where: str) -> None:
+def _refuse_ours(
+    given: dict[str, Any], own: dict[str, np.ndarray], shapes: dict[str, Any], where: str
+) -> None:
     """Raise StateError for the state of a model of minidl, if names and shapes tell it from one of
     PyTorch: dense weights that are square would be transposed."""
-    if given.keys() == own.keys() and any(
-            shapes.get(name) != array.shape for name, array in own.items()) and all(
+    if (
+        given.keys() == own.keys()
+        and any(shapes.get(name) != array.shape for name, array in own.items())
+        and all(
             given[name] is not None and given[name].shape == array.shape
-            for name, array in own.items()):
-        raise StateError(f"{where}: this is a state of minidl's, not of PyTorch: "
-                         f"model.load_state_dict(state) takes it")
+            for name, array in own.items()
+        )
+    ):
+        raise StateError(
+            f"{where}: this is a state of minidl's, not of PyTorch: "
+            f"model.load_state_dict(state) takes it"
+        )
 
 
 def _repeated_layers(layout: list[Entry]) -> set[str]:
@@ -138,8 +163,9 @@ def _repeated_layers(layout: list[Entry]) -> set[str]:
     return found
 
 
-def _theirs(layout: list[Entry], own: dict[str, np.ndarray], orders: Orders
-            ) -> dict[str, np.ndarray]:
+def _theirs(
+    layout: list[Entry], own: dict[str, np.ndarray], orders: Orders
+) -> dict[str, np.ndarray]:
     """All arrays of a model by PyTorch's names, in its layouts."""
     found: dict[str, np.ndarray] = {}
     for entry in layout:
@@ -148,8 +174,14 @@ def _theirs(layout: list[Entry], own: dict[str, np.ndarray], orders: Orders
     return found
 
 
-def _taken(layout: list[Entry], found: Match, given: dict[str, Any], shapes: dict[str, Any],
-           orders: Orders, where: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def _taken(
+    layout: list[Entry],
+    found: Match,
+    given: dict[str, Any],
+    shapes: dict[str, Any],
+    orders: Orders,
+    where: str,
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """The given arrays that have a pair, as arrays of ours by our names; and, by the given names,
     ours."""
     values: dict[str, np.ndarray] = {}
@@ -161,8 +193,10 @@ def _taken(layout: list[Entry], found: Match, given: dict[str, Any], shapes: dic
         for name, array in zip(entry.ours, entry.take(*arrays), strict=True):
             array = _ordered(name, array, orders)
             if name in values and not np.array_equal(values[name], array, equal_nan=True):
-                raise StateError(f"{where}: wrong: {entry.theirs[0]} has other values than the "
-                                 f"same layer of the model has in another place")
+                raise StateError(
+                    f"{where}: wrong: {entry.theirs[0]} has other values than the "
+                    f"same layer of the model has in another place"
+                )
             values[name] = array
         for k, name in enumerate(entry.theirs):
             loaded[found.pairs[name]] = entry.ours[min(k, len(entry.ours) - 1)]
@@ -178,19 +212,32 @@ def _ordered(name: str, array: np.ndarray, orders: Orders, back: bool = False) -
     return array
 
 
-def _named_like(theirs: dict[str, np.ndarray], repeated: set[str], like: Any,
-                mapping: Mapping[str, str] | None, where: str) -> dict[str, np.ndarray]:
+def _named_like(
+    theirs: dict[str, np.ndarray],
+    repeated: set[str],
+    like: Any,
+    mapping: Mapping[str, str] | None,
+    where: str,
+) -> dict[str, np.ndarray]:
     """The arrays by the names of another state, in its order and shapes."""
     given = {name: array for name, array in _arrays(like, where).items() if array is not None}
-    found = match({name: array.shape for name, array in theirs.items()},
-                  {name: array.shape for name, array in given.items()}, repeated, mapping,
-                  where)
+    found = match(
+        {name: array.shape for name, array in theirs.items()},
+        {name: array.shape for name, array in given.items()},
+        repeated,
+        mapping,
+        where,
+    )
     back = {other: name for name, other in found.pairs.items()}
-    left = [name for name in theirs if name not in found.pairs and not name.endswith(COUNT)
-            and name.rpartition(".")[0] not in repeated]
+    left = [
+        name
+        for name in theirs
+        if name not in found.pairs
+        and not name.endswith(COUNT)
+        and name.rpartition(".")[0] not in repeated
+    ]
     without = [name for name in given if name not in back]
-    _refuse(f"{where}: like", {"without a place": left, "without a value": without},
-            found.problems)
+    _refuse(f"{where}: like", {"without a place": left, "without a value": without}, found.problems)
     return {name: theirs[back[name]].reshape(array.shape) for name, array in given.items()}
 
 
@@ -204,8 +251,9 @@ def _refuse(where: str, left: dict[str, list[str]], problems: list[str]) -> None
         raise StateError(f"{where}: " + " | ".join(said))
 
 
-def _renamed(theirs: dict[str, np.ndarray], mapping: Mapping[str, str], where: str
-             ) -> dict[str, np.ndarray]:
+def _renamed(
+    theirs: dict[str, np.ndarray], mapping: Mapping[str, str], where: str
+) -> dict[str, np.ndarray]:
     """The arrays by the names that a mapping gives them."""
     check_mapping(mapping, theirs, None, where)
     found: dict[str, np.ndarray] = {}
@@ -221,6 +269,7 @@ def _tensors(arrays: dict[str, np.ndarray], where: str) -> dict[str, Any]:
     try:
         import torch
     except ImportError:
-        raise ImportError(f"{where}: PyTorch is not installed; arrays=True gives NumPy arrays"
-                          ) from None
+        raise ImportError(
+            f"{where}: PyTorch is not installed; arrays=True gives NumPy arrays"
+        ) from None
     return {name: torch.from_numpy(array) for name, array in arrays.items()}

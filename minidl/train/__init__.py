@@ -18,6 +18,20 @@ from .run import Plan, Run
 from .task import Task, load_task
 from .trainer import Trainer
 
-__all__ = ["CSVLogger", "Checkpoint", "EarlyStopping", "JSONLogger", "LayerStatistics",
-           "LearningRateFinder", "Plan", "Report", "Run", "Task", "TensorBoard", "Trainer",
-           "curves", "load_task", "report"]
+__all__ = [
+    "CSVLogger",
+    "Checkpoint",
+    "EarlyStopping",
+    "JSONLogger",
+    "LayerStatistics",
+    "LearningRateFinder",
+    "Plan",
+    "Report",
+    "Run",
+    "Task",
+    "TensorBoard",
+    "Trainer",
+    "curves",
+    "load_task",
+    "report",
+]

@@ -13,7 +13,7 @@ from ..nn.recalibrate import recalibrate
 from ..optim.ema import average
 from .batches import Reader
 
-BATCHES = 16        # of training, from which the statistics of BatchNorm are taken
+BATCHES = 16  # of training, from which the statistics of BatchNorm are taken
 
 
 class Averaged:
@@ -32,17 +32,23 @@ class Averaged:
         self._trained = model
         self.decay = decay
         self.steps = 0
-        self.stale = False      # whether the weights have changed since the recalibration
-        self._averages, self._weights = ([p for p in m.parameters() if not p.constant]
-                                         for m in (self.model, model))
+        self.stale = False  # whether the weights have changed since the recalibration
+        self._averages, self._weights = (
+            [p for p in m.parameters() if not p.constant] for m in (self.model, model)
+        )
 
     def update(self) -> None:
         """Take in the model's weights, after a step of the optimizer."""
         self.steps += 1
         writes("an average of weights", self._averages)
-        average(self.decay, self.steps,
-                [(own._values(), weight._values())
-                 for own, weight in zip(self._averages, self._weights, strict=True)])
+        average(
+            self.decay,
+            self.steps,
+            [
+                (own._values(), weight._values())
+                for own, weight in zip(self._averages, self._weights, strict=True)
+            ],
+        )
         self.stale = True
 
     def recalibrate(self, batches: Iterable[Any]) -> None:
@@ -54,9 +60,13 @@ class Averaged:
         writes("an average of weights", (), buffers.values())
         for name, array in self._trained.named_buffers():
             buffers[name][...] = array
-        if any(isinstance(layer, Tracking) and layer.running_mean is not None
-               and not layer.frozen and not layer.stats_frozen
-               for _, layer in self.model.named_layers()):
+        if any(
+            isinstance(layer, Tracking)
+            and layer.running_mean is not None
+            and not layer.frozen
+            and not layer.stats_frozen
+            for _, layer in self.model.named_layers()
+        ):
             reader = Reader(self.model)
 
             def run(batch: Any) -> None:

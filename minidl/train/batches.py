@@ -29,7 +29,7 @@ from ..nn.layer import Layer
 from ..tensor import Tensor
 from ..tracing import model_input
 
-BATCH_SIZE = 256        # of data sets that are evaluated without a loader
+BATCH_SIZE = 256  # of data sets that are evaluated without a loader
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,10 +37,10 @@ class Example:
     """A batch, taken apart."""
 
     inputs: tuple[Any, ...]
-    named: dict[str, Any]       # inputs by the names of forward's parameters
+    named: dict[str, Any]  # inputs by the names of forward's parameters
     labels: Any
-    count: int                  # items
-    batch: Any                  # as the loader gave it
+    count: int  # items
+    batch: Any  # as the loader gave it
 
     def __iter__(self) -> Iterator[Any]:
         """All inputs."""
@@ -68,8 +68,13 @@ class Reader:
         first = next((x for x in (*inputs, *named.values())), None)
         if first is None:
             raise ValueError("a batch has no input for the model: its first entry is empty")
-        return Example(inputs, named, first if alone else _labels(labels, dtype),
-                       first.shape[0] if first.shape else 1, batch)
+        return Example(
+            inputs,
+            named,
+            first if alone else _labels(labels, dtype),
+            first.shape[0] if first.shape else 1,
+            batch,
+        )
 
     def _split(self, batch: Any) -> tuple[Any, Any, bool]:
         """(inputs as a tuple or dict, labels, whether the input is alone and so its own label)."""
@@ -84,8 +89,10 @@ class Reader:
         if len(batch) == 1 == count and not several:
             return (batch[0],), None, True
         if len(batch) <= count:
-            raise ValueError(f"a batch of {len(batch)} entries has no labels left after the "
-                             f"{count} input(s) of {type(self.model).__name__}")
+            raise ValueError(
+                f"a batch of {len(batch)} entries has no labels left after the "
+                f"{count} input(s) of {type(self.model).__name__}"
+            )
         return batch[0] if several else batch[:count], batch[count], False
 
     def _split_dict(self, batch: Mapping[str, Any]) -> tuple[Any, Any, bool]:
@@ -107,7 +114,7 @@ def _required(forward: Callable[..., Any]) -> list[str]:
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     try:
         parameters = inspect.signature(forward).parameters.values()
-    except ValueError:      # of what is compiled
+    except ValueError:  # of what is compiled
         return []
     return [p.name for p in parameters if p.kind in kinds and p.default is p.empty]
 
@@ -140,21 +147,26 @@ def check_loader(loader: Any, where: str, name: str) -> Any:
     if isinstance(loader, (str, bytes, np.ndarray, Tensor, Mapping)):
         raise TypeError(checks.message(where, name, expected, loader))
     if is_dataset(loader) or isinstance(loader, tuple):
-        raise TypeError(f"{where}: {name} must be {expected}, got a {type(loader).__name__}: "
-                        f"write data.DataLoader({name}, batch_size=128, shuffle=True)")
+        raise TypeError(
+            f"{where}: {name} must be {expected}, got a {type(loader).__name__}: "
+            f"write data.DataLoader({name}, batch_size=128, shuffle=True)"
+        )
     if not hasattr(loader, "__iter__"):
         raise TypeError(checks.message(where, name, expected, loader))
     if hasattr(loader, "__next__"):
-        raise TypeError(f"{where}: {name} must be {expected}, got a {type(loader).__name__}, which "
-                        f"gives its batches only once: make a list of them, or a class with "
-                        f"__iter__")
+        raise TypeError(
+            f"{where}: {name} must be {expected}, got a {type(loader).__name__}, which "
+            f"gives its batches only once: make a list of them, or a class with "
+            f"__iter__"
+        )
     return loader
 
 
 def is_dataset(x: Any) -> bool:
     """Whether something holds items by number, and is no iterable of batches."""
     return isinstance(x, ArrayDataset) or (
-        hasattr(x, "__getitem__") and hasattr(x, "__len__") and not hasattr(x, "__iter__"))
+        hasattr(x, "__getitem__") and hasattr(x, "__len__") and not hasattr(x, "__iter__")
+    )
 
 
 def evaluated(x: Any, where: str, name: str) -> Iterable[Any]:

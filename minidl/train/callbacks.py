@@ -15,8 +15,14 @@ from .. import checks, hints
 if TYPE_CHECKING:
     from .trainer import Trainer
 
-HOOKS = ("on_fit_begin", "on_epoch_begin", "on_batch_end", "on_epoch_end", "on_fit_end",
-         "on_interrupt")
+HOOKS = (
+    "on_fit_begin",
+    "on_epoch_begin",
+    "on_batch_end",
+    "on_epoch_end",
+    "on_fit_end",
+    "on_interrupt",
+)
 
 
 def checked(callbacks: Iterable[Any]) -> list[Any]:
@@ -25,9 +31,14 @@ def checked(callbacks: Iterable[Any]) -> list[Any]:
     found = list(checks.members(callbacks, "Trainer", "callbacks", "a list of callbacks"))
     for callback in found:
         if isinstance(callback, type) or not any(hasattr(callback, hook) for hook in HOOKS):
-            raise TypeError(checks.message(
-                "Trainer", "callbacks", f"objects with some of the methods {', '.join(HOOKS)}",
-                callback))
+            raise TypeError(
+                checks.message(
+                    "Trainer",
+                    "callbacks",
+                    f"objects with some of the methods {', '.join(HOOKS)}",
+                    callback,
+                )
+            )
     return sorted(found, key=lambda callback: bool(getattr(callback, "saves", False)))
 
 
@@ -88,8 +99,9 @@ class Monitor:
         """The newest value. ValueError if the history has no such column."""
         column = trainer.history.get(self.name)
         if not column:
-            raise ValueError(checks.message(
-                where, "monitor", "one of " + ", ".join(trainer.history), self.name))
+            raise ValueError(
+                checks.message(where, "monitor", "one of " + ", ".join(trainer.history), self.name)
+            )
         return column[-1]
 
 
@@ -109,15 +121,20 @@ class EarlyStopping(hints.Explained):
     EarlyStopping(monitor='valid_loss', patience=3, min_delta=0.0, mode='min')
     """
 
-    def __init__(self, monitor: str = "valid_loss", patience: int = 5, min_delta: float = 0.0,
-                 mode: str | None = None) -> None:
+    def __init__(
+        self,
+        monitor: str = "valid_loss",
+        patience: int = 5,
+        min_delta: float = 0.0,
+        mode: str | None = None,
+    ) -> None:
         where = "EarlyStopping"
         self.monitor = monitor
         self.patience = checks.count(patience, where, "patience", 1)
         self.min_delta = checks.not_negative(min_delta, where, "min_delta")
         self._mode = mode
         self._monitor = Monitor(monitor, mode, where)
-        self.waited = 0         # epochs in a row without a better value
+        self.waited = 0  # epochs in a row without a better value
 
     @property
     def best(self) -> float:
@@ -126,8 +143,10 @@ class EarlyStopping(hints.Explained):
 
     def on_fit_begin(self, trainer: Trainer) -> None:
         if self.monitor.startswith("valid_") and trainer.valid is None:
-            raise ValueError(f"EarlyStopping: monitor is {self.monitor!r}, but fit has no valid=: "
-                             f'give it a loader to validate with, or monitor="loss"')
+            raise ValueError(
+                f"EarlyStopping: monitor is {self.monitor!r}, but fit has no valid=: "
+                f'give it a loader to validate with, or monitor="loss"'
+            )
         if not trainer.resumed:
             self._monitor = Monitor(self.monitor, self._mode, "EarlyStopping")
             self.waited = 0
@@ -151,5 +170,7 @@ class EarlyStopping(hints.Explained):
         self.waited = checks.count(state["waited"], "EarlyStopping", "waited")
 
     def __repr__(self) -> str:
-        return (f"EarlyStopping(monitor={self.monitor!r}, patience={self.patience}, "
-                f"min_delta={self.min_delta}, mode={self._monitor.mode!r})")
+        return (
+            f"EarlyStopping(monitor={self.monitor!r}, patience={self.patience}, "
+            f"min_delta={self.min_delta}, mode={self._monitor.mode!r})"
+        )

@@ -56,13 +56,19 @@ class Checkpoint(hints.Explained):
     3
     """
 
-    saves = True        # called after all other callbacks
-    again = 'trainer.fit(..., resume="auto")'       # what goes on after an interrupt
+    saves = True  # called after all other callbacks
+    again = 'trainer.fit(..., resume="auto")'  # what goes on after an interrupt
 
-    def __init__(self, folder: str | os.PathLike[str], every: str | int = "epoch", keep: int = 3,
-                 monitor: str = "valid_loss", mode: str | None = None,
-                 classes: Iterable[str | int] = (), preprocess: Mapping[str, Any] | None = None
-                 ) -> None:
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        every: str | int = "epoch",
+        keep: int = 3,
+        monitor: str = "valid_loss",
+        mode: str | None = None,
+        classes: Iterable[str | int] = (),
+        preprocess: Mapping[str, Any] | None = None,
+    ) -> None:
         where = "Checkpoint"
         self.folder = checks.path(folder, where, "folder")
         if isinstance(every, str):
@@ -74,8 +80,8 @@ class Checkpoint(hints.Explained):
         self.classes, self.preprocess = tuple(classes), preprocess
         self._mode = mode
         self._monitor = Monitor(monitor, mode, where)
-        self._saved: tuple[int, int, int] | None = None     # the place of what was saved last
-        self._has_best = False      # whether the best model in the folder is this training's
+        self._saved: tuple[int, int, int] | None = None  # the place of what was saved last
+        self._has_best = False  # whether the best model in the folder is this training's
 
     @property
     def last(self) -> str:
@@ -97,15 +103,15 @@ class Checkpoint(hints.Explained):
             self._monitor = Monitor(self.monitor, self._mode, "Checkpoint")
 
     def on_batch_end(self, trainer: Trainer) -> None:
-        if (isinstance(self.every, int) and trainer.step % self.every == 0
-                and trainer.between_steps):
+        if isinstance(self.every, int) and trainer.step % self.every == 0 and trainer.between_steps:
             self.save(trainer)
 
     def on_epoch_end(self, trainer: Trainer) -> None:
         if self.monitor in trainer.history or not self.monitor.startswith("valid_"):
             value = self._monitor.value(trainer, "Checkpoint")
-            if self._monitor.better(value) or (len(trainer.history["loss"]) == 1
-                                               and math.isnan(value)):
+            if self._monitor.better(value) or (
+                len(trainer.history["loss"]) == 1 and math.isnan(value)
+            ):
                 self.save_best(trainer)
         if self.every == "epoch":
             self.save(trainer)
@@ -118,8 +124,10 @@ class Checkpoint(hints.Explained):
     def on_interrupt(self, trainer: Trainer) -> None:
         self.save(trainer)
         hint = f"; to go on: {self.again}" if self.again else ""
-        say(f"interrupted in epoch {trainer.epoch + 1}, after {trainer.batch} of its batches. "
-            f"Saved as {self.last}{hint}")
+        say(
+            f"interrupted in epoch {trainer.epoch + 1}, after {trainer.batch} of its batches. "
+            f"Saved as {self.last}{hint}"
+        )
 
     def save(self, trainer: Trainer) -> None:
         """Save the training as it stands, unless that has been done."""
@@ -142,10 +150,14 @@ class Checkpoint(hints.Explained):
             if not can_be_made_again(model):
                 save(self.best, model.state_dict())
                 return
-            info = {name: column[-1] for name, column in trainer.history.items() if column
-                    and name != "seconds" and math.isfinite(column[-1])}
-            models.save(self.best, model, self.classes, self.preprocess, epoch=trainer.epoch,
-                        **info)
+            info = {
+                name: column[-1]
+                for name, column in trainer.history.items()
+                if column and name != "seconds" and math.isfinite(column[-1])
+            }
+            models.save(
+                self.best, model, self.classes, self.preprocess, epoch=trainer.epoch, **info
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """The best value so far."""
@@ -156,8 +168,10 @@ class Checkpoint(hints.Explained):
         self._monitor.best = float(state["best"])
 
     def __repr__(self) -> str:
-        return (f"Checkpoint({self.folder!r}, every={self.every!r}, keep={self.keep}, "
-                f"monitor={self.monitor!r})")
+        return (
+            f"Checkpoint({self.folder!r}, every={self.every!r}, keep={self.keep}, "
+            f"monitor={self.monitor!r})"
+        )
 
 
 def _place(trainer: Trainer) -> tuple[int, int, int]:

@@ -14,7 +14,7 @@ from ..optim.plateau import ReduceOnPlateau
 if TYPE_CHECKING:
     from .trainer import Trainer
 
-SHOWN = 6       # differences in a message
+SHOWN = 6  # differences in a message
 
 
 def describe(trainer: Trainer) -> dict[str, Any]:
@@ -23,11 +23,17 @@ def describe(trainer: Trainer) -> dict[str, Any]:
         "model": {name or "model": _layer(layer) for name, layer in trainer.model.named_layers()},
         "parameters": {name: _array(p) for name, p in trainer.model.named_parameters()},
         "buffers": {name: _array(b) for name, b in trainer.model.named_buffers()},
-        "optimizer": _optimizer(trainer), "schedule": _schedule(trainer.schedule),
+        "optimizer": _optimizer(trainer),
+        "schedule": _schedule(trainer.schedule),
         "loss": _function(trainer.loss),
-        "trainer": {"clip": _text(trainer.clip), "accumulate": _text(trainer.accumulate),
-                    "ema": _text(trainer.ema), "precision": trainer.precision,
-                    "reduction": trainer.reduction, "metrics": ", ".join(trainer._measures)},
+        "trainer": {
+            "clip": _text(trainer.clip),
+            "accumulate": _text(trainer.accumulate),
+            "ema": _text(trainer.ema),
+            "precision": trainer.precision,
+            "reduction": trainer.reduction,
+            "metrics": ", ".join(trainer._measures),
+        },
     }
 
 
@@ -57,15 +63,16 @@ def _array(x: Any) -> str:
 def _optimizer(trainer: Trainer) -> dict[str, Any]:
     optimizer = trainer.optimizer
     found: dict[str, Any] = {"class": type(optimizer).__name__}
-    inner: Any = getattr(optimizer, "optimizer", None)      # of one around another
+    inner: Any = getattr(optimizer, "optimizer", None)  # of one around another
     if inner is not None:
         found["around"] = type(inner).__name__
     for i, group in enumerate(optimizer.groups):
         rate = getattr(trainer.schedule, "base", trainer._first_rates)[i]
-        options = {name: _text(value) for name, value in group.items()
-                   if name not in ("params", "lr")}
+        options = {
+            name: _text(value) for name, value in group.items() if name not in ("params", "lr")
+        }
         found[f"group {i}"] = {"parameters": _text(len(group["params"])), **options}
-        if not isinstance(trainer.schedule, ReduceOnPlateau):   # which changes it for good
+        if not isinstance(trainer.schedule, ReduceOnPlateau):  # which changes it for good
             found[f"group {i}"]["lr"] = _text(rate)
     return found
 
@@ -105,12 +112,16 @@ def _text(value: Any) -> str:
 def check_same(saved: Any, own: Mapping[str, Any], where: str) -> None:
     """StateError that lists where the configuration of a checkpoint is another one."""
     there, here = dict(_flat(saved)), dict(_flat(own))
-    lines = [f"{name}: {there.get(name, 'nothing')} in the checkpoint, {here.get(name, 'nothing')} "
-             f"here" for name in {**there, **here} if there.get(name) != here.get(name)]
+    lines = [
+        f"{name}: {there.get(name, 'nothing')} in the checkpoint, {here.get(name, 'nothing')} here"
+        for name in {**there, **here}
+        if there.get(name) != here.get(name)
+    ]
     if lines:
         more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
-        raise StateError(f"{where} is of another model or configuration: "
-                         + "; ".join([*lines[:SHOWN], *more]))
+        raise StateError(
+            f"{where} is of another model or configuration: " + "; ".join([*lines[:SHOWN], *more])
+        )
 
 
 def _flat(tree: Any, prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -19,8 +19,14 @@ Note = Callable[[Totals, Any, Any, Example], None]
 View = Callable[[np.ndarray, int], np.ndarray]
 
 
-def evaluate(model: Layer, batches: Iterable[Any], loss: Callable[[Any, Example], Tensor],
-             note: Callable[..., None], views: list[View], where: str) -> dict[str, float]:
+def evaluate(
+    model: Layer,
+    batches: Iterable[Any],
+    loss: Callable[[Any, Example], Tensor],
+    note: Callable[..., None],
+    views: list[View],
+    where: str,
+) -> dict[str, float]:
     """The means over all items, each batch by its size, in evaluation mode of this thread."""
     totals, reader = Totals(), Reader(model)
     # Batches are made outside of the block: what makes them may well train another model.
@@ -53,8 +59,10 @@ def views_of(tta: Any) -> list[View]:
         rng = [np.random.default_rng(number)] if draws else []
         result = tta(images, *rng)
         if not isinstance(result, np.ndarray) or len(result) != len(images):
-            raise TypeError(f"evaluate: tta must return as many images as it got, {len(images)}, "
-                            f"in an array; got {checks.shown(result)}")
+            raise TypeError(
+                f"evaluate: tta must return as many images as it got, {len(images)}, "
+                f"in an array; got {checks.shown(result)}"
+            )
         return np.ascontiguousarray(result, images.dtype)
 
     return [view]
@@ -66,22 +74,26 @@ def _takes_rng(transform: Callable[..., Any]) -> bool:
         return True
     try:
         second = list(inspect.signature(transform).parameters.values())[1:2]
-    except ValueError:      # of what is compiled
+    except ValueError:  # of what is compiled
         return False
-    return any(p.name == "rng" or (p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD)
-               for p in second)
+    return any(
+        p.name == "rng" or (p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD)
+        for p in second
+    )
 
 
 def _mirrored(images: np.ndarray, number: int) -> np.ndarray:
     """Images (N, H, W, C), left and right exchanged."""
     if images.ndim != 4:
-        raise ValueError(f'evaluate: tta="flip" needs images (N, H, W, C), got an input of shape '
-                         f"{images.shape}")
+        raise ValueError(
+            f'evaluate: tta="flip" needs images (N, H, W, C), got an input of shape {images.shape}'
+        )
     return np.ascontiguousarray(images[:, :, ::-1])
 
 
-def _averaged(model: Layer, example: Example, outputs: Any, views: list[View], number: int,
-              where: str) -> Tensor:
+def _averaged(
+    model: Layer, example: Example, outputs: Any, views: list[View], number: int, where: str
+) -> Tensor:
     """The mean of the outputs for the images as they are and as each view shows them."""
     if not isinstance(outputs, Tensor) or len(list(example)) != 1:
         raise TypeError(f"{where}: tta needs a model of one input, the images, and one output")

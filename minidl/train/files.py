@@ -42,9 +42,11 @@ def read(path: str) -> dict[str, Any]:
     if not isinstance(content, dict) or not isinstance(content.get("format"), int):
         raise Damaged(f"{path} is no checkpoint of a training")
     if content["format"] > FORMAT:
-        raise ValueError(f"{path} has the format {content['format']} of checkpoints, written by "
-                         f"minidl {content.get('minidl')}; this is minidl {__version__}, which "
-                         f"reads up to {FORMAT}")
+        raise ValueError(
+            f"{path} has the format {content['format']} of checkpoints, written by "
+            f"minidl {content.get('minidl')}; this is minidl {__version__}, which "
+            f"reads up to {FORMAT}"
+        )
     if not isinstance(content.get("state"), dict) or content.get("sum") != _sum(content["state"]):
         raise Damaged(f"{path} is damaged: its content is not what was written")
     return content["state"]
@@ -58,9 +60,11 @@ def names(keep: int) -> list[str]:
 def existing(folder: str) -> list[str]:
     """The paths of a folder's checkpoints, the newest first; after all others one that was complete
     when its process was killed, before it got its name."""
-    older = [name for name in (os.listdir(folder) if os.path.isdir(folder) else ())
-             if name.startswith("last-") and name[5:-12].isdigit()
-             and name.endswith(".safetensors")]
+    older = [
+        name
+        for name in (os.listdir(folder) if os.path.isdir(folder) else ())
+        if name.startswith("last-") and name[5:-12].isdigit() and name.endswith(".safetensors")
+    ]
     ordered = [LAST, *sorted(older, key=lambda name: int(name[5:-12])), _NEW]
     return [path for name in ordered if os.path.exists(path := os.path.join(folder, name))]
 
@@ -110,7 +114,7 @@ def push(folder: str, state: dict[str, Any], keep: int, alone: bool) -> str:
             _copy_name(last, paths[1])
     os.replace(new, last)
     for path in existing(folder):
-        if path not in paths[:1 if alone else keep]:
+        if path not in paths[: 1 if alone else keep]:
             os.unlink(path)
     return last
 
@@ -127,7 +131,7 @@ def _copy_name(path: str, other: str) -> None:
         os.replace(path, other)
         return
     os.replace(link, other)
-    with contextlib.suppress(FileNotFoundError):    # two names of one file: nothing was renamed
+    with contextlib.suppress(FileNotFoundError):  # two names of one file: nothing was renamed
         os.unlink(link)
 
 
@@ -145,9 +149,12 @@ def naming_a_full_disk(path: str) -> Iterator[None]:
         import shutil
 
         free = shutil.disk_usage(folder).free / 1e6
-        raise OSError(error.errno, f"the disk of {folder} is full ({free:,.1f} MB are free): the "
-                                   f"checkpoint is not written, the ones before it are kept",
-                      path) from None
+        raise OSError(
+            error.errno,
+            f"the disk of {folder} is full ({free:,.1f} MB are free): the "
+            f"checkpoint is not written, the ones before it are kept",
+            path,
+        ) from None
 
 
 def _sum(value: Any) -> str:

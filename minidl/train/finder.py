@@ -17,8 +17,8 @@ from .batches import once
 if TYPE_CHECKING:
     from .trainer import Trainer
 
-WORSE = 4.0         # times the best loss: there the search ends
-WINDOW = 4.0       # the factor between the rates that losses are compared at
+WORSE = 4.0  # times the best loss: there the search ends
+WINDOW = 4.0  # the factor between the rates that losses are compared at
 
 
 class LearningRateFinder(hints.Explained):
@@ -45,8 +45,14 @@ class LearningRateFinder(hints.Explained):
     True
     """
 
-    def __init__(self, low: float = 1e-6, high: float = 10.0, steps: int = 100,
-                 smoothing: float = 0.9, apply: bool = False) -> None:
+    def __init__(
+        self,
+        low: float = 1e-6,
+        high: float = 10.0,
+        steps: int = 100,
+        smoothing: float = 0.9,
+        apply: bool = False,
+    ) -> None:
         where = "LearningRateFinder"
         self.low = checks.positive(low, where, "low")
         self.high = checks.real(high, where, "high", above=self.low, finite=True)
@@ -60,8 +66,10 @@ class LearningRateFinder(hints.Explained):
         if trainer.resumed:
             return
         if self.apply and trainer.schedule is not None:
-            raise ValueError("LearningRateFinder: apply=True needs a trainer without schedule, "
-                             "which sets the rates itself")
+            raise ValueError(
+                "LearningRateFinder: apply=True needs a trainer without schedule, "
+                "which sets the rates itself"
+            )
         self.find(trainer, trainer.loader)
         if self.apply:
             trainer.optimizer.lr = self.suggestion
@@ -79,12 +87,12 @@ class LearningRateFinder(hints.Explained):
             mean, best = 0.0, math.inf
             factor = (self.high / self.low) ** (1 / (self.steps - 1))
             for i, batch in zip(range(self.steps), _endless(loader), strict=False):
-                rate = self.low * factor ** i
+                rate = self.low * factor**i
                 for group, usual in zip(optimizer.groups, rates, strict=True):
                     group["lr"] = rate * (usual / first if rates[0] else 1.0)
                 loss = self._step(trainer, batch)
                 mean = self.smoothing * mean + (1 - self.smoothing) * loss
-                smooth = mean / (1 - self.smoothing ** (i + 1))     # mean starts from 0
+                smooth = mean / (1 - self.smoothing ** (i + 1))  # mean starts from 0
                 if not math.isfinite(smooth) or smooth > WORSE * best:
                     break
                 self.rates.append(rate)
@@ -118,20 +126,27 @@ class LearningRateFinder(hints.Explained):
         which it does. ValueError if that is no more than the noise, which is how far the loss
         moves in the first quarter of the rates: they are too low to learn."""
         if len(self.losses) < 3:
-            raise ValueError("LearningRateFinder: there is no suggestion: "
-                             + ("it has not looked yet" if not self.rates else
-                                "the loss was too large from the first rates on; try a lower low"))
+            raise ValueError(
+                "LearningRateFinder: there is no suggestion: "
+                + (
+                    "it has not looked yet"
+                    if not self.rates
+                    else "the loss was too large from the first rates on; try a lower low"
+                )
+            )
         losses = np.array(self.losses)
         lowest, idle = max(int(np.argmin(losses)), 2), min(self.steps // 4, len(losses) - 1)
         step = math.log(self.rates[1] / self.rates[0])
         width = min(max(1, round(math.log(WINDOW) / step)), lowest)
-        falls = losses[:lowest + 1 - width] - losses[width:lowest + 1]
+        falls = losses[: lowest + 1 - width] - losses[width : lowest + 1]
         steepest = idle + int(np.argmax(falls[idle:])) if len(falls) > idle else -1
-        if steepest < 0 or falls[steepest] <= 2 * np.std(losses[:idle + 1]):
-            raise ValueError("LearningRateFinder: there is no suggestion: the loss has not fallen "
-                             "by more than it moves at the lowest rates, as that of a model which "
-                             "has learned already; look at a new model, or try more steps or a "
-                             "higher high")
+        if steepest < 0 or falls[steepest] <= 2 * np.std(losses[: idle + 1]):
+            raise ValueError(
+                "LearningRateFinder: there is no suggestion: the loss has not fallen "
+                "by more than it moves at the lowest rates, as that of a model which "
+                "has learned already; look at a new model, or try more steps or a "
+                "higher high"
+            )
         return math.sqrt(self.rates[steepest] * self.rates[steepest + width])
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
@@ -140,14 +155,19 @@ class LearningRateFinder(hints.Explained):
         try:
             from matplotlib.figure import Figure
         except ImportError:
-            raise ImportError("LearningRateFinder.plot: needs matplotlib: pip install "
-                              "'minidl[plot]'") from None
+            raise ImportError(
+                "LearningRateFinder.plot: needs matplotlib: pip install 'minidl[plot]'"
+            ) from None
         figure = Figure(figsize=(6, 4), layout="constrained")
         ax = figure.add_subplot()
         ax.semilogx(self.rates, self.losses)
-        with contextlib.suppress(ValueError):       # there is none, which the curve explains
-            ax.axvline(self.suggestion, linestyle="--", color="0.5",
-                       label=f"suggestion {self.suggestion:.2g}")
+        with contextlib.suppress(ValueError):  # there is none, which the curve explains
+            ax.axvline(
+                self.suggestion,
+                linestyle="--",
+                color="0.5",
+                label=f"suggestion {self.suggestion:.2g}",
+            )
             ax.legend()
         ax.set_xlabel("learning rate")
         ax.set_ylabel("loss")

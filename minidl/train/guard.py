@@ -12,7 +12,7 @@ from ..nn.layer import Layer
 from ..tensor import Tensor
 from ..tracers import following
 
-SHOWN = 3       # names of parameters in a message
+SHOWN = 3  # names of parameters in a message
 
 
 def why(model: Layer, inputs: Iterable[Any], labels: Any, run: Callable[[], Any]) -> str:
@@ -20,14 +20,15 @@ def why(model: Layer, inputs: Iterable[Any], labels: Any, run: Callable[[], Any]
     what was wrong before any layer had one."""
     for x in inputs:
         if not _finite(x):
-            return ("the batch itself holds NaN or infinity: look at the data set and its "
-                    "transform")
+            return "the batch itself holds NaN or infinity: look at the data set and its transform"
     if not _finite(labels):
         return "the labels of the batch hold NaN or infinity"
     bad = [name for name, p in model.named_parameters() if not _finite(p)]
     if bad:
-        return (f"the weights of {_listed(bad)} were no longer finite before this batch: the step "
-                f"before was too large (a smaller learning rate, or clip=1.0)")
+        return (
+            f"the weights of {_listed(bad)} were no longer finite before this batch: the step "
+            f"before was too large (a smaller learning rate, or clip=1.0)"
+        )
     search = _Search(model)
     with following(search), no_grad(), np.errstate(all="ignore"):
         run()
@@ -53,16 +54,22 @@ class _Search:
         self.names = {id(layer): name for name, layer in model.named_layers()}
         self.found: str | None = None
 
-    def call(self, layer: Any, run: Callable[..., Any], inputs: tuple[Any, ...],
-             options: dict[str, Any]) -> Any:
+    def call(
+        self, layer: Any, run: Callable[..., Any], inputs: tuple[Any, ...], options: dict[str, Any]
+    ) -> Any:
         output = run(*inputs, **options)
         if self.found is None and not _finite(output):
             name, kind = self.names.get(id(layer), ""), type(layer).__name__
             self.found = f"{name!r} ({kind})" if name else f"the model itself ({kind}.forward)"
         return output
 
-    def operation(self, function: Any, inputs: tuple[Any, ...], options: dict[str, Any],
-                  outputs: tuple[Any, ...]) -> None:
+    def operation(
+        self,
+        function: Any,
+        inputs: tuple[Any, ...],
+        options: dict[str, Any],
+        outputs: tuple[Any, ...],
+    ) -> None:
         pass
 
     def read(self, tensor: Any) -> None:
@@ -79,8 +86,11 @@ def _finite(x: Any) -> bool:
     if isinstance(x, (tuple, list)):
         return all(_finite(part) for part in x)
     array = x.data if isinstance(x, Tensor) else x
-    return (not isinstance(array, np.ndarray) or array.dtype.kind != "f"
-            or bool(np.isfinite(array).all()))
+    return (
+        not isinstance(array, np.ndarray)
+        or array.dtype.kind != "f"
+        or bool(np.isfinite(array).all())
+    )
 
 
 def _listed(names: list[str]) -> str:

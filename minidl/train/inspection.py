@@ -24,10 +24,10 @@ from ..tensor import Tensor
 from .batches import first_batch, is_dataset
 from .watch import weights_of
 
-ITEMS = 128         # of a batch that is taken from a data set
+ITEMS = 128  # of a batch that is taken from a data set
 NAN = math.nan
 
-Rows = Mapping[str, Mapping[str, Any]]      # by layer: {"kind": ..., figure: number, ...}
+Rows = Mapping[str, Mapping[str, Any]]  # by layer: {"kind": ..., figure: number, ...}
 
 
 class FixedBatch:
@@ -41,12 +41,18 @@ class FixedBatch:
     """
 
     def __init__(self, given: Any, where: str, name: str) -> None:
-        if isinstance(given, str | bytes) or callable(given) or not (
-                given is None or is_batch(given) or is_dataset(given)
-                or hasattr(given, "__iter__")):
-            raise TypeError(checks.message(where, name,
-                                           "a batch (images, labels), a loader, a data set or None",
-                                           given))
+        if (
+            isinstance(given, str | bytes)
+            or callable(given)
+            or not (
+                given is None or is_batch(given) or is_dataset(given) or hasattr(given, "__iter__")
+            )
+        ):
+            raise TypeError(
+                checks.message(
+                    where, name, "a batch (images, labels), a loader, a data set or None", given
+                )
+            )
         self.given, self.where = given, where
         self.kept: Any = None
 
@@ -101,7 +107,7 @@ class Columns:
         count = len(history[self.moment])
         for figure in figures or {}:
             history.setdefault(figure, [NAN] * count)
-        history["layers"] = history.pop("layers")       # the last, also behind new figures
+        history["layers"] = history.pop("layers")  # the last, also behind new figures
         known = {layer["name"]: layer for layer in layers}
         for name, row in rows.items():
             if name not in known:
@@ -113,28 +119,43 @@ class Columns:
         for layer in layers:
             _append(layer, rows.get(layer["name"], {}))
         history[self.moment].append(at)
-        _append({name: column for name, column in history.items()
-                 if name not in (self.moment, "layers")}, figures or {})
+        _append(
+            {
+                name: column
+                for name, column in history.items()
+                if name not in (self.moment, "layers")
+            },
+            figures or {},
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """The history, as few arrays: a checkpoint has an entry for each."""
         history, layers = self.history, self.history["layers"]
-        columns = [(i, name) for i, layer in enumerate(layers)
-                   for name, column in layer.items() if isinstance(column, list)]
+        columns = [
+            (i, name)
+            for i, layer in enumerate(layers)
+            for name, column in layer.items()
+            if isinstance(column, list)
+        ]
         figures = [name for name in history if name not in (self.moment, "layers")]
-        state = {self.moment: list(history[self.moment]),
-                 "layers": [[layer["name"], layer["kind"]] for layer in layers],
-                 "columns": [[i, name] for i, name in columns],
-                 "values": np.array([layers[i][name] for i, name in columns], np.float64)}
+        state = {
+            self.moment: list(history[self.moment]),
+            "layers": [[layer["name"], layer["kind"]] for layer in layers],
+            "columns": [[i, name] for i, name in columns],
+            "values": np.array([layers[i][name] for i, name in columns], np.float64),
+        }
         if figures:
-            state |= {"figures": figures,
-                      "of_model": np.array([history[name] for name in figures], np.float64)}
+            state |= {
+                "figures": figures,
+                "of_model": np.array([history[name] for name in figures], np.float64),
+            }
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take what `state_dict` gives."""
-        layers: list[dict[str, Any]] = [{"name": name, "kind": kind}
-                                        for name, kind in state["layers"]]
+        layers: list[dict[str, Any]] = [
+            {"name": name, "kind": kind} for name, kind in state["layers"]
+        ]
         for (i, name), column in zip(state["columns"], state["values"], strict=True):
             layers[i][name] = column.tolist()
         self.history = {self.moment: [int(at) for at in state[self.moment]]}
@@ -150,6 +171,7 @@ def _append(columns: Mapping[str, Any], found: Mapping[str, Any]) -> None:
 
 
 # -------------------------------------------------------------------------------------- the model
+
 
 @contextlib.contextmanager
 def undisturbed(model: Layer, where: str, seed: int = SEED) -> Iterator[None]:

@@ -22,15 +22,20 @@ def check_classes(loader: Any, other: Any, where: str, name: str) -> None:
     """ValueError if a label stands for another class in a second data set, called `name`, than in
     that of the loader, as far as both name their classes."""
     own, theirs = _classes(loader), _classes(other)
-    if own is None or theirs is None or own[:len(theirs)] == theirs:
+    if own is None or theirs is None or own[: len(theirs)] == theirs:
         return
     unknown = [repr(label) for label in theirs if label not in own]
     missing = [repr(label) for label in own if label not in theirs]
-    what = [f"{', '.join(names[:5])} {'is' if len(names) == 1 else 'are'} {adjective}"
-            for names, adjective in ((unknown, "unknown"), (missing, "missing")) if names]
+    what = [
+        f"{', '.join(names[:5])} {'is' if len(names) == 1 else 'are'} {adjective}"
+        for names, adjective in ((unknown, "unknown"), (missing, "missing"))
+        if names
+    ]
     difference = " and ".join(what) or "they are in another order"
-    raise ValueError(f"{where}: {name} has other classes than the loader: {difference}. A label is "
-                     f"the place of a class among all of them, and would mean another one here")
+    raise ValueError(
+        f"{where}: {name} has other classes than the loader: {difference}. A label is "
+        f"the place of a class among all of them, and would mean another one here"
+    )
 
 
 def check_labels(loss: Any, outputs: Any, loader: Any, valid: Any) -> None:
@@ -41,8 +46,10 @@ def check_labels(loss: Any, outputs: Any, loader: Any, valid: Any) -> None:
         return
     classes = outputs.shape[-1]
     if classes == 1:
-        raise ValueError("fit: the model has one output, so that the loss is 0 whatever it is: "
-                         "classes need at least two")
+        raise ValueError(
+            "fit: the model has one output, so that the loss is 0 whatever it is: "
+            "classes need at least two"
+        )
     ignored = _option(loss, "ignore_index")
     for name, given in (("the loader", loader), ("valid", valid)):
         labels = _labels(given)
@@ -54,10 +61,12 @@ def check_labels(loss: Any, outputs: Any, loader: Any, valid: Any) -> None:
         if wrong.any():
             place = np.unravel_index(wrong.argmax(), wrong.shape)
             label = int(labels[place])
-            raise ValueError(f"fit: label {label}{_named(given, label)} of item {place[0]} of "
-                             f"{name} is no class of the model: it has {classes} outputs, for "
-                             f"labels from 0 to {classes - 1}, and those there go from "
-                             f"{labels.min()} to {labels.max()}")
+            raise ValueError(
+                f"fit: label {label}{_named(given, label)} of item {place[0]} of "
+                f"{name} is no class of the model: it has {classes} outputs, for "
+                f"labels from 0 to {classes - 1}, and those there go from "
+                f"{labels.min()} to {labels.max()}"
+            )
 
 
 def _classes(given: Any) -> tuple[str, ...] | None:

@@ -62,8 +62,10 @@ class JSONLogger(_Logger):
     def _text(self, history: dict[str, list[float]]) -> str:
         import json
 
-        known = {name: [value if math.isfinite(value) else None for value in column]
-                 for name, column in history.items()}
+        known = {
+            name: [value if math.isfinite(value) else None for value in column]
+            for name, column in history.items()
+        }
         return json.dumps(known, indent=1) + "\n"
 
 
@@ -85,16 +87,18 @@ class TensorBoard(hints.Explained):
         try:
             from tensorboardX import SummaryWriter
         except ImportError:
-            raise ImportError("TensorBoard: needs tensorboardX: pip install "
-                              "'minidl[tensorboard]'") from None
+            raise ImportError(
+                "TensorBoard: needs tensorboardX: pip install 'minidl[tensorboard]'"
+            ) from None
         purge = {"purge_step": trainer.epoch + 1} if trainer.resumed else {}
         self._writer = SummaryWriter(self.folder, **purge)
 
     def on_epoch_end(self, trainer: Trainer) -> None:
         for name, column in trainer.history.items():
             group = "valid" if name.startswith("valid_") else "train"
-            self._writer.add_scalar(f"{name.removeprefix('valid_')}/{group}", column[-1],
-                                    trainer.epoch)
+            self._writer.add_scalar(
+                f"{name.removeprefix('valid_')}/{group}", column[-1], trainer.epoch
+            )
         self._writer.flush()
 
     def on_fit_end(self, trainer: Trainer) -> None:

@@ -16,9 +16,13 @@ Measure = Callable[[Any, Any, int], "tuple[float, float] | None"]
 
 CLASSES, SEVERAL, NUMBERS = "classes", "several labels", "numbers"
 _TASKS: dict[Any, str] = {
-    ops.cross_entropy: CLASSES, ops.nll_loss: CLASSES,
+    ops.cross_entropy: CLASSES,
+    ops.nll_loss: CLASSES,
     ops.binary_cross_entropy_with_logits: SEVERAL,
-    ops.mse_loss: NUMBERS, ops.l1_loss: NUMBERS, ops.huber_loss: NUMBERS}
+    ops.mse_loss: NUMBERS,
+    ops.l1_loss: NUMBERS,
+    ops.huber_loss: NUMBERS,
+}
 
 
 class Totals:
@@ -33,8 +37,10 @@ class Totals:
         pair[1] += weight
 
     def means(self) -> dict[str, float]:
-        return {name: total / weight if weight else float("nan")
-                for name, (total, weight) in self.sums.items()}
+        return {
+            name: total / weight if weight else float("nan")
+            for name, (total, weight) in self.sums.items()
+        }
 
     def copy(self) -> Totals:
         return Totals(self.sums)
@@ -54,8 +60,9 @@ def measures(metrics: Iterable[Any], loss: Any) -> dict[str, Measure]:
             name = getattr(metric, "__name__", type(metric).__name__)
             measure = functools.partial(_own, metric)
         if name in found or name in ("loss", "lr", "seconds"):
-            raise ValueError(f"Trainer: metrics has {name!r} twice, or it is a name of the "
-                             f"history's own")
+            raise ValueError(
+                f"Trainer: metrics has {name!r} twice, or it is a name of the history's own"
+            )
         found[name] = measure
     return found
 
@@ -77,8 +84,7 @@ def task_of(loss: Any) -> str | None:
     return _TASKS.get(loss)
 
 
-def _own(metric: Callable[..., Any], outputs: Any, labels: Any, count: int
-         ) -> tuple[float, float]:
+def _own(metric: Callable[..., Any], outputs: Any, labels: Any, count: int) -> tuple[float, float]:
     value = metric(values(outputs), values(labels))
     return float(np.mean(values(value))) * count, count
 
@@ -98,8 +104,7 @@ def _arrays(outputs: Any, labels: Any) -> tuple[np.ndarray, np.ndarray] | None:
     return None
 
 
-def _classes(outputs: np.ndarray, labels: np.ndarray
-             ) -> tuple[np.ndarray, np.ndarray] | None:
+def _classes(outputs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     """Rows of scores and the class of each. Labels that are no class, as those that a loss
     ignores, are left out; of a distribution the likeliest class counts."""
     if outputs.ndim == 0:
@@ -115,19 +120,26 @@ def _classes(outputs: np.ndarray, labels: np.ndarray
 
 def _distributions(scores: np.ndarray, labels: np.ndarray) -> bool:
     """Whether labels are distributions over classes, as mixed images have them."""
-    return (labels.shape == scores.shape and labels.ndim > 1 and labels.shape[-1] > 1
-            and bool((labels >= 0).all()) and np.allclose(labels.sum(axis=-1), 1, atol=1e-3))
+    return (
+        labels.shape == scores.shape
+        and labels.ndim > 1
+        and labels.shape[-1] > 1
+        and bool((labels >= 0).all())
+        and np.allclose(labels.sum(axis=-1), 1, atol=1e-3)
+    )
 
 
-def _accuracy(task: str | None, outputs: Any, labels: Any, count: int
-              ) -> tuple[float, float] | None:
+def _accuracy(
+    task: str | None, outputs: Any, labels: Any, count: int
+) -> tuple[float, float] | None:
     """The share of labels that are found: each pixel's, and each of several, is one."""
     arrays = _arrays(outputs, labels)
     if arrays is None or task == NUMBERS:
         return None
     scores, given = arrays
-    if task == SEVERAL or (task is None and given.dtype.kind == "b" and
-                           given.shape == scores.shape):
+    if task == SEVERAL or (
+        task is None and given.dtype.kind == "b" and given.shape == scores.shape
+    ):
         if given.shape != scores.shape:
             return None
         return float(np.count_nonzero((scores > 0) == (given > 0.5))), given.size
@@ -137,7 +149,7 @@ def _accuracy(task: str | None, outputs: Any, labels: Any, count: int
     if rows is None:
         return None
     scores, given = rows
-    best = scores.argmax(axis=1)        # of a row with NaN: the place of the first
+    best = scores.argmax(axis=1)  # of a row with NaN: the place of the first
     right = (best == given) & ~np.isnan(scores[np.arange(len(scores)), best])
     return float(np.count_nonzero(right)), len(given)
 

@@ -7,16 +7,29 @@ from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
 
-def bar(batches: Iterable[Any], total: int | None, done: int, title: str,
-        figures: Callable[[], str], wanted: bool) -> Generator[Any]:
+def bar(
+    batches: Iterable[Any],
+    total: int | None,
+    done: int,
+    title: str,
+    figures: Callable[[], str],
+    wanted: bool,
+) -> Generator[Any]:
     """The batches of an epoch, with a bar over them on a terminal, and figures beside it."""
     if not (wanted and sys.stderr.isatty()):
         yield from batches
         return
     from tqdm import tqdm  # it loads slowly
 
-    with tqdm(batches, desc=title, total=total, initial=done, unit=" batches", leave=False,
-              file=sys.stderr) as shown:
+    with tqdm(
+        batches,
+        desc=title,
+        total=total,
+        initial=done,
+        unit=" batches",
+        leave=False,
+        file=sys.stderr,
+    ) as shown:
         for batch in shown:
             yield batch
             shown.set_postfix_str(figures(), refresh=False)

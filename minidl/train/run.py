@@ -42,9 +42,9 @@ from .transfer import options_of, transferred
 CONFIG, LOG = "config.json", "log.csv"
 CURVES, REPORT = "curves.png", "report.html"
 FORMAT = 1
-EVALUATED = 256     # pictures of a batch that is validated
-FROZEN = 20         # epochs that a last layer alone takes at most, unless it is said
-DARKEST = 1 / 255   # the smallest standard deviation, of pictures that hardly differ
+EVALUATED = 256  # pictures of a batch that is validated
+FROZEN = 20  # epochs that a last layer alone takes at most, unless it is said
+DARKEST = 1 / 255  # the smallest standard deviation, of pictures that hardly differ
 
 
 class OtherRun(ValueError):
@@ -105,8 +105,13 @@ class Run:
     ('mnist-cnn', (28, 28, 1), 6000)
     """
 
-    def __init__(self, folder: str | os.PathLike[str], plan: Plan, command: str | None = None,
-                 progress: bool = True) -> None:
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        plan: Plan,
+        command: str | None = None,
+        progress: bool = True,
+    ) -> None:
         self.folder = checks.path(folder, "Run", "folder")
         self.plan, self.command, self.progress = plan, command, progress
         recipe = create(plan.recipe, **plan.settings)
@@ -118,13 +123,16 @@ class Run:
             size = size or (self.init.preprocess or {}).get("size")
             channels = getattr(self.init.model, "input_shape", (3,))[-1]
         if not recipe.valid and "valid" not in plan.settings and not has_part(plan.source, "test"):
-            recipe.valid = Recipe.valid     # nothing else would tell how good the model is
-        self.task = load_task(plan.source, size, recipe.valid, plan.seed, channels,
-                              plan.skip_broken)
+            recipe.valid = Recipe.valid  # nothing else would tell how good the model is
+        self.task = load_task(
+            plan.source, size, recipe.valid, plan.seed, channels, plan.skip_broken
+        )
         self.part, self.measured = self.task.measured
         if self.measured is None:
-            raise ValueError(f"Run: {plan.source} has no test part, and valid=0 leaves none to "
-                             f"validate: nothing would tell how good the model is")
+            raise ValueError(
+                f"Run: {plan.source} has no test part, and valid=0 leaves none to "
+                f"validate: nothing would tell how good the model is"
+            )
         self.recipe = recipe.settled(self.task)
         if plan.freeze and plan.settings.get("epochs") is None:
             self.recipe.epochs = min(self.recipe.epochs or FROZEN, FROZEN)
@@ -136,11 +144,19 @@ class Run:
         manual_seed(plan.seed)
         self.model = self._model()
         self.config = {
-            "format": FORMAT, "minidl": __version__, "source": plan.source,
-            "recipe": plan.recipe, "size": size, "seed": plan.seed, "init": plan.init,
-            "freeze": plan.freeze, "skip_broken": plan.skip_broken,
-            "settings": self.recipe.settings(), "data": self.task.description(),
-            "preprocess": self.preprocess}
+            "format": FORMAT,
+            "minidl": __version__,
+            "source": plan.source,
+            "recipe": plan.recipe,
+            "size": size,
+            "seed": plan.seed,
+            "init": plan.init,
+            "freeze": plan.freeze,
+            "skip_broken": plan.skip_broken,
+            "settings": self.recipe.settings(),
+            "data": self.task.description(),
+            "preprocess": self.preprocess,
+        }
 
     def _preprocess(self, size: Any) -> dict[str, Any]:
         """What `models.save` says about pictures, as the model to begin with does."""
@@ -176,8 +192,11 @@ class Run:
         loader = self.recipe.loader(self.task, self.normalize, self.plan.seed)
         trainer = self._trainer(len(loader))
         self._open(resume)
-        valid = None if self.task.valid is None else data.DataLoader(
-            self.task.valid, EVALUATED, transform=self.normalize)
+        valid = (
+            None
+            if self.task.valid is None
+            else data.DataLoader(self.task.valid, EVALUATED, transform=self.normalize)
+        )
         assert self.recipe.epochs is not None
         try:
             history = trainer.fit(loader, valid, self.recipe.epochs, "auto" if resume else None)
@@ -190,13 +209,16 @@ class Run:
         """Make the folder, or see that it is of this plan."""
         path = os.path.join(self.folder, CONFIG)
         if not resume and os.path.exists(self.folder) and os.listdir(self.folder):
-            raise FileExistsError(f"there is something in {self.folder!r} already: resume it, or "
-                                  f"choose another folder")
+            raise FileExistsError(
+                f"there is something in {self.folder!r} already: resume it, or "
+                f"choose another folder"
+            )
         if os.path.exists(path):
             differences = differing(read_config(self.folder), self.config)
             if differences:
-                raise OtherRun(f"{self.folder!r} is a run of another configuration: "
-                               f"{'; '.join(differences)}")
+                raise OtherRun(
+                    f"{self.folder!r} is a run of another configuration: {'; '.join(differences)}"
+                )
             if read_config(self.folder)["source"] == self.config["source"]:
                 return
         os.makedirs(self.folder, exist_ok=True)
@@ -210,7 +232,7 @@ class Run:
         for name in (CONFIG, LOG):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(os.path.join(self.folder, name))
-        with contextlib.suppress(OSError):      # there is something else in it
+        with contextlib.suppress(OSError):  # there is something else in it
             os.rmdir(self.folder)
 
     def _trainer(self, batches: int) -> Trainer:
@@ -218,24 +240,45 @@ class Run:
         optimizer = self.recipe.optimizer(self.model)
         schedule = self.recipe.schedule(optimizer, batches * self.recipe.epochs)
         self.statistics = LayerStatistics()
-        checkpoint = Checkpoint(self.folder, monitor="valid_accuracy", classes=self.task.classes,
-                                preprocess=self.preprocess)
-        checkpoint.again = ""       # whoever called `train` knows how
+        checkpoint = Checkpoint(
+            self.folder,
+            monitor="valid_accuracy",
+            classes=self.task.classes,
+            preprocess=self.preprocess,
+        )
+        checkpoint.again = ""  # whoever called `train` knows how
         return Trainer(
-            self.model, optimizer, loss=self.recipe.loss(), schedule=schedule,
-            callbacks=[*self.recipe.callbacks(self.model), self.statistics,
-                       CSVLogger(os.path.join(self.folder, LOG)), checkpoint],
-            progress=self.progress, **self.recipe.trainer_options())
+            self.model,
+            optimizer,
+            loss=self.recipe.loss(),
+            schedule=schedule,
+            callbacks=[
+                *self.recipe.callbacks(self.model),
+                self.statistics,
+                CSVLogger(os.path.join(self.folder, LOG)),
+                checkpoint,
+            ],
+            progress=self.progress,
+            **self.recipe.trainer_options(),
+        )
 
     def _explain(self, history: dict[str, list[float]], trainer: Trainer) -> Result:
         """Measure the best model, and write the picture and the report."""
         saved = models.load(os.path.join(self.folder, files.BEST))
         say("measuring the best model, writing the report", self.progress)
-        found = report(saved, self.measured, valid_name=self.part, history=history,
-                       train_set=self.task.train, statistics=self.statistics.history,
-                       config=self.config, command=self.command,
-                       title=", ".join(dict.fromkeys([self.task.name, os.path.basename(
-                           os.path.abspath(self.folder))])))
+        found = report(
+            saved,
+            self.measured,
+            valid_name=self.part,
+            history=history,
+            train_set=self.task.train,
+            statistics=self.statistics.history,
+            config=self.config,
+            command=self.command,
+            title=", ".join(
+                dict.fromkeys([self.task.name, os.path.basename(os.path.abspath(self.folder))])
+            ),
+        )
         for name, write in ((CURVES, partial(curves, history)), (REPORT, found.save)):
             try:
                 write(os.path.join(self.folder, name))
@@ -266,17 +309,32 @@ def read_config(folder: str) -> dict[str, Any]:
     if not isinstance(config, dict) or not isinstance(config.get("format"), int):
         raise ValueError(f"{path!r} is not the configuration of a run")
     if config["format"] > FORMAT:
-        raise ValueError(f"{path!r} has format {config['format']}, of minidl "
-                         f"{config.get('minidl')}; this is {__version__}, which reads up to "
-                         f"{FORMAT}")
+        raise ValueError(
+            f"{path!r} has format {config['format']}, of minidl "
+            f"{config.get('minidl')}; this is {__version__}, which reads up to "
+            f"{FORMAT}"
+        )
     return config
 
 
 def plan_of(config: dict[str, Any]) -> Plan:
     """The plan that a configuration was made of. ValueError if parts of it are missing."""
     try:
-        return Plan(**{name: config[name] for name in (
-            "source", "recipe", "settings", "size", "seed", "init", "freeze", "skip_broken")})
+        return Plan(
+            **{
+                name: config[name]
+                for name in (
+                    "source",
+                    "recipe",
+                    "settings",
+                    "size",
+                    "seed",
+                    "init",
+                    "freeze",
+                    "skip_broken",
+                )
+            }
+        )
     except KeyError as error:
         raise ValueError(f"the configuration of the run has no {error}") from None
 

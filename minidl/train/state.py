@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 def configuration(trainer: Trainer) -> dict[str, Any]:
     """The description of a training, as it is when it begins."""
     described = describe(trainer)
-    return described if trainer.loader is None else {
-        **described, "loader": describe_loader(trainer.loader)}
+    return (
+        described
+        if trainer.loader is None
+        else {**described, "loader": describe_loader(trainer.loader)}
+    )
 
 
 def of_loader(loader: Any) -> Any:
@@ -35,16 +38,21 @@ def state_of(trainer: Trainer) -> dict[str, Any]:
     model, place = trainer.model.state_dict(), trainer._place()
     random = generator().bit_generator.state
     marked = trainer._steps.marked if trainer._steps is not None else None
-    if marked is not None:      # in the middle of a step: the state before it
+    if marked is not None:  # in the middle of a step: the state before it
         model |= {name: array.copy() for name, array in marked["buffers"].items()}
         place, random = marked["place"], marked["random"]
     return {
         "configuration": trainer._configuration or configuration(trainer),
-        "model": model, "optimizer": trainer.optimizer.state_dict(),
+        "model": model,
+        "optimizer": trainer.optimizer.state_dict(),
         "schedule": _schedule_state(trainer.schedule),
         "averaged": None if trainer._averaged is None else trainer._averaged.state_dict(),
-        "random": random, "place": place, "epoch": trainer.epoch, "step": trainer.step,
-        "stop": trainer.stop, "rate": trainer._rate,
+        "random": random,
+        "place": place,
+        "epoch": trainer.epoch,
+        "step": trainer.step,
+        "stop": trainer.stop,
+        "rate": trainer._rate,
         "history": {name: list(column) for name, column in trainer.history.items()},
         "callbacks": hooks.states(trainer.callbacks),
     }
@@ -54,8 +62,10 @@ def _schedule_state(schedule: Any) -> Any:
     if schedule is None:
         return None
     if not hasattr(schedule, "state_dict") or not hasattr(schedule, "load_state_dict"):
-        raise TypeError(f"Trainer: the schedule, a {type(schedule).__name__}, has no state_dict "
-                        f"and load_state_dict, so that the training cannot be saved")
+        raise TypeError(
+            f"Trainer: the schedule, a {type(schedule).__name__}, has no state_dict "
+            f"and load_state_dict, so that the training cannot be saved"
+        )
     return schedule.state_dict()
 
 
@@ -65,7 +75,7 @@ def load_state(trainer: Trainer, state: Any, where: str) -> None:
         raise StateError(f"{where} is none of a training")
     own = trainer._configuration or configuration(trainer)
     saved = state["configuration"]
-    if trainer.loader is None and isinstance(saved, dict):      # not in fit
+    if trainer.loader is None and isinstance(saved, dict):  # not in fit
         saved = {name: value for name, value in saved.items() if name != "loader"}
     check_same(saved, own, where)
     if trainer.ema is not None and trainer._averaged is None:
@@ -76,7 +86,8 @@ def load_state(trainer: Trainer, state: Any, where: str) -> None:
     except BaseException as error:
         _take(trainer, before)
         if isinstance(error, (AttributeError, KeyError, TypeError)) and not isinstance(
-                error, StateError):
+            error, StateError
+        ):
             raise StateError(f"{where} is none of a training: {error!r}") from None
         raise
 
@@ -96,7 +107,7 @@ def _take(trainer: Trainer, state: dict[str, Any]) -> None:
     trainer.history = {name: list(column) for name, column in state["history"].items()}
     trainer._take_place(state["place"])
     hooks.load_states(trainer.callbacks, state["callbacks"])
-    generator().bit_generator.state = state["random"]       # the last: it cannot fail halfway
+    generator().bit_generator.state = state["random"]  # the last: it cannot fail halfway
 
 
 def resume(trainer: Trainer, given: Any) -> str | None:
@@ -104,11 +115,15 @@ def resume(trainer: Trainer, given: Any) -> str | None:
     that does not exist, ValueError for "auto" without a `Checkpoint` and for files that are all
     damaged."""
     if given == "auto":
-        folder = next((callback.folder for callback in trainer.callbacks
-                       if isinstance(callback, Checkpoint)), None)
+        folder = next(
+            (callback.folder for callback in trainer.callbacks if isinstance(callback, Checkpoint)),
+            None,
+        )
         if folder is None:
-            raise ValueError('fit: resume="auto" needs a train.Checkpoint(folder) in callbacks, '
-                             'whose folder it looks into')
+            raise ValueError(
+                'fit: resume="auto" needs a train.Checkpoint(folder) in callbacks, '
+                "whose folder it looks into"
+            )
         found = files.newest(folder)
         if found is None:
             return None

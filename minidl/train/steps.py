@@ -28,11 +28,11 @@ class Steps:
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
-        self.labels_seen = False    # whether those of the data set were compared with the model
-        self.batches = 0            # whose gradients are summed, and not yet used
-        self._first = 0             # items of the first of them
-        self._weight = 0.0          # of them all, the first one's being 1
-        self._buffers: dict[str, np.ndarray] = {}   # copies
+        self.labels_seen = False  # whether those of the data set were compared with the model
+        self.batches = 0  # whose gradients are summed, and not yet used
+        self._first = 0  # items of the first of them
+        self._weight = 0.0  # of them all, the first one's being 1
+        self._buffers: dict[str, np.ndarray] = {}  # copies
         self._random: Any = None
         self._place: Any = None
 
@@ -107,8 +107,11 @@ class Steps:
                 if p._grad is not None:
                     p._grad = p._grad / p.dtype.type(self._weight)
         try:
-            clip_grad_norm(parameters, math.inf if trainer.clip is None else trainer.clip,
-                           error_if_nonfinite=True)
+            clip_grad_norm(
+                parameters,
+                math.inf if trainer.clip is None else trainer.clip,
+                error_if_nonfinite=True,
+            )
         except ValueError:
             self._stop(f"gradients are not finite: {guard.bad_gradients(trainer.model)}", example)
         trainer.optimizer.step()
@@ -120,14 +123,18 @@ class Steps:
         trainer = self.trainer
         where = f"epoch {trainer.epoch + 1}, batch {trainer.batch + 1}"
         if example is not None and what.startswith("the loss"):
-            self._restore()     # the same batch statistics and dropout once more
+            self._restore()  # the same batch statistics and dropout once more
             model = trainer.model
             what += "; " + guard.why(
-                model, example, example.labels,
-                lambda: trainer._loss(model(*example.inputs, **example.named), example))
+                model,
+                example,
+                example.labels,
+                lambda: trainer._loss(model(*example.inputs, **example.named), example),
+            )
         self.rollback()
-        raise FloatingPointError(f"fit stopped in {where}: {what}. The parameters are as they "
-                                 f"were before this step.")
+        raise FloatingPointError(
+            f"fit stopped in {where}: {what}. The parameters are as they were before this step."
+        )
 
 
 def one_number(loss: Any, where: str = "Trainer") -> Tensor:
@@ -135,6 +142,8 @@ def one_number(loss: Any, where: str = "Trainer") -> Tensor:
     if not isinstance(loss, Tensor):
         raise TypeError(f"{where}: loss must return a tensor, got a {type(loss).__name__}")
     if loss.size != 1:
-        raise ValueError(f"{where}: loss must return one number, got a tensor of shape "
-                         f'{loss.shape}: use reduction="mean" or .mean()')
+        raise ValueError(
+            f"{where}: loss must return one number, got a tensor of shape "
+            f'{loss.shape}: use reduction="mean" or .mean()'
+        )
     return loss

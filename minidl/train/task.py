@@ -18,11 +18,13 @@ from ..data.dataset import ArrayDataset
 from ..data.image_folder import ImageFolder
 
 KNOWN: dict[str, type[Any]] = {
-    "mnist": data.MNIST, "fashion-mnist": data.FashionMNIST, "cifar10": data.CIFAR10}
-PARTS = {"train": ("train", "training"), "valid": ("valid", "val", "validation"),
-         "test": ("test",)}
+    "mnist": data.MNIST,
+    "fashion-mnist": data.FashionMNIST,
+    "cifar10": data.CIFAR10,
+}
+PARTS = {"train": ("train", "training"), "valid": ("valid", "val", "validation"), "test": ("test",)}
 
-HASHED = 64         # pictures of a part, by which it is known again
+HASHED = 64  # pictures of a part, by which it is known again
 
 Size = int | Sequence[int] | None
 
@@ -55,23 +57,37 @@ class Task:
 
     def description(self) -> dict[str, Any]:
         """Sizes, classes and contents as plain values."""
-        counts = {part: len(found) for part in PARTS
-                  if (found := getattr(self, part)) is not None}
-        return {"pictures": counts, "shape": list(self.shape), "classes": list(self.classes),
-                "contents": {part: contents(getattr(self, part)) for part in counts}}
+        counts = {part: len(found) for part in PARTS if (found := getattr(self, part)) is not None}
+        return {
+            "pictures": counts,
+            "shape": list(self.shape),
+            "classes": list(self.classes),
+            "contents": {part: contents(getattr(self, part)) for part in counts},
+        }
 
     def __str__(self) -> str:
         parts = [f"{len(self.train):,} pictures to train"]
-        parts += [f"{len(found):,} to {verb}" for found, verb in
-                  ((self.valid, "validate"), (self.test, "test")) if found is not None]
+        parts += [
+            f"{len(found):,} to {verb}"
+            for found, verb in ((self.valid, "validate"), (self.test, "test"))
+            if found is not None
+        ]
         height, width, channels = self.shape
         colour = "grey" if channels == 1 else "colour"
-        return (f"{self.name}: {', '.join(parts)}; {len(self.classes)} classes, "
-                f"{height} x {width}, {colour}")
+        return (
+            f"{self.name}: {', '.join(parts)}; {len(self.classes)} classes, "
+            f"{height} x {width}, {colour}"
+        )
 
 
-def load_task(source: str | os.PathLike[str], size: Size = None, valid: float = 0.1,
-              seed: int = 0, channels: int | None = None, skip_broken: bool = False) -> Task:
+def load_task(
+    source: str | os.PathLike[str],
+    size: Size = None,
+    valid: float = 0.1,
+    seed: int = 0,
+    channels: int | None = None,
+    skip_broken: bool = False,
+) -> Task:
     """The parts of a known data set (mnist, fashion-mnist, cifar10) or of a folder.
 
     size:     to scale the pictures of a folder to, as `ImageFolder` does; None: as they are
@@ -92,18 +108,21 @@ def load_task(source: str | os.PathLike[str], size: Size = None, valid: float = 
     valid = checks.real(valid, "load_task", "valid", 0, below=1)
     if source in KNOWN:
         if size is not None or channels is not None:
-            raise ValueError(f"load_task: the pictures of {source} are used as they are: size= and "
-                             f"channels= are for folders")
+            raise ValueError(
+                f"load_task: the pictures of {source} are used as they are: size= and "
+                f"channels= are for folders"
+            )
         found = {part: KNOWN[source](split=part) for part in ("train", "test")}
     else:
         found = load_folder(source, size, channels, skip_broken)
     train = found["train"]
-    shape = train.images.shape[1:]      # not of a subset, which would copy all of its images
+    shape = train.images.shape[1:]  # not of a subset, which would copy all of its images
     if "valid" not in found and valid > 0:
         train, found["valid"] = split_off(train, valid, seed)
     name = source if source in KNOWN else os.path.basename(os.path.abspath(source))
-    return Task(name, train, found.get("valid"), found.get("test"),
-                tuple(map(str, train.classes)), shape)
+    return Task(
+        name, train, found.get("valid"), found.get("test"), tuple(map(str, train.classes)), shape
+    )
 
 
 def contents(pictures: Any) -> str:
@@ -127,11 +146,16 @@ def part_folders(root: str) -> dict[str, str]:
         return {}
     found: dict[str, str] = {}
     for part, names in PARTS.items():
-        there = [os.path.join(root, name) for name in names
-                 if os.path.isdir(os.path.join(root, name)) and _has_folders(root, name)]
+        there = [
+            os.path.join(root, name)
+            for name in names
+            if os.path.isdir(os.path.join(root, name)) and _has_folders(root, name)
+        ]
         if len(there) > 1:
-            raise ValueError(f"load_task: {root!r} has two {part} parts, {there[0]!r} and "
-                             f"{there[1]!r}: leave one of them")
+            raise ValueError(
+                f"load_task: {root!r} has two {part} parts, {there[0]!r} and "
+                f"{there[1]!r}: leave one of them"
+            )
         if there:
             found[part] = there[0]
     return found if "train" in found or len(found) == len(_folders(root)) else {}
@@ -150,42 +174,61 @@ def _has_folders(root: str, name: str) -> bool:
 def _folders(root: str) -> list[str]:
     """The folders inside, but for hidden ones."""
     with os.scandir(root) as entries:
-        return [entry.name for entry in entries
-                if entry.is_dir() and not entry.name.startswith(".")]
+        return [
+            entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")
+        ]
 
 
-def load_folder(root: str, size: Size = None, channels: int | None = None,
-                skip_broken: bool = False) -> dict[str, Any]:
+def load_folder(
+    root: str, size: Size = None, channels: int | None = None, skip_broken: bool = False
+) -> dict[str, Any]:
     """The data sets of a folder: its parts, or "train" alone. FileNotFoundError for no folder,
     ValueError for parts that do not fit, and for one class."""
     if not os.path.exists(root):
-        raise FileNotFoundError(f"load_task: there is no folder {root!r}, and no data set of this "
-                                f"name; the names are {', '.join(KNOWN)}")
+        raise FileNotFoundError(
+            f"load_task: there is no folder {root!r}, and no data set of this "
+            f"name; the names are {', '.join(KNOWN)}"
+        )
     folders = part_folders(root)
     others = set(_folders(root)) - set(map(os.path.basename, folders.values()))
     if folders and ("train" not in folders or others):
-        what = (f"beside it {', '.join(sorted(others)[:10])}, which are no parts" if others
-                else "no train part")
-        raise ValueError(f"load_task: {root!r} has the parts {', '.join(sorted(folders))}, and "
-                         f"{what}")
+        what = (
+            f"beside it {', '.join(sorted(others)[:10])}, which are no parts"
+            if others
+            else "no train part"
+        )
+        raise ValueError(
+            f"load_task: {root!r} has the parts {', '.join(sorted(folders))}, and {what}"
+        )
     folders = folders or {"train": root}
-    found = {part: ImageFolder(path, size, channels, skip_broken=skip_broken)
-             for part, path in folders.items()}
-    if len({part.images.shape[3] for part in found.values()}) > 1:      # grey ones, and coloured
+    found = {
+        part: ImageFolder(path, size, channels, skip_broken=skip_broken)
+        for part, path in folders.items()
+    }
+    if len({part.images.shape[3] for part in found.values()}) > 1:  # grey ones, and coloured
         return load_folder(root, size, 3, skip_broken)
     train = found["train"]
     classes = tuple(train.classes or ())
     if len(classes) < 2:
-        raise ValueError(f"load_task: {folders['train']!r} has one class, {classes[0]!r}: to tell "
-                         f"classes apart needs pictures of two or more, each in a folder of its "
-                         f"own")
+        raise ValueError(
+            f"load_task: {folders['train']!r} has one class, {classes[0]!r}: to tell "
+            f"classes apart needs pictures of two or more, each in a folder of its "
+            f"own"
+        )
     for part, pictures in found.items():
         if pictures.images.shape[1:] != train.images.shape[1:]:
             raise ValueError(
                 f"load_task: the pictures in {folders[part]!r} have {_pixels(pictures)} pixels, "
-                f"those in {folders['train']!r} {_pixels(train)}; give one size for all of them")
-    return {"train": train, **{part: matched(pictures, classes, folders[part])
-                               for part, pictures in found.items() if part != "train"}}
+                f"those in {folders['train']!r} {_pixels(train)}; give one size for all of them"
+            )
+    return {
+        "train": train,
+        **{
+            part: matched(pictures, classes, folders[part])
+            for part, pictures in found.items()
+            if part != "train"
+        },
+    }
 
 
 def _pixels(pictures: Any) -> str:
@@ -198,13 +241,15 @@ def matched(pictures: Any, classes: Sequence[str], where: str) -> Any:
         return pictures
     unknown = [name for name in pictures.classes if name not in classes]
     if unknown:
-        raise ValueError(f"load_task: {where!r} has the classes "
-                         f"{', '.join(map(repr, unknown[:10]))}, which are none of those that are "
-                         f"learned: {', '.join(map(str, classes))}")
+        raise ValueError(
+            f"load_task: {where!r} has the classes "
+            f"{', '.join(map(repr, unknown[:10]))}, which are none of those that are "
+            f"learned: {', '.join(map(str, classes))}"
+        )
     numbers = np.array([list(classes).index(name) for name in pictures.classes])
     found = ArrayDataset(pictures.images, numbers[pictures.labels], classes=tuple(classes))
     if hasattr(pictures, "paths"):
-        found.paths = pictures.paths    # type: ignore[attr-defined]
+        found.paths = pictures.paths  # type: ignore[attr-defined]
     return found
 
 
@@ -213,13 +258,17 @@ def split_off(pictures: Any, share: float, seed: int) -> tuple[Any, Any]:
     few to have both."""
     count = round(len(pictures) * share)
     if not 0 < count < len(pictures):
-        raise ValueError(f"load_task: a share of {share:g} of {len(pictures)} pictures leaves "
-                         f"{'none to validate' if count == 0 else 'none to train'}: give more "
-                         f"pictures, or another share")
+        raise ValueError(
+            f"load_task: a share of {share:g} of {len(pictures)} pictures leaves "
+            f"{'none to validate' if count == 0 else 'none to train'}: give more "
+            f"pictures, or another share"
+        )
     train, valid = data.split(pictures, (len(pictures) - count, count), seed=seed, stratify=True)
     there = set(np.unique(train.labels).tolist())
     missing = [str(name) for label, name in enumerate(pictures.classes) if label not in there]
     if missing:
-        raise ValueError(f"there are too few pictures of {', '.join(missing)}: with a share of "
-                         f"{share:g} all of them would be to validate, and none to train")
+        raise ValueError(
+            f"there are too few pictures of {', '.join(missing)}: with a share of "
+            f"{share:g} all of them would be to validate, and none to train"
+        )
     return train, valid

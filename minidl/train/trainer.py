@@ -82,24 +82,36 @@ class Trainer(hints.Explained):
     True
     """
 
-    def __init__(self, model: Layer, optimizer: Optimizer,
-                 loss: Callable[..., Any] = ops.cross_entropy, schedule: Any = None,
-                 clip: float | None = None, accumulate: int = 1, ema: float | None = None,
-                 metrics: Iterable[Any] = ("accuracy",), precision: str = "float32",
-                 callbacks: Iterable[Any] = (), *, reduction: str = "mean",
-                 progress: bool = True) -> None:
+    def __init__(
+        self,
+        model: Layer,
+        optimizer: Optimizer,
+        loss: Callable[..., Any] = ops.cross_entropy,
+        schedule: Any = None,
+        clip: float | None = None,
+        accumulate: int = 1,
+        ema: float | None = None,
+        metrics: Iterable[Any] = ("accuracy",),
+        precision: str = "float32",
+        callbacks: Iterable[Any] = (),
+        *,
+        reduction: str = "mean",
+        progress: bool = True,
+    ) -> None:
         where = "Trainer"
         self.model = checks.instance(model, where, "model", Layer, "a Layer")
         self.optimizer = checks.instance(optimizer, where, "optimizer", Optimizer, "an optimizer")
         self.loss = checks.function(loss, where, "loss", "a function of (outputs, labels)")
         self.schedule = schedule
         if schedule is not None and not callable(getattr(schedule, "step", None)):
-            raise TypeError(checks.message(where, "schedule", "a schedule with step(), or None",
-                                           schedule))
+            raise TypeError(
+                checks.message(where, "schedule", "a schedule with step(), or None", schedule)
+            )
         of = getattr(schedule, "optimizer", optimizer)
         if getattr(of, "groups", optimizer.groups) is not optimizer.groups:
-            raise ValueError("Trainer: schedule must be of the trainer's optimizer, and is of "
-                             "another one")
+            raise ValueError(
+                "Trainer: schedule must be of the trainer's optimizer, and is of another one"
+            )
         self.clip = None if clip is None else checks.real(clip, where, "clip", above=0)
         self.accumulate = checks.count(accumulate, where, "accumulate", 1)
         self.ema = None if ema is None else checks.real(ema, where, "ema", 0, below=1)
@@ -112,8 +124,10 @@ class Trainer(hints.Explained):
         self._takes_batch = takes_batch(loss)
         if any(p.dtype != self.precision for p in model.parameters()):
             if optimizer.state:
-                raise ValueError(f"Trainer: precision is {precision!r}, and the optimizer has "
-                                 f"already made steps in another one")
+                raise ValueError(
+                    f"Trainer: precision is {precision!r}, and the optimizer has "
+                    f"already made steps in another one"
+                )
             model.astype(self.precision)
         self._reader = Reader(model)
         self.loader: Any = None
@@ -132,7 +146,7 @@ class Trainer(hints.Explained):
         self._averaged = None
         self._totals = Totals()
         self._loader_state: Any = None
-        self._seconds = 0.0         # of the current epoch, before the newest start
+        self._seconds = 0.0  # of the current epoch, before the newest start
         self._started = time.perf_counter()
         self._steps: Steps | None = None
         self._rate = float(self.optimizer.lr)
@@ -155,8 +169,13 @@ class Trainer(hints.Explained):
 
     # ------------------------------------------------------------------------------------- fit
 
-    def fit(self, loader: Any, valid: Any = None, epochs: int = 1,
-            resume: str | os.PathLike[str] | None = None) -> dict[str, list[float]]:
+    def fit(
+        self,
+        loader: Any,
+        valid: Any = None,
+        epochs: int = 1,
+        resume: str | os.PathLike[str] | None = None,
+    ) -> dict[str, list[float]]:
         """Train until `epochs` epochs are complete; returns the history.
 
         loader: gives the batches of an epoch each time that it is iterated
@@ -193,7 +212,7 @@ class Trainer(hints.Explained):
                 hooks.call(self.callbacks, "on_fit_begin", self)
                 while self.epoch < self.epochs and not self.stop:
                     self._run_epoch(interrupts)
-                self.result_model()     # measured, also where the last epoch was not validated
+                self.result_model()  # measured, also where the last epoch was not validated
                 hooks.call(self.callbacks, "on_fit_end", self)
             except BaseException as error:
                 self._steps.rollback()
@@ -217,7 +236,7 @@ class Trainer(hints.Explained):
         self._start()
         if self.ema is not None:
             self._averaged = Averaged(self.model, self.ema)
-        if self._rates() != self._last_rates:       # set since the last training by someone else
+        if self._rates() != self._last_rates:  # set since the last training by someone else
             self._first_rates = self._rates()
         self._configuration = states.configuration(self)
         self.resumed_from = None if resume is None else states.resume(self, resume)
@@ -230,9 +249,16 @@ class Trainer(hints.Explained):
                 self._totals, self._seconds = Totals(), 0.0
                 hooks.call(self.callbacks, "on_epoch_begin", self)
         total = len(self.loader) if hasattr(self.loader, "__len__") else None
-        with closing(bar(       # closed too when the loop ends early
-                self._batches(), total, self.batch, f"epoch {self.epoch + 1}/{self.epochs}",
-                self._figures, self.progress)) as batches:
+        with closing(
+            bar(  # closed too when the loop ends early
+                self._batches(),
+                total,
+                self.batch,
+                f"epoch {self.epoch + 1}/{self.epochs}",
+                self._figures,
+                self.progress,
+            )
+        ) as batches:
             for batch in batches:
                 with interrupts.held():
                     self._train_on(batch)
@@ -240,7 +266,7 @@ class Trainer(hints.Explained):
         if not self.batch:
             raise ValueError("fit: the loader has no batch")
         with interrupts.held():
-            if self._steps.batches:     # an epoch's last step may have fewer batches
+            if self._steps.batches:  # an epoch's last step may have fewer batches
                 self._steps.take()
         found = {} if self.valid is None else self._validated()
         with interrupts.held():
@@ -248,7 +274,7 @@ class Trainer(hints.Explained):
 
     def _batches(self) -> Iterator[Any]:
         """The batches of the epoch that have not been used."""
-        if self._loader_state is None and self.batch:   # resumed, and the loader cannot tell
+        if self._loader_state is None and self.batch:  # resumed, and the loader cannot tell
             return islice(iter(self.loader), self.batch, None)
         return iter(self.loader)
 
@@ -274,9 +300,8 @@ class Trainer(hints.Explained):
         return {f"valid_{name}": value for name, value in self.evaluate(self.valid).items()}
 
     def _close_epoch(self, found: dict[str, float]) -> None:
-        entries = {**self._totals.means(), **found, "lr": self._rate,
-                   "seconds": self._elapsed()}
-        for name in {**self.history, **entries}:    # NaN where an epoch had no such figure
+        entries = {**self._totals.means(), **found, "lr": self._rate, "seconds": self._elapsed()}
+        for name in {**self.history, **entries}:  # NaN where an epoch had no such figure
             column = self.history.setdefault(name, [math.nan] * self.epoch)
             column.append(entries.get(name, math.nan))
         if self._wants_metric:
@@ -319,8 +344,14 @@ class Trainer(hints.Explained):
         """
         views = views_of(tta)
         check_classes(self.loader, loader, "evaluate", "loader")
-        return evaluate(self.result_model(), evaluated(loader, "evaluate", "loader"), self._loss,
-                        self._note, views, "evaluate")
+        return evaluate(
+            self.result_model(),
+            evaluated(loader, "evaluate", "loader"),
+            self._loss,
+            self._note,
+            views,
+            "evaluate",
+        )
 
     def result_model(self) -> Layer:
         """The model that the training is for: the averaged one, its BatchNorm statistics measured,
@@ -362,8 +393,12 @@ class Trainer(hints.Explained):
 
     def _place(self) -> dict[str, Any]:
         """Where the training stands within its epoch."""
-        return {"batch": self.batch, "loader": self._loader_state,
-                "totals": self._totals.copy().sums, "seconds": self._elapsed()}
+        return {
+            "batch": self.batch,
+            "loader": self._loader_state,
+            "totals": self._totals.copy().sums,
+            "seconds": self._elapsed(),
+        }
 
     def _take_place(self, place: dict[str, Any]) -> None:
         self.batch, self._loader_state = int(place["batch"]), place["loader"]
@@ -371,7 +406,7 @@ class Trainer(hints.Explained):
         self._seconds, self._started = float(place["seconds"]), time.perf_counter()
 
     def __repr__(self) -> str:
-        return (f"Trainer({type(self.model).__name__}, {self.optimizer!r}, epoch={self.epoch}, "
-                f"step={self.step})")
-
-
+        return (
+            f"Trainer({type(self.model).__name__}, {self.optimizer!r}, epoch={self.epoch}, "
+            f"step={self.step})"
+        )

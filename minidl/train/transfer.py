@@ -11,8 +11,9 @@ from ..nn.layer import Layer
 from ..random import own_generator
 
 
-def transferred(saved: Saved, classes: tuple[str, ...], shape: tuple[int, ...], freeze: bool
-                ) -> Layer:
+def transferred(
+    saved: Saved, classes: tuple[str, ...], shape: tuple[int, ...], freeze: bool
+) -> Layer:
     """A model of the kind of `saved` for other classes and other sizes of pictures, with its
     weights and statistics. What depends on the classes, the head, starts anew, unless the classes
     are the same; with `freeze` all else stays as it is.
@@ -24,8 +25,10 @@ def transferred(saved: Saved, classes: tuple[str, ...], shape: tuple[int, ...], 
     old = saved.model
     assert isinstance(old, Network)
     if shape[-1] != old.input_shape[-1]:
-        raise ValueError(f"the model to begin with takes pictures of {old.input_shape[-1]} "
-                         f"channels, and these have {shape[-1]}")
+        raise ValueError(
+            f"the model to begin with takes pictures of {old.input_shape[-1]} "
+            f"channels, and these have {shape[-1]}"
+        )
     new = type(old)(**options, classes=len(classes), input_shape=shape)
     if [str(name) for name in saved.classes] == list(classes):
         head: set[str] = set()
@@ -37,9 +40,11 @@ def transferred(saved: Saved, classes: tuple[str, ...], shape: tuple[int, ...], 
         if name in head:
             value = own[name]
         elif own[name].shape != value.shape:
-            raise ValueError(f"the weights {name} of {type(old).__name__} depend on the size of "
-                             f"the pictures, which was {old.input_shape[0]} x "
-                             f"{old.input_shape[1]} where it was trained: give that size")
+            raise ValueError(
+                f"the weights {name} of {type(old).__name__} depend on the size of "
+                f"the pictures, which was {old.input_shape[0]} x "
+                f"{old.input_shape[1]} where it was trained: give that size"
+            )
         state[name] = value
     new.load_state_dict(state)
     if freeze:
@@ -52,15 +57,20 @@ def options_of(saved: Saved) -> dict[str, Any]:
     is not of `minidl.models`."""
     model = saved.model
     if not isinstance(model, Network):
-        raise ValueError(f"a model to begin with must be one of minidl.models, which can be made "
-                         f"for other classes; {type(model).__name__} is a class of its own")
-    return {name: value for name, value in model.config().items()
-            if name not in ("classes", "input_shape")}
+        raise ValueError(
+            f"a model to begin with must be one of minidl.models, which can be made "
+            f"for other classes; {type(model).__name__} is a class of its own"
+        )
+    return {
+        name: value
+        for name, value in model.config().items()
+        if name not in ("classes", "input_shape")
+    }
 
 
 def head_of(model: Network) -> set[str]:
     """The names of the parameters whose shapes depend on the number of classes."""
-    with own_generator():       # weights that are drawn for nothing
+    with own_generator():  # weights that are drawn for nothing
         other = type(model)(**{**model.config(), "classes": model.classes + 1})
     shapes = {name: p.shape for name, p in other.named_parameters()}
     return {name for name, p in model.named_parameters() if p.shape != shapes[name]}

@@ -40,14 +40,16 @@ class Watch:
     layer that called them: "block.relu", and "block.relu 2" where there are two."""
 
     def __init__(self, model: Layer) -> None:
-        self.names = {id(layer): name or type(layer).__name__
-                      for name, layer in model.named_layers()}
+        self.names = {
+            id(layer): name or type(layer).__name__ for name, layer in model.named_layers()
+        }
         self.model = model
         self.rows: dict[str, dict[str, Any]] = {}
         self._path: list[Layer] = []
 
-    def call(self, layer: Any, run: Callable[..., Any], inputs: tuple[Any, ...],
-             options: dict[str, Any]) -> Any:
+    def call(
+        self, layer: Any, run: Callable[..., Any], inputs: tuple[Any, ...], options: dict[str, Any]
+    ) -> Any:
         name = self.names.get(id(layer))
         self._path.append(layer)
         try:
@@ -57,12 +59,16 @@ class Watch:
         if name is not None and name not in self.rows and _shown(layer):
             array = first_array(output)
             if array is not None:
-                self.rows[name] = {"kind": type(layer).__name__, "weights": bool(weights_of(layer)),
-                                   **self.of_layer(name, layer, given_to(inputs, options), array)}
+                self.rows[name] = {
+                    "kind": type(layer).__name__,
+                    "weights": bool(weights_of(layer)),
+                    **self.of_layer(name, layer, given_to(inputs, options), array),
+                }
         return output
 
-    def of_layer(self, name: str, layer: Layer, inputs: tuple[Any, ...],
-                 output: np.ndarray) -> dict[str, float]:
+    def of_layer(
+        self, name: str, layer: Layer, inputs: tuple[Any, ...], output: np.ndarray
+    ) -> dict[str, float]:
         """The figures of a layer with parameters, or of a normalization."""
         normalizes = isinstance(layer, Normalization)
         before = first_array(inputs) if normalizes else None
@@ -79,8 +85,13 @@ class Watch:
             found["dead"] = float(1 - alive.mean())
         return found
 
-    def operation(self, function: Any, inputs: tuple[Any, ...], options: dict[str, Any],
-                  outputs: tuple[Any, ...]) -> None:
+    def operation(
+        self,
+        function: Any,
+        inputs: tuple[Any, ...],
+        options: dict[str, Any],
+        outputs: tuple[Any, ...],
+    ) -> None:
         kind = function.__name__
         layer = self._path[-1] if self._path else None
         if kind not in ACTIVATIONS or layer is None:
@@ -122,12 +133,12 @@ def weights_of(layer: Layer) -> list[Parameter]:
 
 def _shown(layer: Layer) -> bool:
     return isinstance(layer, Normalization) or any(
-        isinstance(p, Parameter) for _, p in layer._items())
+        isinstance(p, Parameter) for _, p in layer._items()
+    )
 
 
 def first_array(given: Any) -> np.ndarray | None:
-    """The first array of floats in what a layer is given or gives, in tuples, lists and dicts too.
-    """
+    """The first array of floats in what a layer is given or gives, in tuples, lists and dicts too."""
     if isinstance(given, Tensor):
         return given._values() if given.dtype.kind == "f" and given.size else None
     if isinstance(given, Mapping):

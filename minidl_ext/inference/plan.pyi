@@ -15,6 +15,13 @@ class Plan:
     arena: int
     work: float
     shared: bool
-    def __init__(self, steps: list[dict[str, Any]], sizes: Sequence[int], arena: int, group: int,
-                 shared: bool, threads: int) -> None: ...
+    def __init__(
+        self,
+        steps: list[dict[str, Any]],
+        sizes: Sequence[int],
+        arena: int,
+        group: int,
+        shared: bool,
+        threads: int,
+    ) -> None: ...
     def run(self, arrays: list[np.ndarray], images: int, threads: int = 0) -> None: ...

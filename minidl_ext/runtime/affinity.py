@@ -40,7 +40,7 @@ def unbound():
 
 
 def _set_affinity(numbers):
-    with contextlib.suppress(OSError):          # a sandbox may forbid it
+    with contextlib.suppress(OSError):  # a sandbox may forbid it
         os.sched_setaffinity(0, numbers)
 
 

@@ -34,8 +34,9 @@ def shared(tmp_path_factory):
     """A folder that no test changes: `photos` in parts, and a run of it in `runs/photos`."""
     folder = tmp_path_factory.mktemp("shared")
     for seed, (part, count) in enumerate({"train": 20, "valid": 4, "test": 4}.items()):
-        coloured(folder / "photos" / part, dict.fromkeys(("blue", "green", "red"), count),
-                 seed=seed)
+        coloured(
+            folder / "photos" / part, dict.fromkeys(("blue", "green", "red"), count), seed=seed
+        )
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("MINIDL_CACHE", str(folder / "cache"))
@@ -60,7 +61,7 @@ def photos(tmp_path):
 def place(tmp_path, shared, monkeypatch):
     """The current folder: an empty one. The cache is that of the tests, and the data sets are those
     of the package."""
-    draw_nothing(monkeypatch)       # the drawings of `shared` are enough
+    draw_nothing(monkeypatch)  # the drawings of `shared` are enough
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MINIDL_CACHE", str(shared / "cache"))
     monkeypatch.delenv("MINIDL_DATA", raising=False)
@@ -89,17 +90,22 @@ def process():
     def start(*arguments, variables=(), **options):
         env = {**os.environ, "PYTHONPATH": str(ROOT), **dict(variables)}
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        if os.name == "posix":      # a shell lets what it runs in the background ignore Ctrl-C
-            options.setdefault("preexec_fn",
-                               lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
-        started.append(subprocess.Popen(
-            [sys.executable, "-m", "minidl", *map(str, arguments)], env=env,
-            **{**streams, **options}))
+        if os.name == "posix":  # a shell lets what it runs in the background ignore Ctrl-C
+            options.setdefault(
+                "preexec_fn", lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
+            )
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "minidl", *map(str, arguments)],
+                env=env,
+                **{**streams, **options},
+            )
+        )
         return started[-1]
 
     yield start
     for one in started:
-        with one:       # closes its streams and waits
+        with one:  # closes its streams and waits
             one.kill()
 
 

@@ -14,7 +14,7 @@ from minidl import compiled, kernels, models, nn
 from tests.support.threads import threads
 
 SHORT = ("--seconds", "0.001")
-bench = importlib.import_module("minidl.cli.bench")      # by this name the package has the command
+bench = importlib.import_module("minidl.cli.bench")  # by this name the package has the command
 
 
 @pytest.fixture(autouse=True)
@@ -35,8 +35,12 @@ def test_a_name(minidl):
     assert said.out.startswith("mlp, images of 28 x 28 x 1\n")
     assert "up to 1 thread, kernels" in said.out
     lines = lines_of(said)
-    assert [line[:2] for line in lines] == [["1", "compiled"], ["1", "evaluation mode"],
-                                            ["128", "compiled"], ["128", "evaluation mode"]]
+    assert [line[:2] for line in lines] == [
+        ["1", "compiled"],
+        ["1", "evaluation mode"],
+        ["128", "compiled"],
+        ["128", "evaluation mode"],
+    ]
     for line in lines:
         assert int(line[2]) >= bench.SLICES * bench.LEAST
         low, middle, high = (float(word.removesuffix(" ms")) for word in line[3:6])
@@ -69,15 +73,16 @@ def test_the_models_of_both_lines_are_the_given_one(minidl, monkeypatch):
     asked shape and batch."""
     models.save("vgg.safetensors", models.create("vgg8", classes=3))
     calls = []
-    monkeypatch.setattr(compiled.Compiled, "__call__", noting(
-        calls, "compiled", compiled.Compiled.__call__))
+    monkeypatch.setattr(
+        compiled.Compiled, "__call__", noting(calls, "compiled", compiled.Compiled.__call__)
+    )
     monkeypatch.setattr(nn.Layer, "predict", noting(calls, "predict", nn.Layer.predict))
     said = minidl("bench", "vgg.safetensors", "--batch", "3", "--input", "32,32,3", *SHORT)
     assert said.code == 0
     assert {shape for _, shape, _ in calls} == {(3, 32, 32, 3)}
     assert {shape for *_, shape in calls} == {(3, 3)}
     turns = [name for name, _ in itertools.groupby(name for name, *_ in calls)]
-    assert turns == ["compiled", "predict"] * (1 + bench.SLICES)     # once to see that they agree
+    assert turns == ["compiled", "predict"] * (1 + bench.SLICES)  # once to see that they agree
 
 
 def noting(calls, name, method):
@@ -85,14 +90,20 @@ def noting(calls, name, method):
         y = method(self, x, *arguments)
         calls.append((name, x.shape, y.shape))
         return y
+
     return noted
 
 
 def test_figures():
-    times = [k / 1000 for k in range(200, 0, -1)]       # 1 to 200 ms
+    times = [k / 1000 for k in range(200, 0, -1)]  # 1 to 200 ms
     found = bench._figures(times, 4)
-    assert found == {"calls": 200, "min": 0.001, "p50": 0.1, "p99": 0.198,
-                     "images_per_second": pytest.approx(4 * 200 / 20.1)}
+    assert found == {
+        "calls": 200,
+        "min": 0.001,
+        "p50": 0.1,
+        "p99": 0.198,
+        "images_per_second": pytest.approx(4 * 200 / 20.1),
+    }
     assert bench._figures([3.0, 1.0, 2.0], 1)["p99"] == 3.0
 
 
@@ -144,17 +155,25 @@ def test_a_model_with_two_outputs(refused, monkeypatch):
     refused("bench", "two", code=2, words=["needs a model with one output", "Two returns a tuple"])
 
 
-@pytest.mark.parametrize("arguments, code, words", [
-    (("nix",), 2, ["no run or model 'nix'", "resnet20"]),
-    ((".",), 2, ["is no run"]),
-    (("mlp", "--batch", "0"), 2, ["--batch", "'0' is not one or several whole numbers from 1 on"]),
-    (("mlp", "--batch", "1,,2"), 2, ["--batch", "'1,,2'"]),
-    (("mlp", "--batch", "2.5"), 2, ["--batch", "'2.5'"]),
-    (("mlp", "--seconds", "0"), 2, ["--seconds"]),
-    (("mlp", "--threads", "0"), 2, ["--threads"]),
-    (("mlp", "--input", "1,2,3,4"), 2, ["--input"]),
-    (("resnet20", "--input", "32"), 1, ["ResNet20", "input_shape"]),
-    (("mlp", "--batch", "1000000000000"), 1, ["allocate"])])
+@pytest.mark.parametrize(
+    "arguments, code, words",
+    [
+        (("nix",), 2, ["no run or model 'nix'", "resnet20"]),
+        ((".",), 2, ["is no run"]),
+        (
+            ("mlp", "--batch", "0"),
+            2,
+            ["--batch", "'0' is not one or several whole numbers from 1 on"],
+        ),
+        (("mlp", "--batch", "1,,2"), 2, ["--batch", "'1,,2'"]),
+        (("mlp", "--batch", "2.5"), 2, ["--batch", "'2.5'"]),
+        (("mlp", "--seconds", "0"), 2, ["--seconds"]),
+        (("mlp", "--threads", "0"), 2, ["--threads"]),
+        (("mlp", "--input", "1,2,3,4"), 2, ["--input"]),
+        (("resnet20", "--input", "32"), 1, ["ResNet20", "input_shape"]),
+        (("mlp", "--batch", "1000000000000"), 1, ["allocate"]),
+    ],
+)
 def test_wrong_calls(refused, arguments, code, words):
     refused("bench", *arguments, code=code, words=words)
 

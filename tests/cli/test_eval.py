@@ -79,10 +79,16 @@ def test_labels_go_by_name(minidl, run, tmp_path):
     assert accuracy(minidl("eval", run, "more")) == ("test", 0.5)
 
 
-@pytest.mark.parametrize("parts, measured, name", [
-    (("train", "valid", "test"), "test", "test"), (("train", "valid"), "valid", "valid"),
-    (("training", "val"), "val", "valid"), (("test",), "test", "test"),
-    (("validation", "test"), "test", "test")])
+@pytest.mark.parametrize(
+    "parts, measured, name",
+    [
+        (("train", "valid", "test"), "test", "test"),
+        (("train", "valid"), "valid", "valid"),
+        (("training", "val"), "val", "valid"),
+        (("test",), "test", "test"),
+        (("validation", "test"), "test", "test"),
+    ],
+)
 def test_the_parts_of_a_folder(minidl, run, tmp_path, parts, measured, name):
     """The test part, or else the valid one; the labels of the others are wrong on purpose."""
     for part in parts:
@@ -121,7 +127,7 @@ def test_known_data(minidl, tmp_path):
     md.manual_seed(0)
     models.save("digits.safetensors", models.create("mlp"), classes=list("0123456789"))
     part, value = accuracy(minidl("eval", "digits.safetensors", "mnist"))
-    assert part == "test" and 0 < value < 0.3        # it has not learned
+    assert part == "test" and 0 < value < 0.3  # it has not learned
 
 
 def test_known_data_of_other_classes_or_another_shape(refused, run, tmp_path):
@@ -160,5 +166,10 @@ def test_a_damaged_model(refused, tmp_path, content):
 
 
 def test_a_checkpoint_is_no_model(refused, run):
-    refused("eval", run / "last.safetensors", "mnist", code=1,
-            words=["last.safetensors", "not a file that models.save wrote"])
+    refused(
+        "eval",
+        run / "last.safetensors",
+        "mnist",
+        code=1,
+        words=["last.safetensors", "not a file that models.save wrote"],
+    )

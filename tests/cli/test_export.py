@@ -40,10 +40,14 @@ def test_a_run(minidl, shared, layout):
     assert best == [found[0][0] for found in saved.predict(pictures)]
 
 
-@pytest.mark.parametrize("options, preprocess, shape", [
-    ({"input_shape": (12, 16, 1)}, None, (12, 16, 1)),
-    ({"input_shape": (8, 8, 3)}, {"size": 8, "channels": 3, "mean": 0.5}, (8, 8, 3)),
-    ({"in_features": 20}, None, (20,))])
+@pytest.mark.parametrize(
+    "options, preprocess, shape",
+    [
+        ({"input_shape": (12, 16, 1)}, None, (12, 16, 1)),
+        ({"input_shape": (8, 8, 3)}, {"size": 8, "channels": 3, "mean": 0.5}, (8, 8, 3)),
+        ({"in_features": 20}, None, (20,)),
+    ],
+)
 def test_a_file_of_a_model(minidl, options, preprocess, shape):
     """What it takes is known by the file; what it does not know is not in the metadata."""
     model = models.create("mlp", **options)
@@ -70,7 +74,7 @@ def test_doubles(minidl):
 
 
 def test_names_of_any_letters(minidl):
-    names = ["grün", "Röntgen, \"rot\""]
+    names = ["grün", 'Röntgen, "rot"']
     models.save("model.safetensors", models.create("mlp", classes=2, in_features=4), names)
     assert minidl("export", "model.safetensors", "model.onnx").code == 0
     assert json.loads(metadata("model.onnx")["classes"]) == names

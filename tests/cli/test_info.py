@@ -14,9 +14,15 @@ from tests.support.processes import ROOT
 def test_it_says_what_runs_here(minidl):
     said = minidl("info")
     assert said.code == 0 and said.err == ""
-    for word in (version.__version__, np.__version__, "threads", str(md.get_num_threads()),
-                 f"level     {md.kernels.isa}, ", "this CPU runs: base",
-                 str(data.cache.folder())):
+    for word in (
+        version.__version__,
+        np.__version__,
+        "threads",
+        str(md.get_num_threads()),
+        f"level     {md.kernels.isa}, ",
+        "this CPU runs: base",
+        str(data.cache.folder()),
+    ):
         assert word in said.out
 
 
@@ -31,8 +37,12 @@ def test_a_level_that_is_not_there_is_a_line(tmp_path):
     for begin in (["-m", "minidl"], [str(script)]):
         for more, lines in (({}, 1), ({"MINIDL_TRACEBACK": "1"}, 3)):
             done = subprocess.run(
-                [sys.executable, *begin, "info"], capture_output=True, text=True, timeout=60,
-                env={**os.environ, "PYTHONPATH": str(ROOT), "MINIDL_ISA": "nope", **more})
+                [sys.executable, *begin, "info"],
+                capture_output=True,
+                text=True,
+                timeout=60,
+                env={**os.environ, "PYTHONPATH": str(ROOT), "MINIDL_ISA": "nope", **more},
+            )
             said = done.stderr.splitlines()
             assert done.returncode == 1 and done.stdout == "" and len(said) >= lines
             assert "there is no level MINIDL_ISA=nope" in said[-1]

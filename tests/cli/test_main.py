@@ -34,8 +34,22 @@ def test_help_says_what_a_command_does_and_each_option(minidl, name):
 
 def test_help_of_train_names_the_options_of_the_contract(minidl):
     said = minidl("train", "--help")
-    for option in ("--model", "--recipe", "--init", "--freeze", "--epochs", "--batch-size", "--lr",
-                   "--valid", "--seed", "--threads", "--out", "--resume", "--set", "--size"):
+    for option in (
+        "--model",
+        "--recipe",
+        "--init",
+        "--freeze",
+        "--epochs",
+        "--batch-size",
+        "--lr",
+        "--valid",
+        "--seed",
+        "--threads",
+        "--out",
+        "--resume",
+        "--set",
+        "--size",
+    ):
         assert option in said.out
 
 
@@ -56,15 +70,19 @@ def test_a_command_without_arguments_shows_its_help(refused, name):
     refused(name, words=[f"Usage: minidl {name}", "--help"])
 
 
-@pytest.mark.parametrize("error, code, text", [
-    (ValueError("it is wrong"), 1, "minidl: it is wrong\n"),
-    (FileNotFoundError(2, "there is none", "x.png"), 1, "minidl: there is none: 'x.png'\n"),
-    (MemoryError("too much"), 1, "too much"),
-    (MemoryError(), 1, "memory"),
-    (RuntimeError("a fault"), 1, "RuntimeError: a fault (MINIDL_TRACEBACK=1 shows where)"),
-    (KeyboardInterrupt(), 130, "interrupted"),
-    (click.Abort(), 130, "interrupted"),
-    (click.UsageError("say it so"), 2, "say it so")])
+@pytest.mark.parametrize(
+    "error, code, text",
+    [
+        (ValueError("it is wrong"), 1, "minidl: it is wrong\n"),
+        (FileNotFoundError(2, "there is none", "x.png"), 1, "minidl: there is none: 'x.png'\n"),
+        (MemoryError("too much"), 1, "too much"),
+        (MemoryError(), 1, "memory"),
+        (RuntimeError("a fault"), 1, "RuntimeError: a fault (MINIDL_TRACEBACK=1 shows where)"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (click.Abort(), 130, "interrupted"),
+        (click.UsageError("say it so"), 2, "say it so"),
+    ],
+)
 def test_exit_codes(minidl, monkeypatch, error, code, text):
     def fail(*args):
         raise error
@@ -118,7 +136,12 @@ def test_a_reader_that_has_enough(tmp_path):
     """As of `| head -1`: no traceback of the pipe that is closed."""
     done = subprocess.run(
         f"{sys.executable} -m minidl summary resnet56 | head -1; exit ${{PIPESTATUS[0]}}",
-        shell=True, executable="/bin/bash", cwd=ROOT, capture_output=True, text=True)
+        shell=True,
+        executable="/bin/bash",
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     assert "Traceback" not in done.stderr and "Exception" not in done.stderr
     assert len(done.stdout.splitlines()) == 1
 
@@ -128,8 +151,14 @@ def test_a_reader_that_has_enough(tmp_path):
 def test_nobody_reads(buffered):
     """The pipe is closed before anything is written; what is buffered is written at the end."""
     environment = {**os.environ, "PYTHONUNBUFFERED": "" if buffered else "1"}
-    with subprocess.Popen([sys.executable, "-m", "minidl", "cache"], cwd=ROOT, env=environment,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-m", "minidl", "cache"],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
         process.stdout.close()
         said = process.stderr.read()
         assert process.wait() == 1 and said == ""
@@ -138,8 +167,13 @@ def test_nobody_reads(buffered):
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_output_that_cannot_be_written():
     with open("/dev/full", "w") as full:
-        done = subprocess.run([sys.executable, "-m", "minidl", "cache"], cwd=ROOT, stdout=full,
-                              env={**os.environ, "PYTHONUNBUFFERED": ""}, stderr=subprocess.PIPE,
-                              text=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "minidl", "cache"],
+            cwd=ROOT,
+            stdout=full,
+            env={**os.environ, "PYTHONUNBUFFERED": ""},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
     assert done.returncode == 1 and "No space left" in done.stderr
     assert "Exception ignored" not in done.stderr

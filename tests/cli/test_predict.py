@@ -17,8 +17,12 @@ def new(tmp_path):
     coloured(tmp_path / "new", {"blue": 1, "green": 1, "red": 1}, seed=11)
     large = np.full((30, 40, 3), (220, 40, 40), np.uint8)
     write(tmp_path / "new" / "large.jpg", large)
-    return {"blue": "new/blue/000.png", "green": "new/green/000.png", "red": "new/red/000.png",
-            "large": "new/large.jpg"}
+    return {
+        "blue": "new/blue/000.png",
+        "green": "new/green/000.png",
+        "red": "new/red/000.png",
+        "large": "new/large.jpg",
+    }
 
 
 def test_text_names_the_likeliest_first(minidl, run, new):
@@ -40,13 +44,18 @@ def test_json_is_the_structure_of_the_contract(minidl, run, new, top):
     options = () if top is None else ("--top", top)
     said = minidl("predict", run, new["red"], new["blue"], *options, "--json")
     assert said.code == 0 and said.err == ""
-    found = json.loads(said.out)        # all of stdout
+    found = json.loads(said.out)  # all of stdout
     saved = models.load(run / "best.safetensors")
     expected = saved.predict([new["red"], new["blue"]], top=top or 3)
     assert found == [
-        {"file": path, "predictions": [{"class": name, "probability": probability}
-                                       for name, probability in classes]}
-        for path, classes in zip((new["red"], new["blue"]), expected, strict=True)]
+        {
+            "file": path,
+            "predictions": [
+                {"class": name, "probability": probability} for name, probability in classes
+            ],
+        }
+        for path, classes in zip((new["red"], new["blue"]), expected, strict=True)
+    ]
     for item, name in zip(found, ("red", "blue"), strict=True):
         shares = [prediction["probability"] for prediction in item["predictions"]]
         assert item["predictions"][0]["class"] == name
@@ -72,12 +81,12 @@ def test_classes_without_names_are_numbers(minidl, tmp_path, new):
 
 def test_names_of_any_letters(minidl, tmp_path):
     coloured(tmp_path / "photos", {"blue": 10, "red": 10})
-    (tmp_path / "photos" / "red").rename(tmp_path / "photos" / "Röntgen, \"rot\"")
+    (tmp_path / "photos" / "red").rename(tmp_path / "photos" / 'Röntgen, "rot"')
     assert minidl("train", "photos", "--epochs", 1, "--model", "mlp").code == 0
     path = "photos/blue/000.png"
     [found] = json.loads(minidl("predict", "runs/photos", path, "--json").out)
     names = {prediction["class"] for prediction in found["predictions"]}
-    assert names == {"blue", "Röntgen, \"rot\""}
+    assert names == {"blue", 'Röntgen, "rot"'}
     assert "Röntgen" in minidl("predict", "runs/photos", path).out
 
 
@@ -93,8 +102,15 @@ def test_a_missing_or_broken_picture_is_named_and_nothing_on_stdout(refused, run
     refused("predict", run, "new", *options, words=["'new' is a folder", "new/*.jpg"])
     with open("broken.png", "wb") as file:
         file.write(b"nonsense")
-    refused("predict", run, new["red"], "broken.png", *options, code=1,
-            words=["broken.png", "cannot be read as a picture"])
+    refused(
+        "predict",
+        run,
+        new["red"],
+        "broken.png",
+        *options,
+        code=1,
+        words=["broken.png", "cannot be read as a picture"],
+    )
 
 
 def test_wrong_calls(refused, run, new, tmp_path):

@@ -18,8 +18,9 @@ def test_a_name(minidl, name):
 def test_input(minidl, given, shape):
     said = minidl("summary", "vgg8", "--input", given)
     assert said.out.rstrip("\n") == str(
-        models.create("vgg8", input_shape=shape).summary(shape)).rstrip("\n")
-    assert "64, 48, 64" in said.out         # after the first convolution
+        models.create("vgg8", input_shape=shape).summary(shape)
+    ).rstrip("\n")
+    assert "64, 48, 64" in said.out  # after the first convolution
 
 
 def test_a_run_and_a_file(minidl, shared):
@@ -38,14 +39,18 @@ def test_a_model_for_rows(minidl, tmp_path):
     assert said.code == 0 and "20" in said.out
 
 
-@pytest.mark.parametrize("arguments, code, words", [
-    (("nix",), 2, ["'nix'", "resnet20"]),
-    (("resnet-20",), 2, ["'resnet-20'", "resnet20"]),
-    (("resnet20", "--input", "0,1,3"), 2, ["--input"]),
-    (("resnet20", "--input", "a"), 2, ["--input", "'a'"]),
-    (("resnet20", "--input", "1,2,3,4"), 2, ["--input"]),
-    (("resnet20", "--input", "2,2,3"), 1, ["ResNet20", "input_shape", "(2, 2, 3)"]),
-    (("resnet20", "--input", "32"), 2, ["resnet20", "H,W,C"])])
+@pytest.mark.parametrize(
+    "arguments, code, words",
+    [
+        (("nix",), 2, ["'nix'", "resnet20"]),
+        (("resnet-20",), 2, ["'resnet-20'", "resnet20"]),
+        (("resnet20", "--input", "0,1,3"), 2, ["--input"]),
+        (("resnet20", "--input", "a"), 2, ["--input", "'a'"]),
+        (("resnet20", "--input", "1,2,3,4"), 2, ["--input"]),
+        (("resnet20", "--input", "2,2,3"), 1, ["ResNet20", "input_shape", "(2, 2, 3)"]),
+        (("resnet20", "--input", "32"), 2, ["resnet20", "H,W,C"]),
+    ],
+)
 def test_wrong_calls(refused, arguments, code, words):
     refused("summary", *arguments, code=code, words=words)
 

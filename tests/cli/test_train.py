@@ -23,11 +23,19 @@ def rows(run):
 
 # --------------------------------------------------------------------------------- a whole run
 
+
 def test_what_a_run_leaves(shared):
     run = shared / "runs" / "photos"
     assert {path.name for path in run.iterdir()} == {
-        "config.json", "log.csv", "last.safetensors", "last-1.safetensors", "last-2.safetensors",
-        "best.safetensors", "curves.png", "report.html"}
+        "config.json",
+        "log.csv",
+        "last.safetensors",
+        "last-1.safetensors",
+        "last-2.safetensors",
+        "best.safetensors",
+        "curves.png",
+        "report.html",
+    }
     assert [row["epoch"] for row in rows(run)] == ["1", "2", "3", "4"]
     for name in ("loss", "accuracy", "valid_loss", "valid_accuracy", "lr", "seconds"):
         assert all(float(row[name]) >= 0 for row in rows(run))
@@ -44,13 +52,13 @@ def test_it_learns_and_the_last_line_is_the_accuracy_of_the_best_model(minidl, p
     photos.rename(tmp_path / "apart" / "train")
     said = minidl("train", "apart", "--epochs", 6, "--out", "run")
     assert said.code == 0
-    assert said.out == "test accuracy 1.0000\n"         # nothing else is on stdout
+    assert said.out == "test accuracy 1.0000\n"  # nothing else is on stdout
     saved = models.load("run/best.safetensors")
     paths = sorted((tmp_path / "apart" / "test").rglob("*.png"))
     expected = [saved.predict(path)[0][0][0] == path.parent.name for path in paths]
     assert all(expected)
     accuracies = [float(row["valid_accuracy"]) for row in rows(Path("run"))]
-    assert saved.info["epoch"] == accuracies.index(max(accuracies)) + 1     # the earliest
+    assert saved.info["epoch"] == accuracies.index(max(accuracies)) + 1  # the earliest
     assert saved.info["valid_accuracy"] == max(accuracies)
 
 
@@ -81,6 +89,7 @@ def test_known_data(minidl):
 
 # --------------------------------------------------------------------------- what is chosen
 
+
 def chosen(folder, **wanted):
     settings = config(folder)["settings"]
     return {name: settings[name] for name in wanted} == wanted
@@ -89,8 +98,10 @@ def chosen(folder, **wanted):
 def printed(said, folder):
     """Whether stderr names each number that was chosen."""
     settings = config(folder)["settings"]
-    return all(f"{name} {settings[name]}" in said.err
-               for name in ("model", "epochs", "batch_size", "lr", "flip", "crop"))
+    return all(
+        f"{name} {settings[name]}" in said.err
+        for name in ("model", "epochs", "batch_size", "lr", "flip", "crop")
+    )
 
 
 def test_chosen_for_colour(minidl, photos, tmp_path):
@@ -123,22 +134,60 @@ def test_large_pictures_are_worth_a_word(minidl, tmp_path):
     said = minidl("train", "photos", *QUICK)
     assert said.code == 0 and "160 x 120 takes 5 times as long" in said.err
     assert "--size 64" in said.err
-    assert "times as long" not in minidl("train", "photos", "--size", 16, "--out", "run",
-                                         *QUICK).err
+    assert (
+        "times as long" not in minidl("train", "photos", "--size", 16, "--out", "run", *QUICK).err
+    )
 
 
 # --------------------------------------------------------------------------------- options
 
+
 def test_options_become_settings(minidl, photos, tmp_path):
-    said = minidl("train", "photos", "--model", "lenet", "--epochs", 2, "--batch-size", 6,
-                  "--lr", 0.02, "--valid", 0.25, "--seed", 5, "--size", "16,12", "--threads", 2,
-                  "--set", "label_smoothing=0.1", "--set", "crop=0", "--set", "flip=false",
-                  "--set", "ema=0.5", "--out", "here/and/there")
+    said = minidl(
+        "train",
+        "photos",
+        "--model",
+        "lenet",
+        "--epochs",
+        2,
+        "--batch-size",
+        6,
+        "--lr",
+        0.02,
+        "--valid",
+        0.25,
+        "--seed",
+        5,
+        "--size",
+        "16,12",
+        "--threads",
+        2,
+        "--set",
+        "label_smoothing=0.1",
+        "--set",
+        "crop=0",
+        "--set",
+        "flip=false",
+        "--set",
+        "ema=0.5",
+        "--out",
+        "here/and/there",
+    )
     assert said.code == 0
     run = tmp_path / "here" / "and" / "there"
     found = config(run)
-    assert chosen(run, model="lenet", epochs=2, batch_size=6, lr=0.02, valid=0.25, crop=0,
-                  flip=False, label_smoothing=0.1, ema=0.5)
+    assert chosen(
+        run,
+        model="lenet",
+        epochs=2,
+        batch_size=6,
+        lr=0.02,
+        valid=0.25,
+        crop=0,
+        flip=False,
+        label_smoothing=0.1,
+        ema=0.5,
+    )
     assert (found["seed"], found["size"]) == (5, [16, 12])
     assert found["data"]["pictures"] == {"train": 18, "valid": 6}
     assert found["data"]["shape"] == [16, 12, 3]
@@ -148,10 +197,20 @@ def test_options_become_settings(minidl, photos, tmp_path):
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("text, value", [
-    ("label_smoothing=1e-1", 0.1), ("label_smoothing=0", 0), ("flip=True", True),
-    ("flip=None", True), ("crop=2", 2), ("ema=null", None), ("model=mlp", "mlp"),
-    ('model_options={"hidden": 8}', {"hidden": 8}), ("weight-decay=0", 0)])
+@pytest.mark.parametrize(
+    "text, value",
+    [
+        ("label_smoothing=1e-1", 0.1),
+        ("label_smoothing=0", 0),
+        ("flip=True", True),
+        ("flip=None", True),
+        ("crop=2", 2),
+        ("ema=null", None),
+        ("model=mlp", "mlp"),
+        ('model_options={"hidden": 8}', {"hidden": 8}),
+        ("weight-decay=0", 0),
+    ],
+)
 def test_values_of_set(minidl, photos, tmp_path, text, value):
     options = () if text.startswith("model=") else ("--model", "mlp")
     said = minidl("train", "photos", "--epochs", 1, *options, "--set", text)
@@ -160,41 +219,45 @@ def test_values_of_set(minidl, photos, tmp_path, text, value):
     assert config(tmp_path / "runs" / "photos")["settings"][name] == value
 
 
-@pytest.mark.parametrize("options, words", [
-    (("--set", "nix=3"), ["'nix'", "label_smoothing", "momentum"]),
-    (("--set", "epochs=many"), ["epochs", "'many'", "int"]),
-    (("--set", "momentum=true"), ["momentum", "float", "True"]),
-    (("--set", "flip=3"), ["flip", "bool", "3"]),
-    (("--set", "epochs=2.5"), ["epochs", "2.5"]),
-    (("--set", "epochs=0"), ["epochs", "0"]),
-    (("--set", "epochs"), ["key=value", "'epochs'"]),
-    (("--set", "lr=1", "--set", "lr=2"), ["lr", "twice"]),
-    (("--set", "lr=1", "--lr", "2"), ["lr", "twice"]),
-    (("--set", "ema=2"), ["ema", "2"]),
-    (("--set", "weight_decay=-1"), ["weight_decay", "-1"]),
-    (("--set", "momentum=1.5"), ["momentum", "1.5"]),
-    (("--set", "label_smoothing=2"), ["label_smoothing", "2"]),
-    (("--set", "warmup=2"), ["warmup", "2"]),
-    (("--set", 'model_options={"classes": 3}'), ["model_options", "classes"]),
-    (("--model", "nix"), ["'nix'", "resnet20", "mobile"]),
-    (("--model", "resnet-20"), ["did you mean resnet20"]),
-    (("--recipe", "nix"), ["--recipe", "'nix'", "cifar10-fast"]),
-    (("--epochs", "0"), ["--epochs", "0"]),
-    (("--epochs", "2.5"), ["--epochs", "2.5"]),
-    (("--batch-size", "0"), ["--batch-size", "0"]),
-    (("--lr", "0"), ["lr", "0"]),
-    (("--lr", "nan"), ["lr", "nan"]),
-    (("--lr", "fast"), ["--lr", "fast"]),
-    (("--valid", "1"), ["valid", "1"]),
-    (("--valid", "-0.1"), ["valid", "-0.1"]),
-    (("--seed", "-1"), ["--seed", "-1"]),
-    (("--seed", "100000000000000000000"), ["--seed"]),
-    (("--threads", "0"), ["--threads", "0"]),
-    (("--size", "0"), ["--size", "0"]),
-    (("--size", "big"), ["--size", "big"]),
-    (("--size", "8,8,3"), ["--size", "8,8,3"]),
-    (("--freeze",), ["--freeze", "--init"]),
-    (("--init", "nix"), ["'nix'"])])
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (("--set", "nix=3"), ["'nix'", "label_smoothing", "momentum"]),
+        (("--set", "epochs=many"), ["epochs", "'many'", "int"]),
+        (("--set", "momentum=true"), ["momentum", "float", "True"]),
+        (("--set", "flip=3"), ["flip", "bool", "3"]),
+        (("--set", "epochs=2.5"), ["epochs", "2.5"]),
+        (("--set", "epochs=0"), ["epochs", "0"]),
+        (("--set", "epochs"), ["key=value", "'epochs'"]),
+        (("--set", "lr=1", "--set", "lr=2"), ["lr", "twice"]),
+        (("--set", "lr=1", "--lr", "2"), ["lr", "twice"]),
+        (("--set", "ema=2"), ["ema", "2"]),
+        (("--set", "weight_decay=-1"), ["weight_decay", "-1"]),
+        (("--set", "momentum=1.5"), ["momentum", "1.5"]),
+        (("--set", "label_smoothing=2"), ["label_smoothing", "2"]),
+        (("--set", "warmup=2"), ["warmup", "2"]),
+        (("--set", 'model_options={"classes": 3}'), ["model_options", "classes"]),
+        (("--model", "nix"), ["'nix'", "resnet20", "mobile"]),
+        (("--model", "resnet-20"), ["did you mean resnet20"]),
+        (("--recipe", "nix"), ["--recipe", "'nix'", "cifar10-fast"]),
+        (("--epochs", "0"), ["--epochs", "0"]),
+        (("--epochs", "2.5"), ["--epochs", "2.5"]),
+        (("--batch-size", "0"), ["--batch-size", "0"]),
+        (("--lr", "0"), ["lr", "0"]),
+        (("--lr", "nan"), ["lr", "nan"]),
+        (("--lr", "fast"), ["--lr", "fast"]),
+        (("--valid", "1"), ["valid", "1"]),
+        (("--valid", "-0.1"), ["valid", "-0.1"]),
+        (("--seed", "-1"), ["--seed", "-1"]),
+        (("--seed", "100000000000000000000"), ["--seed"]),
+        (("--threads", "0"), ["--threads", "0"]),
+        (("--size", "0"), ["--size", "0"]),
+        (("--size", "big"), ["--size", "big"]),
+        (("--size", "8,8,3"), ["--size", "8,8,3"]),
+        (("--freeze",), ["--freeze", "--init"]),
+        (("--init", "nix"), ["'nix'"]),
+    ],
+)
 def test_wrong_options(refused, photos, tmp_path, options, words):
     refused("train", "photos", *options, words=words)
     assert not (tmp_path / "runs").exists()
@@ -204,9 +267,13 @@ def test_a_size_for_pictures_that_have_one(refused):
     refused("train", "mnist", "--size", 14, words=["--size", "mnist", "as they are"])
 
 
-@pytest.mark.parametrize("options, words", [
-    (("--size", "2"), ["ResNet20", "at least 4", "2, 2, 3"]),
-    (("--set", 'model_options={"nix": 3}'), ["nix", "ResNet20"])])
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (("--size", "2"), ["ResNet20", "at least 4", "2, 2, 3"]),
+        (("--set", 'model_options={"nix": 3}'), ["nix", "ResNet20"]),
+    ],
+)
 def test_models_that_do_not_fit(refused, photos, tmp_path, options, words):
     refused("train", "photos", *options, code=1, words=words)
     assert not (tmp_path / "runs").exists()
@@ -222,6 +289,7 @@ def test_what_fails_at_once_leaves_no_folder(minidl, photos, tmp_path):
 
 # ------------------------------------------------------------------------------ where it goes
 
+
 @pytest.mark.skipif(sys.platform != "linux", reason="names of files are text elsewhere")
 def test_as_a_process_into_files(process, photos, tmp_path):
     """With names of files and of a class that are no text, in Latin-1."""
@@ -229,8 +297,9 @@ def test_as_a_process_into_files(process, photos, tmp_path):
     os.rename(root + b"/blue/000.png", root + b"/blue/caf\xe9.png")
     os.rename(root + b"/red", root + b"/r\xf6t")
     with open("out.txt", "w") as out, open("err.txt", "w") as err:
-        running = process("train", "photos", "--epochs", 1, "--model", "mlp", stdout=out,
-                          stderr=err)
+        running = process(
+            "train", "photos", "--epochs", 1, "--model", "mlp", stdout=out, stderr=err
+        )
         running.wait()
     text = Path("err.txt").read_text()
     assert running.returncode == 0, text
@@ -239,9 +308,16 @@ def test_as_a_process_into_files(process, photos, tmp_path):
     assert "</html>" in Path("runs/photos/report.html").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("data, out", [
-    (".", None), (".", "runs/a"), ("../photos", "red/run"), ("../photos", "."),
-    ("../photos", "../photos")])
+@pytest.mark.parametrize(
+    "data, out",
+    [
+        (".", None),
+        (".", "runs/a"),
+        ("../photos", "red/run"),
+        ("../photos", "."),
+        ("../photos", "../photos"),
+    ],
+)
 def test_a_run_does_not_lie_among_the_pictures(refused, photos, monkeypatch, data, out):
     """Its curves would be pictures of a class "runs" from then on."""
     monkeypatch.chdir(photos)
@@ -267,8 +343,18 @@ def test_an_empty_folder_is_taken(minidl, photos, tmp_path):
 def test_the_same_bytes_on_every_run_and_any_number_of_threads(minidl, photos, tmp_path):
     files = []
     for i, threads in enumerate((1, 1, 2)):
-        minidl("train", "photos", "--epochs", 2, "--threads", threads, "--out", f"run{i}",
-               "--set", "ema=0.5")
+        minidl(
+            "train",
+            "photos",
+            "--epochs",
+            2,
+            "--threads",
+            threads,
+            "--out",
+            f"run{i}",
+            "--set",
+            "ema=0.5",
+        )
         files.append((tmp_path / f"run{i}" / "best.safetensors").read_bytes())
     assert files[0] == files[1] == files[2]
     assert minidl("train", "photos", "--epochs", 2, "--seed", 1, "--out", "other").code == 0

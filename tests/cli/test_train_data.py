@@ -1,6 +1,5 @@
 """`minidl train`: data of all kinds, those that cannot be learned, parts and recipes."""
 
-
 import numpy as np
 import pytest
 
@@ -52,18 +51,31 @@ def other_sizes_in_test(root):
     coloured(root / "test", COLOURS, size=(9, 9))
 
 
-@pytest.mark.parametrize("make, words", [
-    (lambda root: root.mkdir(), ["is empty", "CLASS"]),
-    (folder_of_one, ["one class, 'red'", "two"]),
-    (lambda root: coloured(root, {"blue": 1, "red": 1}), ["2 pictures", "none to validate"]),
-    (folder_of_broken, ["red/001.png", "cannot be decoded"]),
-    (folder_of_sizes, ["22 of 8 x 8", "2 of 6 x 9", "size"]),
-    (folder_of_loose, ["1.png", "CLASS"]),
-    (folder_without_pictures, ["'green'", "no pictures"]),
-    (unknown_class, ["'green'", "test", "blue, red"]),
-    (other_sizes_in_test, ["9 x 9", "8 x 8", "size"])],
-    ids=["empty", "one class", "one picture a class", "broken", "sizes", "loose",
-         "class without pictures", "unknown class", "other sizes in test"])
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda root: root.mkdir(), ["is empty", "CLASS"]),
+        (folder_of_one, ["one class, 'red'", "two"]),
+        (lambda root: coloured(root, {"blue": 1, "red": 1}), ["2 pictures", "none to validate"]),
+        (folder_of_broken, ["red/001.png", "cannot be decoded"]),
+        (folder_of_sizes, ["22 of 8 x 8", "2 of 6 x 9", "size"]),
+        (folder_of_loose, ["1.png", "CLASS"]),
+        (folder_without_pictures, ["'green'", "no pictures"]),
+        (unknown_class, ["'green'", "test", "blue, red"]),
+        (other_sizes_in_test, ["9 x 9", "8 x 8", "size"]),
+    ],
+    ids=[
+        "empty",
+        "one class",
+        "one picture a class",
+        "broken",
+        "sizes",
+        "loose",
+        "class without pictures",
+        "unknown class",
+        "other sizes in test",
+    ],
+)
 def test_folders_that_cannot_be_learned(refused, tmp_path, make, words):
     make(tmp_path / "photos")
     refused("train", "photos", code=1, words=words)
@@ -109,7 +121,7 @@ def test_valid_zero(minidl, tmp_path):
     assert "24 pictures to train, 24 to test" in said.err
     header = (tmp_path / "runs" / "photos" / "log.csv").read_text().splitlines()[0]
     assert "valid" not in header
-    assert models.load("runs/photos/best.safetensors").info["epoch"] == 2       # the last
+    assert models.load("runs/photos/best.safetensors").info["epoch"] == 2  # the last
 
 
 def test_valid_zero_without_a_test_part(refused, photos, tmp_path):
@@ -122,9 +134,14 @@ def test_a_share_of_a_folder_that_has_a_valid_part(refused, shared, options):
     refused("train", shared / "photos", *options, "--out", "run", words=["valid", "of its own"])
 
 
-@pytest.mark.parametrize("recipe, options", [
-    ("mnist", ()), ("cifar10-resnet20", ()),
-    ("cifar10-fast", ("--batch-size", "8", "--size", "12", "--set", "whitening_pictures=20"))])
+@pytest.mark.parametrize(
+    "recipe, options",
+    [
+        ("mnist", ()),
+        ("cifar10-resnet20", ()),
+        ("cifar10-fast", ("--batch-size", "8", "--size", "12", "--set", "whitening_pictures=20")),
+    ],
+)
 def test_recipes(minidl, tmp_path, recipe, options):
     if recipe == "mnist":
         coloured(tmp_path / "photos", {"dark": 12, "light": 12}, size=(12, 12))

@@ -35,22 +35,31 @@ def test_other_classes(minidl, run, mine):
 
 
 def test_freeze_leaves_all_but_the_head_bit_for_bit(minidl, run, mine):
-    said = minidl("train", "mine", "--init", run, "--freeze", "--epochs", 8, "--lr",
-                  0.1, "--set", "ema=0.5")
+    said = minidl(
+        "train", "mine", "--init", run, "--freeze", "--epochs", 8, "--lr", 0.1, "--set", "ema=0.5"
+    )
     assert said.code == 0 and said.last == "valid accuracy 1.0000"
     before, after = states(run)
     assert set(before) == set(after)
-    changed = {name for name in before if before[name].shape != after[name].shape
-               or before[name].tobytes() != after[name].tobytes()}
+    changed = {
+        name
+        for name in before
+        if before[name].shape != after[name].shape
+        or before[name].tobytes() != after[name].tobytes()
+    }
     assert changed == {"fc.weight", "fc.bias"}
-    assert any("running" in name or "mean" in name for name in before)     # statistics are there
+    assert any("running" in name or "mean" in name for name in before)  # statistics are there
 
 
 def test_without_freeze_all_learns(minidl, run, mine):
     minidl("train", "mine", "--init", run, "--epochs", 1)
     before, after = states(run)
-    changed = [name for name in before if before[name].shape != after[name].shape
-               or before[name].tobytes() != after[name].tobytes()]
+    changed = [
+        name
+        for name in before
+        if before[name].shape != after[name].shape
+        or before[name].tobytes() != after[name].tobytes()
+    ]
     assert len(changed) > 0.9 * len(before)
 
 
@@ -58,8 +67,17 @@ def test_the_same_classes_keep_the_head(minidl, run, tmp_path):
     """In any order of their folders, and of a file. With a rate of nearly nothing the model stays
     what it was."""
     coloured(tmp_path / "more", {"blue": 10, "green": 10, "red": 10}, seed=30)
-    said = minidl("train", "more", "--init", run / "best.safetensors", "--epochs", 1, "--lr",
-                  "1e-20", "--freeze")
+    said = minidl(
+        "train",
+        "more",
+        "--init",
+        run / "best.safetensors",
+        "--epochs",
+        1,
+        "--lr",
+        "1e-20",
+        "--freeze",
+    )
     assert said.last == "valid accuracy 1.0000"
     before, after = states(run, "runs/more")
     assert all(np.array_equal(before[name], after[name]) for name in before)
@@ -89,8 +107,9 @@ def test_another_size(minidl, run, mine):
 
 def test_another_size_where_weights_depend_on_it(refused, minidl, mine):
     minidl("train", "mine", "--model", "lenet", "--size", 16, "--epochs", 1, "--out", "lenet")
-    refused("train", "mine", "--init", "lenet", "--size", 20, code=1,
-            words=["LeNet", "size", "16 x 16"])
+    refused(
+        "train", "mine", "--init", "lenet", "--size", 20, code=1, words=["LeNet", "size", "16 x 16"]
+    )
 
 
 def test_grey_pictures_for_a_model_of_colour(minidl, run, tmp_path):
@@ -133,12 +152,25 @@ def test_resumed(minidl, run, mine):
 def test_wrong_calls(refused, run, mine, tmp_path):
     refused("train", "mine", "--init", run, "--model", "vgg8", words=["--model", "--init"])
     refused("train", "mine", "--init", run, "--set", "model=vgg8", words=["--model", "--init"])
-    refused("train", "mine", "--init", run, "--set", 'model_options={"norm": "none"}',
-            words=["--model", "--init"])
+    refused(
+        "train",
+        "mine",
+        "--init",
+        run,
+        "--set",
+        'model_options={"norm": "none"}',
+        words=["--model", "--init"],
+    )
     refused("train", "mine", "--freeze", words=["--init"])
     refused("train", "mine", "--init", tmp_path, words=["is no run"])
-    refused("train", "mine", "--init", run / "last.safetensors", code=1,
-            words=["last.safetensors", "not a file that models.save wrote"])
+    refused(
+        "train",
+        "mine",
+        "--init",
+        run / "last.safetensors",
+        code=1,
+        words=["last.safetensors", "not a file that models.save wrote"],
+    )
     assert not (tmp_path / "runs").exists()
 
 
@@ -153,10 +185,19 @@ def test_a_network_whose_recipe_has_parts_of_its_own(minidl, refused, tmp_path):
     before, after = states(tmp_path / "runs" / "first", "runs/second")
     assert np.array_equal(before["whitening.weight"], after["whitening.weight"])
     shutil.rmtree("runs/second")
-    refused("train", "second", "--init", "runs/first", "--freeze", *options, code=1,
-            words=["cifar10-fast", "frozen", "recipe default"])
+    refused(
+        "train",
+        "second",
+        "--init",
+        "runs/first",
+        "--freeze",
+        *options,
+        code=1,
+        words=["cifar10-fast", "frozen", "recipe default"],
+    )
     said = minidl("train", "second", "--init", "runs/first", "--freeze", "--epochs", 2)
     assert said.code == 0, said.err
     before, after = states(tmp_path / "runs" / "first", "runs/second")
     assert {name for name in before if not np.array_equal(before[name], after[name])} == {
-        "fc.weight"}
+        "fc.weight"
+    }

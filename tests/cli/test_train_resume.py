@@ -23,8 +23,9 @@ signals = pytest.mark.skipif(sys.platform == "win32", reason="signals")
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    return coloured(tmp_path_factory.mktemp("pictures") / "photos",
-                    {"blue": 8, "green": 8, "red": 8})
+    return coloured(
+        tmp_path_factory.mktemp("pictures") / "photos", {"blue": 8, "green": 8, "red": 8}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -76,11 +77,10 @@ def test_ctrl_c(process, minidl, photos, whole, tmp_path):
 def test_kill_9(process, minidl, photos, whole, tmp_path):
     run = tmp_path / "run"
     for epochs, threads in ((0, 1), (4, 2), (11, 1)):
-        started = process("train", photos, *OPTIONS, "--threads", threads, "--out", run,
-                          "--resume")
+        started = process("train", photos, *OPTIONS, "--threads", threads, "--out", run, "--resume")
         if epochs:
             wait_for(epochs, run, started)
-        else:       # in the first epoch, or before it
+        else:  # in the first epoch, or before it
             while not (run / "config.json").exists() and started.poll() is None:
                 time.sleep(0.01)
         started.kill()
@@ -133,8 +133,10 @@ def test_of_a_finished_run_says_the_same(minidl, shared, tmp_path):
     first = minidl("eval", shared / "runs" / "photos")
     run = tmp_path / "run"
     shutil.copytree(shared / "runs" / "photos", run)
-    before = {name: (run / name).read_bytes() for name in ("best.safetensors", "last.safetensors",
-                                                           "log.csv", "config.json")}
+    before = {
+        name: (run / name).read_bytes()
+        for name in ("best.safetensors", "last.safetensors", "log.csv", "config.json")
+    }
     for options in ((), ("--epochs", 4), ("--seed", 0)):
         said = minidl("train", shared / "photos", "--out", run, "--resume", *options)
         assert said.code == 0 and said.last == first.last
@@ -149,31 +151,48 @@ def test_what_was_said_need_not_be_said_again(minidl, photos, whole, tmp_path):
     assert minidl("train", photos, *OPTIONS, "--out", run, "--resume").code == 0
 
 
-@pytest.mark.parametrize("options, words", [
-    (("--epochs", "5"), ["epochs", "4 then", "5 now"]),
-    (("--seed", "1"), ["seed", "0 then", "1 now"]),
-    (("--lr", "0.5"), ["lr", "0.5 now"]),
-    (("--batch-size", "8"), ["batch_size", "8 now"]),
-    (("--model", "vgg8"), ["model", "'resnet20' then", "'vgg8' now"]),
-    (("--recipe", "mnist"), ["recipe", "'default' then", "'mnist' now"]),
-    (("--size", "16"), ["size", "None then", "16 now"]),
-    (("--set", "crop=3"), ["crop", "1 then", "3 now"]),
-    (("--set", "nix=3"), ["nix"]),
-    (("--epochs", "5", "--seed", "1"), ["epochs", "seed"]),
-    (("--init", "other"), ["init", "None then", "now"])])
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (("--epochs", "5"), ["epochs", "4 then", "5 now"]),
+        (("--seed", "1"), ["seed", "0 then", "1 now"]),
+        (("--lr", "0.5"), ["lr", "0.5 now"]),
+        (("--batch-size", "8"), ["batch_size", "8 now"]),
+        (("--model", "vgg8"), ["model", "'resnet20' then", "'vgg8' now"]),
+        (("--recipe", "mnist"), ["recipe", "'default' then", "'mnist' now"]),
+        (("--size", "16"), ["size", "None then", "16 now"]),
+        (("--set", "crop=3"), ["crop", "1 then", "3 now"]),
+        (("--set", "nix=3"), ["nix"]),
+        (("--epochs", "5", "--seed", "1"), ["epochs", "seed"]),
+        (("--init", "other"), ["init", "None then", "now"]),
+    ],
+)
 def test_another_configuration(refused, shared, tmp_path, options, words):
     run = tmp_path / "run"
     shutil.copytree(shared / "runs" / "photos", run)
     shutil.copytree(shared / "runs" / "photos", tmp_path / "other")
     before = sorted((path.name, path.read_bytes()) for path in run.iterdir())
-    refused("train", shared / "photos", "--out", run, "--resume", *options,
-            words=["run", "--init", *words])
+    refused(
+        "train",
+        shared / "photos",
+        "--out",
+        run,
+        "--resume",
+        *options,
+        words=["run", "--init", *words],
+    )
     assert sorted((path.name, path.read_bytes()) for path in run.iterdir()) == before
 
 
 def test_other_data(refused, shared, photos, tmp_path):
-    refused("train", photos, "--out", shared / "runs" / "photos", "--resume",
-            words=["another configuration", "contents"])
+    refused(
+        "train",
+        photos,
+        "--out",
+        shared / "runs" / "photos",
+        "--resume",
+        words=["another configuration", "contents"],
+    )
 
 
 def test_pictures_that_have_changed_meanwhile(minidl, photos, tmp_path):
@@ -200,10 +219,15 @@ def test_without_resume_a_run_is_a_wrong_call(refused, shared, monkeypatch):
     refused("train", "photos", words=["'runs/photos'", "--resume", "--out"])
 
 
-@pytest.mark.parametrize("content, words", [
-    ("{", ["config.json", "damaged"]), ("[]", ["config.json", "not the configuration"]),
-    ('{"format": 99, "minidl": "9.0"}', ["format 99", "minidl 9.0"]),
-    ('{"format": 1}', ["has no 'source'"])])
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        ("{", ["config.json", "damaged"]),
+        ("[]", ["config.json", "not the configuration"]),
+        ('{"format": 99, "minidl": "9.0"}', ["format 99", "minidl 9.0"]),
+        ('{"format": 1}', ["has no 'source'"]),
+    ],
+)
 def test_a_configuration_that_cannot_be_read(refused, photos, tmp_path, content, words):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text(content)

@@ -30,6 +30,7 @@ MODEL = settled(nn.Sequential(nn.Dense(8, 5), nn.BatchNorm(5), nn.ReLU()))
 
 # ------------------------------------------------------------------------ what comes in and out
 
+
 def test_structures():
     def forward(x, y, a, b):
         z = md.relu(a(x))
@@ -41,7 +42,7 @@ def test_structures():
 
 def test_results_are_ones_own():
     """They can be written to, and neither inputs nor later results change."""
-    model = lambda x: (x, x.reshape(-1, 2, 4), x[:, ::2], md.relu(x), md.exp(x))    # noqa: E731
+    model = lambda x: (x, x.reshape(-1, 2, 4), x[:, ::2], md.relu(x), md.exp(x))  # noqa: E731
     compiled = md.compile(model, X)
     x = X.copy()
     expected = [y.copy() for y in compiled(x)]
@@ -71,8 +72,9 @@ def test_integers_and_doubles():
         compiled(tokens + 7)
     model = settled(nn.Sequential(nn.Dense(8, 5), nn.BatchNorm(5))).astype(np.float64)
     compiled = md.compile(model, X.astype(np.float64))
-    np.testing.assert_allclose(compiled(X.astype(np.float64)),
-                               evaluated(model, X.astype(np.float64)), rtol=1e-14)
+    np.testing.assert_allclose(
+        compiled(X.astype(np.float64)), evaluated(model, X.astype(np.float64)), rtol=1e-14
+    )
     assert all(step.startswith("call") for step in compiled.steps)
 
 
@@ -105,6 +107,7 @@ def test_the_numpy_backend():
 
 # ------------------------------------------------------------------------------- what stays
 
+
 @small_batches
 def test_what_becomes_of_the_model_does_not_matter():
     model = copy.deepcopy(MODEL)
@@ -131,18 +134,23 @@ def test_functions_of_users():
 
 
 def test_copies_and_pickles():
-    model = settled(nn.Sequential(conv(3, 16), nn.BatchNorm(16), nn.MaxPool(2), md.exp,
-                                  conv(16, 8)))
+    model = settled(
+        nn.Sequential(conv(3, 16), nn.BatchNorm(16), nn.MaxPool(2), md.exp, conv(16, 8))
+    )
     x = draw(4, 8, 9, 3)
     compiled = md.compile(model, x)
     expected = compiled(x)
-    for twin in (copy.copy(compiled), copy.deepcopy(compiled),
-                 pickle.loads(pickle.dumps(compiled))):
+    for twin in (
+        copy.copy(compiled),
+        copy.deepcopy(compiled),
+        pickle.loads(pickle.dumps(compiled)),
+    ):
         np.testing.assert_array_equal(twin(x), expected)
         assert twin.steps == compiled.steps
 
 
 # --------------------------------------------------------------------------------- threads
+
 
 @small_batches
 def test_many_threads_call_while_another_trains():

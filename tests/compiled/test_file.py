@@ -33,16 +33,20 @@ def round_trip(model, path, *examples):
 
 
 MODELS = {
-    "convolutions": settled(nn.Sequential(conv(), nn.BatchNorm(16), nn.MaxPool(2), nn.Flatten(),
-                                          nn.Dense(192, 5), md.softmax)),
+    "convolutions": settled(
+        nn.Sequential(
+            conv(), nn.BatchNorm(16), nn.MaxPool(2), nn.Flatten(), nn.Dense(192, 5), md.softmax
+        )
+    ),
     "recurrent": module(lambda x, layer: layer(x.reshape(-1, 63, 8))[1], nn.LSTM(8, 5)),
     "structure": lambda x: {"a": [x, (x * 2, md.argmax(x, axis=-1))], "b": md.ones(len(x), 2)},
     "slices": lambda x: x[..., 1:3, None, ::-1] + x[np.array([0, -1])][0, 0, 0, 0],
     "choices": lambda x: md.where(x > 0.5, x, -np.inf) + md.clip(x, None, np.float32(1)),
     "dtypes": lambda x: (x > 0).astype(np.int64) + x.astype(np.float64),
     "weights": module(lambda x, a: a(x), nn.weight_standardization(conv())),
-    "joints": module(lambda x, a, b: md.concatenate([a(x), md.gelu(b(x)), x], axis=-1), conv(),
-                     conv(8, 5, 1)),
+    "joints": module(
+        lambda x, a, b: md.concatenate([a(x), md.gelu(b(x)), x], axis=-1), conv(), conv(8, 5, 1)
+    ),
 }
 
 
@@ -67,8 +71,9 @@ def test_what_a_file_says_goes_with_it(tmp_path):
     with refuses(ValueError, "(3, 9, 7, 8)"):
         md.Compiled.load(path)(X[:2])
     round_trip(nn.Dense(8, 3).astype(np.float64), path, X.astype(np.float64))
-    round_trip(lambda x, t: x * 2 + t[:, :1].reshape(-1, 1, 1, 1), path, X,
-               np.arange(6).reshape(3, 2))
+    round_trip(
+        lambda x, t: x * 2 + t[:, :1].reshape(-1, 1, 1, 1), path, X, np.arange(6).reshape(3, 2)
+    )
     md.set_precision("high")
     try:
         compiled = md.compile(nn.Sequential(conv(16, 16)), draw(1, 8, 8, 16))
@@ -77,7 +82,7 @@ def test_what_a_file_says_goes_with_it(tmp_path):
     compiled.save(path)
     assert "winograd" not in md.Compiled.load(path).steps[-1]
     with safe_open(path, "np") as file:
-        arrays = [file.get_tensor(name) for name in file.keys()]        # noqa: SIM118
+        arrays = [file.get_tensor(name) for name in file.keys()]  # noqa: SIM118
     assert sorted(a.shape for a in arrays) == [(3, 3, 16, 16), (16,)]
 
 
@@ -125,9 +130,10 @@ def test_other_files(tmp_path):
 
 # -------------------------------------------------------------------------------- files that lie
 
+
 def described(path):
     with safe_open(path, "np") as file:
-        arrays = {name: file.get_tensor(name) for name in file.keys()}      # noqa: SIM118
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         return arrays, json.loads(file.metadata()["minidl_compiled"])
 
 
@@ -138,10 +144,12 @@ def written(path, arrays, text):
 
 def edits():
     """Changes of what a file says, each of which makes it wrong."""
+
     def of(change):
         def changed(arrays, about):
             change(arrays, about)
             return about
+
         return changed
 
     return {
@@ -153,25 +161,38 @@ def edits():
         "operations turned": of(lambda a, d: d["operations"].reverse()),
         "another shape": of(lambda a, d: d["values"][-1].update(shape=[{"size": [0, 1]}, 6])),
         "a shape that does not grow": of(lambda a, d: d["values"][-1].update(shape=[1, 5])),
-        "a shape that grows faster": of(lambda a, d: d["values"][0].update(
-            shape=[{"size": [0, 2]}, 9, 7, 8])),
+        "a shape that grows faster": of(
+            lambda a, d: d["values"][0].update(shape=[{"size": [0, 2]}, 9, 7, 8])
+        ),
         "another dtype": of(lambda a, d: d["values"][-1].update(dtype="float64")),
         "no dtype": of(lambda a, d: d["values"][-1].update(dtype="object")),
-        "a larger image": of(lambda a, d: d["values"][0].update(
-            shape=[{"size": [0, 1]}, 10, 7, 8])),
-        "a huge image": of(lambda a, d: d["values"][0].update(
-            shape=[{"size": [0, 1]}, 2**40, 2**40, 8])),
-        "another stride": of(lambda a, d: d["operations"][0]["options"]["dict"].__setitem__(
-            0, ["stride", {"tuple": [2, 2]}])),
+        "a larger image": of(
+            lambda a, d: d["values"][0].update(shape=[{"size": [0, 1]}, 10, 7, 8])
+        ),
+        "a huge image": of(
+            lambda a, d: d["values"][0].update(shape=[{"size": [0, 1]}, 2**40, 2**40, 8])
+        ),
+        "another stride": of(
+            lambda a, d: d["operations"][0]["options"]["dict"].__setitem__(
+                0, ["stride", {"tuple": [2, 2]}]
+            )
+        ),
         "an array less": of(lambda a, d: a.pop(min(a))),
-        "an array of another shape": of(lambda a, d: a.update(
-            {name: array[:-1] for name, array in a.items() if array.ndim == 4})),
-        "an array of another dtype": of(lambda a, d: a.update(
-            {name: array.astype(np.float64) for name, array in a.items() if array.ndim == 4})),
+        "an array of another shape": of(
+            lambda a, d: a.update(
+                {name: array[:-1] for name, array in a.items() if array.ndim == 4}
+            )
+        ),
+        "an array of another dtype": of(
+            lambda a, d: a.update(
+                {name: array.astype(np.float64) for name, array in a.items() if array.ndim == 4}
+            )
+        ),
         "a result that is no value": of(lambda a, d: d.update(returned={"ref": 10**9})),
         "an input that is a constant": of(lambda a, d: d.update(inputs=[int(min(a))])),
-        "an output made twice": of(lambda a, d: d["operations"][1].update(
-            outputs=d["operations"][0]["outputs"])),
+        "an output made twice": of(
+            lambda a, d: d["operations"][1].update(outputs=d["operations"][0]["outputs"])
+        ),
         "another version": of(lambda a, d: d.update(format=2)),
         "no version": of(lambda a, d: d.pop("format")),
         "another batch": of(lambda a, d: d.update(batch=-1)),
@@ -198,8 +219,20 @@ def test_a_file_that_lies_is_refused(name, good, tmp_path):
     assert info.type is MemoryError or str(path) in str(info.value)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "3", "null", "{", '{"format": 1}', "[" * 5000,
-                                  '{"format": 1' + "1" * 5000 + "}", '"format"'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "3",
+        "null",
+        "{",
+        '{"format": 1}',
+        "[" * 5000,
+        '{"format": 1' + "1" * 5000 + "}",
+        '"format"',
+    ],
+)
 def test_metadata_that_is_none(text, tmp_path):
     path = tmp_path / "model.safetensors"
     written(path, {"x": X}, text)
@@ -210,7 +243,8 @@ def test_metadata_that_is_none(text, tmp_path):
 def test_any_edit_is_refused_or_computed_as_it_says(good, tmp_path):
     """Thousands of edits of a file's description: what is loaded gives arrays of the shapes that it
     names, and those that its operations give one after the other."""
-    told = printed(f"""
+    told = printed(
+        f"""
 import json, random, sys, warnings
 import numpy as np
 import minidl as md
@@ -275,6 +309,8 @@ for seed in range(1500):
         assert np.abs(y - expected).max() <= 1e-5 * np.abs(expected).max(), seed
     same += 1
 print(loaded, refused, same)
-""", OMP_NUM_THREADS="2")
+""",
+        OMP_NUM_THREADS="2",
+    )
     loaded, refused, same = map(int, told)
     assert refused > 800 and same > 20 and loaded - same < loaded / 2

@@ -29,6 +29,7 @@ def network(*layers):
 
 # ---------------------------------------------------------------------------------- convolutions
 
+
 @pytest.mark.parametrize("window", [1, 3, (2, 5)])
 @pytest.mark.parametrize("stride", [1, 2, (2, 3)])
 @pytest.mark.parametrize("dilation", [1, 2])
@@ -36,23 +37,36 @@ def network(*layers):
 def test_convolutions(window, stride, dilation, groups):
     x = draw(2, 9, 11, 8)
     for padding in (0, 2, "same") if stride == 1 else (0, (2, 1)):
-        layer = nn.Conv(8, 20, window, stride=stride, dilation=dilation, groups=groups,
-                        padding=padding)
+        layer = nn.Conv(
+            8, 20, window, stride=stride, dilation=dilation, groups=groups, padding=padding
+        )
         compiled = check(network(layer, nn.BatchNorm(20), nn.ReLU()), x, sizes=(1, 3), teams=(2,))
-        assert len(compiled.steps) <= 2     # one, and a copy of the image with a border
+        assert len(compiled.steps) <= 2  # one, and a copy of the image with a border
 
 
 @pytest.mark.parametrize("channels", [1, 3, 5, 8, 16, 17, 24, 40])
 def test_numbers_of_channels(channels):
     for out in (1, 5, 16, 24, 33):
-        check(network(conv(channels, out), nn.ReLU()), draw(2, 6, 7, channels), sizes=(1, 3),
-              teams=(2,))
+        check(
+            network(conv(channels, out), nn.ReLU()),
+            draw(2, 6, 7, channels),
+            sizes=(1, 3),
+            teams=(2,),
+        )
     for options in ({}, {"stride": 2, "padding": 1}, {"dilation": 2}):
         layer = conv(channels, channels, groups=channels, **options)
-        check(network(layer, nn.BatchNorm(channels), nn.SiLU()), draw(2, 6, 7, channels),
-              sizes=(1, 3), teams=(2,))
-    check(network(conv(channels, 2 * channels, groups=channels)), draw(2, 6, 7, channels),
-          sizes=(1,), teams=(2,))
+        check(
+            network(layer, nn.BatchNorm(channels), nn.SiLU()),
+            draw(2, 6, 7, channels),
+            sizes=(1, 3),
+            teams=(2,),
+        )
+    check(
+        network(conv(channels, 2 * channels, groups=channels)),
+        draw(2, 6, 7, channels),
+        sizes=(1,),
+        teams=(2,),
+    )
 
 
 def test_images_smaller_than_a_window():
@@ -107,12 +121,20 @@ def test_ends_of_a_convolution(name, size):
     assert steps(compiled) == ["map", expected]
 
 
-@pytest.mark.parametrize("layers", [
-    [nn.MaxPool(2), nn.MaxPool(2)], [nn.MaxPool(2), nn.BatchNorm(16), nn.ReLU()],
-    [nn.GELU(), nn.MaxPool(2)], [nn.MaxPool(2), nn.GELU()], [nn.ReLU(), nn.BatchNorm(16)],
-    [nn.ReLU(), nn.ReLU()], [nn.ReLU(), nn.AvgPool(2)], [nn.MaxPool(2), lambda x: x + 1],
-    [nn.MaxPool(2), conv(16, 16), nn.MaxPool(2)],
-])
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [nn.MaxPool(2), nn.MaxPool(2)],
+        [nn.MaxPool(2), nn.BatchNorm(16), nn.ReLU()],
+        [nn.GELU(), nn.MaxPool(2)],
+        [nn.MaxPool(2), nn.GELU()],
+        [nn.ReLU(), nn.BatchNorm(16)],
+        [nn.ReLU(), nn.ReLU()],
+        [nn.ReLU(), nn.AvgPool(2)],
+        [nn.MaxPool(2), lambda x: x + 1],
+        [nn.MaxPool(2), conv(16, 16), nn.MaxPool(2)],
+    ],
+)
 def test_what_does_not_fit_at_the_end_comes_after(layers):
     check(network(conv(16, 16), *layers), draw(2, 10, 11, 16), sizes=(1, 3))
 
@@ -153,9 +175,14 @@ def test_what_is_returned_or_used_twice_is_not_hidden():
 # ------------------------------------------------------------------------- one value at a time
 
 CURVES = {
-    "relu": md.relu, "leaky_relu": lambda x: md.leaky_relu(x, 0.2), "elu": lambda x: md.elu(x, 0.7),
-    "softplus": lambda x: md.softplus(x, 2.0, 5.0), "silu": md.silu, "gelu": md.gelu,
-    "gelu by tanh": lambda x: md.gelu(x, approximate="tanh"), "sigmoid": md.sigmoid,
+    "relu": md.relu,
+    "leaky_relu": lambda x: md.leaky_relu(x, 0.2),
+    "elu": lambda x: md.elu(x, 0.7),
+    "softplus": lambda x: md.softplus(x, 2.0, 5.0),
+    "silu": md.silu,
+    "gelu": md.gelu,
+    "gelu by tanh": lambda x: md.gelu(x, approximate="tanh"),
+    "sigmoid": md.sigmoid,
     "tanh": md.tanh,
 }
 
@@ -163,26 +190,41 @@ CURVES = {
 @pytest.mark.parametrize("name", CURVES)
 def test_activations(name):
     """After every kernel, and alone."""
-    for layers, x in (([nn.Dense(8, 21)], draw(2, 8)), ([conv(8, 5)], X), ([conv(16, 16)], WIDE),
-                      ([conv(17, 17, groups=17)], draw(2, 5, 5, 17)), ([], 3 * X)):
+    for layers, x in (
+        ([nn.Dense(8, 21)], draw(2, 8)),
+        ([conv(8, 5)], X),
+        ([conv(16, 16)], WIDE),
+        ([conv(17, 17, groups=17)], draw(2, 5, 5, 17)),
+        ([], 3 * X),
+    ):
         compiled = check(network(*layers, CURVES[name]), x, sizes=(1, 3), teams=(1, 2))
         assert len(compiled.steps) <= 2
 
 
 CHANNELS = np.arange(1, 9, dtype=np.float32)
 ARITHMETIC = {
-    "x + 2": lambda x: x + 2, "2 + x": lambda x: 2 + x, "x - 2": lambda x: x - 2,
-    "2 - x": lambda x: 2 - x, "x * 3": lambda x: x * 3, "x / 3": lambda x: x / 3,
-    "x * c": lambda x: x * CHANNELS, "c - x": lambda x: CHANNELS - x,
+    "x + 2": lambda x: x + 2,
+    "2 + x": lambda x: 2 + x,
+    "x - 2": lambda x: x - 2,
+    "2 - x": lambda x: 2 - x,
+    "x * 3": lambda x: x * 3,
+    "x / 3": lambda x: x / 3,
+    "x * c": lambda x: x * CHANNELS,
+    "c - x": lambda x: CHANNELS - x,
     "x / c": lambda x: x / CHANNELS,
     "x + c of four axes": lambda x: x + CHANNELS.reshape(1, 1, 1, 8),
     "in a row": lambda x: md.relu((x - 0.5) / 0.25 * 2 + 1),
 }
 CALLED = {
-    "3 / x": lambda x: 3 / (x * x + 1), "x / 0": lambda x: x / np.zeros(8, np.float32),
-    "x * x": lambda x: x * x, "-x": lambda x: -x, "of a row": lambda x: x + draw(7, 1),
-    "of an image": lambda x: x + draw(9, 7, 8), "of more axes": lambda x: x + draw(1, 1, 1, 1, 8),
-    "float64": lambda x: x + np.ones(8), "of a tiny one": lambda x: x / 1e-42,
+    "3 / x": lambda x: 3 / (x * x + 1),
+    "x / 0": lambda x: x / np.zeros(8, np.float32),
+    "x * x": lambda x: x * x,
+    "-x": lambda x: -x,
+    "of a row": lambda x: x + draw(7, 1),
+    "of an image": lambda x: x + draw(9, 7, 8),
+    "of more axes": lambda x: x + draw(1, 1, 1, 1, 8),
+    "float64": lambda x: x + np.ones(8),
+    "of a tiny one": lambda x: x / 1e-42,
     "with its mean": lambda x: x - x.mean(axis=-1, keepdims=True),
 }
 
@@ -216,6 +258,7 @@ def test_what_is_far_from_zero_keeps_its_digits():
 
 # --------------------------------------------------------------------------------------- pools
 
+
 @pytest.mark.parametrize("window", [2, 3, (2, 3)])
 @pytest.mark.parametrize("stride", [None, 1, 2])
 @pytest.mark.parametrize("padding", [0, 1])
@@ -227,32 +270,49 @@ def test_pools(kind, window, stride, padding):
 
 
 @pytest.mark.parametrize("kind", [nn.MaxPool, nn.AvgPool, partial(nn.AvgPool, count_padding=False)])
-@pytest.mark.parametrize("options", [
-    {"padding": ((1, 0), (0, 1))}, {"padding": "same", "stride": 2}, {"dilation": 2},
-    {"padding": ((0, 1), (1, 1)), "stride": (2, 3), "ceil_mode": True, "dilation": (1, 2)}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"padding": ((1, 0), (0, 1))},
+        {"padding": "same", "stride": 2},
+        {"dilation": 2},
+        {"padding": ((0, 1), (1, 1)), "stride": (2, 3), "ceil_mode": True, "dilation": (1, 2)},
+    ],
+)
 def test_options_of_pools(kind, options):
     check(network(conv(8, 19), kind(3, **options)), X, sizes=(1, 3), teams=(1, 2))
 
 
 @pytest.mark.parametrize("padding", ["causal", (2, 0), 1, "same"])
 def test_sequences(padding):
-    model = nn.Sequential(nn.Conv1d(5, 16, 3, padding=padding, dilation=2), nn.BatchNorm(16),
-                          nn.ReLU(), nn.MaxPool1d(2, ceil_mode=True), nn.AvgPool1d(3, 1, 1),
-                          nn.Conv1d(16, 4, 2, padding=(0, 1)))
+    model = nn.Sequential(
+        nn.Conv1d(5, 16, 3, padding=padding, dilation=2),
+        nn.BatchNorm(16),
+        nn.ReLU(),
+        nn.MaxPool1d(2, ceil_mode=True),
+        nn.AvgPool1d(3, 1, 1),
+        nn.Conv1d(16, 4, 2, padding=(0, 1)),
+    )
     compiled = check(settled(model), draw(2, 9, 5), sizes=(1, 3), teams=(1, 2))
     assert any("relu" in text and "conv" in text for text in compiled.steps)
 
 
 @pytest.mark.parametrize("padding", [((2, 0), (0, 1)), ((0, 0), (3, 1))])
 def test_uneven_padding(padding):
-    for layer, x in ((conv(8, 19, padding=padding), X), (conv(16, 16, padding=padding), WIDE),
-                     (conv(8, 24, 3, stride=2, padding=padding), X)):
+    for layer, x in (
+        (conv(8, 19, padding=padding), X),
+        (conv(16, 16, padding=padding), WIDE),
+        (conv(8, 24, 3, stride=2, padding=padding), X),
+    ):
         check(network(layer, nn.ReLU()), x, sizes=(1, 3), teams=(1, 2))
 
 
 def test_means_of_images():
-    for f in (md.global_avg_pool, lambda x: md.mean(x, axis=(1, 2)),
-              lambda x: md.mean(x, axis=(1, 2), keepdims=True)):
+    for f in (
+        md.global_avg_pool,
+        lambda x: md.mean(x, axis=(1, 2)),
+        lambda x: md.mean(x, axis=(1, 2), keepdims=True),
+    ):
         assert len(check(f, draw(2, 5, 6, 70)).steps) == 1
     assert len(check(lambda x: md.mean(x, axis=1), draw(2, 5, 6)).steps) == 1
     for axis in (0, -1, (0, 1), None):
@@ -266,6 +326,7 @@ def test_a_mean_of_many_pixels_keeps_its_digits():
 
 # ----------------------------------------------------------------------------- joints and views
 
+
 def joined(*xs):
     return md.concatenate(xs, axis=-1)
 
@@ -278,11 +339,14 @@ JOINTS = {
     "of ends": lambda x, a, b, c: md.relu(joined(md.relu(a(x) + x), b(x) * 2)) + 1,
     "of pools": lambda x, a, b, c: joined(md.max_pool(a(x), 2), md.max_pool(b(x), 2)),
     "that a convolution reads": lambda x, a, b, c: md.conv(
-        joined(a(x), b(x), x), draw(3, 3, 56, 8), None, padding=1),
-    "that is used again": lambda x, a, b, c: (lambda y: (y, md.conv(
-        y, draw(3, 3, 40, 16), None, padding=1)))(joined(a(x), b(x))),
+        joined(a(x), b(x), x), draw(3, 3, 56, 8), None, padding=1
+    ),
+    "that is used again": lambda x, a, b, c: (
+        lambda y: (y, md.conv(y, draw(3, 3, 40, 16), None, padding=1))
+    )(joined(a(x), b(x))),
     "as in DenseNet": lambda x, a, b, c: (lambda y: joined(y, md.relu(b(a(y)[..., :16]))))(
-        joined(x, a(x))[..., 4:20]),
+        joined(x, a(x))[..., 4:20]
+    ),
     "of rows": lambda x, a, b, c: md.concatenate([a(x), x], axis=1),
     "of images": lambda x, a, b, c: md.concatenate([a(x), x], axis=0),
     "with a constant": lambda x, a, b, c: joined(a(x), md.ones(len(x), 9, 7, 2)),
@@ -360,6 +424,7 @@ def test_weights_that_depend_on_no_input_are_computed_once():
 
 def test_only_the_librarys_own_operations_are_planned():
     """A user's may have any name."""
+
     class ReLU(md.Function):
         def forward(self, x):
             return np.minimum(x, 0)
@@ -368,19 +433,28 @@ def test_only_the_librarys_own_operations_are_planned():
             return dy
 
     assert steps(check(module(lambda x, a: ReLU.apply(a(x)), nn.Dense(8, 4)), draw(2, 8))) == [
-        "conv 1x1", "call ReLU"]
+        "conv 1x1",
+        "call ReLU",
+    ]
 
 
 # --------------------------------------------------------------------------- NaN and infinities
 
-@pytest.mark.parametrize("model", [
-    network(conv(16, 16), nn.ReLU()), network(conv(16, 16), nn.MaxPool(2), nn.ReLU()),
-    network(conv(16, 5, 1), nn.BatchNorm(5), nn.ReLU()), network(nn.MaxPool(3, 1, 1)),
-    network(conv(16, 16, groups=16), nn.SiLU()), network(conv(16, 6, (2, 5), padding=0), md.tanh),
-    network(nn.BatchNorm(16), nn.ReLU(), nn.AvgPool(2)),
-    network(md.global_avg_pool, nn.Dense(16, 3)),
-    network(conv(16, 16, 3, padding=0), nn.Flatten(), nn.Dense(7 * 5 * 16, 4)),
-])
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        network(conv(16, 16), nn.ReLU()),
+        network(conv(16, 16), nn.MaxPool(2), nn.ReLU()),
+        network(conv(16, 5, 1), nn.BatchNorm(5), nn.ReLU()),
+        network(nn.MaxPool(3, 1, 1)),
+        network(conv(16, 16, groups=16), nn.SiLU()),
+        network(conv(16, 6, (2, 5), padding=0), md.tanh),
+        network(nn.BatchNorm(16), nn.ReLU(), nn.AvgPool(2)),
+        network(md.global_avg_pool, nn.Dense(16, 3)),
+        network(conv(16, 16, 3, padding=0), nn.Flatten(), nn.Dense(7 * 5 * 16, 4)),
+    ],
+)
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_nan_and_infinities(model, value):
     x = draw(3, 9, 7, 16)

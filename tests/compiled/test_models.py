@@ -18,15 +18,20 @@ def made(name, **options):
 @pytest.mark.parametrize("name", models.names())
 def test_a_model(name):
     """Nothing of it needs to be called."""
-    compiled = check(made(name), draw(2, *SHAPES.get(name, (32, 32, 3))), sizes=(1, 3),
-                     teams=(1, 2))
+    compiled = check(
+        made(name), draw(2, *SHAPES.get(name, (32, 32, 3))), sizes=(1, 3), teams=(1, 2)
+    )
     assert not [step for step in compiled.steps if step.startswith("call")]
 
 
 @pytest.mark.parametrize("norm", ["layer", "group", "instance", "none"])
 def test_other_normalizations(norm):
-    check(made("resnet20", norm=norm, input_shape=(16, 16, 3)), draw(2, 16, 16, 3), sizes=(1, 3),
-          teams=(1, 2))
+    check(
+        made("resnet20", norm=norm, input_shape=(16, 16, 3)),
+        draw(2, 16, 16, 3),
+        sizes=(1, 3),
+        teams=(1, 2),
+    )
 
 
 def test_other_sizes_of_images():

@@ -59,8 +59,11 @@ class Builder:
 
     def affine(self):
         k, number = self.one(), self.draw(st.sampled_from((0.5, -2.0, 3.0)))
-        f = self.draw(st.sampled_from((lambda x: x * number, lambda x: number - x,
-                                       lambda x: x + number, md.exp)))
+        f = self.draw(
+            st.sampled_from(
+                (lambda x: x * number, lambda x: number - x, lambda x: x + number, md.exp)
+            )
+        )
         self.add(lambda values, parts: f(md.tanh(values[k])), self.shapes[k])
 
     def sum(self):
@@ -84,16 +87,33 @@ class Builder:
     def dense(self):
         k, out = self.one(), self.draw(CHANNELS)
         n = self.part(nn.Dense(int(np.prod(self.shapes[k])), out))
-        self.add(lambda values, parts: parts[n](values[k].reshape(len(values[k]), -1)).reshape(
-            -1, 1, 1, out), (1, 1, out))
+        self.add(
+            lambda values, parts: parts[n](values[k].reshape(len(values[k]), -1)).reshape(
+                -1, 1, 1, out
+            ),
+            (1, 1, out),
+        )
 
     def model(self):
-        kinds = (self.conv, self.conv, self.norm, self.curve, self.curve, self.affine, self.sum,
-                 self.sum, self.pool, self.joint, self.dense)
+        kinds = (
+            self.conv,
+            self.conv,
+            self.norm,
+            self.curve,
+            self.curve,
+            self.affine,
+            self.sum,
+            self.sum,
+            self.pool,
+            self.joint,
+            self.dense,
+        )
         for _ in range(self.draw(st.integers(1, 10))):
             self.draw(st.sampled_from(kinds))()
-        wanted = [len(self.shapes) - 1, *self.draw(st.lists(
-            st.integers(0, len(self.shapes) - 1), max_size=2))]
+        wanted = [
+            len(self.shapes) - 1,
+            *self.draw(st.lists(st.integers(0, len(self.shapes) - 1), max_size=2)),
+        ]
         operations = list(self.operations)
 
         def forward(x, *parts):
@@ -105,8 +125,7 @@ class Builder:
         return module(forward, *self.parts)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True,
-          suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_a_random_network(data):
     md.manual_seed(0)

@@ -15,14 +15,16 @@ def test_arrays_share_memory():
     with threads(1):
         sizes = []
         for length in (2, 8):
-            model = nn.Sequential(*[nn.Sequential(nn.Conv(8, 8, 1), md.gelu)
-                                    for _ in range(length)])
+            model = nn.Sequential(
+                *[nn.Sequential(nn.Conv(8, 8, 1), md.gelu) for _ in range(length)]
+            )
             sizes.append(md.compile(model, X).memory())
     assert sizes[0] <= sizes[1] <= 2.1 * 4 * 9 * 7 * 8 + 256
 
 
 def test_an_array_lives_as_long_as_it_is_read():
     """Values from the beginning are read at the end, by sums and joints, over many steps."""
+
     def forward(x, *layers):
         values = [x]
         for layer in layers:
@@ -34,10 +36,22 @@ def test_an_array_lives_as_long_as_it_is_read():
 
 
 def test_one_image_read_with_different_borders():
-    check(module(lambda x, a, b, c: a(x) + b(x) + c(x), conv(8, 16, 3), conv(8, 16, 5),
-                 conv(8, 16, 1)), X)
-    check(module(lambda x, a, b, c, d: (lambda y: b(y) + c(y) + d(y))(a(x)), conv(8, 16, 3),
-                 conv(16, 16, 3), conv(16, 16, 7), conv(16, 16, (1, 3), dilation=2)), X)
+    check(
+        module(
+            lambda x, a, b, c: a(x) + b(x) + c(x), conv(8, 16, 3), conv(8, 16, 5), conv(8, 16, 1)
+        ),
+        X,
+    )
+    check(
+        module(
+            lambda x, a, b, c, d: (lambda y: b(y) + c(y) + d(y))(a(x)),
+            conv(8, 16, 3),
+            conv(16, 16, 3),
+            conv(16, 16, 7),
+            conv(16, 16, (1, 3), dilation=2),
+        ),
+        X,
+    )
 
 
 def test_many_arrays():

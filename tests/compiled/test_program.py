@@ -24,11 +24,13 @@ X = draw(4, 8)
 
 # ------------------------------------------------------------------------------- the batch
 
+
 @pytest.mark.parametrize("size", [1, 2, 3, 9, 40])
 def test_an_example_of_any_size(size):
     """Also one whose size is that of another axis."""
-    model = settled(nn.Sequential(conv(3, 8), nn.BatchNorm(8), nn.ReLU(), nn.Flatten(),
-                                  nn.Dense(9 * 9 * 8, 9)))
+    model = settled(
+        nn.Sequential(conv(3, 8), nn.BatchNorm(8), nn.ReLU(), nn.Flatten(), nn.Dense(9 * 9 * 8, 9))
+    )
     compiled = md.compile(model, draw(size, 9, 9, 3))
     for batch in (1, 2, 7, 50):
         x = draw(batch, 9, 9, 3, seed=batch)
@@ -56,13 +58,16 @@ def fixed(model, example, *words):
     return compiled
 
 
-@pytest.mark.parametrize("model", [
-    lambda x: x.reshape(4, 2, 4) * 2,                       # takes no other
-    lambda x: x * 2 if len(x) < 5 else x * 3,               # computes something else
-    lambda x: x * len(x) ** 2,                              # not in a straight line
-    lambda x: x[:len(x) // 2 + 1] * 2,
-    lambda x: x + min(len(x), 5),
-])
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda x: x.reshape(4, 2, 4) * 2,  # takes no other
+        lambda x: x * 2 if len(x) < 5 else x * 3,  # computes something else
+        lambda x: x * len(x) ** 2,  # not in a straight line
+        lambda x: x[: len(x) // 2 + 1] * 2,
+        lambda x: x + min(len(x), 5),
+    ],
+)
 def test_a_model_of_one_batch(model):
     fixed(model, X)
 
@@ -79,14 +84,18 @@ def test_an_error_of_the_model_is_raised_as_it_is():
 
 # -------------------------------------------------------------------------------- constants
 
+
 def test_arrays_as_long_as_the_batch():
     """Those that are the same for every image, as the first state of a recurrent layer."""
     check(lambda x: md.relu(x + md.ones(len(x), 8) * 2), X)
     check(lambda x: md.concatenate([x, md.zeros(len(x), 1)], axis=-1), X)
     check(lambda x: md.ones(len(x), 3), X)
     check(lambda x: x + np.resize(np.arange(8, dtype=np.float32), (len(x), 8)), X)
-    for model in (lambda x: x + md.tensor(np.arange(len(x), dtype=np.float32).reshape(-1, 1)),
-                  lambda x: x[np.arange(len(x)), 0], lambda x: x + md.randn(*x.shape)):
+    for model in (
+        lambda x: x + md.tensor(np.arange(len(x), dtype=np.float32).reshape(-1, 1)),
+        lambda x: x[np.arange(len(x)), 0],
+        lambda x: x + md.randn(*x.shape),
+    ):
         with refuses(NotImplementedError, "compile:", "makes anew for each size of the batch"):
             md.compile(model, X)
 
@@ -98,14 +107,19 @@ def test_sizes_among_constants():
     check(lambda x: (x * 2, md.broadcast_to(w, (len(x), 3)) + 1), X)
     for channels in (1, 2, 3):
         x = draw(4, channels)
-        for f in (lambda x: x * len(x), lambda x: x + len(x),
-                  lambda x: x + md.tensor(2.0) * len(x)):
+        for f in (
+            lambda x: x * len(x),
+            lambda x: x + len(x),
+            lambda x: x + md.tensor(2.0) * len(x),
+        ):
             check(f, x)
 
 
 def test_chance_in_a_model_of_one_batch():
-    with pytest.warns(UserWarning, match="batch axis is fixed"), \
-            refuses(NotImplementedError, "makes anew"):
+    with (
+        pytest.warns(UserWarning, match="batch axis is fixed"),
+        refuses(NotImplementedError, "makes anew"),
+    ):
         md.compile(lambda x: x.reshape(4, 2, 4) + md.randn(4), X)
 
 
@@ -128,14 +142,18 @@ def test_constants_that_are_returned():
 
 # ---------------------------------------------------------------------------------- refused
 
-@pytest.mark.parametrize(("model", "words"), [
-    (lambda x: x * x.mean().item(), "Python takes values out of mean"),
-    (lambda x: x if x.sum() > 0 else -x, "Python takes values out of compare"),
-    (lambda x: x * float(x.data.max()), "Python takes values out of input"),
-    (lambda x: md.batch_norm(x, None, None, training=True), "BatchNorm) is in training mode"),
-    (lambda x: md.dropout(x, 0.5, training=True), "dropout draws a dropout mask"),
-    (lambda x: x / float(len(x)), "2.0 for 2 images"),
-])
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (lambda x: x * x.mean().item(), "Python takes values out of mean"),
+        (lambda x: x if x.sum() > 0 else -x, "Python takes values out of compare"),
+        (lambda x: x * float(x.data.max()), "Python takes values out of input"),
+        (lambda x: md.batch_norm(x, None, None, training=True), "BatchNorm) is in training mode"),
+        (lambda x: md.dropout(x, 0.5, training=True), "dropout draws a dropout mask"),
+        (lambda x: x / float(len(x)), "2.0 for 2 images"),
+    ],
+)
 def test_refused(model, words):
     with refuses(NotImplementedError, "compile: ", words):
         md.compile(model, X)

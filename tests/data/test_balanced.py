@@ -10,9 +10,11 @@ from minidl import data
 LABELS = np.array([0] * 70 + [2] * 20 + [5] * 7)
 
 
-@pytest.mark.parametrize("labels", [LABELS, LABELS.tolist(),
-                                    data.ArrayDataset(np.zeros((97, 2)), LABELS)],
-                         ids=["array", "list", "data set"])
+@pytest.mark.parametrize(
+    "labels",
+    [LABELS, LABELS.tolist(), data.ArrayDataset(np.zeros((97, 2)), LABELS)],
+    ids=["array", "list", "data set"],
+)
 def test_every_class_comes_equally_often(labels):
     order = data.balanced(labels)(np.random.default_rng(0))
     assert sorted(Counter(LABELS[order].tolist()).values()) == [32, 32, 33]
@@ -20,7 +22,7 @@ def test_every_class_comes_equally_often(labels):
     for label, least, most in ((0, 1, 1), (2, 1, 2), (5, 4, 5)):
         found = {times[i] for i in np.flatnonzero(label == LABELS)} - {0}
         assert found <= {least, most}
-    assert (np.diff(LABELS[order]) != 0).sum() > 20      # shuffled
+    assert (np.diff(LABELS[order]) != 0).sum() > 20  # shuffled
 
 
 def test_in_a_loader_each_epoch_has_an_order_of_its_own():
@@ -43,13 +45,16 @@ def test_a_loader_continues_where_it_was():
     assert [x.data.tolist() for x, _ in batches] == [x.data.tolist() for x, _ in other]
 
 
-@pytest.mark.parametrize(("sampler", "error", "text"), [
-    (3, TypeError, "sampler must be a function"),
-    (lambda rng: [0, 1], ValueError, "must return 4 numbers"),
-    (lambda rng: [0, 1, 2, 4], ValueError, "must return 4 numbers"),
-    (lambda rng: [0, 1, 2, -1], ValueError, "must return 4 numbers"),
-    (lambda rng: np.zeros(4), TypeError, "by number"),
-])
+@pytest.mark.parametrize(
+    ("sampler", "error", "text"),
+    [
+        (3, TypeError, "sampler must be a function"),
+        (lambda rng: [0, 1], ValueError, "must return 4 numbers"),
+        (lambda rng: [0, 1, 2, 4], ValueError, "must return 4 numbers"),
+        (lambda rng: [0, 1, 2, -1], ValueError, "must return 4 numbers"),
+        (lambda rng: np.zeros(4), TypeError, "by number"),
+    ],
+)
 def test_samplers_that_are_none(sampler, error, text):
     with pytest.raises(error, match=text):
         list(data.DataLoader(data.ArrayDataset(np.zeros(4)), sampler=sampler))
@@ -57,8 +62,9 @@ def test_samplers_that_are_none(sampler, error, text):
 
 def test_a_sampler_and_shuffle():
     with pytest.raises(ValueError, match="two orders"):
-        data.DataLoader(data.ArrayDataset(np.zeros(4)), shuffle=True,
-                        sampler=data.balanced([0] * 4))
+        data.DataLoader(
+            data.ArrayDataset(np.zeros(4)), shuffle=True, sampler=data.balanced([0] * 4)
+        )
 
 
 def test_class_weights_give_every_class_the_same_sum():
@@ -70,9 +76,15 @@ def test_class_weights_give_every_class_the_same_sum():
 
 
 @pytest.mark.parametrize("function", [data.balanced, data.class_weights])
-@pytest.mark.parametrize(("labels", "error"), [
-    ([0.5, 1.0], TypeError), ([[0, 1]], ValueError), ([0, -1], ValueError),
-    (np.zeros(0, np.int64), ValueError)])
+@pytest.mark.parametrize(
+    ("labels", "error"),
+    [
+        ([0.5, 1.0], TypeError),
+        ([[0, 1]], ValueError),
+        ([0, -1], ValueError),
+        (np.zeros(0, np.int64), ValueError),
+    ],
+)
 def test_labels_that_are_none(function, labels, error):
     with pytest.raises(error, match=f"^{function.__name__}: labels must be class indices"):
         function(labels)

@@ -15,6 +15,7 @@ def first(dataset, size=8, **options):
 
 # Structure
 
+
 def test_images_alone():
     for dataset in (ArrayDataset(np.full((3, 2), 255, np.uint8)), [np.full(2, 255, np.uint8)] * 3):
         batch = first(dataset, transform=lambda images: images + 1)
@@ -25,8 +26,12 @@ def test_images_alone():
 
 @pytest.mark.parametrize("as_items", [False, True])
 def test_longer_tuples(as_items):
-    arrays = (np.arange(3, dtype=np.uint8), np.arange(3, dtype=np.int8),
-              np.arange(6, dtype=np.float32).reshape(3, 2), np.array([True, False, True]))
+    arrays = (
+        np.arange(3, dtype=np.uint8),
+        np.arange(3, dtype=np.int8),
+        np.arange(6, dtype=np.float32).reshape(3, 2),
+        np.array([True, False, True]),
+    )
     dataset = ArrayDataset(*arrays)
     images, *rest = first(list(dataset) if as_items else dataset)
     assert isinstance(images, md.Tensor)
@@ -61,33 +66,59 @@ def test_items_of_a_class_are_asked_for_whatever_arrays_it_has():
     assert (first(Negative(np.ones((3, 2)), np.arange(3)))[0].numpy() == -1).all()
 
 
-@pytest.mark.parametrize("items, error, message", [
-    ([({"image": 1}, 2)], TypeError, r"dataset\[0\] must be an image, or a tuple.*a dict"),
-    ([{"image": 1, "name": None}], TypeError, r"dataset\[0\].*entry 'name' of it is a NoneType"),
-    ([{}], TypeError, r"dataset\[0\] must be .*not a dict of 0"),
-    ([{"a": 1, "b": 2}, {"a": 1, "c": 2}], TypeError,
-     r"dataset\[1\] must be a dict of 'a', 'b' as dataset\[0\], not of 'a', 'c'"),
-    ([{"a": 1}, (1, 2)], TypeError,
-     r"dataset\[1\] must be a dict as dataset\[0\], not a tuple of 2"),
-    ([(1, 2), {"a": 1}], TypeError, r"dataset\[1\] must be a tuple.* of 2 .*, not a dict of 1"),
-    ([1, {"a": 1}], TypeError, r"dataset\[1\] must be an image alone as .*, not a dict of 1"),
-    ([{"a": 1, "b": [1, 2]}, {"a": 1, "b": [1]}], ValueError,
-     r"entry 'b' of dataset\[1\] has the shape \(1,\)"),
-    (["a", "b"], TypeError, r"dataset\[0\] must be an image.*a str"),
-    ([None, 1], TypeError, r"dataset\[0\].*a NoneType"),
-    ([()], TypeError, r"dataset\[0\] must be a tuple.*a tuple of 0"),
-    ([(1, 2), (1, 2, 3)], TypeError, r"dataset\[1\] must be a tuple.* of 2 as dataset\[0\], "
-                                     r"not a tuple of 3"),
-    ([(1, 2), 3], TypeError, r"dataset\[1\] must be a tuple.*not a int"),
-    ([(np.zeros((4, 5, 3)), 0), (np.zeros((4, 6, 3)), 1)], ValueError,
-     r"the image of dataset\[1\] has the shape \(4, 6, 3\), that of dataset\[0\] \(4, 5, 3\).*"
-     r"resize"),
-    ([(0, [1, 2]), (1, [1])], ValueError, r"part 1 of dataset\[1\] has the shape \(1,\)"),
-    ([(0, 1), (1, None)], TypeError, r"part 1 of it is a NoneType"),
-    ([(0, 1), ([[1], [2, 3]], 1)], ValueError, r"the image of dataset\[1\] is no array"),
-    ([np.zeros(2, np.uint8), np.zeros(2)], TypeError,
-     r"dataset\[1\] is float64, that of dataset\[0\] uint8.*255"),
-])
+@pytest.mark.parametrize(
+    "items, error, message",
+    [
+        ([({"image": 1}, 2)], TypeError, r"dataset\[0\] must be an image, or a tuple.*a dict"),
+        (
+            [{"image": 1, "name": None}],
+            TypeError,
+            r"dataset\[0\].*entry 'name' of it is a NoneType",
+        ),
+        ([{}], TypeError, r"dataset\[0\] must be .*not a dict of 0"),
+        (
+            [{"a": 1, "b": 2}, {"a": 1, "c": 2}],
+            TypeError,
+            r"dataset\[1\] must be a dict of 'a', 'b' as dataset\[0\], not of 'a', 'c'",
+        ),
+        (
+            [{"a": 1}, (1, 2)],
+            TypeError,
+            r"dataset\[1\] must be a dict as dataset\[0\], not a tuple of 2",
+        ),
+        ([(1, 2), {"a": 1}], TypeError, r"dataset\[1\] must be a tuple.* of 2 .*, not a dict of 1"),
+        ([1, {"a": 1}], TypeError, r"dataset\[1\] must be an image alone as .*, not a dict of 1"),
+        (
+            [{"a": 1, "b": [1, 2]}, {"a": 1, "b": [1]}],
+            ValueError,
+            r"entry 'b' of dataset\[1\] has the shape \(1,\)",
+        ),
+        (["a", "b"], TypeError, r"dataset\[0\] must be an image.*a str"),
+        ([None, 1], TypeError, r"dataset\[0\].*a NoneType"),
+        ([()], TypeError, r"dataset\[0\] must be a tuple.*a tuple of 0"),
+        (
+            [(1, 2), (1, 2, 3)],
+            TypeError,
+            r"dataset\[1\] must be a tuple.* of 2 as dataset\[0\], "
+            r"not a tuple of 3",
+        ),
+        ([(1, 2), 3], TypeError, r"dataset\[1\] must be a tuple.*not a int"),
+        (
+            [(np.zeros((4, 5, 3)), 0), (np.zeros((4, 6, 3)), 1)],
+            ValueError,
+            r"the image of dataset\[1\] has the shape \(4, 6, 3\), that of dataset\[0\] \(4, 5, 3\).*"
+            r"resize",
+        ),
+        ([(0, [1, 2]), (1, [1])], ValueError, r"part 1 of dataset\[1\] has the shape \(1,\)"),
+        ([(0, 1), (1, None)], TypeError, r"part 1 of it is a NoneType"),
+        ([(0, 1), ([[1], [2, 3]], 1)], ValueError, r"the image of dataset\[1\] is no array"),
+        (
+            [np.zeros(2, np.uint8), np.zeros(2)],
+            TypeError,
+            r"dataset\[1\] is float64, that of dataset\[0\] uint8.*255",
+        ),
+    ],
+)
 def test_items_that_make_no_batch(items, error, message):
     with pytest.raises(error, match=message):
         first(items)
@@ -96,16 +127,26 @@ def test_items_that_make_no_batch(items, error, message):
 def test_the_item_that_is_named_is_that_of_the_data_set():
     images = [np.zeros((2, 2)) for _ in range(9)]
     images[5] = np.zeros((3, 2))
-    with pytest.raises(ValueError, match=r"dataset\[5\] has the shape \(3, 2\), that of "
-                                         r"dataset\[4\] \(2, 2\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"dataset\[5\] has the shape \(3, 2\), that of "
+        r"dataset\[4\] \(2, 2\)",
+    ):
         list(DataLoader(list(zip(images, range(9), strict=True)), 4))
 
 
-@pytest.mark.parametrize("values, dtype", [([1, 2.5], np.float32), ([2.5, 1], np.float32),
-                                           (["a", "long"], "U4"), (["long", "a"], "U4")])
+@pytest.mark.parametrize(
+    "values, dtype",
+    [([1, 2.5], np.float32), ([2.5, 1], np.float32), (["a", "long"], "U4"), (["long", "a"], "U4")],
+)
 def test_parts_of_several_dtypes_have_a_common_one(values, dtype):
-    items = [(np.zeros(1, np.float32), np.array(v, np.float32) if v == 2.5 else
-              np.array(v, np.int8) if v == 1 else v) for v in values]
+    items = [
+        (
+            np.zeros(1, np.float32),
+            np.array(v, np.float32) if v == 2.5 else np.array(v, np.int8) if v == 1 else v,
+        )
+        for v in values
+    ]
     labels = first(items)[1]
     assert labels.dtype == dtype and labels.tolist() == values
 
@@ -153,6 +194,7 @@ def test_a_batch_in_order_is_a_copy():
 
 # Transforms that keep what they return
 
+
 class Keeping:
     """Fills arrays of its own, in one of several ways."""
 
@@ -186,15 +228,18 @@ class Keeping:
 @pytest.mark.parametrize("way", ["whole", "view", "of_a_tensor", "in_turns", "input"])
 def test_batches_share_no_memory(way, prefetch):
     images = np.arange(30, dtype=np.float32).reshape(10, 3)
-    loader = DataLoader(ArrayDataset(images), 2, transform=getattr(Keeping(), way),
-                        prefetch=prefetch)
+    loader = DataLoader(
+        ArrayDataset(images), 2, transform=getattr(Keeping(), way), prefetch=prefetch
+    )
     batches = list(loader)
     np.testing.assert_array_equal(np.concatenate([b.numpy() for b in batches]), images)
 
 
-@pytest.mark.parametrize("make", [lambda x: x * 2, lambda x: (x * 2)[:], lambda x: x,
-                                  lambda x: x[:]],
-                         ids=["new", "view of a new one", "input", "its view"])
+@pytest.mark.parametrize(
+    "make",
+    [lambda x: x * 2, lambda x: (x * 2)[:], lambda x: x, lambda x: x[:]],
+    ids=["new", "view of a new one", "input", "its view"],
+)
 def test_what_nobody_else_holds_is_not_copied(make):
     places = []
 
@@ -213,6 +258,7 @@ def test_batches_of_results_can_be_written_to():
 
 
 # Threads
+
 
 def test_two_threads_never_begin_one_epoch():
     loader = DataLoader(ArrayDataset(np.arange(20)), 2, shuffle=True, seed=1)
@@ -234,6 +280,7 @@ def test_two_threads_never_begin_one_epoch():
 
 
 # Arrays of other libraries, and data sets of them
+
 
 class Column:
     """As a column of pandas, whose rows are asked for by labels of their own."""
@@ -260,9 +307,12 @@ def test_columns_and_arrays_are_data():
 
 # Items that are dicts
 
+
 def test_dicts():
-    items = [{"x": np.full(2, i, np.float32), "y": i, "name": f"n{i}", "more": [i, 2 * i]}
-             for i in range(5)]
+    items = [
+        {"x": np.full(2, i, np.float32), "y": i, "name": f"n{i}", "more": [i, 2 * i]}
+        for i in range(5)
+    ]
     batch = first(items, 3)
     assert list(batch) == ["x", "y", "name", "more"] and isinstance(batch["x"], md.Tensor)
     assert batch["y"].dtype == batch["more"].dtype == np.int64
@@ -275,11 +325,20 @@ def test_dicts():
         np.testing.assert_array_equal(again[name], batch[name])
 
 
-@pytest.mark.parametrize("names, image", [(("label", "image"), 1), (("id", "images", "y"), 1),
-                                          (("x", "label"), 0), ((0, 1), 0), (("only",), 0)])
+@pytest.mark.parametrize(
+    "names, image",
+    [
+        (("label", "image"), 1),
+        (("id", "images", "y"), 1),
+        (("x", "label"), 0),
+        ((0, 1), 0),
+        (("only",), 0),
+    ],
+)
 def test_which_entry_is_the_image(names, image):
-    item = {name: np.full((2, 2, 1), 255, np.uint8) if i == image else i
-            for i, name in enumerate(names)}
+    item = {
+        name: np.full((2, 2, 1), 255, np.uint8) if i == image else i for i, name in enumerate(names)
+    }
     batch = first([item] * 2, transform=lambda images: images * 2)
     for i, (name, value) in enumerate(batch.items()):
         assert name == names[i] and isinstance(value, md.Tensor) == (i == image)

@@ -25,8 +25,11 @@ def zeros(compression, size):
     """`size` zeros, compressed: streams of 64 MB, one after the other."""
     part = 64 << 20
     if compression not in ZEROS:
-        compress = {"gz": lambda data: gzip.compress(data, 1), "bz2": bz2.compress,
-                    "xz": lambda data: lzma.compress(data, preset=0)}[compression]
+        compress = {
+            "gz": lambda data: gzip.compress(data, 1),
+            "bz2": bz2.compress,
+            "xz": lambda data: lzma.compress(data, preset=0),
+        }[compression]
         ZEROS[compression] = compress(bytes(part))
     return ZEROS[compression] * (size // part)
 
@@ -49,7 +52,7 @@ def sparse(blocks):
 def xz_of_large_dictionary():
     """An xz stream whose block wants a dictionary of almost 4 GB."""
     small = bytearray(lzma.compress(b"x" * 100, preset=0))
-    size = (small[12] + 1) * 4      # of the block's header; the last 4 bytes are its checksum
+    size = (small[12] + 1) * 4  # of the block's header; the last 4 bytes are its checksum
     at = small.index(b"\x21\x01", 12) + 2
     small[at] = 40
     small[12 + size - 4 : 12 + size] = struct.pack("<I", zlib.crc32(small[12 : 12 + size - 4]))
@@ -96,12 +99,19 @@ def write(table, folder):
         (folder / name).write_bytes(content)
 
 
-@pytest.mark.parametrize("table, read", [
-    (IDX, "read_images(path)"), (IDX, "read_labels(path, 10)"),
-    (TAR, "read_tar(path, ['test_batch.bin'])")], ids=["images", "labels", "tar"])
+@pytest.mark.parametrize(
+    "table, read",
+    [
+        (IDX, "read_images(path)"),
+        (IDX, "read_labels(path, 10)"),
+        (TAR, "read_tar(path, ['test_batch.bin'])"),
+    ],
+    ids=["images", "labels", "tar"],
+)
 def test_memory_is_bounded(table, read, tmp_path):
     write(table, tmp_path)
-    in_bounded_memory(f"""
+    in_bounded_memory(
+        f"""
 from minidl.data import DataFileError
 from minidl.data.cifar import read_tar
 from minidl.data.mnist import read_images, read_labels
@@ -113,7 +123,10 @@ for name in os.listdir(sys.argv[1]):
         assert str(error).startswith(path + ": "), error
     else:
         raise AssertionError(name)
-""", tmp_path, megabytes=500)
+""",
+        tmp_path,
+        megabytes=500,
+    )
 
 
 def test_a_file_with_holes(tmp_path):
@@ -130,11 +143,17 @@ def test_a_file_with_holes(tmp_path):
             read(str(path))
 
 
-@pytest.mark.parametrize("case, message", [
-    ("members", "more than 1000 members"), ("long name", "extended header of 1073741824"),
-    ("sparse", "a file with holes"), ("padding after the end", "unpacks to more than 256 MB"),
-    ("size of another member", "unpacks to more than 256 MB"),
-    ("size of the batch", "1073741824 bytes, more than 20000 images")])
+@pytest.mark.parametrize(
+    "case, message",
+    [
+        ("members", "more than 1000 members"),
+        ("long name", "extended header of 1073741824"),
+        ("sparse", "a file with holes"),
+        ("padding after the end", "unpacks to more than 256 MB"),
+        ("size of another member", "unpacks to more than 256 MB"),
+        ("size of the batch", "1073741824 bytes, more than 20000 images"),
+    ],
+)
 def test_what_is_wrong_is_said(case, message, tmp_path):
     path = tmp_path / "a.tar"
     path.write_bytes(TAR[case]())
@@ -143,8 +162,9 @@ def test_what_is_wrong_is_said(case, message, tmp_path):
 
 
 @pytest.mark.parametrize("format", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT, tarfile.USTAR_FORMAT])
-@pytest.mark.parametrize("folder", ["a" * 90 + "/", "b/" * 60, "c" * 120 + "/", "d/" * 1000,
-                                    "\u2211/"])
+@pytest.mark.parametrize(
+    "folder", ["a" * 90 + "/", "b/" * 60, "c" * 120 + "/", "d/" * 1000, "\u2211/"]
+)
 def test_long_names_of_every_format(folder, format, tmp_path):
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=format, encoding="utf-8") as tar:
@@ -154,7 +174,7 @@ def test_long_names_of_every_format(folder, format, tmp_path):
             try:
                 tar.addfile(member, io.BytesIO(content))
             except ValueError:
-                assert format == tarfile.USTAR_FORMAT       # which has no room for such names
+                assert format == tarfile.USTAR_FORMAT  # which has no room for such names
                 return
     path = tmp_path / "a.tar"
     path.write_bytes(buffer.getvalue())

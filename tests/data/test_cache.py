@@ -43,9 +43,18 @@ def test_the_folder(monkeypatch, tmp_path, cache):
     assert os.listdir(tmp_path / "mine") == [ENTRIES]
 
 
-@pytest.mark.parametrize("text, value", [("", 20 * 10**9), ("1000", 1000), ("500 MB", 500 * 10**6),
-                                         ("1.5g", 1_500_000_000), ("2 GiB", 2 << 30), ("3B", 3),
-                                         ("0", 0)])
+@pytest.mark.parametrize(
+    "text, value",
+    [
+        ("", 20 * 10**9),
+        ("1000", 1000),
+        ("500 MB", 500 * 10**6),
+        ("1.5g", 1_500_000_000),
+        ("2 GiB", 2 << 30),
+        ("3B", 3),
+        ("0", 0),
+    ],
+)
 def test_the_limit(monkeypatch, text, value):
     monkeypatch.setenv("MINIDL_CACHE_LIMIT", text)
     assert limit() == value
@@ -90,8 +99,10 @@ class Disk:
 
 def test_names_that_no_file_can_have(cache):
     made("a/b \0 c*" * 20, rows(1))
-    assert all(len(name) < 90 and set(name) <= set(
-        "abcdefghijklmnopqrstuvwxyz0123456789-.") for name in names(cache))
+    assert all(
+        len(name) < 90 and set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-.")
+        for name in names(cache)
+    )
 
 
 def test_keys():
@@ -122,7 +133,7 @@ def test_clear(cache):
     assert clear() == total > 0
     assert entries() == [] and names(cache) == []
     assert (cache / "cifar10" / "download").exists()
-    assert np.array_equal(first, rows(4))       # who has it open keeps it
+    assert np.array_equal(first, rows(4))  # who has it open keeps it
 
 
 def test_the_limit_removes_what_was_not_used_for_longest(monkeypatch):
@@ -136,7 +147,7 @@ def test_the_limit_removes_what_was_not_used_for_longest(monkeypatch):
     assert sorted(entry.source for entry in entries()) == ["a", "c", "d"]
     monkeypatch.setenv("MINIDL_CACHE_LIMIT", "1")
     made("e", rows(4))
-    assert [entry.source for entry in entries()] == ["e"]       # the new one stays in any case
+    assert [entry.source for entry in entries()] == ["e"]  # the new one stays in any case
 
 
 def test_room_is_made_before_anything_is_written(monkeypatch):
@@ -154,6 +165,7 @@ def test_room_is_made_before_anything_is_written(monkeypatch):
 
 
 # Errors: nothing half-written is ever used
+
 
 def test_an_error_while_rows_are_made(cache):
     def failing():
@@ -240,8 +252,12 @@ PROGRAM = textwrap.dedent("""
 
 
 def start(cache):
-    return subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, text=True,
-                            env={**os.environ, "MINIDL_CACHE": str(cache)})
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "MINIDL_CACHE": str(cache)},
+    )
 
 
 def test_two_processes_and_a_killed_one(cache):
@@ -258,6 +274,6 @@ def test_two_processes_and_a_killed_one(cache):
     array, about = load("x", key("x"))
     assert array.shape == (200, 50, 50, 3) and about["shape"] == [200, 50, 50, 3]
     assert (array == np.arange(200).reshape(-1, 1, 1, 1)).all()
-    assert len(names(cache)) == 2       # what the killed one left is gone
+    assert len(names(cache)) == 2  # what the killed one left is gone
     with open(entries()[0].path.removesuffix(".npy") + ".json") as file:
         assert json.load(file)["source"] == "x"

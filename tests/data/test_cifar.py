@@ -88,7 +88,7 @@ def test_a_tar_is_unpacked_once(tmp_path, monkeypatch, compression):
         patch.setattr(cifar, "read_batches", None)
         for split in ("train", "test"):
             check(CIFAR10(tmp_path, split), split)
-    path.write_bytes(tar_of(cifar_files(5), compression))       # another tar
+    path.write_bytes(tar_of(cifar_files(5), compression))  # another tar
     assert len(CIFAR10(tmp_path, "test")) == 10
     cache_module.clear()
     assert len(CIFAR10(tmp_path, "test")) == 10
@@ -192,8 +192,9 @@ def test_damaged_stream(tmp_path, compression):
         assert str(info.value).startswith(f"{path}: ")
 
 
-@pytest.mark.parametrize("content", [b"", b"x" * 99, b"x" * 20_000,
-                                     gzip.compress(b"x" * 20_000, mtime=0)])
+@pytest.mark.parametrize(
+    "content", [b"", b"x" * 99, b"x" * 20_000, gzip.compress(b"x" * 20_000, mtime=0)]
+)
 def test_not_a_tar(tmp_path, content):
     path = tmp_path / "a.tar"
     path.write_bytes(content)

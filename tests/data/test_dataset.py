@@ -4,15 +4,7 @@ import numpy as np
 import pytest
 
 import minidl as md
-from minidl.data import (
-    ArrayDataset,
-    DataLoader,
-    Subset,
-    balanced,
-    class_weights,
-    mean_std,
-    split,
-)
+from minidl.data import ArrayDataset, DataLoader, Subset, balanced, class_weights, mean_std, split
 from tests.support.errors import refuses
 
 
@@ -108,31 +100,58 @@ def test_what_is_taken_as_an_array():
     data = ArrayDataset(Column([[1.5, 2.5]]), Column([3]), md.ones(1, 2))
     assert data.images.dtype == np.float64 and data.labels.tolist() == [3]
     assert data.more[0].dtype == np.float32
-    assert ArrayDataset([[1.5], [2.5]], [0.5, 1.5]).images.dtype == np.float32      # as tensors
+    assert ArrayDataset([[1.5], [2.5]], [0.5, 1.5]).images.dtype == np.float32  # as tensors
     with pytest.raises(ValueError, match="images must be an array, all items of one shape"):
         ArrayDataset([[1.0], [2.0, 3.0]], [0, 1])
 
 
-@pytest.mark.parametrize("make", [
-    lambda items: items, lambda items: Subset(items, range(4)),
-    lambda items: Subset([items[i] for i in range(4)], range(4))], ids=["arrays", "part", "list"])
-@pytest.mark.parametrize("index, error, words", [
-    (None, TypeError, ("index must be an int, a slice, a list of ints, or a mask", "None")),
-    (..., TypeError, ("index",)), ("a", TypeError, ("index", "'a'")), (1.5, TypeError, ("1.5",)),
-    (True, TypeError, ("True",)), ([[0, 1]], TypeError, ("index",)), ({}, TypeError, ("index",)),
-    (slice("a"), TypeError, ("index",)), (np.array(1.0), TypeError, ("index",)),
-    (md.tensor(1.0), TypeError, ("index",)), (md.tensor([0.5]), TypeError, ("index",)),
-    (md.tensor(True), TypeError, ("index",)), (4, IndexError, ("index 4", "out of range", "4")),
-    ([0, -5], IndexError, ("index -5",)), ([True, False], ValueError, ("mask", "(4,)", "(2,)"))])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda items: items,
+        lambda items: Subset(items, range(4)),
+        lambda items: Subset([items[i] for i in range(4)], range(4)),
+    ],
+    ids=["arrays", "part", "list"],
+)
+@pytest.mark.parametrize(
+    "index, error, words",
+    [
+        (None, TypeError, ("index must be an int, a slice, a list of ints, or a mask", "None")),
+        (..., TypeError, ("index",)),
+        ("a", TypeError, ("index", "'a'")),
+        (1.5, TypeError, ("1.5",)),
+        (True, TypeError, ("True",)),
+        ([[0, 1]], TypeError, ("index",)),
+        ({}, TypeError, ("index",)),
+        (slice("a"), TypeError, ("index",)),
+        (np.array(1.0), TypeError, ("index",)),
+        (md.tensor(1.0), TypeError, ("index",)),
+        (md.tensor([0.5]), TypeError, ("index",)),
+        (md.tensor(True), TypeError, ("index",)),
+        (4, IndexError, ("index 4", "out of range", "4")),
+        ([0, -5], IndexError, ("index -5",)),
+        ([True, False], ValueError, ("mask", "(4,)", "(2,)")),
+    ],
+)
 def test_an_index_that_does_not_fit_is_named(make, index, error, words):
     items = make(ArrayDataset(np.zeros((4, 2, 2, 1), np.uint8), np.arange(4)))
     with refuses(error, type(items).__name__, *words):
         items[index]
 
 
-@pytest.mark.parametrize("index, labels", [
-    (md.tensor(2), 2), (np.int32(-1), 3), (md.tensor([3, 0]), [3, 0]), ([], []), ((1, 2), [1, 2]),
-    (slice(1, None, 2), [1, 3]), (np.array([True, False, False, True]), [0, 3])])
+@pytest.mark.parametrize(
+    "index, labels",
+    [
+        (md.tensor(2), 2),
+        (np.int32(-1), 3),
+        (md.tensor([3, 0]), [3, 0]),
+        ([], []),
+        ((1, 2), [1, 2]),
+        (slice(1, None, 2), [1, 3]),
+        (np.array([True, False, False, True]), [0, 3]),
+    ],
+)
 def test_indices_of_all_kinds(index, labels):
     items = ArrayDataset(np.zeros((4, 2, 2, 1), np.uint8), np.arange(4))
     for chosen in (items[index], Subset(items, range(4))[index]):
@@ -140,17 +159,27 @@ def test_indices_of_all_kinds(index, labels):
 
 
 @pytest.mark.parametrize("given", [md.tensor(1.0), np.float32(2), None, "text"], ids=repr)
-@pytest.mark.parametrize("name, call", [
-    ("DataLoader", DataLoader), ("mean_std", mean_std), ("ArrayDataset", ArrayDataset),
-    ("balanced", balanced), ("class_weights", class_weights),
-    ("Subset", lambda given: Subset(given, [0])), ("split", lambda given: split(given, (1.0,)))])
+@pytest.mark.parametrize(
+    "name, call",
+    [
+        ("DataLoader", DataLoader),
+        ("mean_std", mean_std),
+        ("ArrayDataset", ArrayDataset),
+        ("balanced", balanced),
+        ("class_weights", class_weights),
+        ("Subset", lambda given: Subset(given, [0])),
+        ("split", lambda given: split(given, (1.0,))),
+    ],
+)
 def test_what_is_no_data_set_is_refused_by_the_function_that_was_called(name, call, given):
     with refuses((TypeError, ValueError), f"{name}: "):
         call(given)
 
 
-@pytest.mark.parametrize("name, call", [
-    ("DataLoader", DataLoader), ("mean_std", mean_std), ("ArrayDataset", ArrayDataset)])
+@pytest.mark.parametrize(
+    "name, call",
+    [("DataLoader", DataLoader), ("mean_std", mean_std), ("ArrayDataset", ArrayDataset)],
+)
 def test_an_array_of_something_else_than_numbers_is_refused_by_name(name, call):
     with refuses(TypeError, f"{name}: ", "must be an array of numbers, not of dtype <U1"):
         call(np.array(["a", "b"]))

@@ -19,9 +19,15 @@ def test_an_item_has_its_numbers_in_any_batch():
 
 
 def test_everything_that_should_matter_does():
-    found = {"as it is": draws(), "seed": draws(seed=4), "epoch": draws(epoch=3),
-             "place": draws().at(0), "another place": draws().at(1), "inner": draws().at(0).at(0),
-             "swapped": draws(seed=2, epoch=3)}
+    found = {
+        "as it is": draws(),
+        "seed": draws(seed=4),
+        "epoch": draws(epoch=3),
+        "place": draws().at(0),
+        "another place": draws().at(1),
+        "inner": draws().at(0).at(0),
+        "swapped": draws(seed=2, epoch=3),
+    }
     values = np.concatenate([d.uniform(4).ravel() for d in found.values()])
     assert len(np.unique(values)) == len(values)
 
@@ -34,17 +40,27 @@ def test_lasting_numbers_are_those_of_all_epochs():
     assert (draws(seed=9).uniform(2, lasting=True) != first.uniform(2, lasting=True)).all()
 
 
-@pytest.mark.parametrize("name, u", [
-    ("numbers of an item", lambda: draws(items=[0]).uniform(20_000)),
-    ("items", lambda: draws(items=range(20_000)).uniform(1)),
-    ("epochs", lambda: np.concatenate([draws(epoch=e, items=[5]).uniform(1) for e in range(5000)])),
-    ("seeds", lambda: np.concatenate([draws(seed=s, items=[5]).uniform(1) for s in range(5000)]))])
+@pytest.mark.parametrize(
+    "name, u",
+    [
+        ("numbers of an item", lambda: draws(items=[0]).uniform(20_000)),
+        ("items", lambda: draws(items=range(20_000)).uniform(1)),
+        (
+            "epochs",
+            lambda: np.concatenate([draws(epoch=e, items=[5]).uniform(1) for e in range(5000)]),
+        ),
+        (
+            "seeds",
+            lambda: np.concatenate([draws(seed=s, items=[5]).uniform(1) for s in range(5000)]),
+        ),
+    ],
+)
 def test_uniform(name, u):
     """Kolmogorov and Smirnov's test, and neighbours that know nothing of each other."""
     u = u().ravel()
     assert u.min() >= 0 and u.max() < 1
     distance = np.abs(np.sort(u) - (np.arange(len(u)) + 0.5) / len(u)).max()
-    assert distance * np.sqrt(len(u)) < 1.95        # one in a thousand
+    assert distance * np.sqrt(len(u)) < 1.95  # one in a thousand
     assert abs(np.corrcoef(u[:-1], u[1:])[0, 1]) * np.sqrt(len(u)) < 4
 
 

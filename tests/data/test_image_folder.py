@@ -49,19 +49,30 @@ def test_pictures_of_cifar_come_back(root, real_data):
     rows = [int(os.path.basename(path)[:5]) for path in data.paths]
     assert np.array_equal(data.images, pictures.images[rows])
     assert [data.classes[label] for label in data.labels] == [
-        pictures.classes[pictures.labels[row]] for row in rows]
+        pictures.classes[pictures.labels[row]] for row in rows
+    ]
 
 
 def test_hidden_files_others_and_subfolders(root):
     write_folder(root, {"a": 1, "b": 1})
-    for name in ("a/.hidden.png", "a/._000.png", "a/notes.txt", ".git/x.png", "readme.md",
-                 "a/.thumbs/x.png", "a/Thumbs.db"):
+    for name in (
+        "a/.hidden.png",
+        "a/._000.png",
+        "a/notes.txt",
+        ".git/x.png",
+        "readme.md",
+        "a/.thumbs/x.png",
+        "a/Thumbs.db",
+    ):
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_bytes(b"no picture")
     write(root / "b" / "deep" / "er" / "x.PNG", smooth(6, 8))
     data = ImageFolder(root)
     assert [os.path.relpath(path, root) for path in data.paths] == [
-        "a/000.png", "b/000.png", "b/deep/er/x.PNG"]
+        "a/000.png",
+        "b/000.png",
+        "b/deep/er/x.PNG",
+    ]
     assert data.labels.tolist() == [0, 1, 1]
 
 
@@ -73,8 +84,9 @@ def test_links_are_followed_but_not_in_a_circle(root, tmp_path):
     assert ImageFolder(root).labels.tolist() == [0, 1]
 
 
-@pytest.mark.parametrize("size, shape", [(4, (4, 4)), ((5, 9), (5, 9)), ([5, 9], (5, 9)),
-                                         (np.int64(3), (3, 3))])
+@pytest.mark.parametrize(
+    "size, shape", [(4, (4, 4)), ((5, 9), (5, 9)), ([5, 9], (5, 9)), (np.int64(3), (3, 3))]
+)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_size_and_channels(root, size, shape, channels):
     write_folder(root, {"a": 1})
@@ -97,8 +109,12 @@ def test_sizes_that_differ(root):
     write(root / "b" / "z.png", smooth(50, 9))
     with pytest.raises(ValueError, match="several sizes") as info:
         ImageFolder(root)
-    for part in ("3 of 6 x 8 (first: a/000.png)", "2 of 5 x 9 (first: b/x.png)",
-                 "1 of 50 x 9 (first: b/z.png)", "size="):
+    for part in (
+        "3 of 6 x 8 (first: a/000.png)",
+        "2 of 5 x 9 (first: b/x.png)",
+        "1 of 50 x 9 (first: b/z.png)",
+        "size=",
+    ):
         assert part in str(info.value)
     assert cache_module.entries() == []
 
@@ -141,17 +157,20 @@ def test_parts_of_a_data_set_are_no_classes(root):
     assert ImageFolder(root / "train").classes == ("a", "b")
 
 
-@pytest.mark.parametrize("options, error, message", [
-    ({"size": 0}, ValueError, "ImageFolder: size must be an int"),
-    ({"size": 2.5}, TypeError, "ImageFolder: size"),
-    ({"size": (1, 2, 3)}, ValueError, "ImageFolder: size must be an int or a pair"),
-    ({"channels": 2}, ValueError, "ImageFolder: channels must be 3, 1 or None, got 2"),
-    ({"channels": "RGB"}, TypeError, "ImageFolder: channels"),
-    ({"cache": "no"}, TypeError, "ImageFolder: cache must be True or False"),
-    ({"skip_broken": 2}, TypeError, "ImageFolder: skip_broken must be True or False"),
-    ({"image_size": 3}, TypeError, r"ImageFolder\(\) got an unexpected .*it takes root, size"),
-    ({"root": 3}, TypeError, "ImageFolder: root must be a str or a path"),
-])
+@pytest.mark.parametrize(
+    "options, error, message",
+    [
+        ({"size": 0}, ValueError, "ImageFolder: size must be an int"),
+        ({"size": 2.5}, TypeError, "ImageFolder: size"),
+        ({"size": (1, 2, 3)}, ValueError, "ImageFolder: size must be an int or a pair"),
+        ({"channels": 2}, ValueError, "ImageFolder: channels must be 3, 1 or None, got 2"),
+        ({"channels": "RGB"}, TypeError, "ImageFolder: channels"),
+        ({"cache": "no"}, TypeError, "ImageFolder: cache must be True or False"),
+        ({"skip_broken": 2}, TypeError, "ImageFolder: skip_broken must be True or False"),
+        ({"image_size": 3}, TypeError, r"ImageFolder\(\) got an unexpected .*it takes root, size"),
+        ({"root": 3}, TypeError, "ImageFolder: root must be a str or a path"),
+    ],
+)
 def test_arguments(root, options, error, message):
     with pytest.raises(error, match=message):
         ImageFolder(**{"root": root, **options})

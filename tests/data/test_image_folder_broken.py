@@ -17,7 +17,7 @@ from tests.support.picture_files import write_folder
 def broken(root):
     images, labels = write_folder(root, {"a": 3, "b": 3})
     content = (root / "a" / "001.png").read_bytes()
-    (root / "a" / "001.png").write_bytes(content[:len(content) // 2])
+    (root / "a" / "001.png").write_bytes(content[: len(content) // 2])
     (root / "b" / "000.png").write_bytes(b"")
     return images[[0, 2, 4, 5]], labels[[0, 2, 4, 5]]
 
@@ -40,7 +40,11 @@ def test_broken_pictures_are_left_out(root, broken, cached):
             data = ImageFolder(root, cache=cached, skip_broken=True)
         assert np.array_equal(data.images, images) and np.array_equal(data.labels, labels)
         assert [os.path.basename(path) for path in data.paths] == [
-            "000.png", "002.png", "001.png", "002.png"]
+            "000.png",
+            "002.png",
+            "001.png",
+            "002.png",
+        ]
         assert data.broken == (str(root / "a" / "001.png"), str(root / "b" / "000.png"))
     with warnings.catch_warnings():
         warnings.simplefilter("error")

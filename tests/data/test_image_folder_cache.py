@@ -54,8 +54,11 @@ def test_a_change_is_seen(root, change):
 
 def test_options_have_entries_of_their_own(root):
     write_folder(root, {"a": 1, "b": 1})
-    shapes = {ImageFolder(root, size, channels).images.shape[1:]
-              for size in (None, 4, (4, 5)) for channels in (1, 3)}
+    shapes = {
+        ImageFolder(root, size, channels).images.shape[1:]
+        for size in (None, 4, (4, 5))
+        for channels in (1, 3)
+    }
     assert len(shapes) == 6 and len(cache_module.entries()) == 6
 
 
@@ -101,8 +104,9 @@ def test_a_copy_opens_the_cache(root):
 def test_threads_that_make_one_entry(root):
     images, _ = write_folder(root, {"a": 20, "b": 20})
     found = []
-    threads = [threading.Thread(target=lambda: found.append(ImageFolder(root).images))
-               for _ in range(4)]
+    threads = [
+        threading.Thread(target=lambda: found.append(ImageFolder(root).images)) for _ in range(4)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -130,6 +134,7 @@ def test_few_pictures_are_in_memory(root, monkeypatch):
             for written, row in enumerate(rows):
                 ahead.append(len(names) - written)
                 yield row
+
         return store(name, key, watched(), *args)
 
     monkeypatch.setattr(image_folder.cache_module, "store", slow)
@@ -140,6 +145,7 @@ def test_few_pictures_are_in_memory(root, monkeypatch):
 
 def test_groups_of_large_pictures_are_small():
     sizes = [0, 1000, image_folder.MOST_BYTES_IN_GROUP // 3, image_folder.MOST_BYTES_IN_GROUP + 1]
-    lengths = [image_folder._length([np.empty(8, np.uint8), np.empty(size, np.uint8)])
-               for size in sizes]
+    lengths = [
+        image_folder._length([np.empty(8, np.uint8), np.empty(size, np.uint8)]) for size in sizes
+    ]
     assert lengths == [16, 16, 3, 1] and image_folder._length([BrokenPicture("no array")]) == 16

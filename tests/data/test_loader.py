@@ -173,7 +173,7 @@ def test_order_does_not_depend_on_the_batch_size():
 
 def test_left_early():
     loader = DataLoader(numbered(100), 2, prefetch=3)
-    for batch, _ in enumerate(loader):      # of a caller that does nothing: a thread after two
+    for batch, _ in enumerate(loader):  # of a caller that does nothing: a thread after two
         assert len(prefetch_threads()) == (batch >= 2)
         if batch == 3:
             break
@@ -276,10 +276,17 @@ def test_repr():
     )
 
 
-@pytest.mark.parametrize("name, word", [
-    ("num_workers", "prefetch"), ("collate_fn", "transform"), ("pin_memory", "leave it out"),
-    ("batch_sampler", "batch_size"), ("generator", "seed"), ("shufle", ""),
-])
+@pytest.mark.parametrize(
+    "name, word",
+    [
+        ("num_workers", "prefetch"),
+        ("collate_fn", "transform"),
+        ("pin_memory", "leave it out"),
+        ("batch_sampler", "batch_size"),
+        ("generator", "seed"),
+        ("shufle", ""),
+    ],
+)
 def test_arguments_of_other_loaders(name, word):
     with pytest.raises(TypeError, match=f"unexpected keyword argument {name!r}.*{word}"):
         DataLoader(numbered(4), 2, **{name: 2})

@@ -75,9 +75,9 @@ def test_a_file_is_compared_once(tmp_path, monkeypatch):
     assert len(record) == 2
     with monkeypatch.context() as patch, warnings.catch_warnings():
         warnings.simplefilter("error")
-        patch.setattr(hashlib, "sha256", None)      # nothing is hashed again
+        patch.setattr(hashlib, "sha256", None)  # nothing is hashed again
         MNIST(tmp_path, split="test")
-    write_mnist(tmp_path, 4, "test")    # other files under the same names
+    write_mnist(tmp_path, 4, "test")  # other files under the same names
     with pytest.warns(UserWarning, match=DIFFERS):
         MNIST(tmp_path, split="test")
 
@@ -85,8 +85,10 @@ def test_a_file_is_compared_once(tmp_path, monkeypatch):
 def test_fashion_mnist_is_compared_as_it_is_downloaded(tmp_path, monkeypatch):
     """What the official files unpack to is not published."""
     write_mnist(tmp_path)
-    known = {path.stem: Official(hashlib.sha256(path.read_bytes()).hexdigest(), None)
-             for path in tmp_path.iterdir()}
+    known = {
+        path.stem: Official(hashlib.sha256(path.read_bytes()).hexdigest(), None)
+        for path in tmp_path.iterdir()
+    }
     with pytest.warns(UserWarning, match=DIFFERS) as record:
         FashionMNIST(tmp_path)
     assert len(record) == 2
@@ -96,7 +98,7 @@ def test_fashion_mnist_is_compared_as_it_is_downloaded(tmp_path, monkeypatch):
         warnings.simplefilter("error")
         FashionMNIST(tmp_path)
         plain = tmp_path / "plain"
-        write_mnist(plain, compress=False)      # nothing is known of these
+        write_mnist(plain, compress=False)  # nothing is known of these
         FashionMNIST(plain)
 
 

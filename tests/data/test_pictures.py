@@ -43,7 +43,7 @@ def one(tmp_path, picture, channels, name="a.png", **options):
 def test_transparency_is_white(tmp_path):
     pixels = np.zeros((2, 3, 4), np.uint8)
     pixels[0] = 200, 100, 50, 255
-    pixels[1] = 200, 100, 50, 51           # a fifth
+    pixels[1] = 200, 100, 50, 51  # a fifth
     found = one(tmp_path, Image.fromarray(pixels), 3)
     assert (found[0] == [200, 100, 50]).all()
     assert np.abs(found[1].astype(int) - [244, 224, 214]).max() <= 1
@@ -83,10 +83,16 @@ def test_colour_as_grey_is_its_brightness(tmp_path):
     assert np.abs(found - expected).max() <= 1
 
 
-TURNED = {1: lambda a: a, 2: lambda a: a[:, ::-1], 3: lambda a: a[::-1, ::-1],
-          4: lambda a: a[::-1], 5: lambda a: a.transpose(1, 0, 2),
-          6: lambda a: np.rot90(a, 1), 7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
-          8: lambda a: np.rot90(a, -1)}
+TURNED = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.transpose(1, 0, 2),
+    6: lambda a: np.rot90(a, 1),
+    7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda a: np.rot90(a, -1),
+}
 
 
 @pytest.mark.parametrize("orientation", TURNED)
@@ -96,8 +102,12 @@ def test_orientation(tmp_path, orientation, ending):
     path = tmp_path / f"a.{ending}"
     exif = Image.Exif()
     exif[0x0112] = orientation
-    write(path, np.ascontiguousarray(TURNED[orientation](COLOUR)), exif=exif,
-          **({"quality": 100, "subsampling": 0} if ending == "jpg" else {}))
+    write(
+        path,
+        np.ascontiguousarray(TURNED[orientation](COLOUR)),
+        exif=exif,
+        **({"quality": 100, "subsampling": 0} if ending == "jpg" else {}),
+    )
     found = read(str(path), None, 3)
     assert found.shape == COLOUR.shape
     assert np.abs(found.astype(int) - COLOUR).max() <= (0 if ending == "png" else 8)
@@ -114,6 +124,7 @@ def test_orientation_that_is_none(tmp_path):
 
 # Scaling
 
+
 @pytest.mark.parametrize("shape", [(20, 30), (30, 20), (24, 24), (5, 7)])
 @pytest.mark.parametrize("size", [10, 24, (12, 18), (7, 40)])
 def test_scaling(tmp_path, shape, size):
@@ -126,8 +137,9 @@ def test_scaling(tmp_path, shape, size):
         expected = image.resize(size[::-1], Image.Resampling.BILINEAR)
     else:
         short = min(shape)
-        image = image.resize((int(width * size / short), int(height * size / short)),
-                             Image.Resampling.BILINEAR)
+        image = image.resize(
+            (int(width * size / short), int(height * size / short)), Image.Resampling.BILINEAR
+        )
         left, top = round((image.width - size) / 2), round((image.height - size) / 2)
         expected = image.crop((left, top, left + size, top + size))
     assert np.array_equal(found, np.asarray(expected))
@@ -140,11 +152,25 @@ def test_a_line_of_pixels_does_not_become_larger_than_memory(tmp_path):
 
 # Whether a picture is grey
 
-@pytest.mark.parametrize("mode, grey", [("1", True), ("L", True), ("LA", True), ("I;16", True),
-                                        ("RGB", False), ("RGBA", False), ("P", False)])
+
+@pytest.mark.parametrize(
+    "mode, grey",
+    [
+        ("1", True),
+        ("L", True),
+        ("LA", True),
+        ("I;16", True),
+        ("RGB", False),
+        ("RGBA", False),
+        ("P", False),
+    ],
+)
 def test_grey_is_how_it_is_stored(tmp_path, mode, grey):
-    picture = (Image.fromarray(np.zeros((4, 4), np.uint16)) if mode == "I;16"
-               else Image.fromarray(COLOUR).convert(mode))
+    picture = (
+        Image.fromarray(np.zeros((4, 4), np.uint16))
+        if mode == "I;16"
+        else Image.fromarray(COLOUR).convert(mode)
+    )
     picture.save(tmp_path / "a.png")
     assert look(str(tmp_path / "a.png"))[1] == grey
 
@@ -158,6 +184,7 @@ def test_a_palette_of_greys_is_grey(tmp_path):
 
 # Pictures of Pillow's as items of a data set
 
+
 def test_pictures_of_pillow():
     assert is_pillow(Image.new("L", (3, 2))) and not is_pillow(COLOUR)
     assert of_pillow(Image.fromarray(GREY[..., 0])).shape == (20, 30, 1)
@@ -168,11 +195,12 @@ def test_pictures_of_pillow():
 
 # Damage
 
+
 def damaged(content):
     yield "empty", b""
     yield "text", b"not a picture, but the name says so"
     yield "cut in the header", content[:10]
-    yield "cut", content[:len(content) // 2]
+    yield "cut", content[: len(content) // 2]
     yield "garbage", content[:60] + bytes(len(content) - 60)
 
 
@@ -182,7 +210,7 @@ def test_damage(tmp_path, ending):
     write(path, smooth(64, 64))
     for what, content in damaged(path.read_bytes()):
         if ending in ("gif", "bmp", "jpg", "webp") and what == "garbage":
-            continue        # pixels of 0 are pixels, too
+            continue  # pixels of 0 are pixels, too
         path.write_bytes(content)
         with pytest.raises(BrokenPicture) as info:
             read(str(path), None, 3)

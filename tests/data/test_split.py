@@ -12,8 +12,9 @@ from minidl.data import MNIST, ArrayDataset, DataLoader, Subset, split
 
 
 def numbered(count, classes=3):
-    images = np.broadcast_to(np.arange(count, dtype=np.float32).reshape(-1, 1, 1, 1),
-                             (count, 2, 3, 1))
+    images = np.broadcast_to(
+        np.arange(count, dtype=np.float32).reshape(-1, 1, 1, 1), (count, 2, 3, 1)
+    )
     names = [f"c{i}" for i in range(classes)]
     return ArrayDataset(images, np.arange(count) % classes, classes=names)
 
@@ -36,8 +37,8 @@ class Items:
 
 # Subset
 
-@pytest.mark.parametrize("indices", [[5, 0, 5, -1], np.array([5, 0, 5, 9], np.uint8),
-                                     (5, 0, 5, 9)])
+
+@pytest.mark.parametrize("indices", [[5, 0, 5, -1], np.array([5, 0, 5, 9], np.uint8), (5, 0, 5, 9)])
 def test_some_items(indices):
     subset = Subset(numbered(10), indices)
     assert len(subset) == 4 and subset.indices.tolist() == [5, 0, 5, 9]
@@ -79,10 +80,14 @@ def test_of_items():
 def test_in_a_loader(dataset, shuffle):
     rows = [7, 1, 8, 2, 2]
     loader = DataLoader(Subset(dataset, rows), 2, shuffle=shuffle, seed=0)
-    found = [(int(image[0, 0, 0]), int(label)) for images, labels in loader
-             for image, label in zip(images.numpy(), labels, strict=True)]
+    found = [
+        (int(image[0, 0, 0]), int(label))
+        for images, labels in loader
+        for image, label in zip(images.numpy(), labels, strict=True)
+    ]
     assert (found if not shuffle else sorted(found)) == (
-        [(row, row % 3) for row in (rows if not shuffle else sorted(rows))])
+        [(row, row % 3) for row in (rows if not shuffle else sorted(rows))]
+    )
 
 
 def test_pickled():
@@ -94,11 +99,18 @@ def test_shown():
     assert repr(Subset([1, 2, 3], [0])) == "Subset(1 of [1, 2, 3])"
 
 
-@pytest.mark.parametrize("indices, error, message", [
-    ([0, 10], IndexError, "index 10 is out of range for a data set of 10"),
-    ([-11], IndexError, "index -11"), ([1, [2]], TypeError, "Subset: indices"),
-    ([0.5], TypeError, "indices must be a list of ints"),
-    (3, TypeError, "indices"), ([[1]], TypeError, "indices"), (["a"], TypeError, "indices")])
+@pytest.mark.parametrize(
+    "indices, error, message",
+    [
+        ([0, 10], IndexError, "index 10 is out of range for a data set of 10"),
+        ([-11], IndexError, "index -11"),
+        ([1, [2]], TypeError, "Subset: indices"),
+        ([0.5], TypeError, "indices must be a list of ints"),
+        (3, TypeError, "indices"),
+        ([[1]], TypeError, "indices"),
+        (["a"], TypeError, "indices"),
+    ],
+)
 def test_indices_that_do_not_fit(indices, error, message):
     with pytest.raises(error, match=message):
         Subset(numbered(10), indices)
@@ -112,6 +124,7 @@ def test_of_what_is_no_data_set():
 
 # split
 
+
 def check_parts(parts, count):
     rows = np.concatenate([part.indices for part in parts])
     assert sorted(rows.tolist()) == list(range(count))
@@ -119,10 +132,20 @@ def check_parts(parts, count):
         assert (np.diff(part.indices) > 0).all()
 
 
-@pytest.mark.parametrize("fractions, sizes", [
-    ((0.8, 0.2), [80, 20]), ([0.9, 0.1], [90, 10]), (np.array([0.5, 0.5]), [50, 50]),
-    ((1 / 3, 1 / 3, 1 / 3), [33, 34, 33]), ((0.7, 0.15, 0.15), [70, 15, 15]), ((1.0,), [100]),
-    ((60, 40), [60, 40]), ([98, 1, 1], [98, 1, 1]), (np.array([30, 70]), [30, 70])])
+@pytest.mark.parametrize(
+    "fractions, sizes",
+    [
+        ((0.8, 0.2), [80, 20]),
+        ([0.9, 0.1], [90, 10]),
+        (np.array([0.5, 0.5]), [50, 50]),
+        ((1 / 3, 1 / 3, 1 / 3), [33, 34, 33]),
+        ((0.7, 0.15, 0.15), [70, 15, 15]),
+        ((1.0,), [100]),
+        ((60, 40), [60, 40]),
+        ([98, 1, 1], [98, 1, 1]),
+        (np.array([30, 70]), [30, 70]),
+    ],
+)
 @pytest.mark.parametrize("stratify", [False, True])
 def test_sizes(fractions, sizes, stratify):
     parts = split(numbered(100), fractions, stratify=stratify)
@@ -149,8 +172,11 @@ def test_everyone_is_as_likely():
 
 @pytest.mark.filterwarnings("ignore:split. there are too few items")
 @settings(max_examples=150, deadline=None, derandomize=True, database=None)
-@given(counts=st.lists(st.integers(1, 40), min_size=1, max_size=8), seed=st.integers(0, 99),
-       shares=st.lists(st.integers(1, 20), min_size=2, max_size=4))
+@given(
+    counts=st.lists(st.integers(1, 40), min_size=1, max_size=8),
+    seed=st.integers(0, 99),
+    shares=st.lists(st.integers(1, 20), min_size=2, max_size=4),
+)
 def test_each_part_has_its_share_of_each_class(counts, seed, shares):
     labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
     sizes = np.diff(np.rint(np.cumsum([0, *shares]) / sum(shares) * len(labels))).astype(int)
@@ -162,7 +188,7 @@ def test_each_part_has_its_share_of_each_class(counts, seed, shares):
     assert [len(part) for part in parts] == sizes.tolist()
     found = np.stack([np.bincount(part.labels, minlength=len(counts)) for part in parts])
     expected = np.outer(sizes, counts) / len(labels)
-    assert np.abs(found - expected).max() <= len(sizes)     # rests are handed on
+    assert np.abs(found - expected).max() <= len(sizes)  # rests are handed on
     if len(sizes) == 2:
         assert np.abs(found - expected).max() <= 1 + 1e-9 or 1 in counts
 
@@ -186,7 +212,7 @@ def test_a_class_without_items_in_the_largest_part_is_named(classes, shown):
     assert valid.labels.tolist() == [1] and train.labels.tolist() == [0, 2]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        split(pictures, (2, 1))     # who does not ask for it is not told
+        split(pictures, (2, 1))  # who does not ask for it is not told
         split(ArrayDataset(np.zeros((6, 2)), np.arange(6) % 3), (0.5, 0.5), stratify=True)
 
 
@@ -198,42 +224,64 @@ def test_mnist_is_split_as_it_is_mixed():
     assert np.abs(np.bincount(valid.labels) - expected).max() < 1
 
 
-@pytest.mark.parametrize("dataset", [
-    Items(30), [(np.zeros(2), name) for name in "abc"] * 10,
-    [{"image": 1, "label": i % 3} for i in range(30)],
-    type("Targets", (Items,), {"targets": [i % 3 for i in range(30)]})(30)])
+@pytest.mark.parametrize(
+    "dataset",
+    [
+        Items(30),
+        [(np.zeros(2), name) for name in "abc"] * 10,
+        [{"image": 1, "label": i % 3} for i in range(30)],
+        type("Targets", (Items,), {"targets": [i % 3 for i in range(30)]})(30),
+    ],
+)
 def test_labels_of_items(dataset):
     for part in split(dataset, (0.7, 0.3), stratify=True):
-        labels = [dataset[int(i)]["label"] if isinstance(dataset[0], dict) else dataset[int(i)][1]
-                  for i in part.indices]
+        labels = [
+            dataset[int(i)]["label"] if isinstance(dataset[0], dict) else dataset[int(i)][1]
+            for i in part.indices
+        ]
         assert np.ptp(np.unique(labels, return_counts=True)[1]) == 0
 
 
-@pytest.mark.parametrize("fractions, error, message", [
-    ((0.5, 0.6), ValueError, "fractions that add up to 1, or counts that add up to 10, got"),
-    ((5, 6), ValueError, "counts that add up to 10"), ((0.5,), ValueError, "add up to 1"),
-    ((), ValueError, "add up to 1"), ((1.5, -0.5), ValueError, "from 0 to 1"),
-    ((11, -1), ValueError, "fractions must be an int >= 0"),
-    ((0.99, 0.01), ValueError, "part 1 would have no items"), ((10, 0), ValueError, "part 1"),
-    (("a", "b"), TypeError, "fractions must be a number"),
-    (0.5, TypeError, "fractions must be a list"),
-    ((float("nan"), 1), ValueError, "fractions"), ((True, False), TypeError, "fractions")])
+@pytest.mark.parametrize(
+    "fractions, error, message",
+    [
+        ((0.5, 0.6), ValueError, "fractions that add up to 1, or counts that add up to 10, got"),
+        ((5, 6), ValueError, "counts that add up to 10"),
+        ((0.5,), ValueError, "add up to 1"),
+        ((), ValueError, "add up to 1"),
+        ((1.5, -0.5), ValueError, "from 0 to 1"),
+        ((11, -1), ValueError, "fractions must be an int >= 0"),
+        ((0.99, 0.01), ValueError, "part 1 would have no items"),
+        ((10, 0), ValueError, "part 1"),
+        (("a", "b"), TypeError, "fractions must be a number"),
+        (0.5, TypeError, "fractions must be a list"),
+        ((float("nan"), 1), ValueError, "fractions"),
+        ((True, False), TypeError, "fractions"),
+    ],
+)
 def test_fractions_that_do_not_fit(fractions, error, message):
     with pytest.raises(error, match=message):
         split(numbered(10), fractions)
 
 
-@pytest.mark.parametrize("options, error", [({"seed": -1}, ValueError), ({"seed": "a"}, TypeError),
-                                            ({"stratify": "yes"}, TypeError)])
+@pytest.mark.parametrize(
+    "options, error",
+    [({"seed": -1}, ValueError), ({"seed": "a"}, TypeError), ({"stratify": "yes"}, TypeError)],
+)
 def test_other_arguments(options, error):
     with pytest.raises(error, match=f"split: {next(iter(options))} must be"):
         split(numbered(10), (0.5, 0.5), **options)
 
 
-@pytest.mark.parametrize("dataset", [
-    ArrayDataset(np.zeros((4, 2)), np.zeros((4, 2), int)),
-    ArrayDataset(np.zeros((4, 2)), np.zeros(4)),
-    ArrayDataset(np.zeros((4, 2))), [np.zeros(2)] * 4])
+@pytest.mark.parametrize(
+    "dataset",
+    [
+        ArrayDataset(np.zeros((4, 2)), np.zeros((4, 2), int)),
+        ArrayDataset(np.zeros((4, 2)), np.zeros(4)),
+        ArrayDataset(np.zeros((4, 2))),
+        [np.zeros(2)] * 4,
+    ],
+)
 def test_labels_that_are_no_classes(dataset):
     with pytest.raises(ValueError, match="split: stratify=True needs"):
         split(dataset, (0.5, 0.5), stratify=True)

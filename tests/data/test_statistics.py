@@ -20,10 +20,14 @@ def test_any_data_set(monkeypatch, most, dtype, shape):
     axes = tuple(range(len(shape) - 1))
     labels = np.arange(len(images))
     twice = ArrayDataset(np.concatenate([images * 0, images]))
-    for data in (ArrayDataset(images, labels), images, list(images),
-                 list(zip(images, labels, strict=True)),
-                 [{"label": 1, "image": image} for image in images],
-                 Subset(twice, len(images) + labels)):
+    for data in (
+        ArrayDataset(images, labels),
+        images,
+        list(images),
+        list(zip(images, labels, strict=True)),
+        [{"label": 1, "image": image} for image in images],
+        Subset(twice, len(images) + labels),
+    ):
         mean, std = mean_std(data)
         assert mean.dtype == std.dtype == np.float64 and mean.shape == std.shape == shape[-1:]
         np.testing.assert_allclose(mean, scaled.mean(axis=axes), rtol=1e-12)
@@ -47,13 +51,17 @@ def test_mnist():
     assert abs(mean[0] - 0.1307) < 5e-5 and abs(std[0] - 0.3081) < 5e-5
 
 
-@pytest.mark.parametrize("data, error, message", [
-    (ArrayDataset(np.zeros((0, 2, 2, 3))), ValueError, "has no images"),
-    (np.zeros((2, 0, 2, 3)), ValueError, "have no pixels"),
-    (np.zeros((2, 2, 2, 0)), ValueError, "have no pixels"),
-    (np.zeros(3), ValueError, "last axis of channels"),
-    (3, TypeError, "mean_std: dataset must have"),
-    ((np.zeros(3), np.zeros(3)), TypeError, "mean_std: dataset")])
+@pytest.mark.parametrize(
+    "data, error, message",
+    [
+        (ArrayDataset(np.zeros((0, 2, 2, 3))), ValueError, "has no images"),
+        (np.zeros((2, 0, 2, 3)), ValueError, "have no pixels"),
+        (np.zeros((2, 2, 2, 0)), ValueError, "have no pixels"),
+        (np.zeros(3), ValueError, "last axis of channels"),
+        (3, TypeError, "mean_std: dataset must have"),
+        ((np.zeros(3), np.zeros(3)), TypeError, "mean_std: dataset"),
+    ],
+)
 def test_what_has_none(data, error, message):
     with pytest.raises(error, match=message):
         mean_std(data)

@@ -224,7 +224,7 @@ def test_what_is_no_file_is_named(name, tmp_path):
     with pytest.raises(IsADirectoryError) as info:
         MNIST(tmp_path)
     assert info.value.filename == str(path)
-    if name != given.name:      # what can be read is taken
+    if name != given.name:  # what can be read is taken
         given.write_bytes(content)
         assert len(MNIST(tmp_path)) == 7
         given.unlink()
@@ -244,12 +244,15 @@ def test_permission_is_said(what):
         write_mnist(folder)
         path = folder / "train-images-idx3-ubyte.gz"
         (path if what == "file" else folder).chmod(0o600)
-        found = as_nobody(common, """
+        found = as_nobody(
+            common,
+            """
 try:
     md.data.MNIST(".")
 except PermissionError as error:
     print(error.filename)
-""")
+""",
+        )
         # Where the folder cannot be searched, the first name that was looked for.
         assert found == f"./mnist/{path.name if what == 'file' else path.stem}"
 

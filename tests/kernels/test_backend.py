@@ -15,8 +15,10 @@ from minidl_ext.elementwise import arithmetic as native_elementwise
 
 def in_use():
     """The backend whose functions the table holds; it must be one for all."""
-    found = {kernels.conv.__module__.removesuffix(".conv.direct_forward"),
-             kernels.exp.__module__.removesuffix(".elementwise.arithmetic")}
+    found = {
+        kernels.conv.__module__.removesuffix(".conv.direct_forward"),
+        kernels.exp.__module__.removesuffix(".elementwise.arithmetic"),
+    }
     assert len(found) == 1
     return {"minidl_ext": "native", "minidl.kernels.reference": "numpy"}[found.pop()]
 
@@ -67,8 +69,10 @@ def test_it_decorates():
 
 @pytest.mark.parametrize("name", ("torch", "NumPy", "", None, 3, ["numpy"]))
 def test_unknown_backends(name):
-    with pytest.raises((ValueError, TypeError), match=r"use_backend|unhashable"), \
-            kernels.use_backend(name):
+    with (
+        pytest.raises((ValueError, TypeError), match=r"use_backend|unhashable"),
+        kernels.use_backend(name),
+    ):
         pass
     assert kernels.backend() == "native" == in_use()
 

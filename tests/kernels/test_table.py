@@ -43,17 +43,24 @@ def test_names_are_unique():
 @pytest.mark.parametrize("family", kernels.FAMILIES)
 def test_every_twin_that_takes_threads_is_a_kernel(family):
     twin = module(PACKAGES[1], family)
-    functions = {name for name, value in vars(twin).items() if inspect.isfunction(value)
-                 and value.__module__ == twin.__name__
-                 and "threads" in inspect.signature(value).parameters}
+    functions = {
+        name
+        for name, value in vars(twin).items()
+        if inspect.isfunction(value)
+        and value.__module__ == twin.__name__
+        and "threads" in inspect.signature(value).parameters
+    }
     assert functions <= set(kernels.FAMILIES[family]) and kernels.FAMILIES[family]
 
 
 def test_every_family_is_in_the_table():
     sources = Path(minidl.__file__).parents[1] / "minidl_ext"
-    families = {".".join(path.relative_to(sources).with_suffix("").parts)
-                for path in sources.rglob("*.pyx") if path.parent.name != "runtime"}
-    families.discard("inference.plan")      # no function of arrays: its reference is the model
+    families = {
+        ".".join(path.relative_to(sources).with_suffix("").parts)
+        for path in sources.rglob("*.pyx")
+        if path.parent.name != "runtime"
+    }
+    families.discard("inference.plan")  # no function of arrays: its reference is the model
     if not families:
         pytest.skip("installed without sources")
     assert families == set(kernels.FAMILIES)
@@ -70,8 +77,11 @@ def test_nothing_else_imports_the_extension():
         if path == package / "kernels" / "__init__.py":
             continue
         for node in ast.walk(ast.parse(path.read_text())):
-            names = [alias.name for alias in getattr(node, "names", [])] \
-                if isinstance(node, ast.Import) else []
+            names = (
+                [alias.name for alias in getattr(node, "names", [])]
+                if isinstance(node, ast.Import)
+                else []
+            )
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             assert not any(name.split(".")[0] == "minidl_ext" for name in names), path
 
@@ -81,8 +91,11 @@ def test_stubs_take_the_twins_signatures(family):
     stub = Path(minidl.__file__).parents[1] / "minidl_ext" / f"{family.replace('.', '/')}.pyi"
     if not stub.exists():
         pytest.skip("stubs are not beside an installed package's source")
-    imports = [node for node in ast.parse(stub.read_text(encoding="utf-8")).body
-               if isinstance(node, ast.ImportFrom)]
+    imports = [
+        node
+        for node in ast.parse(stub.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ImportFrom)
+    ]
     assert [node.module for node in imports] == [f"minidl.kernels.reference.{family}"]
     assert [alias.name for alias in imports[0].names] == ["*"]
 
@@ -105,4 +118,9 @@ def test_the_stub_of_plans_names_what_there_is():
     made = plan.Plan(**dict(zip(named["__init__"][1:], ([], [], 0, 1, False, 1), strict=True)))
     assert made.run(**dict(zip(named["run"][1:], ([], 1, 0), strict=True))) is None
     assert {name: type(getattr(made, name)) for name in public - {"run"}} == {
-        "count": int, "group": int, "arena": int, "work": float, "shared": bool}
+        "count": int,
+        "group": int,
+        "arena": int,
+        "work": float,
+        "shared": bool,
+    }

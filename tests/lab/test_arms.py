@@ -24,16 +24,18 @@ def model():
 
 
 def test_learned_has_its_curve_and_ends_at_rate_0(arrays):
-    found = arms.learned(model(), arrays, arrays, {"rate": 0.1, "batch": 20, "steps": 40}, 0,
-                         looks=4, glance=100)
+    found = arms.learned(
+        model(), arrays, arrays, {"rate": 0.1, "batch": 20, "steps": 40}, 0, looks=4, glance=100
+    )
     assert found["steps"] == [10, 20, 30, 40]
     assert len(found["curve"]) == 4
     assert found["accuracy"] > 0.5
 
 
 def test_a_training_that_diverges_has_a_whole_curve(arrays):
-    found = arms.learned(model(), arrays, arrays, {"rate": 1e30, "batch": 20, "steps": 40}, 0,
-                         looks=4)
+    found = arms.learned(
+        model(), arrays, arrays, {"rate": 1e30, "batch": 20, "steps": 40}, 0, looks=4
+    )
     assert found["curve"] == [found["accuracy"]] * 4 == [training.CHANCE] * 4
 
 
@@ -56,17 +58,25 @@ def test_what_is_frozen_stays(arrays):
 
 
 def test_points_are_paired():
-    seeds = [{"a": {"test": [0.0, a]}, "b": b}
-             for a, b in zip([0.95, 0.85, 0.75], [0.94, 0.84, 0.74], strict=True)]
+    seeds = [
+        {"a": {"test": [0.0, a]}, "b": b}
+        for a, b in zip([0.95, 0.85, 0.75], [0.94, 0.84, 0.74], strict=True)
+    ]
     found = arms.paired(seeds, ("a", "test", -1), ("b",))
     assert found.value == pytest.approx(1)
     assert found.high - found.low < 1e-9
     assert arms.percent(seeds, "b") == pytest.approx([94, 84, 74])
 
 
-@pytest.mark.parametrize("values, verdict", [
-    ((0.1, 0.2, 0.2), Verdict.SUPPORTED), ((-0.1, 0.1, 0.2), Verdict.REFUTED),
-    ((-0.1, 0.1, 0.5), Verdict.INCONCLUSIVE), ((np.nan, 0.1), Verdict.INCONCLUSIVE)])
+@pytest.mark.parametrize(
+    "values, verdict",
+    [
+        ((0.1, 0.2, 0.2), Verdict.SUPPORTED),
+        ((-0.1, 0.1, 0.2), Verdict.REFUTED),
+        ((-0.1, 0.1, 0.5), Verdict.INCONCLUSIVE),
+        ((np.nan, 0.1), Verdict.INCONCLUSIVE),
+    ],
+)
 def test_better(values, verdict):
     gain = interval(values)
     assert arms.better(gain, none=[below(gain, 0.3)]) is verdict

@@ -23,16 +23,32 @@ def build(norm):
 
 
 def compared(norms=("batch", "none"), **options):
-    return lab.compare(build, norms, **{
-        "data": (pairs(64), pairs(32, seed=1)), "seeds": 2, "epochs": 2, "batch_size": 16,
-        "progress": False, **options})
+    return lab.compare(
+        build,
+        norms,
+        **{
+            "data": (pairs(64), pairs(32, seed=1)),
+            "seeds": 2,
+            "epochs": 2,
+            "batch_size": 16,
+            "progress": False,
+            **options,
+        },
+    )
 
 
 def made(scores, metric="accuracy", rates=(0.1,)):
     """A comparison of such scores: by norm a row of seeds for each rate."""
-    return Comparison(tuple(scores), metric, tuple(
-        Trained(norm, rate, seed, score, {}, {}, 1.0) for norm, rows in scores.items()
-        for rate, row in zip(rates, rows, strict=True) for seed, score in enumerate(row)))
+    return Comparison(
+        tuple(scores),
+        metric,
+        tuple(
+            Trained(norm, rate, seed, score, {}, {}, 1.0)
+            for norm, rows in scores.items()
+            for rate, row in zip(rates, rows, strict=True)
+            for seed, score in enumerate(row)
+        ),
+    )
 
 
 def test_what_is_found():
@@ -69,9 +85,17 @@ def test_models_of_a_seed_are_those_of_manual_seed():
     md.manual_seed(1)
     expected = build("batch")[0].weight.data
     seen = []
-    lab.compare(lambda norm: seen.append(build(norm)) or seen[-1], ("batch",), seeds=2, epochs=1,
-                data=(pairs(64), pairs(32, seed=1)), measures=(), progress=False,
-                rates=1e-30, optimizer=lambda p, rate: optim.SGD(p, lr=rate))
+    lab.compare(
+        lambda norm: seen.append(build(norm)) or seen[-1],
+        ("batch",),
+        seeds=2,
+        epochs=1,
+        data=(pairs(64), pairs(32, seed=1)),
+        measures=(),
+        progress=False,
+        rates=1e-30,
+        optimizer=lambda p, rate: optim.SGD(p, lr=rate),
+    )
     assert np.array_equal(seen[-1][0].weight.data, expected)
 
 
@@ -80,14 +104,20 @@ def test_probes_change_nothing():
         assert one.history["loss"] == other.history["loss"]
 
 
-@pytest.mark.parametrize("make", [
-    lambda: pairs(64)[:], lambda: pairs(64),
-    lambda: data.DataLoader(pairs(64), 16, shuffle=True, drop_last=True)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: pairs(64)[:],
+        lambda: pairs(64),
+        lambda: data.DataLoader(pairs(64), 16, shuffle=True, drop_last=True),
+    ],
+)
 def test_what_data_may_be(make):
     found = compared(data=(make(), make()), measures=())
     expected = compared(data=(pairs(64), make()), measures=())
     assert [run.history["loss"] for run in found.runs] == [
-        run.history["loss"] for run in expected.runs]
+        run.history["loss"] for run in expected.runs
+    ]
 
 
 def test_a_loader_of_lists():
@@ -134,18 +164,29 @@ def test_a_plot(tmp_path, options):
     assert (tmp_path / "found.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("error, word, options", [
-    (TypeError, "data", {"data": pairs()}), (TypeError, "data", {"data": (pairs(), )}),
-    (TypeError, r"data\[0\]", {"data": (np.zeros((4, 6)), np.zeros(4))}),
-    (TypeError, r"data\[1\]", {"data": (pairs(), "mnist")}),
-    (ValueError, "seeds", {"seeds": 0}), (TypeError, "epochs", {"epochs": "5"}),
-    (ValueError, "batch_size", {"batch_size": 0}), (ValueError, "rates", {"rates": (0.1, -1)}),
-    (ValueError, "rates", {"rates": ()}), (ValueError, "every", {"every": 0}),
-    (ValueError, "rates", {"rates": (0.1, 0.1)}), (TypeError, "rates", {"rates": "0.1"}),
-    (TypeError, "optimizer", {"optimizer": 0.1}), (ValueError, "measures", {"measures": "all"}),
-    (TypeError, "measures", {"measures": None}), (TypeError, "loss", {"loss": "mse"}),
-    (TypeError, "progress", {"progress": "no"}),
-    (ValueError, "data[0]", {"data": ((np.zeros((4, 6)), np.zeros(3)), pairs())})])
+@pytest.mark.parametrize(
+    "error, word, options",
+    [
+        (TypeError, "data", {"data": pairs()}),
+        (TypeError, "data", {"data": (pairs(),)}),
+        (TypeError, r"data\[0\]", {"data": (np.zeros((4, 6)), np.zeros(4))}),
+        (TypeError, r"data\[1\]", {"data": (pairs(), "mnist")}),
+        (ValueError, "seeds", {"seeds": 0}),
+        (TypeError, "epochs", {"epochs": "5"}),
+        (ValueError, "batch_size", {"batch_size": 0}),
+        (ValueError, "rates", {"rates": (0.1, -1)}),
+        (ValueError, "rates", {"rates": ()}),
+        (ValueError, "every", {"every": 0}),
+        (ValueError, "rates", {"rates": (0.1, 0.1)}),
+        (TypeError, "rates", {"rates": "0.1"}),
+        (TypeError, "optimizer", {"optimizer": 0.1}),
+        (ValueError, "measures", {"measures": "all"}),
+        (TypeError, "measures", {"measures": None}),
+        (TypeError, "loss", {"loss": "mse"}),
+        (TypeError, "progress", {"progress": "no"}),
+        (ValueError, "data[0]", {"data": ((np.zeros((4, 6)), np.zeros(3)), pairs())}),
+    ],
+)
 def test_errors(error, word, options):
     with refuses(error, word.replace("\\", "")):
         compared(**options)
@@ -157,9 +198,15 @@ def test_no_normalizations(norms):
         compared(norms)
 
 
-@pytest.mark.parametrize("norms", [
-    (lambda n: nn.GroupNorm(2, n), lambda n: nn.GroupNorm(3, n)),
-    ("batch", "layer", "batch"), ("BatchNorm", nn.BatchNorm), {1: "batch", "1": "layer"}])
+@pytest.mark.parametrize(
+    "norms",
+    [
+        (lambda n: nn.GroupNorm(2, n), lambda n: nn.GroupNorm(3, n)),
+        ("batch", "layer", "batch"),
+        ("BatchNorm", nn.BatchNorm),
+        {1: "batch", "1": "layer"},
+    ],
+)
 def test_normalizations_of_one_name(norms):
     with refuses(ValueError, "compare", "norms", "dict"):
         compared(norms)
@@ -167,14 +214,18 @@ def test_normalizations_of_one_name(norms):
 
 def test_the_steps_of_a_plot_are_those_of_the_longest_training(tmp_path, monkeypatch):
     pytest.importorskip("matplotlib")
+
     def run(seed, steps):
         probe = {"step": list(range(steps)), "gradient": [1.0] * steps, "layers": []}
         return Trained("batch", 0.1, seed, 0.5, {"valid_accuracy": [0.5]}, probe, 1.0)
 
     drawn = []
     lines = comparison_plots._lines
-    monkeypatch.setattr(comparison_plots, "_lines",
-                        lambda ax, x, rows, colours: drawn.append(x) or lines(ax, x, rows, colours))
+    monkeypatch.setattr(
+        comparison_plots,
+        "_lines",
+        lambda ax, x, rows, colours: drawn.append(x) or lines(ax, x, rows, colours),
+    )
     Comparison(("batch",), "accuracy", (run(0, 2), run(1, 5))).plot(tmp_path / "found.png")
     assert drawn[1] == {"batch": [0, 1, 2, 3, 4]}
 

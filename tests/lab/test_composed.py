@@ -22,15 +22,19 @@ def both(layer, x, dy):
 @pytest.mark.parametrize("affine", [True, False])
 def test_is_a_batch_norm(affine):
     x, dy = example()
-    for one, other in zip(both(Composed(3, affine=affine), x, dy),
-                          both(nn.BatchNorm(3, affine=affine), x, dy), strict=True):
+    for one, other in zip(
+        both(Composed(3, affine=affine), x, dy),
+        both(nn.BatchNorm(3, affine=affine), x, dy),
+        strict=True,
+    ):
         np.testing.assert_allclose(one, other, atol=1e-10)
 
 
 def test_groups_are_batches_of_their_own():
     x, dy = example()
-    for one, other in zip(both(Composed(3, group=4), x, dy),
-                          both(nn.BatchNorm(3, ghost_batch=4), x, dy), strict=True):
+    for one, other in zip(
+        both(Composed(3, group=4), x, dy), both(nn.BatchNorm(3, ghost_batch=4), x, dy), strict=True
+    ):
         np.testing.assert_allclose(one, other, atol=1e-10)
 
 
@@ -53,11 +57,15 @@ def test_constant_statistics_have_no_gradient():
     std = np.sqrt(flat.var(axis=0) + 1e-5)
     y, dx = both(Composed(3, stopped=("mean", "std")), x, dy)
     np.testing.assert_allclose(dx, dy / std)
-    np.testing.assert_allclose(both(Composed(3, stopped=("std",)), x, dy)[1].reshape(-1, 3),
-                               (rows - rows.mean(axis=0)) / std)
+    np.testing.assert_allclose(
+        both(Composed(3, stopped=("std",)), x, dy)[1].reshape(-1, 3),
+        (rows - rows.mean(axis=0)) / std,
+    )
     z = (flat - flat.mean(axis=0)) / std
-    np.testing.assert_allclose(both(Composed(3, stopped=("mean",)), x, dy)[1].reshape(-1, 3),
-                               (rows - z * (rows * z).mean(axis=0)) / std)
+    np.testing.assert_allclose(
+        both(Composed(3, stopped=("mean",)), x, dy)[1].reshape(-1, 3),
+        (rows - z * (rows * z).mean(axis=0)) / std,
+    )
     np.testing.assert_allclose(y.reshape(-1, 3), z)
 
 

@@ -36,8 +36,13 @@ class OfDict(Two):
 
 A, LABELS = pairs(16)[:]
 B = pairs(16, seed=1)[:][0]
-BATCHES = {"three": (A, B, LABELS), "a tuple": ((A, B), LABELS), "a list": [A, B, LABELS],
-           "names": ({"a": A, "b": B}, LABELS), "a dict": {"a": A, "b": B, "labels": LABELS}}
+BATCHES = {
+    "three": (A, B, LABELS),
+    "a tuple": ((A, B), LABELS),
+    "a list": [A, B, LABELS],
+    "names": ({"a": A, "b": B}, LABELS),
+    "a dict": {"a": A, "b": B, "labels": LABELS},
+}
 
 
 @pytest.mark.parametrize("batch", BATCHES.values(), ids=BATCHES)
@@ -49,21 +54,25 @@ def test_several_inputs(tmp_path, batch):
     found = {row["name"]: row for row in probe.history["layers"]}
     expected = md.cross_entropy(model(A, B), LABELS).item()
     assert probe.history["loss"] == [pytest.approx(expected)]
-    assert found["norm"]["mean_before"] == [pytest.approx(
-        (model.left(A) + model.right(B)).data.mean(), abs=1e-6)]
+    assert found["norm"]["mean_before"] == [
+        pytest.approx((model.left(A) + model.right(B)).data.mean(), abs=1e-6)
+    ]
     assert {name for name in found if "drift_mean" in found[name]} == {"left", "right", "out"}
     md.manual_seed(0)
     model = Two()
     probe = lab.Probe(model, every=1)
     for epochs in (1, 2):
         trainer(model, callbacks=[probe, train.Checkpoint(tmp_path)]).fit(
-            [batch], epochs=epochs, resume="auto")
+            [batch], epochs=epochs, resume="auto"
+        )
     assert probe.history["step"] == [0, 1, 2]
     assert probe.history["loss"][0] == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("kind, batch", [
-    (OfTuple, ((A, B), LABELS)), (OfDict, ({"a": A, "b": B}, LABELS)), (Two, (A, B[:, 0]))])
+@pytest.mark.parametrize(
+    "kind, batch",
+    [(OfTuple, ((A, B), LABELS)), (OfDict, ({"a": A, "b": B}, LABELS)), (Two, (A, B[:, 0]))],
+)
 def test_inputs_that_do_not_fit(kind, batch):
     with refuses((TypeError, ValueError), "Probe", "batch", kind.__name__):
         lab.Probe(kind(), batch=batch).look()
@@ -74,8 +83,13 @@ def test_inputs_that_do_not_fit(kind, batch):
 def test_a_list_is_a_batch_or_holds_batches():
     """[images, labels] is what loaders of PyTorch give."""
     losses = []
-    for given in ((A, LABELS), [A, LABELS], [(A, LABELS), (B, LABELS)], [[A, LABELS]],
-                  [A, LABELS.tolist()]):
+    for given in (
+        (A, LABELS),
+        [A, LABELS],
+        [(A, LABELS), (B, LABELS)],
+        [[A, LABELS]],
+        [A, LABELS.tolist()],
+    ):
         probe = lab.Probe(network(), batch=given, measures="gradients")
         probe.look()
         other = lab.Probe(network(), every=1, measures="gradients")

@@ -29,20 +29,23 @@ def test_units_and_their_drift():
     np.testing.assert_allclose(units.std, x.std(axis=(0, 1, 2)))
     moved = units_of(x * 2 + 1)
     mean, std = measures.drift(units, moved)
-    scale = math.sqrt(np.mean(units.std ** 2))
+    scale = math.sqrt(np.mean(units.std**2))
     assert mean == pytest.approx(math.sqrt(np.mean((units.mean + 1) ** 2)) / scale)
     assert std == pytest.approx(1)
     assert measures.drift(units, units) == (0, 0)
 
 
-@pytest.mark.parametrize("before, now", [
-    (np.ones((4, 2)), np.ones((4, 2))), (np.eye(4, 2), np.eye(4, 3))])
+@pytest.mark.parametrize(
+    "before, now", [(np.ones((4, 2)), np.ones((4, 2))), (np.eye(4, 2), np.eye(4, 3))]
+)
 def test_a_drift_that_there_is_not(before, now):
     assert all(map(math.isnan, measures.drift(units_of(before), units_of(now))))
 
 
-@pytest.mark.parametrize("kind, function, bound", [
-    ("Sigmoid", lambda x: 1 / (1 + np.exp(-x)), 3.637), ("Tanh", np.tanh, 1.818)])
+@pytest.mark.parametrize(
+    "kind, function, bound",
+    [("Sigmoid", lambda x: 1 / (1 + np.exp(-x)), 3.637), ("Tanh", np.tanh, 1.818)],
+)
 def test_saturated_is_where_the_slope_is_under_a_tenth(kind, function, bound):
     inside, outside = bound - 0.01, bound + 0.01
     assert measures.saturated(kind, function(np.array([-inside, 0, inside]))) == 0
@@ -79,8 +82,9 @@ def test_the_landscape_of_a_quadratic():
     assert found.smoothness <= np.linalg.eigvalsh(matrix)[-1]
     assert found.loss_range == max(found.losses) - min(found.losses)
     assert found.distance_range == pytest.approx(3.5 * moved)
-    known = measures.landscape(None, before, step, start, (2.0,),
-                               {2.0: measures.Point(1.0, start.gradient)})
+    known = measures.landscape(
+        None, before, step, start, (2.0,), {2.0: measures.Point(1.0, start.gradient)}
+    )
     assert (known.losses, known.distances) == ((1.0,), (0.0,))
 
 
@@ -114,7 +118,8 @@ def test_the_shift_of_gradients_of_a_linear_network():
     assert found["b"].norm == pytest.approx(np.linalg.norm(new - old))
     assert found["b"].relative == pytest.approx(np.linalg.norm(new - old) / np.linalg.norm(old))
     assert found["b"].cosine == pytest.approx(
-        float((old * new).sum() / np.linalg.norm(old) / np.linalg.norm(new)))
+        float((old * new).sum() / np.linalg.norm(old) / np.linalg.norm(new))
+    )
     np.testing.assert_array_equal(first.data, before[first])
 
 
@@ -181,12 +186,23 @@ def frozen():
     return nn.BatchNorm(6).freeze_stats()
 
 
-@pytest.mark.parametrize("make, follows", [
-    (lambda: nn.BatchNorm(6), True), (lambda: nn.BatchNorm(6, ghost_batch=8), True),
-    (lambda: nn.BatchNorm(6, track_stats=False).eval(), True), (lambda: nn.RMSNorm(6), True),
-    (lambda: nn.GroupNorm(2, 6), True), (OwnScale, True), (lambda: Around(nn.LayerNorm(6)), True),
-    (lambda: Around(nn.BatchNorm(6)), True), (lambda: nn.BatchNorm(6).eval(), False),
-    (frozen, False), (lambda: Around(frozen()), False), (LogNorm, False)])
+@pytest.mark.parametrize(
+    "make, follows",
+    [
+        (lambda: nn.BatchNorm(6), True),
+        (lambda: nn.BatchNorm(6, ghost_batch=8), True),
+        (lambda: nn.BatchNorm(6, track_stats=False).eval(), True),
+        (lambda: nn.RMSNorm(6), True),
+        (lambda: nn.GroupNorm(2, 6), True),
+        (OwnScale, True),
+        (lambda: Around(nn.LayerNorm(6)), True),
+        (lambda: Around(nn.BatchNorm(6)), True),
+        (lambda: nn.BatchNorm(6).eval(), False),
+        (frozen, False),
+        (lambda: Around(frozen()), False),
+        (LogNorm, False),
+    ],
+)
 def test_what_is_a_normalization(make, follows):
     """By type, and where it uses the statistics of what it is given."""
     model = nn.Sequential(nn.Dense(6, 6), make())
@@ -206,10 +222,10 @@ def test_weights_whose_output_goes_elsewhere_too_are_not_normalized():
 
         def forward(self, x):
             a = self.a(x)
-            x = a + self.norm(a)                        # also beside the normalization
-            x = self.norm(self.b(self.norm(self.b(x))))         # twice
-            x = self.norm(md.layer_norm(x, self.c(x)[0], None))     # as gamma
-            return self.norm(x=self.d(x=x))             # by name
+            x = a + self.norm(a)  # also beside the normalization
+            x = self.norm(self.b(self.norm(self.b(x))))  # twice
+            x = self.norm(md.layer_norm(x, self.c(x)[0], None))  # as gamma
+            return self.norm(x=self.d(x=x))  # by name
 
     model, x = Net(), np.random.default_rng(0).standard_normal((8, 6)).astype(np.float32)
     seen = look(model, lambda: model(x))[0]
@@ -235,8 +251,9 @@ def test_a_fixed_loss_leaves_no_trace():
     loss = measures.fixed_loss(model, x, labels, seed=3)
     assert loss().item() == loss().item() != measures.fixed_loss(model, x, labels, 4)().item()
     units = input_units(model, x, seed=3)
-    assert all(np.array_equal(units[name], again) for name, again in
-               input_units(model, x, seed=3).items())
+    assert all(
+        np.array_equal(units[name], again) for name, again in input_units(model, x, seed=3).items()
+    )
     after = float(md.rand(1).data[0])
     md.manual_seed(0)
     assert after == float(md.rand(1).data[0])

@@ -22,9 +22,16 @@ def folder(tmp_path_factory):
 
 def test_page_says_what_an_experiment_is(folder):
     text = (folder / "report.html").read_text()
-    experiment, = chosen(["E18"])
-    for part in (experiment.title, experiment.claim, "refuted, provisional", "<svg", "A quick run",
-                 "minidl lab run E18", "interval over the seeds"):
+    (experiment,) = chosen(["E18"])
+    for part in (
+        experiment.title,
+        experiment.claim,
+        "refuted, provisional",
+        "<svg",
+        "A quick run",
+        "minidl lab run E18",
+        "interval over the seeds",
+    ):
         assert part in text
 
 
@@ -51,18 +58,23 @@ def test_markdown_has_the_figures(folder):
 def test_both_pages_have_the_settings_and_what_is_not_here(folder):
     for name in ("report.html", "report.md"):
         text = (folder / name).read_text()
-        for part in ("depth 30; widths 128; batches 32, 128; small 8; 2 seeds", "What is not here",
-                     "six averaged", "A quick run" if name == "report.md" else "<b>A quick run"):
+        for part in (
+            "depth 30; widths 128; batches 32, 128; small 8; 2 seeds",
+            "What is not here",
+            "six averaged",
+            "A quick run" if name == "report.md" else "<b>A quick run",
+        ):
             assert part in text, (name, part)
 
 
 def test_the_page_begins_with_what_holds_and_lists_surprises_by_id(folder, monkeypatch):
-    experiment, = chosen(["E18"])
+    (experiment,) = chosen(["E18"])
     monkeypatch.setattr(experiment, "expected", Verdict.SUPPORTED)
     found = page.collect_all(str(folder))
     text = page.html(found, {}, True)
-    short, surprises, verdicts, claim = (text.index(f'id="{name}"') for name in (
-        "in-short", "surprises", "verdicts", "e18"))
+    short, surprises, verdicts, claim = (
+        text.index(f'id="{name}"') for name in ("in-short", "surprises", "verdicts", "e18")
+    )
     assert short < surprises < verdicts < claim
     listed = text[surprises:verdicts]
     assert '<a href="#e18">E18</a> refuted' in listed and len(listed) < 400
@@ -80,8 +92,10 @@ def test_a_file_that_is_left_out_is_told(folder):
 
 
 def test_a_sentence_of_the_summary_says_what_came_out_otherwise(folder):
-    found = [dataclasses.replace(one, judgement=Judgement(Verdict.SUPPORTED, "", {}))
-             for one in page.collect_all(str(folder))]
+    found = [
+        dataclasses.replace(one, judgement=Judgement(Verdict.SUPPORTED, "", {}))
+        for one in page.collect_all(str(folder))
+    ]
     assert "E18 is supported" in page.markdown(found, True)
     assert "<b>Not so in this run:</b> E18 is supported." in page.html(found, {}, True)
 
@@ -106,7 +120,7 @@ def test_a_cell_may_hold_what_parts_cells():
 
 @pytest.mark.parametrize("part", ["judge", "plot"])
 def test_a_fault_of_one_experiment_is_told(folder, monkeypatch, part):
-    experiment, = chosen(["E18"])
+    (experiment,) = chosen(["E18"])
 
     def fault(seeds):
         raise ZeroDivisionError("of a test")
@@ -121,14 +135,26 @@ def test_a_fault_of_one_experiment_is_told(folder, monkeypatch, part):
     assert "ZeroDivisionError" not in (folder / "report.html").read_text()
 
 
-@pytest.mark.parametrize("figure, shown", [
-    (1.23456, "1.23"), (0.0, "0"), (1e-12, "1.0e-12"), (123456.0, "123,456"), (12345, "12,345"),
-    (2e9, "2.0e+09"), (3500.0, "3,500"),
-    ("text", "text"), (True, "yes"), (float("nan"), "–"), (float("inf"), "infinite"),
-    (Interval(0.5, 0.25, 1, 3), "0.5"), (Interval(3.6e-15, -0.2, 0.2, 2), "0"),
-    ([1.0, 2.5], "1, 2.5"),
-    (list(range(9)), "0, 1, 2, 3, 4, 5, 6, 7, ..."),
-])
+@pytest.mark.parametrize(
+    "figure, shown",
+    [
+        (1.23456, "1.23"),
+        (0.0, "0"),
+        (1e-12, "1.0e-12"),
+        (123456.0, "123,456"),
+        (12345, "12,345"),
+        (2e9, "2.0e+09"),
+        (3500.0, "3,500"),
+        ("text", "text"),
+        (True, "yes"),
+        (float("nan"), "–"),
+        (float("inf"), "infinite"),
+        (Interval(0.5, 0.25, 1, 3), "0.5"),
+        (Interval(3.6e-15, -0.2, 0.2, 2), "0"),
+        ([1.0, 2.5], "1, 2.5"),
+        (list(range(9)), "0, 1, 2, 3, 4, 5, 6, 7, ..."),
+    ],
+)
 def test_value(figure, shown):
     assert page.value(figure) == shown
 
@@ -141,7 +167,8 @@ def test_bounds():
     assert (page.value(close), page.bounds(close)) == ("1.2061", "1.2041 to 1.2081")
 
 
-@pytest.mark.parametrize("seconds, text", [
-    (0.2, "under a second"), (12, "12 s"), (300, "5 min"), (9000, "2.5 h")])
+@pytest.mark.parametrize(
+    "seconds, text", [(0.2, "under a second"), (12, "12 s"), (300, "5 min"), (9000, "2.5 h")]
+)
 def test_took(seconds, text):
     assert page.took(seconds) == text

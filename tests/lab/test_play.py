@@ -14,12 +14,25 @@ from tests.support.processes import ROOT
 
 quickjs = pytest.importorskip("quickjs", reason="runs the page's JavaScript (extra 'test')")
 
-TOLERANCE = 1e-9        # relative, of each array
-SETTINGS = {"data": "spirals", "norm": "batch", "depth": 3, "activation": "relu", "batch": 16,
-            "rate": 0.1, "scale": 1, "sorted": False, "seed": 0}
-NORMS = {"none": None, "batch": nn.BatchNorm, "layer": nn.LayerNorm,
-         "batch-test": lambda width: nn.BatchNorm(width, track_stats=False),
-         "group": lambda width: nn.GroupNorm(4, width)}
+TOLERANCE = 1e-9  # relative, of each array
+SETTINGS = {
+    "data": "spirals",
+    "norm": "batch",
+    "depth": 3,
+    "activation": "relu",
+    "batch": 16,
+    "rate": 0.1,
+    "scale": 1,
+    "sorted": False,
+    "seed": 0,
+}
+NORMS = {
+    "none": None,
+    "batch": nn.BatchNorm,
+    "layer": nn.LayerNorm,
+    "batch-test": lambda width: nn.BatchNorm(width, track_stats=False),
+    "group": lambda width: nn.GroupNorm(4, width),
+}
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
 
 # Each step's batch, loss and gradients and what there is after it; the test outputs at the end.
@@ -66,8 +79,11 @@ def network(settings, classes):
     layers, inputs = [], 2
     norm = NORMS[settings["norm"]]
     for _ in range(settings["depth"]):
-        layers += [nn.Dense(inputs, 16, bias=not settings["norm"].startswith("batch")),
-                   *([norm(16)] if norm else []), ACTIVATIONS[settings["activation"]]()]
+        layers += [
+            nn.Dense(inputs, 16, bias=not settings["norm"].startswith("batch")),
+            *([norm(16)] if norm else []),
+            ACTIVATIONS[settings["activation"]](),
+        ]
         inputs = 16
     return nn.Sequential(*layers, nn.Dense(inputs, classes)).astype(np.float64)
 
@@ -115,8 +131,12 @@ def test_training_is_minidls(page, changed):
         for parameter, values in zip(parameters, step["data"], strict=True):
             near(values, parameter.data, "parameter")
         if settings["norm"] == "batch":
-            expected = [array for layer in model if isinstance(layer, nn.BatchNorm)
-                        for array in (layer.running_mean, layer.running_var)]
+            expected = [
+                array
+                for layer in model
+                if isinstance(layer, nn.BatchNorm)
+                for array in (layer.running_mean, layer.running_var)
+            ]
             assert len(expected) == len(step["running"]) == 2 * settings["depth"]
             for values, array in zip(step["running"], expected, strict=True):
                 near(values, array, "running statistics")
@@ -139,12 +159,16 @@ def test_the_same_settings_give_the_same_numbers(page):
 
 def test_networks_that_differ_in_their_normalization_are_paired(page):
     """They have the same data, batches and first weights (2-dimensional parameters)."""
-    batch, none = (page("trace(settings, 2, 0, 1)", settings={**SETTINGS, "norm": norm})
-                   for norm in ("batch", "none"))
+    batch, none = (
+        page("trace(settings, 2, 0, 1)", settings={**SETTINGS, "norm": norm})
+        for norm in ("batch", "none")
+    )
     assert batch["test"] == none["test"]
     assert [step["x"] for step in batch["steps"]] == [step["x"] for step in none["steps"]]
-    weights = [[array for array in trace["start"] if len(array) in (32, 256, 48)]
-               for trace in (batch, none)]
+    weights = [
+        [array for array in trace["start"] if len(array) in (32, 256, 48)]
+        for trace in (batch, none)
+    ]
     assert weights[0] == weights[1] and len(weights[0]) == 4
 
 
@@ -190,7 +214,8 @@ def test_random_numbers(page):
 @pytest.mark.parametrize("norm", ["none", "batch", "batch-test"])
 def test_the_field_is_what_the_network_says_of_the_plane(page, norm):
     """With the statistics that the test points have, where these are used."""
-    field, places, expected = page("""(() => {
+    field, places, expected = page(
+        """(() => {
       const run = new Runs.Run(settings), size = 20, places = [];
       for (let k = 0; k < 4; k++) run.step();
       const field = Array.from(run.field(size));
@@ -201,50 +226,64 @@ def test_the_field_is_what_the_network_says_of_the_plane(page, norm):
       const logits = run.network.forward(Float64Array.from(places),
                                          run.mode === "batch" ? "last" : "running");
       return [field, places, Array.from(Play.probabilities(logits, 3))];
-    })()""", settings={**SETTINGS, "norm": norm})
+    })()""",
+        settings={**SETTINGS, "norm": norm},
+    )
     assert len(field) == 3 * 400 and len(places) == 800
     np.testing.assert_allclose(field, expected, rtol=0, atol=1e-12)
     np.testing.assert_allclose(np.reshape(field, (-1, 3)).sum(axis=1), 1)
 
 
 def test_the_first_look_changes_nothing(page):
-    running, steps = page("""(() => {
+    running, steps = page(
+        """(() => {
       const {network, steps, history} = new Runs.Run(settings);
       const {mean, variance} = network.layers[1].running;
       return [[Array.from(mean), Array.from(variance)], [steps, history.length]];
-    })()""", settings=SETTINGS)
+    })()""",
+        settings=SETTINGS,
+    )
     assert running == [[0] * 16, [1] * 16]
     assert steps == [0, 1]
 
 
 def test_a_history_keeps_its_length(page):
     """Records are thinned out to steps that are as far apart everywhere."""
-    steps = page("""(() => {
+    steps = page(
+        """(() => {
       const run = new Runs.Run(settings);
       run.tested = () => ({testLoss: 0, testAccuracy: 0});
       for (let k = 0; k < 1500; k++) run.step();
       return run.history.map((one) => one.step);
-    })()""", settings={**SETTINGS, "batch": 2, "depth": 1, "norm": "none", "rate": 0})
+    })()""",
+        settings={**SETTINGS, "batch": 2, "depth": 1, "norm": "none", "rate": 0},
+    )
     assert steps == list(range(0, 1501, 20))
 
 
 def test_a_training_that_diverges_stops(page):
-    found = page("""(() => {
+    found = page(
+        """(() => {
       const run = new Runs.Run(settings);
       for (let k = 0; k < 40; k++) run.step();
       return [run.diverged, run.steps, run.history.length];
-    })()""", settings={**SETTINGS, "norm": "none", "rate": 10, "scale": 10})
+    })()""",
+        settings={**SETTINGS, "norm": "none", "rate": 10, "scale": 10},
+    )
     assert found[0] and found[1] < 40
 
 
 def test_other_test_inputs(page):
     """They are the same points elsewhere, and the last record is of them."""
-    first, later, x, shifted = page("""(() => {
+    first, later, x, shifted = page(
+        """(() => {
       const run = new Runs.Run(settings), first = {...run.last};
       run.shift(0.5, 2);
       return [[first, run.history.length], [run.last, 1], Array.from(run.test.x),
               Array.from(run.shifted)];
-    })()""", settings=SETTINGS)
+    })()""",
+        settings=SETTINGS,
+    )
     assert first[1] == 1 and first[0]["loss"] == later[0]["loss"]
     assert first[0]["testLoss"] != later[0]["testLoss"]
     np.testing.assert_allclose(shifted, np.multiply(x, 2) + 0.5, rtol=1e-15)

@@ -16,11 +16,15 @@ import pytest
 from minidl import svg
 from tools import build_site, play_page
 
-BROWSER = next(filter(None, map(shutil.which, (
-    "chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))),
+    None,
+)
 SOURCE = play_page.SOURCE.read_text(encoding="utf-8")
-CASES = [(name, html.unescape(settings)) for name, settings in re.findall(
-    r'<a href="#([\w-]+)"\s+data-settings="([^"]*)"', SOURCE)]
+CASES = [
+    (name, html.unescape(settings))
+    for name, settings in re.findall(r'<a href="#([\w-]+)"\s+data-settings="([^"]*)"', SOURCE)
+]
 
 # What networks A and B of the cases come to in 1,000 steps, or have before the first.
 TRAIN = """(cases) => Object.fromEntries(Object.entries(cases).map(([name, [, given]]) => [
@@ -127,14 +131,25 @@ def opened(pages, folder):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         browser = subprocess.Popen(
-            [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-             "--window-size=1800,1000", "--no-first-run",
-             f"--user-data-dir={folder}", f"http://127.0.0.1:{server.server_port}/"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+            [
+                BROWSER,
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-dev-shm-usage",
+                "--window-size=1800,1000",
+                "--no-first-run",
+                f"--user-data-dir={folder}",
+                f"http://127.0.0.1:{server.server_port}/",
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         try:
             return json.loads(sent.get(timeout=240))
         finally:
-            os.killpg(browser.pid, signal.SIGKILL)      # the browser and the processes it started
+            os.killpg(browser.pid, signal.SIGKILL)  # the browser and the processes it started
             browser.wait()
             server.shutdown()
 
@@ -144,8 +159,10 @@ def seen(tmp_path_factory):
     """What the driver has seen on a phone and on a desk."""
     page = play_page.page().replace("<head>", "<head>" + ERRORS, 1)
     address = "/page#good-settings"
-    frames = "".join(f'<iframe id="{name}" width="{width}" height="900" src="{address}"></iframe>'
-                     for name, width in (("trains", 390), ("looks", 1280)))
+    frames = "".join(
+        f'<iframe id="{name}" width="{width}" height="900" src="{address}"></iframe>'
+        for name, width in (("trains", 390), ("looks", 1280))
+    )
     scripts = f"<script>const TRAIN = {json.dumps(TRAIN)};{DRIVER}</script>"
     driver = f"<!DOCTYPE html><html><head>{scripts}</head><body>{frames}</body></html>"
     return opened({"/": driver, "/page": page}, tmp_path_factory.mktemp("browser"))
@@ -156,7 +173,7 @@ def seen(tmp_path_factory):
 def test_the_page_works(seen, width):
     found = seen[width]
     assert found["errors"] == []
-    assert found["opened"] == "#good-settings"      # which the address says
+    assert found["opened"] == "#good-settings"  # which the address says
     assert found["paused"][0] >= 40 and found["paused"][1] == "Go on"
     assert found["stepped"] == found["paused"][0] + 1
     assert len(found["figures"]) == 8
@@ -198,10 +215,14 @@ SAID = {
     "six-layers-of-sigmoids": lambda a, b: a["testAccuracy"] > 0.85 and b["testAccuracy"] < 0.5,
     "good-settings": lambda a, b: a["testAccuracy"] > 0.98 and b["testAccuracy"] > 0.98,
     "sixteen-layers": lambda a, b: 1.14 < growth(a) < 1.28 and 0.9 < growth(b) < 1.1,
-    "batch-of-2": lambda a, b: a["testAccuracy"] < 0.55 and b["testAccuracy"] > 0.8
-    and a["gradients"][0] < 1e-4 * b["gradients"][0],
-    "one-class-a-batch": lambda a, b: a["accuracy"] > 0.98 and a["testAccuracy"] < 0.6
-    and b["testAccuracy"] > 0.95,
+    "batch-of-2": lambda a, b: (
+        a["testAccuracy"] < 0.55
+        and b["testAccuracy"] > 0.8
+        and a["gradients"][0] < 1e-4 * b["gradients"][0]
+    ),
+    "one-class-a-batch": lambda a, b: (
+        a["accuracy"] > 0.98 and a["testAccuracy"] < 0.6 and b["testAccuracy"] > 0.95
+    ),
     "shift-at-test-time": lambda a, b: a["testAccuracy"] < 0.7 and b["testAccuracy"] > 0.95,
 }
 
@@ -225,6 +246,7 @@ def test_there_is_a_test_of_each_case():
 
 # --------------------------------------------------------------------------------- the source
 
+
 def test_the_page_is_self_contained():
     page = play_page.page()
     assert not re.findall(r'(?:src|href)="(?!#|[\w-]+\.html)[^"]*"', page)
@@ -238,8 +260,9 @@ def test_scripts_stay_whole_inside_the_page():
     for path in play_page.SOURCE.parent.glob("*.js"):
         assert "</" not in path.read_text(encoding="utf-8")
     page = play_page.page()
-    assert page.count("<script>") == page.count("</script>") == len(
-        play_page.SCRIPT.findall(SOURCE))
+    assert (
+        page.count("<script>") == page.count("</script>") == len(play_page.SCRIPT.findall(SOURCE))
+    )
 
 
 def test_links_lead_to_pages_of_the_project():
@@ -277,8 +300,10 @@ def test_addresses_of_cases_are_the_anchors_of_their_headings():
 
 def test_colours_are_those_of_the_labs_plots():
     style = (play_page.SOURCE.parent / "page.css").read_text(encoding="utf-8")
-    light, dark = (dict(re.findall(r"(--[cde]): (#\w{6})", part))
-                   for part in style.split("prefers-color-scheme"))
+    light, dark = (
+        dict(re.findall(r"(--[cde]): (#\w{6})", part))
+        for part in style.split("prefers-color-scheme")
+    )
     assert light == {name: svg.LIGHT[name] for name in light} and len(light) == 3
     assert dark == {name: svg.DARK[name] for name in light}
 

@@ -18,8 +18,12 @@ pytestmark = small_batches
 
 def columns(probe):
     """{(layer, figure): values} of a history."""
-    return {(layer["name"], name): column for layer in probe.history["layers"]
-            for name, column in layer.items() if isinstance(column, list)}
+    return {
+        (layer["name"], name): column
+        for layer in probe.history["layers"]
+        for name, column in layer.items()
+        if isinstance(column, list)
+    }
 
 
 def fitted(epochs=2, model=None, optimizer=None, **options):
@@ -34,16 +38,25 @@ def test_a_history():
     probe = fitted()
     assert probe.history["step"] == [0, 3, 6, 9]
     assert [(row["name"], row["kind"]) for row in probe.history["layers"]] == [
-        ("0", "Dense"), ("1", "BatchNorm"), ("2", "ReLU"), ("4", "Dense")]
+        ("0", "Dense"),
+        ("1", "BatchNorm"),
+        ("2", "ReLU"),
+        ("4", "Dense"),
+    ]
     assert all(len(column) == 4 for column in columns(probe).values())
     assert all(len(column) == 4 for name, column in probe.history.items() if name != "layers")
     json.dumps(probe.history)
     found = columns(probe)
-    of_steps = [found["4", "shift"], found["4", "shift_cosine"], probe.history["loss_low"],
-                probe.history["smoothness"], found["4", "drift_mean"]]
+    of_steps = [
+        found["4", "shift"],
+        found["4", "shift_cosine"],
+        probe.history["loss_low"],
+        probe.history["smoothness"],
+        found["4", "drift_mean"],
+    ]
     for column in of_steps:
         assert math.isnan(column[0]) and np.isfinite(column[1:]).all()
-    assert ("0", "shift") not in found          # nothing is before the first
+    assert ("0", "shift") not in found  # nothing is before the first
     assert {name for name, figure in found if figure == "effective_rate"} == {"0"}
     assert all(-1 <= c <= 1 for c in found["4", "shift_cosine"][1:])
     assert probe.seconds > 0
@@ -76,15 +89,18 @@ def test_the_figures_of_a_step():
     gradients = dict.fromkeys(before, 0)
     start, gradients = at(0)
     assert history["loss"][0] == pytest.approx(start)
-    assert found["0", "gradient"][0] == pytest.approx(np.linalg.norm(gradients[first.weight]),
-                                                      rel=1e-4)
+    assert found["0", "gradient"][0] == pytest.approx(
+        np.linalg.norm(gradients[first.weight]), rel=1e-4
+    )
     assert found["0", "effective_rate"][0] == pytest.approx(
-        rate / np.square(before[first.weight]).sum(), rel=1e-4)
+        rate / np.square(before[first.weight]).sum(), rel=1e-4
+    )
     along = [at(factor * rate) for factor in (0.5, 1, 2, 4)]
     assert history["loss"][1] == pytest.approx(along[1][0], rel=1e-5)
     losses = [loss for loss, _ in along]
-    distances = [math.sqrt(sum(np.square(g[p] - gradients[p]).sum() for p in before))
-                 for _, g in along]
+    distances = [
+        math.sqrt(sum(np.square(g[p] - gradients[p]).sum() for p in before)) for _, g in along
+    ]
     assert history["loss_low"][1] == pytest.approx(min(losses), rel=1e-5)
     assert history["loss_high"][1] == pytest.approx(max(losses), rel=1e-5)
     assert history["distance_low"][1] == pytest.approx(min(distances), rel=1e-3)
@@ -95,7 +111,8 @@ def test_the_figures_of_a_step():
     change = np.linalg.norm(moved[last.weight] - gradients[last.weight])
     assert found["4", "shift_norm"][1] == pytest.approx(change, rel=1e-3)
     assert found["4", "shift"][1] == pytest.approx(
-        change / np.linalg.norm(gradients[last.weight]), rel=1e-3)
+        change / np.linalg.norm(gradients[last.weight]), rel=1e-3
+    )
 
 
 def test_drift_and_saturation():
@@ -111,14 +128,14 @@ def test_drift_and_saturation():
     found = columns(probe)
     scale = math.sqrt(np.mean(units[0].var(axis=0)))
     moved = units[1].mean(axis=0) - units[0].mean(axis=0)
-    assert found["2", "drift_mean"][1] == pytest.approx(math.sqrt(np.mean(moved ** 2)) / scale,
-                                                        rel=1e-4)
+    assert found["2", "drift_mean"][1] == pytest.approx(
+        math.sqrt(np.mean(moved**2)) / scale, rel=1e-4
+    )
     assert found["0", "drift_mean"][1] == found["0", "drift_std"][1] == 0
     assert found["1", "saturated"][0] < 0.05 < 0.3 < found["1", "saturated"][1]
 
 
-@pytest.mark.parametrize("options", [
-    {}, {"accumulate": 2, "clip": 1.0}, {"ema": 0.9}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"accumulate": 2, "clip": 1.0}, {"ema": 0.9}], ids=str)
 def test_the_training_does_not_notice(options):
     """The same bits with and without: dropout draws, statistics move, gradients are summed."""
     ends = []
@@ -128,9 +145,15 @@ def test_the_training_does_not_notice(options):
         one = trainer(model, callbacks=probes, **options)
         history = one.fit(loader(), valid=loader(), epochs=3)
         del history["seconds"]
-        ends.append((digest(model.state_dict(), *(
-            [one.averaged.state_dict()] if options.get("ema") else [])), history,
-            float(md.rand(1).item())))
+        ends.append(
+            (
+                digest(
+                    model.state_dict(), *([one.averaged.state_dict()] if options.get("ema") else [])
+                ),
+                history,
+                float(md.rand(1).item()),
+            )
+        )
     assert ends[0] == ends[1] == ends[2]
 
 
@@ -139,7 +162,7 @@ def test_effective_rates_are_those_of_the_optimizer(kind, power):
     model = network()
     length = np.linalg.norm(model[0].weight.data)
     found = columns(fitted(model=model, optimizer=kind(model.parameters(), lr=0.01)))
-    assert found["0", "effective_rate"][0] == pytest.approx(0.01 / length ** power, rel=1e-5)
+    assert found["0", "effective_rate"][0] == pytest.approx(0.01 / length**power, rel=1e-5)
 
 
 def test_no_gradients_within_no_grad():
@@ -174,8 +197,10 @@ def test_by_hand(kind):
             if probed:
                 gradients = [p.grad.copy() for p in model.parameters()]
                 probe.step((images, labels))
-                assert all(np.array_equal(p.grad, g) for p, g in
-                           zip(model.parameters(), gradients, strict=True))
+                assert all(
+                    np.array_equal(p.grad, g)
+                    for p, g in zip(model.parameters(), gradients, strict=True)
+                )
         ends.append((digest(model.state_dict()), float(md.rand(1).item()), model.training))
         probes.append(probe)
     assert ends[0] == ends[1]
@@ -185,12 +210,13 @@ def test_by_hand(kind):
     assert probes[1].history["step"] == [2, 4]
     assert callback.history["step"] == [0, 2, 4]
     for name, column in columns(probes[1]).items():
-        if "drift" not in name[1]:      # whose first entry by hand has nothing before it
+        if "drift" not in name[1]:  # whose first entry by hand has nothing before it
             np.testing.assert_array_equal(column, columns(callback)[name][1:])
 
 
 def passes(measures, layers=3):
     """How many passes forward a look costs after a step was seen."""
+
     class Counting(nn.Sequential):
         def forward(self, x):
             counts.append(1)
@@ -205,10 +231,16 @@ def passes(measures, layers=3):
     return len(counts)
 
 
-@pytest.mark.parametrize("measures, cost", [
-    (("activations",), 1), (("activations", "drift", "gradients", "rates"), 1),
-    (("gradients", "shift"), 1 + 3), (("gradients", "landscape"), 1 + 4),
-    (MEASURES, 1 + 3 + 3)])
+@pytest.mark.parametrize(
+    "measures, cost",
+    [
+        (("activations",), 1),
+        (("activations", "drift", "gradients", "rates"), 1),
+        (("gradients", "shift"), 1 + 3),
+        (("gradients", "landscape"), 1 + 4),
+        (MEASURES, 1 + 3 + 3),
+    ],
+)
 def test_what_a_look_costs(measures, cost):
     """As the docstring says: of all measures a pass, one for each layer, and three."""
     assert passes(measures) == cost
@@ -219,14 +251,15 @@ def test_measures_by_name():
     assert {figure for _, figure in columns(probe)} == {"gradient"}
     assert set(probe.history) == {"step", "loss", "layers"}
     probe = fitted(measures=("drift", "rates"))
-    assert {figure for _, figure in columns(probe)} == {"drift_mean", "drift_std",
-                                                        "effective_rate"}
+    assert {figure for _, figure in columns(probe)} == {"drift_mean", "drift_std", "effective_rate"}
 
 
 def test_a_sum_over_the_batch_has_the_figures_of_a_mean():
     found = []
-    for reduction, loss in (("mean", md.cross_entropy),
-                            ("sum", lambda y, t: md.cross_entropy(y, t, reduction="sum"))):
+    for reduction, loss in (
+        ("mean", md.cross_entropy),
+        ("sum", lambda y, t: md.cross_entropy(y, t, reduction="sum")),
+    ):
         model = network(dropout=0)
         probe = lab.Probe(model)
         trainer(model, loss=loss, reduction=reduction, callbacks=[probe]).fit(loader(), epochs=0)
@@ -265,10 +298,16 @@ def test_a_state_by_hand():
     assert second.history["layers"][0]["drift_mean"][1] == 0
 
 
-@pytest.mark.parametrize("change", [
-    lambda state: state.clear(), lambda state: state.pop("units"),
-    lambda state: state.update(steps="many"), lambda state: state.update(values=np.zeros(3)),
-    lambda state: state.update(units=[1])])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: state.clear(),
+        lambda state: state.pop("units"),
+        lambda state: state.update(steps="many"),
+        lambda state: state.update(values=np.zeros(3)),
+        lambda state: state.update(units=[1]),
+    ],
+)
 def test_what_is_no_state_is_refused(change):
     probe = lab.Probe(network(), batch=pairs(16)[:])
     probe.look()
@@ -308,8 +347,14 @@ def test_a_diverged_training_is_seen():
     assert not np.isfinite(probe.history["loss"][-1])
 
 
-@pytest.mark.parametrize("figures, name", [
-    (None, "probe.png"), ("shift", "probe"), (["std", "loss along the step", "loss"], "probe.svg")])
+@pytest.mark.parametrize(
+    "figures, name",
+    [
+        (None, "probe.png"),
+        ("shift", "probe"),
+        (["std", "loss along the step", "loss"], "probe.svg"),
+    ],
+)
 def test_a_plot(tmp_path, figures, name):
     pytest.importorskip("matplotlib")
     fitted().plot(tmp_path / name, figures)
@@ -331,12 +376,21 @@ def test_what_cannot_be_plotted(tmp_path):
     assert not path.exists()
 
 
-@pytest.mark.parametrize("error, word, arguments", [
-    (TypeError, "model", {"model": lambda x: x}), (TypeError, "every", {"every": 2.5}),
-    (ValueError, "every", {"every": 0}), (ValueError, "measures", {"measures": "sharpness"}),
-    (ValueError, "measures", {"measures": ()}), (TypeError, "measures", {"measures": 3}),
-    (TypeError, "batch", {"batch": "mnist"}), (TypeError, "batch", {"batch": 3}),
-    (TypeError, "optimizer", {"optimizer": 0.1}), (TypeError, "loss", {"loss": "mse"})])
+@pytest.mark.parametrize(
+    "error, word, arguments",
+    [
+        (TypeError, "model", {"model": lambda x: x}),
+        (TypeError, "every", {"every": 2.5}),
+        (ValueError, "every", {"every": 0}),
+        (ValueError, "measures", {"measures": "sharpness"}),
+        (ValueError, "measures", {"measures": ()}),
+        (TypeError, "measures", {"measures": 3}),
+        (TypeError, "batch", {"batch": "mnist"}),
+        (TypeError, "batch", {"batch": 3}),
+        (TypeError, "optimizer", {"optimizer": 0.1}),
+        (TypeError, "loss", {"loss": "mse"}),
+    ],
+)
 def test_errors(error, word, arguments):
     with refuses(error, "Probe", word):
         lab.Probe(**{"model": network(), **arguments})

@@ -8,8 +8,7 @@ from minidl import nn, optim
 from minidl.lab import problems, training
 
 
-@pytest.mark.parametrize("norm", ["none", "batch", "layer", "group", "instance",
-                                  nn.RMSNorm])
+@pytest.mark.parametrize("norm", ["none", "batch", "layer", "group", "instance", nn.RMSNorm])
 @pytest.mark.parametrize("after", [False, True])
 def test_c6(norm, after):
     model = problems.c6(norm, after=after)
@@ -62,8 +61,9 @@ def test_training_ends_where_it_diverges():
     for lr, ends in ((0.1, False), (1e30, True)):
         md.manual_seed(0)
         model = problems.mlp("none", (8, 16, 10), activation=nn.ReLU)
-        losses = training.train(model, optim.SGD(model.parameters(), lr=lr),
-                                problems.batches(arrays, 16, 0), steps=20)
+        losses = training.train(
+            model, optim.SGD(model.parameters(), lr=lr), problems.batches(arrays, 16, 0), steps=20
+        )
         assert training.diverged(losses) == ends
         assert (len(losses) < 20) == ends
     assert training.accuracy(model, arrays) <= 1

@@ -1,5 +1,4 @@
-"""Effective rates: as far as each rule turns weights of any length, unit weights turn at that rate.
-"""
+"""Effective rates: as far as each rule turns weights of any length, unit weights turn at that rate."""
 
 import math
 
@@ -10,12 +9,17 @@ from minidl import nn, optim
 from minidl.lab.rates import POWERS, effective_rate
 
 RULES = {
-    "SGD": optim.SGD, "Adam": optim.Adam, "AdamW": lambda p, lr: optim.AdamW(p, lr, weight_decay=0),
-    "RMSprop": optim.RMSprop, "Adagrad": optim.Adagrad, "Muon": optim.Muon,
+    "SGD": optim.SGD,
+    "Adam": optim.Adam,
+    "AdamW": lambda p, lr: optim.AdamW(p, lr, weight_decay=0),
+    "RMSprop": optim.RMSprop,
+    "Adagrad": optim.Adagrad,
+    "Muon": optim.Muon,
     "LARS": lambda p, lr: optim.LARS(p, lr, trust=0.1),
     "Lookahead": lambda p, lr: optim.Lookahead(optim.Adam(p, lr)),
-    "Combined": lambda p, lr: optim.Combined(optim.SGD([nn.Parameter(np.ones(2))], lr=7),
-                                             optim.SGD(p, lr)),
+    "Combined": lambda p, lr: optim.Combined(
+        optim.SGD([nn.Parameter(np.ones(2))], lr=7), optim.SGD(p, lr)
+    ),
 }
 
 
@@ -25,7 +29,7 @@ def turned(make, rate, length):
     rng = np.random.default_rng(0)
     direction, gradient = (rng.standard_normal((5, 4)) for _ in range(2))
     direction /= np.linalg.norm(direction)
-    gradient -= direction * (gradient * direction).sum()    # a longer vector changes nothing
+    gradient -= direction * (gradient * direction).sum()  # a longer vector changes nothing
     w = nn.Parameter(length * direction)
     optimizer = make([w], rate)
     found = effective_rate(optimizer, [w])
@@ -73,4 +77,7 @@ def test_every_optimizer_has_a_rule():
     rules = {kind for kind in kinds if isinstance(kind, type) and issubclass(kind, optim.Optimizer)}
     own = tuple(kind for kind, _ in POWERS)
     assert {kind for kind in rules if not issubclass(kind, own)} == {
-        optim.Optimizer, optim.Lookahead, optim.Combined}
+        optim.Optimizer,
+        optim.Lookahead,
+        optim.Combined,
+    }

@@ -14,8 +14,16 @@ def test_every_claim_of_the_specification_is_there():
 @pytest.mark.parametrize("id", all_experiments())
 def test_an_experiment_says_what_it_is(id):
     experiment = all_experiments()[id]
-    for text in (experiment.title, experiment.claim, experiment.notes, experiment.source,
-                 experiment.setup, experiment.rule, experiment.paper, experiment.explanation):
+    for text in (
+        experiment.title,
+        experiment.claim,
+        experiment.notes,
+        experiment.source,
+        experiment.setup,
+        experiment.rule,
+        experiment.paper,
+        experiment.explanation,
+    ):
         assert text.strip() == text and text
     assert experiment.claim.endswith(".")
     assert isinstance(experiment.expected, Verdict)

@@ -6,16 +6,27 @@ from minidl.lab import results, store
 from minidl.lab.registry import all_experiments, chosen
 from minidl.lab.verdict import Verdict
 
-E18, = chosen(["E18"])
-NORMS = {f"{norm} 128 {size}": [base**(10 - layer) for layer in range(11)]
-         for norm, base in (("batch", 1.2), ("none", 1.0)) for size in (8, 32, 128)}
+(E18,) = chosen(["E18"])
+NORMS = {
+    f"{norm} 128 {size}": [base ** (10 - layer) for layer in range(11)]
+    for norm, base in (("batch", 1.2), ("none", 1.0))
+    for size in (8, 32, 128)
+}
 
 
 def write(folder, seed, settings=None, **parts):
     """The file of a seed of E18 --quick."""
-    store.write(store.seed_path(str(folder), "E18", seed), {
-        "settings": settings or E18.settings(True), "seconds": 1.0, "minidl": "0", "machine": {},
-        "result": {"norms": NORMS, "batches": [32, 128]}, **parts})
+    store.write(
+        store.seed_path(str(folder), "E18", seed),
+        {
+            "settings": settings or E18.settings(True),
+            "seconds": 1.0,
+            "minidl": "0",
+            "machine": {},
+            "result": {"norms": NORMS, "batches": [32, 128]},
+            **parts,
+        },
+    )
 
 
 def collect(folder, experiment=E18):
@@ -83,5 +94,9 @@ def test_texts_of_both_kinds_of_settings_are_filled_in(id):
             assert text.strip() == text and text
             assert "{" not in text and "–." not in text
     changed = set(experiment.quick)
-    assert not changed or experiment.setup_of(experiment.settings(True)) != experiment.setup_of(
-        experiment.settings(False)) or changed <= {"scales", "images"}
+    assert (
+        not changed
+        or experiment.setup_of(experiment.settings(True))
+        != experiment.setup_of(experiment.settings(False))
+        or changed <= {"scales", "images"}
+    )

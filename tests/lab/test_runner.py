@@ -19,8 +19,8 @@ from minidl.lab.verdict import Verdict
 from tests.support.errors import refuses
 from tests.support.processes import ROOT
 
-E18, = chosen(["E18"])
-PATIENCE = 100      # seconds, of a machine that has much to do
+(E18,) = chosen(["E18"])
+PATIENCE = 100  # seconds, of a machine that has much to do
 posix = pytest.mark.skipif(os.name != "posix", reason="needs signals, and pipes with other numbers")
 
 
@@ -51,12 +51,12 @@ def test_the_time_left_is_the_stated_one_scaled_by_what_was_measured():
     assert bar.seconds() == pytest.approx((2 * e13 + 2 * e12) / 2 + 2 * e31)
     for job in (first, other):
         bar.timed(lambda job: "", job)
-    now[0] = 2 * e13            # it took twice the time that is stated
+    now[0] = 2 * e13  # it took twice the time that is stated
     bar.finished(first, "")
-    left = 2 * (e13 + 2 * e12) - now[0]         # the other one has been running for as long
+    left = 2 * (e13 + 2 * e12) - now[0]  # the other one has been running for as long
     assert bar.seconds() == pytest.approx(left / 2 + 2 * 2 * e31)
     bar.finished(other, "it crashed")
-    assert bar.seconds() == pytest.approx(2 * e12 + 2 * 2 * e31)    # no seed is run by two
+    assert bar.seconds() == pytest.approx(2 * e12 + 2 * 2 * e31)  # no seed is run by two
 
 
 def test_a_quick_seed_takes_seconds():
@@ -68,8 +68,11 @@ def test_finished_seeds_are_not_run_again(tmp_path, monkeypatch):
     runner.run([E18], tmp_path, quick=True, seeds=1, progress=False)
     begun = []
     run = runner._Processes.run
-    monkeypatch.setattr(runner._Processes, "run",
-                        lambda self, job, *rest: begun.append(job.seed) or run(self, job, *rest))
+    monkeypatch.setattr(
+        runner._Processes,
+        "run",
+        lambda self, job, *rest: begun.append(job.seed) or run(self, job, *rest),
+    )
     runner.run([E18], tmp_path, quick=True, seeds=2, progress=False)
     assert begun == [1]
     assert results(tmp_path)["E18"]["seeds"] == 2
@@ -100,8 +103,11 @@ def test_a_missing_data_set_is_named(tmp_path, monkeypatch):
 def test_ctrl_c_ends_the_workers(tmp_path, monkeypatch):
     processes = []
     popen = runner.subprocess.Popen
-    monkeypatch.setattr(runner.subprocess, "Popen",
-                        lambda *a, **k: processes.append(popen(*a, **k)) or processes[-1])
+    monkeypatch.setattr(
+        runner.subprocess,
+        "Popen",
+        lambda *a, **k: processes.append(popen(*a, **k)) or processes[-1],
+    )
 
     def interrupted(futures):
         while not processes:
@@ -134,10 +140,14 @@ def running(id, folder, *options):
     runner.subprocess.Popen = begun
     sys.exit(cli.main(["lab", "run", *sys.argv[1:]]))
     """
-    with subprocess.Popen([sys.executable, "-c", textwrap.dedent(code), id, "--out", str(folder),
-                           *options],
-                          pass_fds=(held,), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code), id, "--out", str(folder), *options],
+        pass_fds=(held,),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    ) as process:
         os.close(held)
         try:
             assert process.stdout.readline() == "begun\n", process.stderr.read()
@@ -153,12 +163,13 @@ def ended(end):
 
 
 @posix
-@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGKILL, -9)],
-                         ids=["SIGTERM", "SIGKILL"])
+@pytest.mark.parametrize(
+    "number, code", [(signal.SIGTERM, 143), (signal.SIGKILL, -9)], ids=["SIGTERM", "SIGKILL"]
+)
 def test_workers_end_with_the_runner(tmp_path, number, code):
     """Of an experiment whose seeds take minutes: a worker that goes on would be there for long."""
     with running("E30b", tmp_path, "--jobs", "2") as (process, end):
-        process.stdout.readline()       # the second one
+        process.stdout.readline()  # the second one
         process.send_signal(number)
         assert ended(end)
         said = process.communicate(timeout=PATIENCE)[1]
@@ -205,9 +216,13 @@ def test_a_worker_ends_while_it_computes():
     while True:
         pass
     """
-    with subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdin=subprocess.PIPE,
-                          stdout=subprocess.PIPE, text=True,
-                          env={**os.environ, "PYTHONPATH": str(ROOT)}) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    ) as process:
         try:
             assert process.stdout.readline() == "begun\n"
             assert process.poll() is None
@@ -228,10 +243,15 @@ def test_signals_without_a_name():
     assert runner._signal_name(9) == "SIGKILL" and runner._signal_name(200) == "signal 200"
 
 
-@pytest.mark.parametrize("error, given, words", [
-    (ValueError, {"seeds": 0}, ("seeds", "an int >= 1", "got 0")),
-    (ValueError, {"jobs": 0}, ("jobs", "got 0")), (TypeError, {"seeds": 2.5}, ("seeds", "2.5")),
-    (TypeError, {"jobs": "2"}, ("jobs", "'2'"))])
+@pytest.mark.parametrize(
+    "error, given, words",
+    [
+        (ValueError, {"seeds": 0}, ("seeds", "an int >= 1", "got 0")),
+        (ValueError, {"jobs": 0}, ("jobs", "got 0")),
+        (TypeError, {"seeds": 2.5}, ("seeds", "2.5")),
+        (TypeError, {"jobs": "2"}, ("jobs", "'2'")),
+    ],
+)
 def test_numbers_that_are_refused(tmp_path, error, given, words):
     with refuses(error, "lab", *words):
         runner.run([E18], tmp_path, **given)

@@ -11,7 +11,7 @@ from minidl.lab import store
 from minidl.lab.registry import chosen
 from minidl.lab.verdict import Interval, Verdict
 
-experiment, = chosen(["E18"])
+(experiment,) = chosen(["E18"])
 
 
 def test_numbers_that_json_lacks_come_back(tmp_path):
@@ -25,10 +25,20 @@ def test_numbers_that_json_lacks_come_back(tmp_path):
 
 
 def test_plain():
-    given = {1: np.float32(0.5), "a": np.arange(2), "i": Interval(1, 0, 2, 3),
-             "v": Verdict.REFUTED, "t": (True, None)}
-    assert store.plain(given) == {"1": 0.5, "a": [0, 1], "v": "REFUTED", "t": [True, None],
-                                  "i": {"value": 1, "low": 0, "high": 2, "count": 3}}
+    given = {
+        1: np.float32(0.5),
+        "a": np.arange(2),
+        "i": Interval(1, 0, 2, 3),
+        "v": Verdict.REFUTED,
+        "t": (True, None),
+    }
+    assert store.plain(given) == {
+        "1": 0.5,
+        "a": [0, 1],
+        "v": "REFUTED",
+        "t": [True, None],
+        "i": {"value": 1, "low": 0, "high": 2, "count": 3},
+    }
     with pytest.raises(TypeError, match="got set"):
         store.plain({"a": {1}})
 
@@ -46,9 +56,15 @@ def test_seeds_count_for_their_settings_alone(tmp_path):
         assert store.read_seed(folder, experiment, 2, full) is None
 
 
-@pytest.mark.parametrize("content, entries", [
-    ("[1]", {}), ("3", {}), ("{", {}), ('{"E18": 3, "E19": {"verdict": "REFUTED"}}',
-                                        {"E19": {"verdict": "REFUTED"}})])
+@pytest.mark.parametrize(
+    "content, entries",
+    [
+        ("[1]", {}),
+        ("3", {}),
+        ("{", {}),
+        ('{"E18": 3, "E19": {"verdict": "REFUTED"}}', {"E19": {"verdict": "REFUTED"}}),
+    ],
+)
 def test_results_that_are_none_are_left_out(tmp_path, content, entries):
     (tmp_path / "results.json").write_text(content)
     assert store.read_results(str(tmp_path)) == entries
@@ -68,8 +84,10 @@ def test_a_folder_has_one_kind_of_settings(tmp_path):
     for _ in range(2):
         with store.working(folder, quick=True):
             assert store.read_kind(folder) is True
-    with pytest.raises(ValueError, match="holds results of quick settings"), \
-            store.working(folder, quick=False):
+    with (
+        pytest.raises(ValueError, match="holds results of quick settings"),
+        store.working(folder, quick=False),
+    ):
         pass
     assert os.listdir(os.path.join(folder, "seeds")) == []
 
@@ -78,15 +96,19 @@ def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "a").write_text("")
     with pytest.raises(ValueError, match=r"--out must be a folder, and .* is a file"):
         store.read_kind(str(tmp_path / "a"))
-    with pytest.raises(ValueError, match="--out must be a folder"), \
-            store.working(str(tmp_path / "a"), quick=True):
+    with (
+        pytest.raises(ValueError, match="--out must be a folder"),
+        store.working(str(tmp_path / "a"), quick=True),
+    ):
         pass
 
 
 def test_nobody_else_works_in_a_folder(tmp_path):
-    with store.working(str(tmp_path), quick=True), \
-            pytest.raises(ValueError, match="another run works in"), \
-            store.working(str(tmp_path), quick=True):
+    with (
+        store.working(str(tmp_path), quick=True),
+        pytest.raises(ValueError, match="another run works in"),
+        store.working(str(tmp_path), quick=True),
+    ):
         pass
     with store.working(str(tmp_path), quick=True):
         pass

@@ -22,18 +22,22 @@ def test_every_claim_that_is_named_exists_and_is_named_once():
 
 
 def test_a_sentence_stands_where_all_of_its_claims_were_run():
-    (title, lines), = summary.summary([found("E01", Verdict.SUPPORTED),
-                                       found("E06", Verdict.SUPPORTED),
-                                       found("E13", Verdict.SUPPORTED)])
+    ((title, lines),) = summary.summary(
+        [
+            found("E01", Verdict.SUPPORTED),
+            found("E06", Verdict.SUPPORTED),
+            found("E13", Verdict.SUPPORTED),
+        ]
+    )
     assert title == "What it does"
-    line, = lines
+    (line,) = lines
     assert [one.experiment.id for one in line.claims] == ["E01", "E06"]
     assert line.otherwise == []
 
 
 @pytest.mark.parametrize("verdict", [Verdict.REFUTED, Verdict.INCONCLUSIVE])
 def test_a_claim_that_came_out_otherwise_is_named(verdict):
-    (_, (line,)), = summary.summary([found("E07", verdict)])
+    ((_, (line,)),) = summary.summary([found("E07", verdict)])
     assert [one.experiment.id for one in line.otherwise] == ["E07"]
 
 

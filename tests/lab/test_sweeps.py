@@ -13,17 +13,31 @@ from minidl.lab.training import CHANCE
 
 
 def course(rate, accuracy=(0.5,), loss=1.0, every=10, rise=0.3, spread=0.5):
-    return {"rate": rate, "every": every, "loss": loss, "accuracy": list(accuracy),
-            "rise": rise, "spread": spread}
+    return {
+        "rate": rate,
+        "every": every,
+        "loss": loss,
+        "accuracy": list(accuracy),
+        "rise": rise,
+        "spread": spread,
+    }
 
 
-@pytest.mark.parametrize("loss, rise, spread, expected", [
-    (1.5, 0.0, 0.5, True), (1.5, 9.0, 0.5, True),
-    (2.303, 0.0, 0.5, True),            # it has not learned yet
-    (2.303, 0.9, 0.5, False),           # thrown back
-    (2.303, 0.0, 0.001, False),         # dead
-    (2.45, 0.1, 0.5, False), (5.0, 0.0, 0.5, False),
-    (math.inf, 0.0, 0.5, False), (math.nan, 0.0, 0.5, False), (2.303, 0.0, math.nan, False)])
+@pytest.mark.parametrize(
+    "loss, rise, spread, expected",
+    [
+        (1.5, 0.0, 0.5, True),
+        (1.5, 9.0, 0.5, True),
+        (2.303, 0.0, 0.5, True),  # it has not learned yet
+        (2.303, 0.9, 0.5, False),  # thrown back
+        (2.303, 0.0, 0.001, False),  # dead
+        (2.45, 0.1, 0.5, False),
+        (5.0, 0.0, 0.5, False),
+        (math.inf, 0.0, 0.5, False),
+        (math.nan, 0.0, 0.5, False),
+        (2.303, 0.0, math.nan, False),
+    ],
+)
 def test_stable_is_what_is_not_thrown_back(loss, rise, spread, expected):
     assert sweeps.stable(course(1, loss=loss, rise=rise, spread=spread)) == expected
 
@@ -41,7 +55,7 @@ def test_climb_ends_after_two_unstable_rates_in_a_row():
     assert sweeps.ceiling(found) == 5
     last = sweeps.at_the_end(found, [5, 6, 8])
     assert last[:2] == [0.5, 0.5]
-    assert math.isnan(last[2])      # never run
+    assert math.isnan(last[2])  # never run
 
 
 def test_the_ceiling_is_below_the_grid_where_nothing_is_stable():
@@ -77,8 +91,15 @@ def test_a_course_has_its_checkpoints_and_guesses_after_a_divergence():
     for rate, ends in ((0.1, False), (1e30, True)):
         md.manual_seed(0)
         seen = []
-        found = sweeps.course(mlp("none", (8, 16, 10), nn.ReLU), arrays, arrays, rate, 0,
-                              settings, watch=lambda seen=seen: seen.append(1))
+        found = sweeps.course(
+            mlp("none", (8, 16, 10), nn.ReLU),
+            arrays,
+            arrays,
+            rate,
+            0,
+            settings,
+            watch=lambda seen=seen: seen.append(1),
+        )
         assert len(found["accuracy"]) == 4
         assert (len(seen) < 4) == ends == (found["loss"] == math.inf)
         assert (found["accuracy"][-1] == CHANCE) == ends

@@ -28,14 +28,25 @@ def trainings(monkeypatch):
     """The trainings that a comparison has begun."""
     begun = []
     trained = comparison._trained
-    monkeypatch.setattr(comparison, "_trained",
-                        lambda *given: begun.append(given) or trained(*given))
+    monkeypatch.setattr(
+        comparison, "_trained", lambda *given: begun.append(given) or trained(*given)
+    )
     return begun
 
 
 def compared(make=build, norms=("batch", "none"), **options):
-    return lab.compare(make, norms, **{"data": ((X, Y), (X, Y)), "seeds": 1, "epochs": 1,
-                                       "measures": (), "progress": False, **options})
+    return lab.compare(
+        make,
+        norms,
+        **{
+            "data": ((X, Y), (X, Y)),
+            "seeds": 1,
+            "epochs": 1,
+            "measures": (),
+            "progress": False,
+            **options,
+        },
+    )
 
 
 one, shared, norm_of_all = build("batch"), nn.Dense(6, 12), nn.BatchNorm(12, affine=False)
@@ -51,13 +62,17 @@ class Tied(nn.Layer):
         return x @ self.weight
 
 
-@pytest.mark.parametrize("make, words", [
-    (lambda norm: one, ("build('batch')", "'0.weight'")),
-    (functools.cache(build), ("build('batch')", "'0.weight'")),
-    (lambda norm: nn.Sequential(shared, LAYERS[norm](12), nn.Dense(12, 3)), ("'0.weight'",)),
-    (lambda norm: nn.Sequential(nn.Dense(6, 12), norm_of_all, nn.Dense(12, 3)), ("layer '1'",)),
-    (lambda norm: nn.Sequential(Tied(), LAYERS[norm](12)), ("'0.weight'",)),
-    (lambda norm: one if norm == "none" else build(norm), ("build('none')",))])
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda norm: one, ("build('batch')", "'0.weight'")),
+        (functools.cache(build), ("build('batch')", "'0.weight'")),
+        (lambda norm: nn.Sequential(shared, LAYERS[norm](12), nn.Dense(12, 3)), ("'0.weight'",)),
+        (lambda norm: nn.Sequential(nn.Dense(6, 12), norm_of_all, nn.Dense(12, 3)), ("layer '1'",)),
+        (lambda norm: nn.Sequential(Tied(), LAYERS[norm](12)), ("'0.weight'",)),
+        (lambda norm: one if norm == "none" else build(norm), ("build('none')",)),
+    ],
+)
 def test_models_that_share_something(make, words, trainings):
     with refuses(ValueError, "compare: build must make a new model each time", *words):
         compared(make)
@@ -66,47 +81,77 @@ def test_models_that_share_something(make, words, trainings):
 
 def test_what_layers_without_state_share_does_not_matter():
     relu = nn.ReLU()
-    assert len(compared(lambda norm: nn.Sequential(
-        nn.Dense(6, 12), LAYERS[norm](12), relu, nn.Dense(12, 3))).runs) == 2
+    assert (
+        len(
+            compared(
+                lambda norm: nn.Sequential(nn.Dense(6, 12), LAYERS[norm](12), relu, nn.Dense(12, 3))
+            ).runs
+        )
+        == 2
+    )
 
 
-@pytest.mark.parametrize("error, make, words", [
-    (TypeError, one, ("build must be a function of a normalization", "Sequential")),
-    (TypeError, lambda: one, ("build must be a function of a normalization", "argument")),
-    (TypeError, lambda norm, size: one, ("build must be", "'size'")),
-    (TypeError, None, ("build must be", "None")),
-    (TypeError, lambda norm: build, ("build('batch') must be a Layer", "function")),
-    (ValueError, lambda norm: LAYERS["bathc"], ("build('batch') failed", "KeyError: 'bathc'")),
-    (ValueError, lambda norm: models.create("mnist-cnn", norm="bathc"),
-     ("build('batch') failed", "bathc", '"group"')),
-    (ValueError, lambda norm: build(norm).freeze(), ("build('batch')", "nothing to learn"))])
+@pytest.mark.parametrize(
+    "error, make, words",
+    [
+        (TypeError, one, ("build must be a function of a normalization", "Sequential")),
+        (TypeError, lambda: one, ("build must be a function of a normalization", "argument")),
+        (TypeError, lambda norm, size: one, ("build must be", "'size'")),
+        (TypeError, None, ("build must be", "None")),
+        (TypeError, lambda norm: build, ("build('batch') must be a Layer", "function")),
+        (ValueError, lambda norm: LAYERS["bathc"], ("build('batch') failed", "KeyError: 'bathc'")),
+        (
+            ValueError,
+            lambda norm: models.create("mnist-cnn", norm="bathc"),
+            ("build('batch') failed", "bathc", '"group"'),
+        ),
+        (ValueError, lambda norm: build(norm).freeze(), ("build('batch')", "nothing to learn")),
+    ],
+)
 def test_models_that_are_none(error, make, words, trainings):
     with refuses(error, "compare: ", *words):
         compared(make)
     assert trainings == []
 
 
-@pytest.mark.parametrize("data, words", [
-    (((X[:, :4], Y), (X, Y)), ("data[0]", "expected 6 features")),
-    (((X, Y), (X[:, :4], Y)), ("data[1]", "expected 6 features")),
-    (((X, Y + 5), (X, Y)), ("data[0]", "label")), (((X, Y), (X, Y + 5)), ("data[1]", "label")),
-    (((X[:0], Y[:0]), (X, Y)), ("data[0] has no batch",)),
-    (((X, Y), (X[:0], Y[:0])), ("data[1] has no batch",)),
-    (([X, Y], (X, Y)), ("data[0] (a list is a loader: each entry is a batch)",)),
-    (((X, Y), list(zip(X, Y, strict=True))), ("data[1] (a list is a loader",)),
-    (((X, Y.astype(np.float32)), (X, Y)), ("data[0]", "logits"))])
+@pytest.mark.parametrize(
+    "data, words",
+    [
+        (((X[:, :4], Y), (X, Y)), ("data[0]", "expected 6 features")),
+        (((X, Y), (X[:, :4], Y)), ("data[1]", "expected 6 features")),
+        (((X, Y + 5), (X, Y)), ("data[0]", "label")),
+        (((X, Y), (X, Y + 5)), ("data[1]", "label")),
+        (((X[:0], Y[:0]), (X, Y)), ("data[0] has no batch",)),
+        (((X, Y), (X[:0], Y[:0])), ("data[1] has no batch",)),
+        (([X, Y], (X, Y)), ("data[0] (a list is a loader: each entry is a batch)",)),
+        (((X, Y), list(zip(X, Y, strict=True))), ("data[1] (a list is a loader",)),
+        (((X, Y.astype(np.float32)), (X, Y)), ("data[0]", "logits")),
+    ],
+)
 def test_data_that_do_not_fit(data, words, trainings):
     with refuses(ValueError, "compare: ", *words):
         compared(data=data)
     assert trainings == []
 
 
-@pytest.mark.parametrize("error, options, words", [
-    (ValueError, {"metric": "mae"}, ("metric 'mae'", "'batch'")),
-    (TypeError, {"optimizer": lambda p: optim.SGD(p, lr=0.1)}, ("optimizer must be", "argument")),
-    (TypeError, {"optimizer": lambda p, rate: None}, ("optimizer(parameters, rate) must be",)),
-    (ValueError, {"optimizer": lambda p, rate: optim.SGD(one.parameters(), rate)}, ("of others",)),
-    (TypeError, {"loss": lambda y, t: 1.0}, ("data[0]", "loss must return a tensor"))])
+@pytest.mark.parametrize(
+    "error, options, words",
+    [
+        (ValueError, {"metric": "mae"}, ("metric 'mae'", "'batch'")),
+        (
+            TypeError,
+            {"optimizer": lambda p: optim.SGD(p, lr=0.1)},
+            ("optimizer must be", "argument"),
+        ),
+        (TypeError, {"optimizer": lambda p, rate: None}, ("optimizer(parameters, rate) must be",)),
+        (
+            ValueError,
+            {"optimizer": lambda p, rate: optim.SGD(one.parameters(), rate)},
+            ("of others",),
+        ),
+        (TypeError, {"loss": lambda y, t: 1.0}, ("data[0]", "loss must return a tensor")),
+    ],
+)
 def test_what_else_does_not_fit(error, options, words, trainings):
     with refuses(error, "compare: ", *words):
         compared(**options)
@@ -124,6 +169,7 @@ def test_the_last_normalization_is_tried_first_too(trainings):
 
 def test_a_trial_leaves_no_trace():
     """No warnings beside those of the trainings, no random numbers drawn, and loaders as before."""
+
     class Loader:
         def __init__(self):
             self.passes = self.single = 0

@@ -27,8 +27,12 @@ def said(text):
 
 def test_what_is_found_of_a_text():
     text = 'a (E04,\nrefuted), b (E13 and E15, supported). *Inconclusive (E30b): "c"* E07 d'
-    assert list(said(text)) == [("E04", "refuted"), ("E13", "supported"), ("E15", "supported"),
-                                ("E30b", "inconclusive")]
+    assert list(said(text)) == [
+        ("E04", "refuted"),
+        ("E13", "supported"),
+        ("E15", "supported"),
+        ("E30b", "inconclusive"),
+    ]
 
 
 def test_the_tutorial_gives_the_verdict_of_nearly_every_claim():
@@ -45,8 +49,9 @@ def test_each_plot_of_the_tutorial_has_a_caption_with_a_verdict():
 
 
 @pytest.mark.skipif(QUICK, reason="docs/lab has quick results, whose verdicts are provisional")
-@pytest.mark.parametrize("id, verdict", sorted(set(said(
-    (DOCS / "batchnorm.md").read_text(encoding="utf-8")))))
+@pytest.mark.parametrize(
+    "id, verdict", sorted(set(said((DOCS / "batchnorm.md").read_text(encoding="utf-8"))))
+)
 def test_verdicts_are_those_of_the_kept_run(id, verdict):
     assert store.read(str(KEPT / store.RESULTS))[id]["verdict"] == verdict.upper()
 

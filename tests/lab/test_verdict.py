@@ -62,14 +62,17 @@ def test_what_is_no_list_of_numbers_is_refused(values):
         interval(values)
 
 
-@pytest.mark.parametrize("where, bounds, there, elsewhere, between", [
-    (above, (1,), (1.1, 2), (0.5, 1), (0.9, 1.1)),
-    (at_least, (1,), (1, 2), (0.5, 0.9), (0.9, 1.1)),
-    (below, (1,), (0.5, 0.9), (1, 2), (0.9, 1.1)),
-    (at_most, (1,), (0.5, 1), (1.1, 2), (0.9, 1.1)),
-    (within, (1, 2), (1, 2), (2.1, 3), (1.9, 2.1)),
-    (within, (1, 2), (1.2, 1.3), (0, 0.9), (0.5, 2.5)),
-])
+@pytest.mark.parametrize(
+    "where, bounds, there, elsewhere, between",
+    [
+        (above, (1,), (1.1, 2), (0.5, 1), (0.9, 1.1)),
+        (at_least, (1,), (1, 2), (0.5, 0.9), (0.9, 1.1)),
+        (below, (1,), (0.5, 0.9), (1, 2), (0.9, 1.1)),
+        (at_most, (1,), (0.5, 1), (1.1, 2), (0.9, 1.1)),
+        (within, (1, 2), (1, 2), (2.1, 3), (1.9, 2.1)),
+        (within, (1, 2), (1.2, 1.3), (0, 0.9), (0.5, 2.5)),
+    ],
+)
 def test_where_an_interval_lies(where, bounds, there, elsewhere, between):
     found = [where(span(*given), *bounds) for given in (there, elsewhere, between)]
     assert found == [YES, NO, OPEN]

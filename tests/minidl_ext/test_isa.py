@@ -57,8 +57,10 @@ def test_supported_levels_are_those_with_nothing_missing():
         assert set(cpu.missing_features(level)) <= set(cpu.FEATURES[level])
 
 
-@pytest.mark.skipif(not Path("/proc/cpuinfo").exists() or platform.machine() != "x86_64",
-                    reason="Linux tells the flags; an emulator, those of another CPU")
+@pytest.mark.skipif(
+    not Path("/proc/cpuinfo").exists() or platform.machine() != "x86_64",
+    reason="Linux tells the flags; an emulator, those of another CPU",
+)
 def test_the_cpu_and_the_system_agree():
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     flags = next((line.split(":")[1].split() for line in lines if line.startswith("flags")), [])
@@ -83,8 +85,9 @@ def test_the_best_level_is_taken():
 
 def test_every_level_that_can_run_here_imports_all_its_kernels():
     folder = ROOT / "minidl_ext"
-    sources = {".".join(path.relative_to(folder).with_suffix("").parts)
-               for path in folder.rglob("*.pyx")}
+    sources = {
+        ".".join(path.relative_to(folder).with_suffix("").parts) for path in folder.rglob("*.pyx")
+    }
     code = f"""
 import importlib, operator, os, sys
 import minidl_ext
@@ -141,7 +144,7 @@ def test_no_built_level_runs_on_this_cpu(supported, runs):
     """As where a wheel that was built for one machine's level comes to an older one."""
     code = with_cpu(supported=supported, missing=("avx512f",))
     if set(supported) & set(minidl_ext.AVAILABLE):
-        return                                  # an architecture without levels
+        return  # an architecture without levels
     message = import_error(None, code)
     assert "none of minidl's kernels runs on this CPU" in message
     assert f"Built are {BUILT}; this CPU runs {runs}" in message

@@ -33,7 +33,7 @@ def test_a_path_exists(path):
 
 def table():
     """The folders of the table, each with those that it may use."""
-    first = TEXT[TEXT.index("## Folders"):TEXT.index("## How a kernel is called")]
+    first = TEXT[TEXT.index("## Folders") : TEXT.index("## How a kernel is called")]
     rows = re.findall(r"^\| `(\w+)` \|[^|]+\|([^|]*)\|$", first, re.MULTILINE)
     return {folder: set(re.findall(r"`(\w+)`", uses)) for folder, uses in rows}
 

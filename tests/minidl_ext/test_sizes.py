@@ -7,7 +7,7 @@ from minidl.kernels import FAMILIES
 from tests.support.isolated import table
 
 MEMORY, VALUE, EITHER = "MemoryError", "ValueError", "Errors"
-EMPTY = "(1152921504606846976, 0)"      # of (2**60, 0)
+EMPTY = "(1152921504606846976, 0)"  # of (2**60, 0)
 CASES = {}
 BINARY = ("add", "subtract", "multiply", "divide", "maximum", "minimum", "power")
 
@@ -19,7 +19,8 @@ def case(kernel, arguments, expected):
 # Elementwise: as much as there is, and no more.
 for name in FAMILIES["elementwise.arithmetic"] + FAMILIES["elementwise.activation"]:
     more = {"leaky_relu": ", 0.1", "elu": ", 1.0", "softplus": ", 1.0, 20.0"}.get(
-        name.removesuffix("_backward"), "")
+        name.removesuffix("_backward"), ""
+    )
     two = name.endswith("_backward") or name in BINARY
     case(name, ("z(2**60, 0), " if two else "") + "z(2**60, 0)" + more, EMPTY)
 for name in BINARY:
@@ -28,15 +29,23 @@ case("dropout", "z(2**60, 0), 0.5, 1", EMPTY)
 case("to_float", "np.zeros((2**60, 0), np.uint8)", EMPTY)
 
 # Pictures.
-for size, expected in (("(2**30, 2**30)", MEMORY), ("(2**62, 2**62)", MEMORY),
-                       ("(2**70, 1)", MEMORY), ("(-1, 1)", VALUE),
-                       ("(0, 2**60)", "(1, 0, 1152921504606846976, 1)")):
-    case("crop", f"z(1, 1, 1, 1), {size}, np.zeros(1, int), np.zeros(1, int), "
-                 "np.zeros(1, np.uint8)", expected)
+for size, expected in (
+    ("(2**30, 2**30)", MEMORY),
+    ("(2**62, 2**62)", MEMORY),
+    ("(2**70, 1)", MEMORY),
+    ("(-1, 1)", VALUE),
+    ("(0, 2**60)", "(1, 0, 1152921504606846976, 1)"),
+):
+    case(
+        "crop",
+        f"z(1, 1, 1, 1), {size}, np.zeros(1, int), np.zeros(1, int), np.zeros(1, np.uint8)",
+        expected,
+    )
     case("warp", f"z(1, 1, 1, 1), {size}, np.zeros((1, 6))", expected)
 case("blend", "z(1, 2**16, 1, 8), np.zeros((1, 2**20), int), z(1, 2**20, 1)", MEMORY)
-case("blend", "z(2**56, 0, 1, 1), np.zeros((1, 2), int), z(1, 2, 1)",
-     "(72057594037927936, 0, 2, 1)")
+case(
+    "blend", "z(2**56, 0, 1, 1), np.zeros((1, 2), int), z(1, 2, 1)", "(72057594037927936, 0, 2, 1)"
+)
 
 # Reductions.
 for name in FAMILIES["reduce.reduce"]:
@@ -44,8 +53,11 @@ for name in FAMILIES["reduce.reduce"]:
         results = 2 if name == "moments" else 1
         case(name, "z(2**30, 2**30, 0)", ", ".join(["(1073741824, 0)"] * results))
         case(name, "z(1, 2**60, 0)", ", ".join(["(1, 0)"] * results))
-case("deviations", "z(2**30, 2**30, 0), np.zeros((2**30, 0)), np.zeros((2**30, 0))",
-     "(1073741824, 1073741824, 0)")
+case(
+    "deviations",
+    "z(2**30, 2**30, 0), np.zeros((2**30, 0)), np.zeros((2**30, 0))",
+    "(1073741824, 1073741824, 0)",
+)
 case("sum", "z(2**46, 0, 1)", MEMORY)
 case("sum", "z(2, 0, 1)", "(2, 1)")
 case("max", "z(2**46, 0, 1)", VALUE)
@@ -65,8 +77,10 @@ case("matmul_panels", "z(0, 2**60), True", "(0,)")
 # Convolutions: output, padded images, kernels, phases.
 P0 = "((0, 0), (0, 0))"
 PBIG = "((BIG, BIG), (BIG, BIG))"
-for name, x, w in (("conv", "z(1, 1, 1, 1)", "z(3, 3, 1, 1)"),
-                   ("depthwise_conv", "z(1, 1, 1, 16)", "z(3, 3, 1, 16)")):
+for name, x, w in (
+    ("conv", "z(1, 1, 1, 1)", "z(3, 3, 1, 1)"),
+    ("depthwise_conv", "z(1, 1, 1, 16)", "z(3, 3, 1, 16)"),
+):
     bias = ", None" if name == "conv" else ""
     case(name, f"{x}, {w}{bias}, (1, 1), {PBIG}", MEMORY)
     case(name, f"{x}, {w}{bias}, (HUGE, 1), {PBIG}", VALUE)
@@ -74,41 +88,63 @@ for name, x, w in (("conv", "z(1, 1, 1, 1)", "z(3, 3, 1, 1)"),
     case(name, f"{x}, {w}{bias}, (1, 1), ((2**62, 2**62), (1, 1))", VALUE)
     case(name, f"{x}, {w}{bias}, (-1, 1), {PBIG}", VALUE)
 case("conv", f"z(1, 1, 1, 1), z(3, 3, 1, 1), None, (1, 1), {PBIG}, (BIG, BIG)", "(1, 1, 1, 1)")
-FAR = "(2**30, 2**30), ((2**30, 2**30), (2**30, 2**30)), (2**30, 2**30)"     # taps apart, all used
+FAR = "(2**30, 2**30), ((2**30, 2**30), (2**30, 2**30)), (2**30, 2**30)"  # taps apart, all used
 case("conv", f"z(1, 1, 1, 1), z(2, 2, 1, 1), None, {FAR}", MEMORY)
 case("conv_weight_grad", f"z(1, 1, 1, 1), z(1, 2, 2, 1), (2, 2), {FAR}", MEMORY)
 case("conv", "z(1, 1, 1, 1), z(3, 3, 1, 1), None, (BIG, BIG), ((1, 1), (1, 1))", "(1, 1, 1, 1)")
 case("conv", "z(1, 1, 1, 1), z(1, 1, 1, 1), None, (1, 1), ((0, 0), (0, 0)), (1, 1), HUGE", VALUE)
 case("conv", "z(0, BIG, 2**29, 1), z(1, 1, 1, 1)", f"(0, {2**31 - 1}, {2**29}, 1)")
 case("conv", "z(2**59, 0, 0, 1), z(1, 1, 1, 1), None, (1, 1), ((1, 1), (1, 1))", MEMORY)
-case("depthwise_conv", f"z(1, 1, 1, 16), z(3, 3, 1, 16), (1, 1), {PBIG}, (BIG, BIG)",
-     "(1, 1, 1, 16)")
+case(
+    "depthwise_conv", f"z(1, 1, 1, 16), z(3, 3, 1, 16), (1, 1), {PBIG}, (BIG, BIG)", "(1, 1, 1, 16)"
+)
 case("conv_input_grad", "z(1, 1, 1, 1), z(3, 3, 1, 1), (1, 8, 8, 1), (BIG, BIG)", "(1, 8, 8, 1)")
-case("conv_input_grad",
-     "z(1, 1, 1, 1), z(3, 3, 1, 1), (1, 8, 8, 1), (4096, 4096), ((1, 1), (1, 1))", "(1, 8, 8, 1)")
+case(
+    "conv_input_grad",
+    "z(1, 1, 1, 1), z(3, 3, 1, 1), (1, 8, 8, 1), (4096, 4096), ((1, 1), (1, 1))",
+    "(1, 8, 8, 1)",
+)
 case("conv_input_grad", "z(1, 1, 1, 1), z(1, 1, 1, 1), (1, BIG, BIG, 1), (BIG, BIG)", MEMORY)
 case("conv_input_grad", "z(1, 1, 1, 1), z(1, 1, 1, 1), (1, HUGE, 1, 1), (BIG, BIG)", VALUE)
-case("conv_input_grad", f"z(1, 1, 1, 1), z(3, 3, 1, 1), (1, 1, 1, 1), (1, 1), {PBIG}, (BIG, BIG)",
-     "(1, 1, 1, 1)")
+case(
+    "conv_input_grad",
+    f"z(1, 1, 1, 1), z(3, 3, 1, 1), (1, 1, 1, 1), (1, 1), {PBIG}, (BIG, BIG)",
+    "(1, 1, 1, 1)",
+)
 case("conv_weight_grad", "z(1, 1, 1, 1), z(1, 1, 1, 1), (BIG, BIG)", VALUE)
 case("conv_weight_grad", "z(1, 1, 1, 1), z(1, 1, 1, 1), (HUGE, 1)", VALUE)
-case("conv_weight_grad", f"z(1, 1, 1, 1), z(1, 1, 1, 1), (3, 3), (1, 1), {PBIG}, (BIG, BIG)",
-     "(3, 3, 1, 1)")
-case("depthwise_input_grad", "z(1, 1, 1, 16), z(3, 3, 1, 16), (1, 8, 8, 16), (BIG, BIG)",
-     "(1, 8, 8, 16)")
-case("depthwise_input_grad",
-     "z(1, 1, 1, 16), z(1, 1, 1, 16), (1, BIG, 0, 16), (BIG, BIG), ((0, 0), (0, 1))",
-     f"(1, {2**31 - 1}, 0, 16)")
-case("depthwise_input_grad", "z(1, 1, 1, 16), z(1, 1, 1, 16), (1, BIG, BIG, 16), (BIG, BIG)",
-     MEMORY)
+case(
+    "conv_weight_grad",
+    f"z(1, 1, 1, 1), z(1, 1, 1, 1), (3, 3), (1, 1), {PBIG}, (BIG, BIG)",
+    "(3, 3, 1, 1)",
+)
+case(
+    "depthwise_input_grad",
+    "z(1, 1, 1, 16), z(3, 3, 1, 16), (1, 8, 8, 16), (BIG, BIG)",
+    "(1, 8, 8, 16)",
+)
+case(
+    "depthwise_input_grad",
+    "z(1, 1, 1, 16), z(1, 1, 1, 16), (1, BIG, 0, 16), (BIG, BIG), ((0, 0), (0, 1))",
+    f"(1, {2**31 - 1}, 0, 16)",
+)
+case(
+    "depthwise_input_grad", "z(1, 1, 1, 16), z(1, 1, 1, 16), (1, BIG, BIG, 16), (BIG, BIG)", MEMORY
+)
 case("depthwise_weight_grad", "z(1, 1, 1, 16), z(1, 1, 1, 16), (HUGE, 1)", VALUE)
 case("depthwise_weight_grad", "z(1, 1, 1, 16), z(1, 1, 1, 16), (9, 9)", VALUE)
-case("depthwise_backward", f"z(1, 1, 1, 16), z(1, 1, 1, 16), z(3, 3, 1, 16), (1, 1), {PBIG}, "
-     "(BIG, BIG)", "(1, 1, 1, 16), (3, 3, 1, 16), (2, 16)")
+case(
+    "depthwise_backward",
+    f"z(1, 1, 1, 16), z(1, 1, 1, 16), z(3, 3, 1, 16), (1, 1), {PBIG}, (BIG, BIG)",
+    "(1, 1, 1, 16), (3, 3, 1, 16), (2, 16)",
+)
 case("depthwise_backward", "z(1, 1, 1, 16), z(1, 1, 1, 16), z(3, 3, 1, 16), (1, HUGE)", VALUE)
 case("pointwise_conv", "z(2**50, 0, 1, 16), z(1, 1, 16, 16)", f"({2**50}, 0, 1, 16)")
-case("pointwise_backward", "z(2**50, 0, 1, 16), z(2**50, 0, 1, 16), z(1, 1, 16, 16)",
-     f"({2**50}, 0, 1, 16), (1, 1, 16, 16), (2, 16)")
+case(
+    "pointwise_backward",
+    "z(2**50, 0, 1, 16), z(2**50, 0, 1, 16), z(1, 1, 16, 16)",
+    f"({2**50}, 0, 1, 16), (1, 1, 16, 16), (2, 16)",
+)
 case("winograd_weights", "z(3, 3, 0, 16)", VALUE)
 case("winograd_weights", "z(3, 3, 16, 0)", VALUE)
 case("winograd_conv", f"z(1, 1, 1, 16), z(3, 3, 16, 16), {PBIG}", MEMORY)
@@ -128,16 +164,28 @@ for name in ("max_pool", "avg_pool"):
     case(name, "z(1, 4, 4, 1), (2**62, 2**62), (1, 1), ((2**62, 2**62), (2**62, 2**62))", VALUE)
     case(name, "z(1, 4, 4, 1), (2, 2), (HUGE, 1)", VALUE)
     case(name, "z(1, 4, 4, 1), (2, 2), (BIG, BIG)", ", ".join(["(1, 1, 1, 1)"] * two))
-    case(name, "z(1, 4, 4, 1), (BIG, BIG), (1, 1), ((2**30 - 1,) * 2, (2**30 - 1,) * 2)",
-         VALUE if name == "max_pool" else "(1, 4, 4, 1)")
+    case(
+        name,
+        "z(1, 4, 4, 1), (BIG, BIG), (1, 1), ((2**30 - 1,) * 2, (2**30 - 1,) * 2)",
+        VALUE if name == "max_pool" else "(1, 4, 4, 1)",
+    )
     case(name, f"z(1, 1, 1, 1), (2, 2), (1, 1), {PBIG}, (BIG, BIG)", VALUE)
-    case(name, f"z(1, 1, 1, 1), (3, 3), (1, 1), {PBIG}, (BIG, BIG)",
-         ", ".join(["(1, 1, 1, 1)"] * two))
-    case(name, "z(1, 1, 1, 1), (2, 1), (2, 1), ((BIG, 0), (0, 0)), (BIG, 1)",
-         ", ".join(["(1, 1, 1, 1)"] * two))
+    case(
+        name,
+        f"z(1, 1, 1, 1), (3, 3), (1, 1), {PBIG}, (BIG, BIG)",
+        ", ".join(["(1, 1, 1, 1)"] * two),
+    )
+    case(
+        name,
+        "z(1, 1, 1, 1), (2, 1), (2, 1), ((BIG, 0), (0, 0)), (BIG, 1)",
+        ", ".join(["(1, 1, 1, 1)"] * two),
+    )
     argmax = "np.zeros((1024, 2**20, 2**20, 0), np.uint8), " if name == "max_pool" else ""
-    case(f"{name}_backward", f"{NONE}, {argmax}(1024, 2**20, 2**20, 0), (1, 1), (1, 1)",
-         f"(1024, {2**20}, {2**20}, 0)")
+    case(
+        f"{name}_backward",
+        f"{NONE}, {argmax}(1024, 2**20, 2**20, 0), (1, 1), (1, 1)",
+        f"(1024, {2**20}, {2**20}, 0)",
+    )
     argmax = "np.zeros((1, 1, 1, 1), np.uint8), " if name == "max_pool" else ""
     case(f"{name}_backward", f"z(1, 1, 1, 1), {argmax}(1, BIG, BIG, 1), (1, 1), (BIG, BIG)", MEMORY)
     case(f"{name}_backward", f"z(1, 1, 1, 1), {argmax}(1, HUGE, 1, 1), (1, 1), (BIG, BIG)", VALUE)
@@ -155,21 +203,31 @@ case("batch_norm_factors", f"{D}, None, None, 0.1, np.float32", "(5, 0)")
 case("batch_norm_apply", "z(2**60, 0), z(5, 0)", EMPTY)
 case("batch_norm_backward", "z(2**60, 0), z(2**60, 0), z(5, 0)", f"{EMPTY}, (0,), (0,), None")
 case("batch_norm_sums", "z(2**60, 0), z(2**60, 0), z(5, 0)", "(2, 0), None")
-case("running_update", "np.zeros(0), np.zeros(0), None, np.zeros(0), np.zeros(0), 0.5, 1e300",
-     "None")
+case(
+    "running_update", "np.zeros(0), np.zeros(0), None, np.zeros(0), np.zeros(0), 0.5, 1e300", "None"
+)
 case("batch_norm_finish", "np.zeros((2, 0)), z(5, 0), 1e30", "(0,), (0,), (2, 0)")
 case("batch_norm_input_grad", "z(2**60, 0), z(2**60, 0), z(5, 0)", EMPTY)
 case("masked_stats", "z(2**60, 0), np.zeros(0, bool)", "(0,), (0,), 0")
 case("masked_stats", "z(0, 2**60), np.zeros(0, bool)", MEMORY)
 case("masked_norm_apply", "z(2**60, 0), np.zeros(0, bool), z(5, 0)", EMPTY)
-case("masked_norm_backward", "z(2**60, 0), z(2**60, 0), np.zeros(0, bool), z(5, 0)",
-     f"{EMPTY}, (0,), (0,), None")
+case(
+    "masked_norm_backward",
+    "z(2**60, 0), z(2**60, 0), np.zeros(0, bool), z(5, 0)",
+    f"{EMPTY}, (0,), (0,), None",
+)
 case("batch_norm_activation", "z(2**60, 0), z(5, 0), ('gelu', False)", EMPTY)
-case("batch_norm_activation_backward", "z(2**60, 0), z(2**60, 0), z(5, 0), ('gelu', False)",
-     f"{EMPTY}, (0,), (0,)")
+case(
+    "batch_norm_activation_backward",
+    "z(2**60, 0), z(2**60, 0), z(5, 0), ('gelu', False)",
+    f"{EMPTY}, (0,), (0,)",
+)
 case("batch_norm_pool", f"z(0, {2**29}, 2**20, 16), z(5, 16)", f"(0, {2**28}, {2**19}, 16)")
-case("batch_norm_pool_backward", f"z(0, {2**28}, {2**19}, 16), z(0, {2**29}, 2**20, 16), "
-     "z(5, 16)", f"(0, {2**29}, {2**20}, 16), (16,), (16,)")
+case(
+    "batch_norm_pool_backward",
+    f"z(0, {2**28}, {2**19}, 16), z(0, {2**29}, 2**20, 16), z(5, 16)",
+    f"(0, {2**29}, {2**20}, 16), (16,), (16,)",
+)
 case("layer_norm", "z(2**60, 0), None, None, 0.1", VALUE)
 case("layer_norm", "z(0, 2**60), None, None, 0.1", f"(0, {2**60}), (0,), (0,)")
 case("layer_norm_backward", f"z(0, 2**60), z(0, 2**60), None, {D}", MEMORY)
@@ -181,8 +239,11 @@ case("group_norm_backward", "z(0, 1, 2**58), z(0, 1, 2**58), None, z(0, 5, 2**56
 case("lstm_cell", "z(2**60, 0), z(2**60, 0), z(2**60, 0)", ", ".join([EMPTY] * 3))
 case("lstm_cell_backward", ", ".join(["z(2**60, 0)"] * 5), ", ".join([EMPTY] * 2))
 case("gru_cell", "z(2**60, 0), z(2**60, 0), z(0), z(2**60, 0)", ", ".join([EMPTY] * 2))
-case("gru_cell_backward", "z(2**60, 0), z(2**60, 0), z(2**60, 0), z(0), z(2**60, 0)",
-     f"{EMPTY}, {EMPTY}, (0,), {EMPTY}")
+case(
+    "gru_cell_backward",
+    "z(2**60, 0), z(2**60, 0), z(2**60, 0), z(0), z(2**60, 0)",
+    f"{EMPTY}, {EMPTY}, (0,), {EMPTY}",
+)
 IDS = "np.zeros({}, np.int64)"
 case("embedding", f"z(0, 2**60), {IDS.format(0)}", f"(0, {2**60})")
 case("embedding", f"z(1, 2**20), {IDS.format(2**24)}", MEMORY)
@@ -196,8 +257,11 @@ case("cross_entropy", f"z(0, 2**60), {IDS.format(0)}", f"(0,), (0, {2**60})")
 case("cross_entropy_backward", f"z(0), z(0, 2**60), {IDS.format(0)}", f"(0, {2**60})")
 ABSURD = "[z(2**60, 0)]"
 case("sgd_update", f"{ABSURD}, {ABSURD}, None, 0.1", "None")
-case("adam_update", f"{ABSURD}, {ABSURD}, {ABSURD}, {ABSURD}, 0.1, 0.9, 0.9, 1e-8, 0.0, True, 1",
-     "None")
+case(
+    "adam_update",
+    f"{ABSURD}, {ABSURD}, {ABSURD}, {ABSURD}, 0.1, 0.9, 0.9, 1e-8, 0.0, True, 1",
+    "None",
+)
 case("rmsprop_update", f"{ABSURD}, {ABSURD}, {ABSURD}, None, None, 0.1, 0.9, 1e-8", "None")
 case("adagrad_update", f"{ABSURD}, {ABSURD}, {ABSURD}, 0.1, 1e-8", "None")
 case("lars_update", f"{ABSURD}, {ABSURD}, None, 0.1, 0.9, 0.1, 1e-8", "None")
@@ -222,5 +286,6 @@ def test_kernels(name):
 
 
 def test_no_kernel_is_left_out():
-    assert {name for names in FAMILIES.values() for name in names} <= \
-        {name.partition("(")[0] for name in CASES}
+    assert {name for names in FAMILIES.values() for name in names} <= {
+        name.partition("(")[0] for name in CASES
+    }

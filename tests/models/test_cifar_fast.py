@@ -49,11 +49,12 @@ def test_options():
     model = models.CifarFast(widths=(8, 12, 20), logit_scale=0.5)
     assert model.config()["logit_scale"] == 0.5 and model.config()["widths"] == (8, 12, 20)
     for options, kind, words in (
-            ({"activation": "tanh"}, ValueError, ["activation", '"gelu"', "'tanh'"]),
-            ({"widths": (8, 8)}, ValueError, ["widths", "three sizes", "(8, 8)"]),
-            ({"widths": (8, 0, 8)}, ValueError, ["widths", "(8, 0, 8)"]),
-            ({"widths": 8}, TypeError, ["widths", "8"]),
-            ({"logit_scale": 0}, ValueError, ["logit_scale", "> 0"])):
+        ({"activation": "tanh"}, ValueError, ["activation", '"gelu"', "'tanh'"]),
+        ({"widths": (8, 8)}, ValueError, ["widths", "three sizes", "(8, 8)"]),
+        ({"widths": (8, 0, 8)}, ValueError, ["widths", "(8, 0, 8)"]),
+        ({"widths": 8}, TypeError, ["widths", "8"]),
+        ({"logit_scale": 0}, ValueError, ["logit_scale", "> 0"]),
+    ):
         with refuses(kind, "CifarFast", *words):
             models.CifarFast(**options)
 
@@ -68,7 +69,7 @@ def test_the_start():
             inside, out = weight.shape[2:]
             x = uniform(2, 5, 6, inside)
             same = min(inside, out)
-            close(conv(x).data[..., :same], x[..., :same])      # Dirac: the channels themselves
+            close(conv(x).data[..., :same], x[..., :same])  # Dirac: the channels themselves
             rest = weight[..., same:]
             if rest.size:
                 assert abs(rest.std() * np.sqrt(3 * 9 * inside) - 1) < 0.05
@@ -80,10 +81,14 @@ def test_its_batch_normalization():
     norms = [layer for _, layer in model.named_layers() if isinstance(layer, nn.BatchNorm)]
     assert len(norms) == 6
     assert {(norm.eps, norm.momentum, norm.gamma.requires_grad) for norm in norms} == {
-        (1e-12, 0.4, False)}
+        (1e-12, 0.4, False)
+    }
     other = models.CifarFast(widths=(8, 8, 8), norm="group")
-    assert all(layer.gamma.requires_grad for _, layer in other.named_layers()
-               if isinstance(layer, nn.GroupNorm))
+    assert all(
+        layer.gamma.requires_grad
+        for _, layer in other.named_layers()
+        if isinstance(layer, nn.GroupNorm)
+    )
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -97,14 +102,20 @@ def test_whitened_patches(channels):
     assert y.shape[-1] == 2 * filters
     moment = np.einsum("nhwi,nhwj->ij", y, y) / (16 * 15 * 15)
     np.testing.assert_allclose(moment[:filters, :filters], np.eye(filters), atol=1e-2)
-    np.testing.assert_array_equal(model.whitening.weight.data[..., filters:],
-                                  -model.whitening.weight.data[..., :filters])
+    np.testing.assert_array_equal(
+        model.whitening.weight.data[..., filters:], -model.whitening.weight.data[..., :filters]
+    )
 
 
 def test_the_filters_by_their_formula():
-    x = images(300)         # more than are taken at a time
-    patches = np.stack([x[:, i:i + 2, j:j + 2].reshape(300, 12) for i in range(15)
-                        for j in range(15)], 1).reshape(-1, 12).astype(np.float64)
+    x = images(300)  # more than are taken at a time
+    patches = (
+        np.stack(
+            [x[:, i : i + 2, j : j + 2].reshape(300, 12) for i in range(15) for j in range(15)], 1
+        )
+        .reshape(-1, 12)
+        .astype(np.float64)
+    )
     moment = patches.T @ patches / len(patches)
     close(second_moment(x), moment, 1e4)
     model = models.CifarFast(input_shape=(16, 16, 3))
@@ -112,7 +123,7 @@ def test_the_filters_by_their_formula():
     filters = model.whitening.weight.data.reshape(12, 24)[:, :12].astype(np.float64)
     values = np.linalg.eigvalsh(moment)[::-1]
     np.testing.assert_allclose(moment @ filters, filters * values, atol=1e-5)
-    np.testing.assert_allclose((filters ** 2).sum(axis=0), 1 / (values + 5e-4), rtol=1e-3)
+    np.testing.assert_allclose((filters**2).sum(axis=0), 1 / (values + 5e-4), rtol=1e-3)
     assert (filters[np.abs(filters).argmax(axis=0), range(12)] > 0).all()
 
 
@@ -142,9 +153,16 @@ def test_the_whitening_does_not_learn_but_its_bias():
     assert not np.array_equal(model.whitening.bias.data, before["whitening.bias"])
 
 
-@pytest.mark.parametrize("wrong", [np.zeros((4, 8, 8, 1), np.float32), np.zeros((8, 8, 3)),
-                                   np.zeros((0, 8, 8, 3), np.float32),
-                                   np.zeros((4, 1, 8, 3), np.float32)], ids=lambda x: str(x.shape))
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros((4, 8, 8, 1), np.float32),
+        np.zeros((8, 8, 3)),
+        np.zeros((0, 8, 8, 3), np.float32),
+        np.zeros((4, 1, 8, 3), np.float32),
+    ],
+    ids=lambda x: str(x.shape),
+)
 def test_images_that_have_no_patches(wrong):
     model = models.CifarFast()
     before = model.whitening.weight.data.copy()
@@ -163,6 +181,7 @@ def test_images_that_are_not_finite():
 
 # ----------------------------------------------------------------------------------------- views
 
+
 def with_views(**options):
     md.manual_seed(0)
     model = models.CifarFast(widths=(8, 12, 20), input_shape=(16, 16, 3), **options)
@@ -174,7 +193,7 @@ def test_six_views_by_their_formula():
     model, plain = with_views(views=True).eval(), with_views().eval()
     x = images(3).astype(np.float64)
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
-    shifted = [padded[:, :-2, :-2], padded[:, 2:, 2:]]      # down and right; up and left
+    shifted = [padded[:, :-2, :-2], padded[:, 2:, 2:]]  # down and right; up and left
 
     def mirrored(images):
         return (plain(images).data + plain(np.ascontiguousarray(images[:, :, ::-1])).data) / 2

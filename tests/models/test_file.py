@@ -56,17 +56,19 @@ def trained(name="lenet", **options):
     md.manual_seed(0)
     model = models.create(name, **options)
     for _ in range(2):
-        model(uniform(8, *model.input_shape))       # moves the running statistics
+        model(uniform(8, *model.input_shape))  # moves the running statistics
     return model
 
 
 def same_state(a, b):
     a, b = a.state_dict(), b.state_dict()
     return list(a) == list(b) and all(
-        a[n].dtype == b[n].dtype and np.array_equal(a[n], b[n]) for n in a)
+        a[n].dtype == b[n].dtype and np.array_equal(a[n], b[n]) for n in a
+    )
 
 
 # ------------------------------------------------------------------------------------ round trips
+
 
 @pytest.mark.parametrize("name", models.names())
 def test_every_model(name, tmp_path):
@@ -82,8 +84,14 @@ def test_every_model(name, tmp_path):
 
 def test_everything_that_is_kept(tmp_path):
     preprocess = {"size": 28, "channels": 1, "mean": [0.25], "std": [0.5]}
-    info = {"epoch": 3, "accuracy": np.float32(0.5), "history": [1.5, 0.5], "words": {"a": None},
-            "place": "ü", "pair": (1, True)}
+    info = {
+        "epoch": 3,
+        "accuracy": np.float32(0.5),
+        "history": [1.5, 0.5],
+        "words": {"a": None},
+        "place": "ü",
+        "pair": (1, True),
+    }
     path = tmp_path / "model.safetensors"
     models.save(path, trained(), [str(k) for k in range(10)], preprocess, **info)
     saved = models.load(str(path))
@@ -106,11 +114,19 @@ def test_it_is_a_plain_safetensors_file(tmp_path):
         metadata = opened.metadata()
     assert list(metadata) == ["minidl_model"]
     assert json.loads(metadata["minidl_model"]) == {
-        "format": 1, "model": {"name": "lenet"},
-        "options": {"classes": 10, "input_shape": [28, 28, 1], "norm": "batch",
-                    "norm_position": "before"},
-        "dtype": "float32", "classes": list(range(10)), "preprocess": {"size": [28, 30]},
-        "info": {"epoch": 1}}
+        "format": 1,
+        "model": {"name": "lenet"},
+        "options": {
+            "classes": 10,
+            "input_shape": [28, 28, 1],
+            "norm": "batch",
+            "norm_position": "before",
+        },
+        "dtype": "float32",
+        "classes": list(range(10)),
+        "preprocess": {"size": [28, 30]},
+        "info": {"epoch": 1},
+    }
 
 
 def test_equal_models_make_equal_files(tmp_path):
@@ -141,14 +157,16 @@ def test_the_generator_of_random_numbers_is_left_alone(tmp_path):
 
 # ---------------------------------------------------------------------------- classes of one's own
 
+
 @pytest.mark.parametrize("make", [lambda: Net(3, depth=2, tag=[1, "x"]), Plain])
 def test_a_class_of_ones_own_is_only_imported_if_trusted(make, tmp_path, monkeypatch):
     model, path = make(), tmp_path / "m"
     models.save(path, model)
     monkeypatch.setitem(sys.modules, __name__, sys.modules[type(model).__module__])
     imported = []
-    monkeypatch.setattr(file.importlib, "import_module",
-                        lambda name: imported.append(name) or sys.modules[name])
+    monkeypatch.setattr(
+        file.importlib, "import_module", lambda name: imported.append(name) or sys.modules[name]
+    )
     with refuses(ValueError, str(path), type(model).__name__, "trust=True", "runs code"):
         models.load(path)
     assert imported == []
@@ -162,11 +180,12 @@ def test_a_class_that_has_moved(tmp_path, monkeypatch):
     module.Net = type("Net", (Plain,), {"__module__": "somewhere", "__qualname__": "Net"})
     monkeypatch.setitem(sys.modules, "somewhere", module)
     models.save(tmp_path / "m", module.Net())
-    for change, words in ((lambda: delattr(module, "Net"), "no attribute 'Net'"),
-                          (lambda: setattr(module, "Net", dict), "no class of layers"),
-                          (lambda: setattr(module, "Net", Silent), "missing 1 required"),
-                          (lambda: monkeypatch.delitem(sys.modules, "somewhere"),
-                           "No module named 'somewhere'")):
+    for change, words in (
+        (lambda: delattr(module, "Net"), "no attribute 'Net'"),
+        (lambda: setattr(module, "Net", dict), "no class of layers"),
+        (lambda: setattr(module, "Net", Silent), "missing 1 required"),
+        (lambda: monkeypatch.delitem(sys.modules, "somewhere"), "No module named 'somewhere'"),
+    ):
         change()
         with refuses(ValueError, f"load: the model of {tmp_path / 'm'}", "somewhere:Net", words):
             models.load(tmp_path / "m", trust=True)
@@ -188,11 +207,17 @@ def test_a_subclass_of_a_model_here_is_a_class_of_ones_own(tmp_path):
 
 WRONG = [
     (lambda p: models.save(p, Silent(3)), TypeError, ["Silent", "config()", "Silent(...)"]),
-    (lambda p: models.save(p, nn.Sequential(nn.Dense(2, 2))), TypeError,
-     ["Sequential", "config()"]),
+    (
+        lambda p: models.save(p, nn.Sequential(nn.Dense(2, 2))),
+        TypeError,
+        ["Sequential", "config()"],
+    ),
     (lambda p: models.save(p, trained().state_dict()), TypeError, ["model must be a layer"]),
-    (lambda p: models.save(p, trained(norm=nn.RMSNorm)), TypeError,
-     ["norm was given as a function"]),
+    (
+        lambda p: models.save(p, trained(norm=nn.RMSNorm)),
+        TypeError,
+        ["norm was given as a function"],
+    ),
     (lambda p: models.save(p, Net(3, tag={1: 2})), TypeError, ["options.tag", "strings", "1"]),
     (lambda p: models.save(p, Net(3, tag=nn.ReLU)), TypeError, ["options.tag must be"]),
     (lambda p: models.save(p, trained(), "abc"), TypeError, ["classes", "'abc'"]),
@@ -203,18 +228,33 @@ WRONG = [
     (lambda p: models.save(p, trained(), loss=np.nan), ValueError, ["info.loss", "finite", "nan"]),
     (lambda p: models.save(p, trained(), model_=[{"x": {1}}]), TypeError, ["info.model_[0].x"]),
     (lambda p: models.save(p, trained(), preprocess=3), TypeError, ["preprocess must be a dict"]),
-    (lambda p: models.save(p, trained(), preprocess={"sizes": 3}), ValueError,
-     ["preprocess has no sizes", "size, channels, mean, std"]),
+    (
+        lambda p: models.save(p, trained(), preprocess={"sizes": 3}),
+        ValueError,
+        ["preprocess has no sizes", "size, channels, mean, std"],
+    ),
     (lambda p: models.save(p, trained(), preprocess={"size": 0}), ValueError, ["size", "0"]),
-    (lambda p: models.save(p, trained(), preprocess={"channels": 2}), ValueError,
-     ["channels must be 1 or 3", "2"]),
-    (lambda p: models.save(p, trained(), preprocess={"channels": 3}), ValueError,
-     ["channels must be 1", "(28, 28, 1)", "got 3"]),
-    (lambda p: models.save(p, trained(), preprocess={"std": [1, 0, 1]}), ValueError,
-     ["std must be", "> 0"]),
+    (
+        lambda p: models.save(p, trained(), preprocess={"channels": 2}),
+        ValueError,
+        ["channels must be 1 or 3", "2"],
+    ),
+    (
+        lambda p: models.save(p, trained(), preprocess={"channels": 3}),
+        ValueError,
+        ["channels must be 1", "(28, 28, 1)", "got 3"],
+    ),
+    (
+        lambda p: models.save(p, trained(), preprocess={"std": [1, 0, 1]}),
+        ValueError,
+        ["std must be", "> 0"],
+    ),
     (lambda p: models.save(p, trained(), preprocess={"mean": "0"}), TypeError, ["mean must be"]),
-    (lambda p: models.save(p, trained(), preprocess={"channels": 3, "mean": [1, 2]}), ValueError,
-     ["mean must be a number or 3"]),
+    (
+        lambda p: models.save(p, trained(), preprocess={"channels": 3, "mean": [1, 2]}),
+        ValueError,
+        ["mean must be a number or 3"],
+    ),
 ]
 
 
@@ -228,8 +268,13 @@ def test_what_could_not_be_loaded_is_not_written(call, error, words, tmp_path):
 def test_a_model_that_was_changed_after_it_was_made(tmp_path):
     model = trained()
     model.fc3 = nn.Dense(84, 5)
-    with refuses(ValueError, "save: load would make another model", "LeNet(**", "fc3.weight",
-                 "(84, 10) there and (84, 5) here"):
+    with refuses(
+        ValueError,
+        "save: load would make another model",
+        "LeNet(**",
+        "fc3.weight",
+        "(84, 10) there and (84, 5) here",
+    ):
         models.save(tmp_path / "m", model)
     model = Net(3)
     model.width = 0
@@ -264,6 +309,7 @@ def test_errors_of_the_system(tmp_path):
 
 
 # ------------------------------------------------------------------------------- what is not read
+
 
 def rewritten(path, change, state=None):
     """The file with another description: what `change` makes of it, or has done to it."""
@@ -346,9 +392,12 @@ def test_a_state_that_does_not_fit(tmp_path):
     path = tmp_path / "m"
     models.save(path, trained())
     expected = md.load(path)
-    for state in ({}, {**expected, "more": np.zeros(2, np.float32)},
-                  {**expected, "fc1.weight": np.zeros((2, 2), np.float32)},
-                  {name: array for name, array in expected.items() if name != "fc1.weight"}):
+    for state in (
+        {},
+        {**expected, "more": np.zeros(2, np.float32)},
+        {**expected, "fc1.weight": np.zeros((2, 2), np.float32)},
+        {name: array for name, array in expected.items() if name != "fc1.weight"},
+    ):
         rewritten(path, lambda d: None, state)
         with refuses(ValueError, str(path), "does not fit its model"):
             models.load(path)

@@ -19,14 +19,23 @@ pytestmark = small_batches
 def residual_stage(before, out, blocks):
     """Shapes of the weights of some residual blocks."""
     shortcut = [(1, 1, before, out)] if before != out else []
-    return [(3, 3, before, out), (3, 3, out, out), *shortcut,
-            *2 * (blocks - 1) * [(3, 3, out, out)]]
+    return [
+        (3, 3, before, out),
+        (3, 3, out, out),
+        *shortcut,
+        *2 * (blocks - 1) * [(3, 3, out, out)],
+    ]
 
 
 def residual(blocks):
     """Shapes of the weights of a residual network with so many blocks a stage."""
-    return [(3, 3, 3, 16), *residual_stage(16, 16, blocks), *residual_stage(16, 32, blocks),
-            *residual_stage(32, 64, blocks), (64, 10)]
+    return [
+        (3, 3, 3, 16),
+        *residual_stage(16, 16, blocks),
+        *residual_stage(16, 32, blocks),
+        *residual_stage(32, 64, blocks),
+        (64, 10),
+    ]
 
 
 def vgg(*channels):
@@ -35,8 +44,7 @@ def vgg(*channels):
 
 def wide(before, out):
     """Two blocks before whose convolutions normalization and ReLU stand."""
-    return [(3, 3, before, out), (3, 3, out, out), (1, 1, before, out),
-            *2 * [(3, 3, out, out)]]
+    return [(3, 3, before, out), (3, 3, out, out), (1, 1, before, out), *2 * [(3, 3, out, out)]]
 
 
 def separable(before, out):
@@ -46,26 +54,61 @@ def separable(before, out):
 # model: shape of an input, number of parameters, shapes of the weights, normalization layers
 MODELS = {
     models.MLP: ((28, 28, 1), 203_786, [(784, 256), (256, 10)], 1),
-    models.MnistCNN: ((28, 28, 1), 421_866,
-                      [(3, 3, 1, 32), (3, 3, 32, 64), (3136, 128), (128, 10)], 3),
-    models.LeNet: ((28, 28, 1), 61_932, [(5, 5, 1, 6), (5, 5, 6, 16), (400, 120), (120, 84),
-                                         (84, 10)], 4),
+    models.MnistCNN: (
+        (28, 28, 1),
+        421_866,
+        [(3, 3, 1, 32), (3, 3, 32, 64), (3136, 128), (128, 10)],
+        3,
+    ),
+    models.LeNet: (
+        (28, 28, 1),
+        61_932,
+        [(5, 5, 1, 6), (5, 5, 6, 16), (400, 120), (120, 84), (84, 10)],
+        4,
+    ),
     models.ResNet20: ((32, 32, 3), 272_474, residual(3), 21),
     models.ResNet32: ((32, 32, 3), 466_906, residual(5), 33),
     models.ResNet56: ((32, 32, 3), 855_770, residual(9), 57),
     models.VGG8: ((32, 32, 3), 1_187_274, [*vgg(64, 64, 128, 128, 256, 256), (4096, 10)], 6),
-    models.VGG16: ((32, 32, 3), 14_724_042,
-                   [*vgg(64, 64, 128, 128, 256, 256, 256, *6 * [512]), (512, 10)], 13),
-    models.WRN16x4: ((32, 32, 3), 2_748_890,
-                     [(3, 3, 3, 16), *wide(16, 64), *wide(64, 128), *wide(128, 256), (256, 10)],
-                     13),
-    models.CifarFast: ((32, 32, 3), 1_972_792,
-                       [(2, 2, 3, 24), (3, 3, 24, 64), (3, 3, 64, 64), (3, 3, 64, 256),
-                        *3 * [(3, 3, 256, 256)], (256, 10)], 6),
-    models.Mobile: ((32, 32, 3), 136_778,
-                    [(3, 3, 3, 32), *separable(32, 64), *separable(64, 128),
-                     *separable(128, 128), *separable(128, 256), *separable(256, 256),
-                     (256, 10)], 11),
+    models.VGG16: (
+        (32, 32, 3),
+        14_724_042,
+        [*vgg(64, 64, 128, 128, 256, 256, 256, *6 * [512]), (512, 10)],
+        13,
+    ),
+    models.WRN16x4: (
+        (32, 32, 3),
+        2_748_890,
+        [(3, 3, 3, 16), *wide(16, 64), *wide(64, 128), *wide(128, 256), (256, 10)],
+        13,
+    ),
+    models.CifarFast: (
+        (32, 32, 3),
+        1_972_792,
+        [
+            (2, 2, 3, 24),
+            (3, 3, 24, 64),
+            (3, 3, 64, 64),
+            (3, 3, 64, 256),
+            *3 * [(3, 3, 256, 256)],
+            (256, 10),
+        ],
+        6,
+    ),
+    models.Mobile: (
+        (32, 32, 3),
+        136_778,
+        [
+            (3, 3, 3, 32),
+            *separable(32, 64),
+            *separable(64, 128),
+            *separable(128, 128),
+            *separable(128, 256),
+            *separable(256, 256),
+            (256, 10),
+        ],
+        11,
+    ),
 }
 every_model = pytest.mark.parametrize("make", MODELS)
 
@@ -91,7 +134,7 @@ def test_shapes_and_sizes(make):
 def test_only_the_last_layer_has_a_bias(make):
     model = make()
     biases = [p.shape for name, p in model.named_parameters() if name.endswith("bias")]
-    assert biases == [(24,) if make is models.CifarFast else (10,)]     # that of the whitening
+    assert biases == [(24,) if make is models.CifarFast else (10,)]  # that of the whitening
 
 
 @every_model
@@ -138,12 +181,16 @@ def test_gradients_are_those_of_central_differences(make):
 def test_a_train_step_is_that_in_float64(make):
     """Float32 runs fused and by other algorithms than float64: the same values, up to rounding,
     and in deeper networks up to ReLUs and pools that a rounding decides."""
-    tolerance = {models.ResNet32: 0.2, models.ResNet56: 0.2, models.WRN16x4: 0.2,
-                 models.CifarFast: 0.01}.get(make, 1e-4)
+    tolerance = {
+        models.ResNet32: 0.2,
+        models.ResNet56: 0.2,
+        models.WRN16x4: 0.2,
+        models.CifarFast: 0.01,
+    }.get(make, 1e-4)
     md.manual_seed(0)
     single = make()
     for k, (name, p) in enumerate(single.named_parameters()):
-        if name.endswith("beta"):       # at zero, some gradients of gamma would cancel
+        if name.endswith("beta"):  # at zero, some gradients of gamma would cancel
             p.data = uniform(*p.shape, seed=k)
     double = copy.deepcopy(single).astype(np.float64)
     found = []
@@ -151,9 +198,13 @@ def test_a_train_step_is_that_in_float64(make):
         dtype = model.parameters()[0].dtype
         loss = md.cross_entropy(model(uniform(6, *MODELS[make][0], dtype=dtype)), np.arange(6))
         loss.backward()
-        found.append({"loss": loss.data, **dict(model.named_buffers()),
-                      **{f"{name}'s": p.grad for name, p in model.named_parameters()
-                         if p.requires_grad}})
+        found.append(
+            {
+                "loss": loss.data,
+                **dict(model.named_buffers()),
+                **{f"{name}'s": p.grad for name, p in model.named_parameters() if p.requires_grad},
+            }
+        )
     assert found[0]["loss"].dtype == np.float32 and found[1]["loss"].dtype == np.float64
     for (name, value), expected in zip(found[0].items(), found[1].values(), strict=True):
         assert np.abs(value - expected).max() <= tolerance * np.abs(expected).max(), name
@@ -167,9 +218,12 @@ def test_the_seed_decides_the_weights(make):
 
     first, again, other = weights(0), weights(0), weights(1)
     assert first == again
-    dirac = make is models.CifarFast        # those of as many channels out as in
-    assert all(first[name] != other[name] for name in first
-               if name.endswith("weight") and not (dirac and "conv" in name))
+    dirac = make is models.CifarFast  # those of as many channels out as in
+    assert all(
+        first[name] != other[name]
+        for name in first
+        if name.endswith("weight") and not (dirac and "conv" in name)
+    )
 
 
 @every_model
@@ -187,7 +241,7 @@ def test_images_of_another_size_are_refused(make):
     if make in (models.MLP, models.MnistCNN, models.LeNet, models.VGG8):
         with refuses(ValueError, "expected"):
             model(uniform(2, height + 8, width + 8, channels))
-    elif make is not models.VGG16:      # the others take any size; this one pools more than 8 away
+    elif make is not models.VGG16:  # the others take any size; this one pools more than 8 away
         assert model(uniform(2, height + 8, width, channels)).shape == (2, 10)
 
 
@@ -206,8 +260,7 @@ def test_input_shapes(make):
     with refuses(TypeError, f"{make.__name__}: input_shape must be", "got 32"):
         make(input_shape=32)
     if make is not models.MLP:
-        with refuses(ValueError, f"H and W of at least {least}",
-                     f"got (40, {least - 1}, 3)"):
+        with refuses(ValueError, f"H and W of at least {least}", f"got (40, {least - 1}, 3)"):
             make(input_shape=(40, least - 1, 3))
         with refuses(ValueError, "(H, W, C)", "got (40, 40)"):
             make(input_shape=(40, 40))
@@ -217,8 +270,12 @@ def test_the_values_of_an_mlp():
     assert models.MLP(6).fc1.weight.shape == (6, 256)
     assert models.MLP(input_shape=(2, 3)).fc1.weight.shape == (6, 256)
     assert models.MLP(6, input_shape=(2, 3)).config() == {
-        "hidden": 256, "classes": 10, "input_shape": (2, 3), "norm": "batch",
-        "norm_position": "before"}
+        "hidden": 256,
+        "classes": 10,
+        "input_shape": (2, 3),
+        "norm": "batch",
+        "norm_position": "before",
+    }
     with refuses(ValueError, "MLP: in_features must be 6", "got 7"):
         models.MLP(7, input_shape=(2, 3))
 
@@ -241,5 +298,6 @@ def test_predict_takes_bytes(make):
     images = np.random.default_rng(0).integers(0, 256, (5, *MODELS[make][0]), np.uint8)
     result = model.predict(images, batch_size=2)
     assert result.shape == (5, 10) and result.dtype == np.float32
-    np.testing.assert_allclose(result, model.predict(np.float32(images) / 255), rtol=1e-4,
-                               atol=1e-5)
+    np.testing.assert_allclose(
+        result, model.predict(np.float32(images) / 255), rtol=1e-4, atol=1e-5
+    )

@@ -26,13 +26,19 @@ MODELS = {
     models.Mobile: ((16, 16, 3), 11, 0, 0),
     models.WRN16x4: ((16, 16, 3), 13, 0, 0),
 }
-KINDS = {"batch": nn.BatchNorm, "layer": nn.LayerNorm, "group": nn.GroupNorm,
-         "instance": nn.InstanceNorm, "none": nn.Identity}
+KINDS = {
+    "batch": nn.BatchNorm,
+    "layer": nn.LayerNorm,
+    "group": nn.GroupNorm,
+    "instance": nn.InstanceNorm,
+    "none": nn.Identity,
+}
 every_model = pytest.mark.parametrize("make", MODELS)
 both_positions = pytest.mark.parametrize("position", norms.POSITIONS)
 quiet = pytest.mark.filterwarnings("ignore:MLP. nothing is normalized")
 every_kind = pytest.mark.parametrize(
-    ("make", "norm"), [pytest.param(make, norm, marks=quiet) for make in MODELS for norm in KINDS])
+    ("make", "norm"), [pytest.param(make, norm, marks=quiet) for make in MODELS for norm in KINDS]
+)
 
 
 def seeded(make, **options):
@@ -66,14 +72,30 @@ def test_the_tables_have_everything():
 
 # ----------------------------------------------------------------------------------- the default
 
+
 def test_state_names_of_the_default():
     assert list(models.MnistCNN().state_dict()) == [
-        "conv1.weight", "bn1.gamma", "bn1.beta", "bn1.running_mean", "bn1.running_var",
+        "conv1.weight",
+        "bn1.gamma",
+        "bn1.beta",
+        "bn1.running_mean",
+        "bn1.running_var",
         "bn1.num_batches",
-        "conv2.weight", "bn2.gamma", "bn2.beta", "bn2.running_mean", "bn2.running_var",
+        "conv2.weight",
+        "bn2.gamma",
+        "bn2.beta",
+        "bn2.running_mean",
+        "bn2.running_var",
         "bn2.num_batches",
-        "fc1.weight", "bn3.gamma", "bn3.beta", "bn3.running_mean", "bn3.running_var",
-        "bn3.num_batches", "fc2.weight", "fc2.bias"]
+        "fc1.weight",
+        "bn3.gamma",
+        "bn3.beta",
+        "bn3.running_mean",
+        "bn3.running_var",
+        "bn3.num_batches",
+        "fc2.weight",
+        "fc2.bias",
+    ]
 
 
 @every_model
@@ -81,7 +103,7 @@ def test_the_default_is_batch_before(make):
     default = seeded(make)
     weights = [p.data for name, p in default.named_parameters() if name.endswith("weight")]
     md.manual_seed(0)
-    for weight in weights:      # nothing else is drawn, and nothing in another order
+    for weight in weights:  # nothing else is drawn, and nothing in another order
         assert np.array_equal(weight, nn.init.he_normal(weight.shape))
     said = seeded(make, norm="batch", norm_position="before")
     x = batch_of(make)
@@ -104,6 +126,7 @@ def test_the_default_runs_fused(make, monkeypatch):
 
 
 # ------------------------------------------------------------------------------ layers and biases
+
 
 @every_kind
 @both_positions
@@ -138,22 +161,26 @@ def test_a_function_gives_the_options_of_its_layers(kind, options):
     model = models.MLP(hidden=16, norm=lambda features: kind(features, **options))
     names = {name.split(".")[-1] for name, _ in model.named_parameters() if "bn" in name}
     assert names == ({"gamma"} if options.get("affine", True) else set()) | (
-        {"beta"} if options.get("bias") else set())
+        {"beta"} if options.get("bias") else set()
+    )
     loss = md.cross_entropy(model(np.random.default_rng(0).random((8, 784), np.float32)), [0] * 8)
     loss.backward()
     assert all(p.grad is not None for p in model.parameters())
 
 
-@pytest.mark.parametrize(("hidden", "groups"),
-                         [(256, 8), (16, 8), (12, 6), (20, 5), (8, 4), (7, 1), (11, 1)])
+@pytest.mark.parametrize(
+    ("hidden", "groups"), [(256, 8), (16, 8), (12, 6), (20, 5), (8, 4), (7, 1), (11, 1)]
+)
 def test_groups_divide_the_features(hidden, groups):
     layer = models.MLP(hidden=hidden, norm="group").bn1
     assert (layer.groups, layer.features) == (groups, hidden)
 
 
 def test_places_of_the_layers():
-    for position, order in (("before", [nn.Conv, nn.GroupNorm, nn.ReLU]),
-                            ("after", [nn.Conv, nn.ReLU, nn.GroupNorm])):
+    for position, order in (
+        ("before", [nn.Conv, nn.GroupNorm, nn.ReLU]),
+        ("after", [nn.Conv, nn.ReLU, nn.GroupNorm]),
+    ):
         model = models.VGG8(norm="group", norm_position=position)
         block = [*order, *order, nn.MaxPool]
         assert [type(layer) for layer in model.features] == [*block * 3, nn.Flatten]
@@ -185,10 +212,15 @@ def test_a_function_that_makes_no_normalization_somewhere():
     """Layers have a bias where it is missing, as with "none"."""
     model = models.MnistCNN(norm=lambda n: nn.Identity() if n == 64 else nn.BatchNorm(n))
     assert [layer.bias is not None for layer in inside(model, nn.Conv, nn.Dense)] == [
-        False, True, False, True]
+        False,
+        True,
+        False,
+        True,
+    ]
 
 
 # ----------------------------------------------------------------------------------------- order
+
 
 def by_hand(position, norm, x, shortcut=None):
     if position == "before":
@@ -208,8 +240,9 @@ def mnist_cnn(model, position, x):
 
 
 def vgg8(model, position, x):
-    inner = [layer for layer in model.features if type(layer) in (nn.Conv, nn.BatchNorm,
-                                                                  nn.GroupNorm)]
+    inner = [
+        layer for layer in model.features if type(layer) in (nn.Conv, nn.BatchNorm, nn.GroupNorm)
+    ]
     for k in range(6):
         x = by_hand(position, inner[2 * k + 1], inner[2 * k](x))
         x = md.max_pool(x, 2) if k % 2 else x
@@ -249,8 +282,15 @@ def wide_resnet(model, position, x):
     return model.fc(by_hand(position, model.bn, x).mean(axis=(1, 2)))
 
 
-BY_HAND = {models.MLP: mlp, models.MnistCNN: mnist_cnn, models.LeNet: lenet, models.VGG8: vgg8,
-           models.ResNet20: resnet20, models.Mobile: mobile, models.WRN16x4: wide_resnet}
+BY_HAND = {
+    models.MLP: mlp,
+    models.MnistCNN: mnist_cnn,
+    models.LeNet: lenet,
+    models.VGG8: vgg8,
+    models.ResNet20: resnet20,
+    models.Mobile: mobile,
+    models.WRN16x4: wide_resnet,
+}
 
 
 @every_model
@@ -266,6 +306,7 @@ def test_order_of_operations(make, norm, position):
 
 
 # -------------------------------------------------------------------------------------- training
+
 
 @every_kind
 @both_positions
@@ -305,12 +346,13 @@ def test_only_batch_normalization_depends_on_the_batch(make, norm):
 
 # ------------------------------------------------------------------------------------ zero gamma
 
+
 @pytest.mark.parametrize("norm", ["batch", "layer", "group", "instance", nn.RMSNorm])
 def test_zero_gamma(norm):
     model = seeded(models.ResNet20, norm=norm, zero_gamma=True)
-    assert [name for name, p in model.named_parameters()
-            if name.endswith("gamma") and not p.data.any()] == [
-                f"blocks.{k}.bn2.gamma" for k in range(9)]
+    assert [
+        name for name, p in model.named_parameters() if name.endswith("gamma") and not p.data.any()
+    ] == [f"blocks.{k}.bn2.gamma" for k in range(9)]
     x = batch_of(models.ResNet20)
     y = md.relu(model.bn(model.conv(x)))
     for block in model.blocks:
@@ -320,7 +362,7 @@ def test_zero_gamma(norm):
     optimizer = optim.SGD(model.parameters(), lr=0.1)
     md.cross_entropy(model(x), np.arange(4)).backward()
     optimizer.step()
-    for block in model.blocks:      # but for channels that the ReLU leaves at zero
+    for block in model.blocks:  # but for channels that the ReLU leaves at zero
         assert np.count_nonzero(block.bn2.gamma.data) > len(block.bn2.gamma) / 2
 
 
@@ -330,6 +372,7 @@ def test_without_zero_gamma_every_gamma_is_one():
 
 # ---------------------------------------------------------------------------------------- errors
 
+
 @every_model
 def test_errors(make):
     name = make.__name__
@@ -338,8 +381,13 @@ def test_errors(make):
         with refuses(ValueError, f"{name}: norm must be", repr(wrong), *choices):
             make(norm=wrong)
     for wrong in ("Before", "behind", None):
-        with refuses(TypeError if wrong is None else ValueError, f"{name}: norm_position must be",
-                     repr(wrong), '"before"', '"after"'):
+        with refuses(
+            TypeError if wrong is None else ValueError,
+            f"{name}: norm_position must be",
+            repr(wrong),
+            '"before"',
+            '"after"',
+        ):
             make(norm_position=wrong)
     for wrong, kind in ((None, "NoneType"), (8, "int"), (nn.BatchNorm(8), "BatchNorm")):
         with refuses(TypeError, f"{name}: norm must be", kind):

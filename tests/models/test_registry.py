@@ -11,8 +11,19 @@ from tests.support.marks import small_batches
 
 pytestmark = small_batches
 
-NAMES = ["mlp", "mnist-cnn", "lenet", "resnet20", "resnet32", "resnet56", "vgg8", "vgg16",
-         "mobile", "wrn-16-4", "cifar-fast"]
+NAMES = [
+    "mlp",
+    "mnist-cnn",
+    "lenet",
+    "resnet20",
+    "resnet32",
+    "resnet56",
+    "vgg8",
+    "vgg16",
+    "mobile",
+    "wrn-16-4",
+    "cifar-fast",
+]
 OF_MNIST = {"mlp", "mnist-cnn", "lenet"}
 
 
@@ -27,8 +38,9 @@ def test_every_name_makes_a_model(name):
     model = models.create(name)
     assert model.training and model.classes == 10
     assert model.input_shape == ((28, 28, 1) if name in OF_MNIST else (32, 32, 3))
-    other = models.create(name, classes=3, input_shape=(40, 36, 2), norm="none",
-                          norm_position="after")
+    other = models.create(
+        name, classes=3, input_shape=(40, 36, 2), norm="none", norm_position="after"
+    )
     assert type(other) is type(model)
     assert other(uniform(2, 40, 36, 2)).shape == (2, 3)
     assert not any(isinstance(layer, nn.BatchNorm) for _, layer in other.named_layers())
@@ -48,10 +60,17 @@ def test_the_seed_decides_the_weights():
     assert np.array_equal(*found)
 
 
-@pytest.mark.parametrize(("name", "close"), [
-    ("resnet-20", "did you mean resnet20"), ("ResNet56", "did you mean resnet56"),
-    ("wrn", "did you mean wrn-16-4"), ("MNIST_CNN", "did you mean mnist-cnn"),
-    ("", "; the names"), ("transformer", "there is no model 'transformer'; the names")])
+@pytest.mark.parametrize(
+    ("name", "close"),
+    [
+        ("resnet-20", "did you mean resnet20"),
+        ("ResNet56", "did you mean resnet56"),
+        ("wrn", "did you mean wrn-16-4"),
+        ("MNIST_CNN", "did you mean mnist-cnn"),
+        ("", "; the names"),
+        ("transformer", "there is no model 'transformer'; the names"),
+    ],
+)
 def test_unknown_names(name, close):
     with refuses(ValueError, "create: there is no model", repr(name), close, ", ".join(NAMES)):
         models.create(name)

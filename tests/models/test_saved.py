@@ -24,7 +24,7 @@ class Echo(nn.Layer):
         self.weight = nn.Parameter(np.zeros(1))
 
     def forward(self, x):
-        return md.flatten(x, 1)[:, :self.outputs]
+        return md.flatten(x, 1)[:, : self.outputs]
 
 
 def model_of(classes=3, shape=(6, 6, 3)):
@@ -40,8 +40,10 @@ def expected(outputs, names, top):
     """(class, probability) by the plain formula, in double."""
     powers = np.exp(outputs.astype(np.float64))
     p = powers / powers.sum(axis=1, keepdims=True)
-    return [[(names[k], row[k]) for k in sorted(range(len(names)), key=lambda k: -row[k])[:top]]
-            for row in p]
+    return [
+        [(names[k], row[k]) for k in sorted(range(len(names)), key=lambda k: -row[k])[:top]]
+        for row in p
+    ]
 
 
 def same(found, expected):
@@ -65,8 +67,14 @@ def test_what_images_may_be():
     saved = models.Saved(model_of())
     expected = saved.predict(x)
     as_floats = x.astype(np.float32) / 255
-    for given in (as_floats, as_floats.astype(np.float64), md.tensor(as_floats), list(x),
-                  np.repeat(x, 2, axis=0)[::2], np.asfortranarray(x)):
+    for given in (
+        as_floats,
+        as_floats.astype(np.float64),
+        md.tensor(as_floats),
+        list(x),
+        np.repeat(x, 2, axis=0)[::2],
+        np.asfortranarray(x),
+    ):
         same(saved.predict(given), expected)
     for given in (x[0], as_floats[0], md.tensor(as_floats[0])):
         same(saved.predict(given), expected[:1])
@@ -102,14 +110,17 @@ def test_mean_and_standard_deviation():
 
 def test_equal_probabilities_keep_the_order_of_classes():
     zeros = np.zeros((2, 1, 1, 3), np.float32)
-    assert models.Saved(Echo(), ["a", "b", "c"]).predict(zeros, 2) == [
-        [("a", 1 / 3), ("b", 1 / 3)]] * 2
+    assert (
+        models.Saved(Echo(), ["a", "b", "c"]).predict(zeros, 2)
+        == [[("a", 1 / 3), ("b", 1 / 3)]] * 2
+    )
 
 
 def test_large_outputs_do_not_overflow():
     x = np.array([[1e30, -1e30, 0.0]], np.float32).reshape(1, 1, 1, 3)
-    assert models.Saved(Echo()).predict(x, 3) == [[(0, 1.0), (1, 0.0), (2, 0.0)]] or \
-        models.Saved(Echo()).predict(x, 1) == [[(0, 1.0)]]
+    assert models.Saved(Echo()).predict(x, 3) == [[(0, 1.0), (1, 0.0), (2, 0.0)]] or models.Saved(
+        Echo()
+    ).predict(x, 1) == [[(0, 1.0)]]
 
 
 def test_more_than_a_batch():
@@ -205,14 +216,20 @@ def test_pictures_are_read(tmp_path):
 
 def test_pictures_are_scaled_to_the_size_of_the_model(tmp_path):
     """As `ImageFolder` scales them: the shorter side, and then the centre; a pair as it is."""
-    paths = [*written(tmp_path, pictures(3, (24, 24, 3))),
-             *written(tmp_path, pictures(3, (30, 48, 3)), "wide{}.png")]
+    paths = [
+        *written(tmp_path, pictures(3, (24, 24, 3))),
+        *written(tmp_path, pictures(3, (30, 48, 3)), "wide{}.png"),
+    ]
 
     def expected(saved, size, channels):
         return saved.predict(np.stack([read(str(path), size, channels) for path in paths]), 3)
 
-    for preprocess, size in ((None, 6), ({"size": 6}, 6), ({"size": (6, 6), "channels": 3}, (6, 6)),
-                             ({"mean": 0.5}, 6)):
+    for preprocess, size in (
+        (None, 6),
+        ({"size": 6}, 6),
+        ({"size": (6, 6), "channels": 3}, (6, 6)),
+        ({"mean": 0.5}, 6),
+    ):
         saved = models.Saved(model_of(), preprocess=preprocess)
         same(saved.predict(paths, 3), expected(saved, size, 3))
     grey = models.Saved(model_of(shape=(6, 9, 1)))
@@ -224,7 +241,7 @@ def test_pictures_are_scaled_to_the_size_of_the_model(tmp_path):
 def test_a_turned_and_a_transparent_picture(tmp_path):
     x = pictures(1)[0]
     exif = Image.Exif()
-    exif[0x0112] = 6        # the camera was held so that the picture must be turned to the right
+    exif[0x0112] = 6  # the camera was held so that the picture must be turned to the right
     Image.fromarray(np.rot90(x).copy()).save(tmp_path / "turned.png", exif=exif)
     saved = models.Saved(model_of())
     same(saved.predict(tmp_path / "turned.png", 3), saved.predict(x, 3))

@@ -15,8 +15,10 @@ from tests.support.cases import errors_of
 from tests.support.reference.attention import multi_head
 
 N, L, S = 3, 4, 5
-QUERY, KEY, VALUE = (uniform(*shape, dtype=np.float64, seed=k)
-                     for k, shape in enumerate(((N, L, 6), (N, S, 3), (N, S, 2))))
+QUERY, KEY, VALUE = (
+    uniform(*shape, dtype=np.float64, seed=k)
+    for k, shape in enumerate(((N, L, 6), (N, S, 3), (N, S, 2)))
+)
 RNG = np.random.default_rng(3)
 PAIRS = RNG.random((L, S)) < 0.7
 EACH = RNG.random((N, L, S)) < 0.7
@@ -26,15 +28,17 @@ LENGTHS = np.arange(S) < np.array([5, 2, 3])[:, None]
 FULL = np.ones((N, 2, L, S), bool)
 # How it is called, and the mask (N, heads, L, S) that this means.
 MASKS = {
-    "none": ({}, FULL), "pairs": ({"mask": PAIRS}, FULL & PAIRS),
-    "of each example": ({"mask": EACH}, FULL & EACH[:, None]), "of each head": ({"mask": HEADS},
-                                                                                HEADS),
+    "none": ({}, FULL),
+    "pairs": ({"mask": PAIRS}, FULL & PAIRS),
+    "of each example": ({"mask": EACH}, FULL & EACH[:, None]),
+    "of each head": ({"mask": HEADS}, HEADS),
     "floats": ({"mask": BIAS}, np.broadcast_to(BIAS, FULL.shape)),
     "keys": ({"key_mask": LENGTHS}, FULL & LENGTHS[:, None, None]),
     "pairs and keys": ({"mask": PAIRS, "key_mask": LENGTHS}, FULL & PAIRS & LENGTHS[:, None, None]),
-    "floats and keys": ({"mask": BIAS, "key_mask": LENGTHS},
-                        np.where(LENGTHS[:, None, None], BIAS, -np.inf)
-                        + np.zeros(FULL.shape)),
+    "floats and keys": (
+        {"mask": BIAS, "key_mask": LENGTHS},
+        np.where(LENGTHS[:, None, None], BIAS, -np.inf) + np.zeros(FULL.shape),
+    ),
     "a list": ({"key_mask": LENGTHS.tolist()}, FULL & LENGTHS[:, None, None]),
 }
 
@@ -56,8 +60,10 @@ def test_masks(name, causal):
     inputs = [md.tensor(a, requires_grad=True) for a in (QUERY, KEY, VALUE)]
     y = layer(*inputs, **options, causal=causal)
     close(y.data, multi_head(layer, QUERY, KEY, VALUE, mask, causal))
-    assert md.gradcheck(lambda q, k, v, *rest: layer(q, k, v, **options, causal=causal),
-                        [*inputs, *layer.parameters()])
+    assert md.gradcheck(
+        lambda q, k, v, *rest: layer(q, k, v, **options, causal=causal),
+        [*inputs, *layer.parameters()],
+    )
 
 
 def test_what_is_left_out_is_the_query_or_the_keys():
@@ -99,8 +105,12 @@ def test_dropout_is_of_weights_and_in_training_alone():
 
 def test_what_it_starts_with():
     layer = nn.MultiHeadAttention(256, 4, key_features=64)
-    for part, fans in ((layer.query, 512), (layer.key, 320), (layer.value, 512),
-                       (layer.output, 512)):
+    for part, fans in (
+        (layer.query, 512),
+        (layer.key, 320),
+        (layer.value, 512),
+        (layer.output, 512),
+    ):
         w = part.weight.data
         bound = np.sqrt(6 / fans)
         assert np.abs(w).max() <= bound
@@ -143,21 +153,41 @@ def test_it_learns_to_look_something_up():
 
 LAYER = nn.MultiHeadAttention(6, 2, key_features=3, value_features=2)
 Q, K, V = (x.astype(np.float32) for x in (QUERY, KEY, VALUE))
-test_errors = errors_of([
-    (lambda: LAYER(Q), TypeError, "MultiHeadAttention", "key", "NoneType"),
-    (lambda: LAYER(Q, K), TypeError, "MultiHeadAttention", "value", "NoneType"),
-    (lambda: LAYER(Q, V, V), ValueError, "MultiHeadAttention expected key (N, positions, 3)"),
-    (lambda: LAYER(Q, K, K), ValueError, "MultiHeadAttention expected value", "(3, 5, 3)"),
-    (lambda: LAYER(Q[:2], K, V), ValueError, "MultiHeadAttention", "same N", "(2, 4, 6)"),
-    (lambda: LAYER(Q, K, V[:, :4]), ValueError, "MultiHeadAttention", "same S", "(3, 4, 2)"),
-    (lambda: LAYER(Q, K, V, PAIRS.T), ValueError, "MultiHeadAttention", "mask", "(4, 5)", "(5, 4)"),
-    (lambda: LAYER(Q, K, V, PAIRS.astype(int)), TypeError, "MultiHeadAttention", "mask", "int64"),
-    (lambda: LAYER(Q, K, V, BIAS), TypeError, "MultiHeadAttention", "float64"),
-    (lambda: LAYER(Q, K, V, key_mask=PAIRS), ValueError, "MultiHeadAttention: key_mask", "(3, 5)"),
-    (lambda: LAYER(Q, K, V, key_mask=LENGTHS * 1.0), TypeError, "key_mask", "True where a key"),
-    (lambda: LAYER(Q, K, V, causal="a"), TypeError, "MultiHeadAttention", "causal"),
-    (lambda: LAYER(QUERY, K, V), TypeError, "MultiHeadAttention", "query is float64"),
-    (lambda: LAYER(Q, K.astype(int), V), TypeError, "MultiHeadAttention", "key", "int64"),
-    (lambda: nn.MultiHeadAttention(6, 2.0), TypeError, "MultiHeadAttention", "heads", "2.0"),
-    (lambda: nn.MultiHeadAttention(6, 2, bias="a"), TypeError, "MultiHeadAttention", "bias"),
-])
+test_errors = errors_of(
+    [
+        (lambda: LAYER(Q), TypeError, "MultiHeadAttention", "key", "NoneType"),
+        (lambda: LAYER(Q, K), TypeError, "MultiHeadAttention", "value", "NoneType"),
+        (lambda: LAYER(Q, V, V), ValueError, "MultiHeadAttention expected key (N, positions, 3)"),
+        (lambda: LAYER(Q, K, K), ValueError, "MultiHeadAttention expected value", "(3, 5, 3)"),
+        (lambda: LAYER(Q[:2], K, V), ValueError, "MultiHeadAttention", "same N", "(2, 4, 6)"),
+        (lambda: LAYER(Q, K, V[:, :4]), ValueError, "MultiHeadAttention", "same S", "(3, 4, 2)"),
+        (
+            lambda: LAYER(Q, K, V, PAIRS.T),
+            ValueError,
+            "MultiHeadAttention",
+            "mask",
+            "(4, 5)",
+            "(5, 4)",
+        ),
+        (
+            lambda: LAYER(Q, K, V, PAIRS.astype(int)),
+            TypeError,
+            "MultiHeadAttention",
+            "mask",
+            "int64",
+        ),
+        (lambda: LAYER(Q, K, V, BIAS), TypeError, "MultiHeadAttention", "float64"),
+        (
+            lambda: LAYER(Q, K, V, key_mask=PAIRS),
+            ValueError,
+            "MultiHeadAttention: key_mask",
+            "(3, 5)",
+        ),
+        (lambda: LAYER(Q, K, V, key_mask=LENGTHS * 1.0), TypeError, "key_mask", "True where a key"),
+        (lambda: LAYER(Q, K, V, causal="a"), TypeError, "MultiHeadAttention", "causal"),
+        (lambda: LAYER(QUERY, K, V), TypeError, "MultiHeadAttention", "query is float64"),
+        (lambda: LAYER(Q, K.astype(int), V), TypeError, "MultiHeadAttention", "key", "int64"),
+        (lambda: nn.MultiHeadAttention(6, 2.0), TypeError, "MultiHeadAttention", "heads", "2.0"),
+        (lambda: nn.MultiHeadAttention(6, 2, bias="a"), TypeError, "MultiHeadAttention", "bias"),
+    ]
+)

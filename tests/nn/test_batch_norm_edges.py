@@ -14,7 +14,10 @@ from tests.support.marks import both_backends, both_floats, small_batches
 from tests.support.threads import threads
 
 OPTIONS = {
-    "plain": {}, "mask": {"mask": True}, "ghosts": {"ghost_batch": 5}, "renorm": {"renorm": True},
+    "plain": {},
+    "mask": {"mask": True},
+    "ghosts": {"ghost_batch": 5},
+    "renorm": {"renorm": True},
     "everything": {"mask": True, "ghost_batch": 5, "renorm": True, "momentum": None},
 }
 every_option = pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
@@ -34,8 +37,13 @@ def step(layer, mask, x, dy, residual=None):
     for p in layer.parameters():
         p.grad = None
     y.backward(dy)
-    return [y.data, t.grad, *(p.grad for p in layer.parameters()),
-            layer.running_mean, layer.running_var]
+    return [
+        y.data,
+        t.grad,
+        *(p.grad for p in layer.parameters()),
+        layer.running_mean,
+        layer.running_var,
+    ]
 
 
 def told(f):
@@ -49,12 +57,12 @@ def told(f):
 
 # ------------------------------------------------------------------------------------ warnings
 
+
 def test_few_values_are_told_once_a_layer():
     layer, other = nn.BatchNorm(3), nn.BatchNorm(3)
     x = uniform(7, 3)
     (text,) = told(lambda: layer(x))
-    for part in ("BatchNorm: ", "7 values a channel", "larger batches", "renorm",
-                 "freeze_stats()"):
+    for part in ("BatchNorm: ", "7 values a channel", "larger batches", "renorm", "freeze_stats()"):
         assert part in text
     assert told(lambda: layer(x)) == []
     assert told(lambda: copy.deepcopy(layer)(x)) == []
@@ -68,27 +76,31 @@ def test_the_warning_points_to_the_caller():
     assert caught[0].filename == __file__
 
 
-@pytest.mark.parametrize("options, shape, counted, fewest", [
-    ({}, (8, 3), None, None),
-    ({}, (2, 2, 2, 3), None, None),
-    ({}, (1, 7, 1, 3), None, 7),
-    ({"ghost_batch": 4}, (8, 2, 3), None, None),
-    ({"ghost_batch": 4}, (8, 3), None, 4),
-    ({"ghost_batch": 16}, (8, 3), None, None),
-    ({"ghost_batch": 8}, (18, 3), None, 2),
-    ({}, (20, 3), 8, None),
-    ({}, (20, 3), 5, 5),
-    ({}, (20, 3), 0, None),
-    ({"ghost_batch": 10}, (30, 3), 18, None),       # 10, 8 and none
-    ({"ghost_batch": 10}, (30, 3), 17, 7),
-    ({"track_stats": False}, (4, 3), None, 4),
-    ({"renorm": True}, (4, 3), None, 4),
-])
+@pytest.mark.parametrize(
+    "options, shape, counted, fewest",
+    [
+        ({}, (8, 3), None, None),
+        ({}, (2, 2, 2, 3), None, None),
+        ({}, (1, 7, 1, 3), None, 7),
+        ({"ghost_batch": 4}, (8, 2, 3), None, None),
+        ({"ghost_batch": 4}, (8, 3), None, 4),
+        ({"ghost_batch": 16}, (8, 3), None, None),
+        ({"ghost_batch": 8}, (18, 3), None, 2),
+        ({}, (20, 3), 8, None),
+        ({}, (20, 3), 5, 5),
+        ({}, (20, 3), 0, None),
+        ({"ghost_batch": 10}, (30, 3), 18, None),  # 10, 8 and none
+        ({"ghost_batch": 10}, (30, 3), 17, 7),
+        ({"track_stats": False}, (4, 3), None, 4),
+        ({"renorm": True}, (4, 3), None, 4),
+    ],
+)
 def test_what_counts_as_few(options, shape, counted, fewest):
     layer = nn.BatchNorm(3, **options)
     x = uniform(*shape)
-    mask = None if counted is None else (np.arange(np.prod(shape[:-1])) < counted).reshape(
-        shape[:-1])
+    mask = (
+        None if counted is None else (np.arange(np.prod(shape[:-1])) < counted).reshape(shape[:-1])
+    )
     messages = told(lambda: layer(x, mask))
     assert len(messages) == (fewest is not None)
     assert fewest is None or f"{fewest} values a channel" in messages[0]
@@ -104,22 +116,33 @@ def test_no_warning_where_running_statistics_are_used(options, mode):
 
 # ---------------------------------------------------------------------------------- one value
 
+
 @small_batches
 @pytest.mark.parametrize("track", [True, False])
-@pytest.mark.parametrize("options, shape, mask", [
-    ({"ghost_batch": 1}, (4, 3), None),
-    ({"ghost_batch": 3}, (7, 3), None),
-    ({"ghost_batch": 3}, (7, 1, 1, 3), None),
-    ({}, (4, 3), [False, True, False, False]),
-    ({"ghost_batch": 2}, (6, 3), [True, True, True, True, False, True]),
-])
+@pytest.mark.parametrize(
+    "options, shape, mask",
+    [
+        ({"ghost_batch": 1}, (4, 3), None),
+        ({"ghost_batch": 3}, (7, 3), None),
+        ({"ghost_batch": 3}, (7, 1, 1, 3), None),
+        ({}, (4, 3), [False, True, False, False]),
+        ({"ghost_batch": 2}, (6, 3), [True, True, True, True, False, True]),
+    ],
+)
 def test_one_value_a_channel_changes_nothing(options, shape, mask, track):
     layer = nn.BatchNorm(3, track_stats=track, **options)
     layer(uniform(12, 4, 3))
     before = layer.state_dict()
     what = "virtual batch", "ghost_batch" if options else "mask"
-    with refuses(ValueError, str(shape), *what[not options:], "1 value", "at least 2",
-                 "larger batches", "eval()"):
+    with refuses(
+        ValueError,
+        str(shape),
+        *what[not options :],
+        "1 value",
+        "at least 2",
+        "larger batches",
+        "eval()",
+    ):
         layer(uniform(*shape), mask)
     for name, value in layer.state_dict().items():
         np.testing.assert_array_equal(value, before[name])
@@ -151,6 +174,7 @@ def test_a_batch_that_nothing_counts_in(shape, options):
 
 
 # --------------------------------------------------------------------------------- the numbers
+
 
 @both_backends
 @both_floats
@@ -197,12 +221,13 @@ def test_a_constant_channel_gives_beta(options, dtype, backend):
     layer.beta.data = np.array([1, 2, 3, 4], dtype)
     x = uniform(*shape, dtype=dtype)
     x[..., 1], x[..., 2] = 0, 1e4
-    layer.running_mean[:] = 0, 0, 1e4, 0        # where renorm shifts by nothing
+    layer.running_mean[:] = 0, 0, 1e4, 0  # where renorm shifts by nothing
     with md.use_backend(backend):
         y, *rest = step(layer, mask, x, uniform(*shape, dtype=dtype, seed=1))
     counted = y[mask] if mask is not None else y
-    np.testing.assert_allclose(counted[..., 1:3], np.broadcast_to([2, 3], counted[..., 1:3].shape),
-                               rtol=1e-6)
+    np.testing.assert_allclose(
+        counted[..., 1:3], np.broadcast_to([2, 3], counted[..., 1:3].shape), rtol=1e-6
+    )
     for array in rest:
         assert np.isfinite(array).all()
 
@@ -230,8 +255,10 @@ def test_nan_stays_in_its_channel(options, backend, bad):
 
 
 @pytest.mark.parametrize("options", [OPTIONS[name] for name in ("plain", "mask", "ghosts")])
-@pytest.mark.parametrize("dtype, scale", [
-    (np.float32, 1e-15), (np.float32, 1e15), (np.float64, 1e-30), (np.float64, 1e30)])
+@pytest.mark.parametrize(
+    "dtype, scale",
+    [(np.float32, 1e-15), (np.float32, 1e15), (np.float64, 1e-30), (np.float64, 1e30)],
+)
 def test_tiny_and_huge_values(options, dtype, scale):
     """With eps 0 the scale of x does not show in y, and divides dx."""
     shape = (20, 8, 8, 3)
@@ -242,8 +269,14 @@ def test_tiny_and_huge_values(options, dtype, scale):
         t = md.tensor((x * factor).astype(kind), requires_grad=True)
         y = layer(t, mask)
         y.backward(dy.astype(kind))
-        found = [y.data, t.grad, layer.gamma.grad, layer.beta.grad, layer.running_mean,
-                 layer.running_var]
+        found = [
+            y.data,
+            t.grad,
+            layer.gamma.grad,
+            layer.beta.grad,
+            layer.running_mean,
+            layer.running_var,
+        ]
         powers = (1, 1 / factor, 1, 1, factor, factor**2)
         expected = expected or found
         for value, first, power in zip(found, expected, powers, strict=True):

@@ -28,8 +28,14 @@ OPTIONS = {
     "renorm": {"renorm": RENORM},
     "not affine": {"affine": False, "renorm": RENORM, "ghost_batch": 5},
     "no statistics": {"track_stats": False, "ghost_batch": 4, "gamma_init": 2},
-    "all": {"eps": 1e-3, "momentum": 0.3, "unbiased": False, "gamma_init": 0.5, "ghost_batch": 4,
-            "renorm": RENORM},
+    "all": {
+        "eps": 1e-3,
+        "momentum": 0.3,
+        "unbiased": False,
+        "gamma_init": 0.5,
+        "ghost_batch": 4,
+        "renorm": RENORM,
+    },
     "average": {"momentum": None, "ghost_batch": 3, "renorm": RENORM},
 }
 every_option = pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
@@ -48,26 +54,42 @@ class Formula:
 
     def __init__(self, options, features=3):
         self.options = {"eps": 1e-5, **options}
-        init, self.tracked = (self.options.pop(name, default) for name, default in
-                              (("gamma_init", 1.0), ("track_stats", True)))
+        init, self.tracked = (
+            self.options.pop(name, default)
+            for name, default in (("gamma_init", 1.0), ("track_stats", True))
+        )
         if "renorm" in options:
             self.options["renorm"] = nn.Renorm(**options["renorm"]).limits
         self.gamma, self.beta = np.full(features, float(init)), np.zeros(features)
         self.state = {"mean": np.zeros(features), "var": np.ones(features), "batches": 0}
 
     def __call__(self, x, gamma, beta, mask, training=True):
-        return formulas.batch_norm(x, gamma, beta, self.state, training=training, mask=mask,
-                                   tracked=self.tracked, **self.options)
+        return formulas.batch_norm(
+            x,
+            gamma,
+            beta,
+            self.state,
+            training=training,
+            mask=mask,
+            tracked=self.tracked,
+            **self.options,
+        )
 
     def gradients(self, f, dy, *arrays):
         before, found = dict(self.state), []
-        for k in range(len(arrays)):        # each step of them moves the statistics
+        for k in range(len(arrays)):  # each step of them moves the statistics
+
             def again(*moved):
                 self.state.update(before)
                 return f(*moved)
-            found.append(formulas.gradients(
-                lambda a, k=k, again=again: again(*arrays[:k], a, *arrays[k + 1:]), dy,
-                arrays[k])[0])
+
+            found.append(
+                formulas.gradients(
+                    lambda a, k=k, again=again: again(*arrays[:k], a, *arrays[k + 1 :]),
+                    dy,
+                    arrays[k],
+                )[0]
+            )
         self.state.update(before)
         return found
 
@@ -81,6 +103,7 @@ def same_stats(layer, formula):
 
 # --------------------------------------------------------------------------- values and fusion
 
+
 @every_option
 @both_floats
 @maybe_masked
@@ -93,15 +116,21 @@ def test_training_steps_and_eval(options, dtype, masked):
             mask = None
         elif k == 3:
             mask = np.zeros_like(mask)
-        close(layer(x, mask).data,
-              formula(x.astype(np.float64), formula.gamma, formula.beta, mask), 30)
+        close(
+            layer(x, mask).data,
+            formula(x.astype(np.float64), formula.gamma, formula.beta, mask),
+            30,
+        )
         same_stats(layer, formula)
     layer.eval()
     before = layer.state_dict()
     x, _, _, mask = batch(7, dtype)
     mask = mask if masked else None
-    close(layer(x, mask).data,
-          formula(x.astype(np.float64), formula.gamma, formula.beta, mask, False), 30)
+    close(
+        layer(x, mask).data,
+        formula(x.astype(np.float64), formula.gamma, formula.beta, mask, False),
+        30,
+    )
     for name, value in layer.state_dict().items():
         np.testing.assert_array_equal(value, before[name])
 
@@ -109,8 +138,7 @@ def test_training_steps_and_eval(options, dtype, masked):
 FUSED = {
     "relu": (lambda bn, x, s: md.relu(bn(x)), lambda p, s: formulas.relu(p)),
     "sum": (lambda bn, x, s: md.relu(bn(x) + s), lambda p, s: formulas.relu(p + s)),
-    "sum, residual first": (lambda bn, x, s: md.relu(s + bn(x)),
-                            lambda p, s: formulas.relu(p + s)),
+    "sum, residual first": (lambda bn, x, s: md.relu(s + bn(x)), lambda p, s: formulas.relu(p + s)),
     "pool": (lambda bn, x, s: md.max_pool(md.relu(bn(x)), 2), lambda p, s: pool(formulas.relu(p))),
 }
 
@@ -123,8 +151,9 @@ def pool(y):
     return np.take_along_axis(windows, at, -1)[..., 0]
 
 
-@pytest.mark.parametrize("options", [OPTIONS[name] for name in ("ghost_batch", "renorm", "all",
-                                                               "average", "not affine")])
+@pytest.mark.parametrize(
+    "options", [OPTIONS[name] for name in ("ghost_batch", "renorm", "all", "average", "not affine")]
+)
 @maybe_masked
 @pytest.mark.parametrize("name", FUSED)
 def test_fused_values_and_gradients(name, options, masked):
@@ -144,8 +173,13 @@ def test_fused_values_and_gradients(name, options, masked):
         return theirs(formula(x, gamma, beta, mask), s)
 
     dy = uniform(*f(*arrays).shape, seed=99)
-    formula.state.update({"mean": layer.running_mean.astype(np.float64), "batches":
-                          int(layer.num_batches), "var": layer.running_var.astype(np.float64)})
+    formula.state.update(
+        {
+            "mean": layer.running_mean.astype(np.float64),
+            "batches": int(layer.num_batches),
+            "var": layer.running_var.astype(np.float64),
+        }
+    )
     grads = formula.gradients(f, dy, *arrays)
     y = ours(lambda x: layer(x, mask), t, s)
     y.backward(dy)
@@ -161,9 +195,15 @@ def test_between_convolutions(options):
     results = []
     for watched in (False, True):
         md.manual_seed(3)
-        layers = [nn.Conv(16, 16, 3, padding=1, groups=16, bias=False), nn.BatchNorm(16, **options),
-                  nn.ReLU(), nn.Conv(16, 32, 1, bias=False), nn.BatchNorm(32, **options),
-                  nn.ReLU(), nn.MaxPool(2)]
+        layers = [
+            nn.Conv(16, 16, 3, padding=1, groups=16, bias=False),
+            nn.BatchNorm(16, **options),
+            nn.ReLU(),
+            nn.Conv(16, 32, 1, bias=False),
+            nn.BatchNorm(32, **options),
+            nn.ReLU(),
+            nn.MaxPool(2),
+        ]
         model = nn.Sequential(*layers)
         for step in range(4):
             t = md.tensor(batch(step, np.float32, (8, 6, 6, 16))[0], requires_grad=True)
@@ -174,8 +214,14 @@ def test_between_convolutions(options):
                     y.data  # noqa: B018
             model.zero_grad()
             y.backward(uniform(*y.shape, seed=step))
-        results.append([y.data, t.grad, *(p.grad for p in model.parameters()),
-                        *(b for _, b in model.named_buffers())])
+        results.append(
+            [
+                y.data,
+                t.grad,
+                *(p.grad for p in model.parameters()),
+                *(b for _, b in model.named_buffers()),
+            ]
+        )
     for one, other in zip(*results, strict=True):
         close(one, other, 10)
 
@@ -197,6 +243,7 @@ def test_relu_and_sum_are_no_extra_pass(options, masked, monkeypatch):
 
 
 # --------------------------------------------------------------------------- modes and state
+
 
 def test_frozen_statistics_can_move_again_and_are_seen():
     layer, x = nn.BatchNorm(3), uniform(16, 3)
@@ -249,8 +296,9 @@ def test_a_copy_goes_on_alike(options, way, tmp_path):
     assert repr(other) == repr(layer)
     for mode in ("train", "train", "eval"):
         x, _, _, mask = batch(4)
-        np.testing.assert_array_equal(getattr(other, mode)()(x, mask).data,
-                                      getattr(layer, mode)()(x, mask).data)
+        np.testing.assert_array_equal(
+            getattr(other, mode)()(x, mask).data, getattr(layer, mode)()(x, mask).data
+        )
     for name, value in other.state_dict().items():
         np.testing.assert_array_equal(value, layer.state_dict()[name])
 
@@ -273,23 +321,36 @@ def test_ghosts_are_for_training_only():
 def test_limits_of_renorm():
     ramps = nn.Renorm(3, 5, warmup=10, r_ramp=20, d_ramp=40)
     assert [ramps.limits(n) for n in (0, 9, 10, 20, 30, 50, 99)] == [
-        (1, 0), (1, 0), (1, 0), (2, 1.25), (3, 2.5), (3, 5), (3, 5)]
+        (1, 0),
+        (1, 0),
+        (1, 0),
+        (2, 1.25),
+        (3, 2.5),
+        (3, 5),
+        (3, 5),
+    ]
     assert nn.Renorm(3, 5).limits(0) == (3, 5)
     none = nn.Renorm(np.inf, np.inf, warmup=1, r_ramp=2, d_ramp=2)
     assert [none.limits(n) for n in range(3)] == [(1, 0), (1, 0), (np.inf, np.inf)]
 
 
-@pytest.mark.parametrize("options, error, words", [
-    ({"ghost_batch": 0}, ValueError, "ghost_batch"), ({"ghost_batch": True}, TypeError, "ghost_b"),
-    ({"ghost_batch": 2.5}, TypeError, "ghost_batch"), ({"renorm": 3}, TypeError, "renorm must be"),
-    ({"renorm": {"rmax": 3}}, ValueError, "renorm has no rmax"),
-    ({"renorm": {"r_max": 0.5}}, ValueError, "r_max must be a number >= 1"),
-    ({"renorm": {"d_max": -1}}, ValueError, "d_max must be a number >= 0"),
-    ({"renorm": {"warmup": -1}}, ValueError, "warmup"),
-    ({"renorm": {"r_max": np.nan}}, ValueError, "r_max"),
-    ({"renorm": True, "track_stats": False}, ValueError, "track_stats=False"),
-    ({"gamma_init": "zero"}, TypeError, "gamma_init"), ({"gamma_init": None}, TypeError, "gamma"),
-])
+@pytest.mark.parametrize(
+    "options, error, words",
+    [
+        ({"ghost_batch": 0}, ValueError, "ghost_batch"),
+        ({"ghost_batch": True}, TypeError, "ghost_b"),
+        ({"ghost_batch": 2.5}, TypeError, "ghost_batch"),
+        ({"renorm": 3}, TypeError, "renorm must be"),
+        ({"renorm": {"rmax": 3}}, ValueError, "renorm has no rmax"),
+        ({"renorm": {"r_max": 0.5}}, ValueError, "r_max must be a number >= 1"),
+        ({"renorm": {"d_max": -1}}, ValueError, "d_max must be a number >= 0"),
+        ({"renorm": {"warmup": -1}}, ValueError, "warmup"),
+        ({"renorm": {"r_max": np.nan}}, ValueError, "r_max"),
+        ({"renorm": True, "track_stats": False}, ValueError, "track_stats=False"),
+        ({"gamma_init": "zero"}, TypeError, "gamma_init"),
+        ({"gamma_init": None}, TypeError, "gamma"),
+    ],
+)
 def test_bad_options(options, error, words):
     with refuses(error, words):
         nn.BatchNorm(4, **options)

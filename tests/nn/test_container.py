@@ -42,8 +42,13 @@ def test_containers_are_sequences(make):
     assert list(held.state_dict()) == ["0.weight", "0.bias", "2.weight"]
     with pytest.raises(IndexError):
         held[3]
-    for stranger, name in ((np.tanh, "md.tanh"), (None, "NoneType"), (3, "int"),
-                           (nn.ReLU, "write ReLU(...)"), (dict, "class dict")):
+    for stranger, name in (
+        (np.tanh, "md.tanh"),
+        (None, "NoneType"),
+        (3, "int"),
+        (nn.ReLU, "write ReLU(...)"),
+        (dict, "class dict"),
+    ):
         with refuses(TypeError, type(held).__name__, name):
             held.append(stranger)
         with refuses(TypeError, type(held).__name__):
@@ -75,8 +80,9 @@ def test_a_subclass_may_have_parts_of_its_own():
     model = Residual(nn.Dense(3, 3, bias=False))
     assert [name for name, _ in model.named_parameters()] == ["0.weight", "scale"]
     x = uniform(4, 3)
-    np.testing.assert_allclose(model(x).data, x + 2 * (x @ model[0].weight.data), rtol=1e-5,
-                               atol=1e-6)
+    np.testing.assert_allclose(
+        model(x).data, x + 2 * (x @ model[0].weight.data), rtol=1e-5, atol=1e-6
+    )
 
 
 def test_a_slice_shares_its_layers():
@@ -91,12 +97,15 @@ def test_sequential_takes_one_list():
     items = layers()
     x = uniform(5, 4)
     expected = nn.Sequential(*items)(x).data
-    for model in (nn.Sequential(items), nn.Sequential(tuple(items)),
-                  nn.Sequential(nn.LayerList(items))):
+    for model in (
+        nn.Sequential(items),
+        nn.Sequential(tuple(items)),
+        nn.Sequential(nn.LayerList(items)),
+    ):
         assert list(model) == items
         np.testing.assert_array_equal(model(x).data, expected)
     assert len(nn.Sequential([])) == 0
-    assert len(nn.Sequential(nn.Sequential(*items))) == 1       # a layer in itself
+    assert len(nn.Sequential(nn.Sequential(*items))) == 1  # a layer in itself
 
 
 def test_functions_among_layers():
@@ -132,9 +141,14 @@ def test_errors_of_a_function_name_its_place():
         nn.Sequential(nn.Dense(2, 2), lambda x: x.reshape(7))(uniform(1, 2))
 
 
-@pytest.mark.parametrize("make", [lambda: nn.Sequential(lambda x: x.exp()),
-                                  lambda: nn.Lambda(lambda x: x.exp()),
-                                  lambda: nn.Sequential(nn.Identity(), lambda x: x.exp())])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: nn.Sequential(lambda x: x.exp()),
+        lambda: nn.Lambda(lambda x: x.exp()),
+        lambda: nn.Sequential(nn.Identity(), lambda x: x.exp()),
+    ],
+)
 def test_functions_get_tensors(make):
     x = uniform(2, 3)
     np.testing.assert_allclose(make()(x).data, np.exp(x), rtol=1e-6)

@@ -13,36 +13,76 @@ FLOATS = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 
 
 SEQUENCES = {
-    "dense": (lambda: [nn.Dense(6, 5, bias=False), nn.BatchNorm(5), nn.ReLU(), nn.Dense(5, 3)],
-              (4, 6)),
+    "dense": (
+        lambda: [nn.Dense(6, 5, bias=False), nn.BatchNorm(5), nn.ReLU(), nn.Dense(5, 3)],
+        (4, 6),
+    ),
     "dense on sequences": (lambda: [nn.Dense(6, 5), nn.BatchNorm(5)], (4, 7, 6)),
     "conv with bias": (lambda: [nn.Conv(3, 5, 3, 2, padding=1), nn.BatchNorm(5)], (2, 7, 7, 3)),
-    "grouped": (lambda: [nn.Conv(4, 6, 3, groups=2, bias=False), nn.BatchNorm(6), nn.Tanh()],
-                (2, 6, 6, 4)),
-    "depthwise": (lambda: [nn.Conv(16, 16, 3, padding=1, groups=16), nn.BatchNorm(16), nn.ReLU()],
-                  (2, 6, 6, 16)),
-    "winograd": (lambda: [nn.Conv(16, 32, 3, padding=1, bias=False), nn.BatchNorm(32), nn.ReLU()],
-                 (2, 9, 9, 16)),
+    "grouped": (
+        lambda: [nn.Conv(4, 6, 3, groups=2, bias=False), nn.BatchNorm(6), nn.Tanh()],
+        (2, 6, 6, 4),
+    ),
+    "depthwise": (
+        lambda: [nn.Conv(16, 16, 3, padding=1, groups=16), nn.BatchNorm(16), nn.ReLU()],
+        (2, 6, 6, 16),
+    ),
+    "winograd": (
+        lambda: [nn.Conv(16, 32, 3, padding=1, bias=False), nn.BatchNorm(32), nn.ReLU()],
+        (2, 9, 9, 16),
+    ),
     "affine off": (lambda: [nn.Conv(3, 5, 1), nn.BatchNorm(5, affine=False)], (2, 4, 4, 3)),
     "bias off": (lambda: [nn.Conv(3, 5, 1), nn.BatchNorm(5, bias=False)], (2, 4, 4, 3)),
-    "transposed": (lambda: [nn.ConvTranspose(4, 6, 3, 2, groups=2), nn.BatchNorm(6)],
-                   (2, 4, 4, 4)),
-    "uneven padding": (lambda: [nn.Conv(16, 32, 3, padding=((2, 0), (0, 1)), bias=False),
-                                nn.BatchNorm(32), nn.ReLU()], (2, 7, 7, 16)),
-    "sequences": (lambda: [nn.Conv1d(4, 6, 3, padding="causal", groups=2, bias=False),
-                           nn.BatchNorm(6), nn.ReLU()], (2, 7, 4)),
-    "across an Identity": (lambda: [nn.Conv(3, 4, 3), nn.Identity(), nn.Identity(),
-                                    nn.BatchNorm(4)], (2, 5, 5, 3)),
-    "nested": (lambda: [nn.Sequential(nn.ReLU(), nn.Conv(3, 4, 3)),
-                        nn.Sequential(nn.Sequential(nn.BatchNorm(4)), nn.ReLU())], (2, 5, 5, 3)),
-    "several": (lambda: [nn.Conv(3, 4, 3), nn.BatchNorm(4), nn.Conv(4, 5, 1), nn.BatchNorm(5),
-                         nn.Flatten(), nn.Dense(45, 3), nn.BatchNorm(3)], (2, 5, 5, 3)),
+    "transposed": (lambda: [nn.ConvTranspose(4, 6, 3, 2, groups=2), nn.BatchNorm(6)], (2, 4, 4, 4)),
+    "uneven padding": (
+        lambda: [
+            nn.Conv(16, 32, 3, padding=((2, 0), (0, 1)), bias=False),
+            nn.BatchNorm(32),
+            nn.ReLU(),
+        ],
+        (2, 7, 7, 16),
+    ),
+    "sequences": (
+        lambda: [
+            nn.Conv1d(4, 6, 3, padding="causal", groups=2, bias=False),
+            nn.BatchNorm(6),
+            nn.ReLU(),
+        ],
+        (2, 7, 4),
+    ),
+    "across an Identity": (
+        lambda: [nn.Conv(3, 4, 3), nn.Identity(), nn.Identity(), nn.BatchNorm(4)],
+        (2, 5, 5, 3),
+    ),
+    "nested": (
+        lambda: [
+            nn.Sequential(nn.ReLU(), nn.Conv(3, 4, 3)),
+            nn.Sequential(nn.Sequential(nn.BatchNorm(4)), nn.ReLU()),
+        ],
+        (2, 5, 5, 3),
+    ),
+    "several": (
+        lambda: [
+            nn.Conv(3, 4, 3),
+            nn.BatchNorm(4),
+            nn.Conv(4, 5, 1),
+            nn.BatchNorm(5),
+            nn.Flatten(),
+            nn.Dense(45, 3),
+            nn.BatchNorm(3),
+        ],
+        (2, 5, 5, 3),
+    ),
     "eps 0": (lambda: [nn.Conv(3, 5, 1), nn.BatchNorm(5, eps=0)], (2, 4, 4, 3)),
-    "with options": (lambda: [nn.Conv(3, 5, 1), nn.BatchNorm(5, ghost_batch=2, renorm=True)],
-                     (2, 4, 4, 3)),
+    "with options": (
+        lambda: [nn.Conv(3, 5, 1), nn.BatchNorm(5, ghost_batch=2, renorm=True)],
+        (2, 4, 4, 3),
+    ),
     "weight norm": (lambda: [nn.weight_norm(nn.Conv(3, 5, 3)), nn.BatchNorm(5)], (2, 4, 4, 3)),
-    "weight standardization": (lambda: [nn.weight_standardization(nn.Dense(6, 5)),
-                                        nn.BatchNorm(5)], (4, 6)),
+    "weight standardization": (
+        lambda: [nn.weight_standardization(nn.Dense(6, 5)), nn.BatchNorm(5)],
+        (4, 6),
+    ),
 }
 
 
@@ -55,9 +95,16 @@ def test_neighbours(name, example, dtype):
 
 
 @FLOATS
-@pytest.mark.parametrize(("model", "shape"), [
-    (models.MLP, (4, 784)), (models.MnistCNN, (2, 28, 28, 1)), (models.VGG8, (2, 32, 32, 3)),
-    (models.ResNet20, (2, 16, 16, 3)), (models.Mobile, (2, 16, 16, 3))])
+@pytest.mark.parametrize(
+    ("model", "shape"),
+    [
+        (models.MLP, (4, 784)),
+        (models.MnistCNN, (2, 28, 28, 1)),
+        (models.VGG8, (2, 32, 32, 3)),
+        (models.ResNet20, (2, 16, 16, 3)),
+        (models.Mobile, (2, 16, 16, 3)),
+    ],
+)
 def test_models(model, shape, dtype):
     folds_completely(settled(model(), dtype), images(*shape, dtype=dtype))
 
@@ -117,7 +164,7 @@ def test_what_an_example_shows(name):
     folded = nn.fold(model, x)
     assert folded.fold_report.folded == [(layer, "norm") for layer in into]
     agrees(folded, model, x)
-    agrees(folded, model, 2 * images(5, 4) + 1)     # not for the example alone
+    agrees(folded, model, 2 * images(5, 4) + 1)  # not for the example alone
 
 
 def test_several_inputs_and_images_of_bytes():
@@ -134,9 +181,11 @@ def test_several_inputs_and_images_of_bytes():
 @pytest.mark.parametrize("example", [False, True])
 def test_norms_of_the_batch_and_hooks_are_left_alone(example):
     x = images(6, 4)
-    for change, reason in ((lambda m: setattr(m[1], "x", None) or m, None),
-                           (lambda m: m[0].register_forward_hook(lambda *_: None), "hook"),
-                           (lambda m: m[1].register_forward_hook(lambda *_: None), "hook")):
+    for change, reason in (
+        (lambda m: setattr(m[1], "x", None) or m, None),
+        (lambda m: m[0].register_forward_hook(lambda *_: None), "hook"),
+        (lambda m: m[1].register_forward_hook(lambda *_: None), "hook"),
+    ):
         model = settled(nn.Sequential(nn.Dense(4, 4), nn.BatchNorm(4)))
         change(model)
         if reason is None:

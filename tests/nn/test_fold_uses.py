@@ -74,9 +74,15 @@ class Same(nn.Dense):
 
 
 @pytest.mark.parametrize("example", [False, True])
-@pytest.mark.parametrize(("layers", "words"), [
-    ([Rectified(4, 4), nn.BatchNorm(4)], None), ([nn.Dense(4, 4), RectifiedNorm(4)], "of its own"),
-    ([nn.Dense(4, 4), Noisy(), nn.BatchNorm(4)], None), ([Same(4, 4), nn.BatchNorm(4)], "")])
+@pytest.mark.parametrize(
+    ("layers", "words"),
+    [
+        ([Rectified(4, 4), nn.BatchNorm(4)], None),
+        ([nn.Dense(4, 4), RectifiedNorm(4)], "of its own"),
+        ([nn.Dense(4, 4), Noisy(), nn.BatchNorm(4)], None),
+        ([Same(4, 4), nn.BatchNorm(4)], ""),
+    ],
+)
 def test_classes_with_a_forward_of_their_own(layers, words, example):
     model, x = settled(nn.Sequential(*layers)), images(3, 4)
     if words == "":
@@ -121,8 +127,9 @@ def test_a_part_of_a_folded_model_loads_as_the_whole_does():
     folded[0].load_state_dict({k: v + 1 for k, v in folded[0].state_dict().items()})
     nn.Sequential(folded).load_state_dict(nn.Sequential(folded).state_dict())
     x = images(3, 4)
-    np.testing.assert_allclose(folded(x).data, x @ folded[0].weight.data + folded[0].bias.data,
-                               rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        folded(x).data, x @ folded[0].weight.data + folded[0].bias.data, rtol=1e-5, atol=1e-5
+    )
 
 
 class Keeps(Custom):
@@ -141,8 +148,9 @@ def test_what_forward_keeps_is_the_copys_own():
     assert norms(folded) == [] and not hasattr(folded, "calls")
 
 
-@pytest.mark.parametrize("use", [lambda m, x: m.norm(m.a(x), mask=None),
-                                 lambda m, x: m.norm(m.a(x), None)])
+@pytest.mark.parametrize(
+    "use", [lambda m, x: m.norm(m.a(x), mask=None), lambda m, x: m.norm(m.a(x), None)]
+)
 def test_a_mask_that_is_none_is_no_mask(use):
     folds_completely(settled(Custom(use)), images(3, 4))
 
@@ -153,11 +161,16 @@ class Slotted:
     h: object
 
 
-@pytest.mark.parametrize("use", [
-    lambda m, x: Slotted(m.norm(h := m.a(x)), h), lambda m, x: (m.norm(h := m.a(x)), Slotted(0, h)),
-    lambda m, x: (m.norm(h := m.a(x)) + h.detach()) * 1e-12,
-    lambda m, x: m.norm(h := md.matmul(m.a(x), md.tensor(np.eye(4, dtype=np.float32)))) + 0 * h,
-    lambda m, x: m.norm(h := m.a(x + md.zeros((4,)) * md.ones(4))) + 1e-2 * h.detach()])
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda m, x: Slotted(m.norm(h := m.a(x)), h),
+        lambda m, x: (m.norm(h := m.a(x)), Slotted(0, h)),
+        lambda m, x: (m.norm(h := m.a(x)) + h.detach()) * 1e-12,
+        lambda m, x: m.norm(h := md.matmul(m.a(x), md.tensor(np.eye(4, dtype=np.float32)))) + 0 * h,
+        lambda m, x: m.norm(h := m.a(x + md.zeros((4,)) * md.ones(4))) + 1e-2 * h.detach(),
+    ],
+)
 def test_every_output_counts(use):
     """In containers of any kind, however small it is."""
     folded = quietly(settled(Custom(use)), images(3, 4))
@@ -176,21 +189,33 @@ def test_a_model_that_insists_on_its_dtype():
     def use(m, x):
         assert x.dtype == np.float32
         return m.norm(m.a(x))
+
     folds_completely(settled(Custom(use)), images(3, 4))
 
 
 def test_layers_in_containers_of_any_class():
     pair = collections.namedtuple("pair", "a norm")
-    model = settled(Custom(lambda m, x: m.both.norm(m.both.a(x)) + m.named["b"](m.named["a"](x)),
-                           both=pair(nn.Dense(4, 4), nn.BatchNorm(4)),
-                           named=collections.OrderedDict(a=nn.Dense(4, 4), b=nn.BatchNorm(4))))
+    model = settled(
+        Custom(
+            lambda m, x: m.both.norm(m.both.a(x)) + m.named["b"](m.named["a"](x)),
+            both=pair(nn.Dense(4, 4), nn.BatchNorm(4)),
+            named=collections.OrderedDict(a=nn.Dense(4, 4), b=nn.BatchNorm(4)),
+        )
+    )
     model.norm = None
     folded = nn.fold(model, images(3, 4))
     assert norms(folded) == [] and folded.both._fields == ("a", "norm")
 
 
-@pytest.mark.parametrize("x", [np.full((3, 4), np.nan, np.float32), np.zeros((0, 4), np.float32),
-                               np.zeros((3, 4), np.float32)], ids=["NaN", "empty", "zeros"])
+@pytest.mark.parametrize(
+    "x",
+    [
+        np.full((3, 4), np.nan, np.float32),
+        np.zeros((0, 4), np.float32),
+        np.zeros((3, 4), np.float32),
+    ],
+    ids=["NaN", "empty", "zeros"],
+)
 def test_an_example_shows_as_much_whatever_its_values(x):
     model = settled(Custom(lambda m, x: m.norm(m.a(x))))
     folded = nn.fold(model, x)
@@ -216,8 +241,9 @@ def test_outputs_near_zero_and_large_means_fold():
     model.norm.running_mean[...] = 1e6
     assert norms(nn.fold(model, images(3, 4))) == []
     constant = md.tensor(images(3, 4))
-    assert norms(nn.fold(settled(Custom(lambda m, x: m.norm(m.a(x)) + constant)),
-                         images(3, 4))) == []
+    assert (
+        norms(nn.fold(settled(Custom(lambda m, x: m.norm(m.a(x)) + constant)), images(3, 4))) == []
+    )
 
 
 def test_inputs_in_a_dict():
@@ -234,12 +260,16 @@ def test_the_copy_is_for_inference_and_stays_so(tmp_path):
     folded = nn.fold(model, x)
     assert not folded.training and "Identity" in repr(folded)
     assert set(folded.state_dict()) == {
-        f"{name}.{kind}" for name in ("conv1", "conv2", "fc1", "fc2")
-        for kind in ("weight", "bias")}
+        f"{name}.{kind}" for name in ("conv1", "conv2", "fc1", "fc2") for kind in ("weight", "bias")
+    }
     with pytest.raises(RuntimeError, match="does not require a gradient"):
         folded(x).sum().backward()
-    for made in (copy.deepcopy(folded), pickle.loads(pickle.dumps(folded)), folded,
-                 copy.deepcopy(folded).astype(np.float64)):
+    for made in (
+        copy.deepcopy(folded),
+        pickle.loads(pickle.dumps(folded)),
+        folded,
+        copy.deepcopy(folded).astype(np.float64),
+    ):
         for p in made.parameters():
             assert not p.requires_grad and not p.data.flags.writeable
         close_to = made(x.astype(p.dtype)).data
@@ -250,7 +280,7 @@ def test_a_folded_state_goes_into_another_folded_copy(tmp_path):
     model, other = settled(models.MnistCNN()), models.MnistCNN().eval()
     x = images(2, 28, 28, 1)
     folded, fresh = nn.fold(model, x), nn.fold(other, x)
-    fresh(x)            # its transformed weights are not those of what is loaded now
+    fresh(x)  # its transformed weights are not those of what is loaded now
     md.save(tmp_path / "folded.safetensors", folded.state_dict())
     fresh.load_state_dict(md.load(tmp_path / "folded.safetensors"))
     np.testing.assert_array_equal(fresh(x).data, folded(x).data)
@@ -261,15 +291,20 @@ def test_a_folded_residual_block_is_convolutions_alone(monkeypatch):
     calls = []
     for name in ("add", "relu", "batch_norm_apply", "winograd_conv", "winograd_weights"):
         kernel = getattr(kernels, name)
-        monkeypatch.setattr(kernels, name, lambda *args, kernel=kernel, name=name, **options:
-                            calls.append(name) or kernel(*args, **options))
+        monkeypatch.setattr(
+            kernels,
+            name,
+            lambda *args, kernel=kernel, name=name, **options: (
+                calls.append(name) or kernel(*args, **options)
+            ),
+        )
     model = settled(models.ResNet20())
     folded = nn.fold(model, images(1, 16, 16, 3))
     for _ in range(2):
         calls.clear()
         with md.no_grad():
             folded.blocks(md.tensor(images(1, 16, 16, 16))).data.sum()
-    assert calls == ["winograd_conv"] * 16      # the second time, weights are transformed already
+    assert calls == ["winograd_conv"] * 16  # the second time, weights are transformed already
 
 
 READ_BY_NUMPY = {

@@ -7,7 +7,7 @@ import minidl as md
 from minidl import nn
 from minidl.nn import init
 
-SHAPES = {(300, 200): (300, 200), (3, 3, 40, 60): (360, 540)}      # shape: (fan-in, fan-out)
+SHAPES = {(300, 200): (300, 200), (3, 3, 40, 60): (360, 540)}  # shape: (fan-in, fan-out)
 
 # name: variance from fan-in and fan-out
 VARIANCES = {
@@ -55,14 +55,15 @@ def test_default_dtype_and_fans():
     assert init.fans((3, 3, 4, 8), groups=2) == (36, 36)
 
 
-@pytest.mark.parametrize("shape, gain", [((6, 4), 1.0), ((4, 6), 1.0), ((3, 3, 2, 5), 2.0),
-                                         ((5, 5), 0.5)])
+@pytest.mark.parametrize(
+    "shape, gain", [((6, 4), 1.0), ((4, 6), 1.0), ((3, 3, 2, 5), 2.0), ((5, 5), 0.5)]
+)
 def test_orthogonal(shape, gain):
     w = init.orthogonal(shape, np.float64, gain)
     assert w.shape == shape and w.dtype == np.float64
     flat = w.reshape(-1, shape[-1])
     product = flat.T @ flat if flat.shape[0] >= flat.shape[1] else flat @ flat.T
-    np.testing.assert_allclose(product, gain ** 2 * np.eye(len(product)), atol=1e-12)
+    np.testing.assert_allclose(product, gain**2 * np.eye(len(product)), atol=1e-12)
 
 
 def test_orthogonal_needs_two_axes():

@@ -13,10 +13,12 @@ from tests.support.arrays import close, uniform
 
 def test_what_they_start_with():
     assert nn.FilterResponseNorm(3).eps == 1e-6
-    np.testing.assert_array_equal(nn.FilterResponseNorm(3, learn_eps=True).eps.data,
-                                  np.full(3, 1e-4, np.float32))
-    np.testing.assert_array_equal(nn.FilterResponseNorm(3, 0.5, learn_eps=True).eps.data,
-                                  np.full(3, 0.5, np.float32))
+    np.testing.assert_array_equal(
+        nn.FilterResponseNorm(3, learn_eps=True).eps.data, np.full(3, 1e-4, np.float32)
+    )
+    np.testing.assert_array_equal(
+        nn.FilterResponseNorm(3, 0.5, learn_eps=True).eps.data, np.full(3, 0.5, np.float32)
+    )
     np.testing.assert_array_equal(nn.TLU(3).tau.data, np.zeros(3, np.float32))
     x = uniform(4, 5, 3)
     np.testing.assert_array_equal(nn.TLU(3)(x).data, np.maximum(x, 0))
@@ -38,8 +40,9 @@ def test_a_threshold_of_each_channel():
 def test_training_steps(learn_eps):
     md.manual_seed(0)
     norm = nn.FilterResponseNorm(8, learn_eps=learn_eps)
-    model = nn.Sequential(nn.Conv(2, 8, 3, bias=False), norm, nn.TLU(8), nn.GlobalAvgPool(),
-                          nn.Dense(8, 3))
+    model = nn.Sequential(
+        nn.Conv(2, 8, 3, bias=False), norm, nn.TLU(8), nn.GlobalAvgPool(), nn.Dense(8, 3)
+    )
     before = {name: value.copy() for name, value in model.state_dict().items()}
     assert ("1.eps" in before) == learn_eps
     x, labels = uniform(30, 6, 6, 2), np.arange(30) % 3

@@ -40,13 +40,16 @@ STARTS = {"gamma": 1, "beta": 0, "running_mean": 0, "running_var": 1}
 
 
 def test_weights_start_he_normal_and_biases_at_zero():
-    for layer, fan_in in ((nn.Dense(300, 400), 300), (nn.Conv(64, 96, 3), 576),
-                          (nn.Conv(64, 256, 5, groups=2), 800),
-                          (nn.Conv1d(64, 400, 5, groups=2), 160)):
+    for layer, fan_in in (
+        (nn.Dense(300, 400), 300),
+        (nn.Conv(64, 96, 3), 576),
+        (nn.Conv(64, 256, 5, groups=2), 800),
+        (nn.Conv1d(64, 400, 5, groups=2), 160),
+    ):
         w = layer.weight.data
         assert abs(w.mean()) < 4 * np.sqrt(2 / fan_in / w.size)
         np.testing.assert_allclose(w.var(), 2 / fan_in, rtol=0.03)
-        assert np.abs(w).max() > 3.5 * np.sqrt(2 / fan_in)      # normal, not uniform
+        assert np.abs(w).max() > 3.5 * np.sqrt(2 / fan_in)  # normal, not uniform
         assert not layer.bias.data.any()
     norm = nn.BatchNorm(5)
     for name, value in STARTS.items():
@@ -77,13 +80,21 @@ def test_sizes_and_rates_may_be_numpys():
     lstm = nn.LSTM(small, small, dropout=rate, num_layers=np.int8(2))
     assert lstm.cells[0].weight_x.shape == (100, 400)
     assert lstm(md.zeros(2, 3, 100))[0].shape == (2, 3, 100)
-    for layer in (nn.Dense(small, small), nn.Conv(small, small, np.int8(1), groups=small),
-                  nn.Conv1d(small, small, np.int8(1), padding=(np.int8(1), 0)),
-                  nn.AvgPool(np.int8(2), padding=np.int8(1), ceil_mode=np.True_),
-                  nn.Embedding(small, small), nn.BatchNorm(small, ghost_batch=small),
-                  nn.LayerNorm(small), nn.LayerNorm((small, np.int64(3))),
-                  nn.GroupNorm(np.uint8(4), small), nn.TLU(small),
-                  nn.MultiHeadAttention(small, np.int8(4)), nn.Upsample(scale_factor=small),
-                  nn.StepNorm(small, small), nn.Dropout(rate)):
+    for layer in (
+        nn.Dense(small, small),
+        nn.Conv(small, small, np.int8(1), groups=small),
+        nn.Conv1d(small, small, np.int8(1), padding=(np.int8(1), 0)),
+        nn.AvgPool(np.int8(2), padding=np.int8(1), ceil_mode=np.True_),
+        nn.Embedding(small, small),
+        nn.BatchNorm(small, ghost_batch=small),
+        nn.LayerNorm(small),
+        nn.LayerNorm((small, np.int64(3))),
+        nn.GroupNorm(np.uint8(4), small),
+        nn.TLU(small),
+        nn.MultiHeadAttention(small, np.int8(4)),
+        nn.Upsample(scale_factor=small),
+        nn.StepNorm(small, small),
+        nn.Dropout(rate),
+    ):
         values = [v for v in vars(layer).values() if not isinstance(v, np.ndarray)]
         assert not any(isinstance(v, np.generic) for v in values)

@@ -19,11 +19,21 @@ each = pytest.mark.parametrize("make, text, shape, reference, parameters", LINES
 
 def test_the_table_has_every_layer():
     there = {line[0].split(",")[0] for line in LAYERS}
-    layers = {name for name in nn.__all__ if isinstance(getattr(nn, name), type)
-              and issubclass(getattr(nn, name), nn.Layer)}
-    assert layers - there == {"Layer", "LayerList", "Normalization",    # no forward
-                              "Embedding",              # which takes integers
-                              "RNN", "GRU", "LSTM", "StepNorm"}     # in test_recurrent
+    layers = {
+        name
+        for name in nn.__all__
+        if isinstance(getattr(nn, name), type) and issubclass(getattr(nn, name), nn.Layer)
+    }
+    assert layers - there == {
+        "Layer",
+        "LayerList",
+        "Normalization",  # no forward
+        "Embedding",  # which takes integers
+        "RNN",
+        "GRU",
+        "LSTM",
+        "StepNorm",
+    }  # in test_recurrent
 
 
 @each
@@ -60,8 +70,9 @@ def test_names_repr_and_modes(make, text, shape, reference, parameters):
 
 
 @each
-def test_inputs_of_any_memory_order_are_read_and_not_written(make, text, shape, reference,
-                                                             parameters):
+def test_inputs_of_any_memory_order_are_read_and_not_written(
+    make, text, shape, reference, parameters
+):
     layer = make()
     x = uniform(*shape)
     expected = np.array(layer(x).data)

@@ -10,10 +10,10 @@ from minidl import nn
 from minidl.nn.methods import Methods
 
 
-@pytest.mark.parametrize(("name", "parameters"), [
-    ("predict", ["self", "x", "batch_size"]),
-    ("summary", ["self", "input_shape", "example"]),
-])
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [("predict", ["self", "x", "batch_size"]), ("summary", ["self", "input_shape", "example"])],
+)
 def test_layers_have_what_type_checkers_are_told(name, parameters):
     method = vars(nn.Layer)[name]
     assert method is vars(Methods)[name] and method.__name__ == name and method.__doc__
@@ -29,7 +29,7 @@ def test_type_checkers_know_the_methods():
     with pytest.raises(AttributeError, match="no attribute 'predictions'"):
         model.predictions()  # type: ignore[attr-defined]
     with pytest.raises(AttributeError, match="no attribute 'fold_report'"):
-        _ = model.fold_report      # only a copy that fold made has one
+        _ = model.fold_report  # only a copy that fold made has one
 
 
 def test_a_model_may_have_a_predict_of_its_own():

@@ -71,7 +71,7 @@ def test_freeze_stops_parameters_and_statistics():
     assert all(p.grad is None for p in model.parameters())
     y = model(uniform(8, 4))
     assert not y.requires_grad
-    np.testing.assert_array_equal(y.data, expected)     # the running statistics are used
+    np.testing.assert_array_equal(y.data, expected)  # the running statistics are used
     model.train()
     model(uniform(8, 4, seed=1))
     assert same(state, model.state_dict())
@@ -96,8 +96,9 @@ def test_freeze_stats_stops_the_statistics_only():
     before = model.state_dict()
     x = uniform(8, 4, seed=2)
     h = model[0](x).data
-    expected = ((h - before["1.running_mean"]) / np.sqrt(before["1.running_var"] + 1e-5)
-                * before["1.gamma"] + before["1.beta"])
+    expected = (h - before["1.running_mean"]) / np.sqrt(before["1.running_var"] + 1e-5) * before[
+        "1.gamma"
+    ] + before["1.beta"]
     close(model[1](md.tensor(h)).data, expected)
     train_once(model, x)
     after = model.state_dict()
@@ -106,8 +107,9 @@ def test_freeze_stats_stops_the_statistics_only():
 
 
 @pytest.mark.parametrize("stop", ["freeze", "freeze_stats"])
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))],
-                         ids=["deepcopy", "pickle"])
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))], ids=["deepcopy", "pickle"]
+)
 def test_a_copy_stays_frozen(stop, copied):
     layer = nn.BatchNorm(4)
     getattr(layer, stop)()
@@ -147,10 +149,19 @@ def test_astype_keeps_shared_parameters_shared():
     assert model[0].weight.dtype == np.float64
 
 
-@pytest.mark.parametrize("holder", [
-    lambda a: a, lambda a: [a, None], lambda a: (a, None), lambda a: {"a": a},
-    lambda a: {0: a}, lambda a: {"a.b": a}, lambda a: {"a": [(a,)]},
-], ids=["attribute", "list", "tuple", "dict", "number as key", "dot in a key", "nested"])
+@pytest.mark.parametrize(
+    "holder",
+    [
+        lambda a: a,
+        lambda a: [a, None],
+        lambda a: (a, None),
+        lambda a: {"a": a},
+        lambda a: {0: a},
+        lambda a: {"a.b": a},
+        lambda a: {"a": [(a,)]},
+    ],
+    ids=["attribute", "list", "tuple", "dict", "number as key", "dot in a key", "nested"],
+)
 def test_astype_converts_buffers_wherever_they_are(holder):
     layer = nn.Layer()
     layer.held = holder(np.arange(3, dtype=np.float32))
@@ -183,7 +194,7 @@ def test_unfreeze_undoes_freeze():
     model = net()
     model[3].bias.requires_grad = False
     before = [p.requires_grad for p in model.parameters()]
-    assert model.freeze().freeze() is model         # twice is once
+    assert model.freeze().freeze() is model  # twice is once
     assert model.unfreeze() is model
     assert [p.requires_grad for p in model.parameters()] == before
     state = model.state_dict()
@@ -203,11 +214,12 @@ def test_unfreeze_a_part_and_in_stages():
     assert not any(layer.frozen for _, layer in model.named_layers())
     model[1].freeze_stats()
     model.freeze().unfreeze()
-    assert model[1].stats_frozen        # which freeze had not set
+    assert model[1].stats_frozen  # which freeze had not set
 
 
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))],
-                         ids=["deepcopy", "pickle"])
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))], ids=["deepcopy", "pickle"]
+)
 def test_a_copy_can_be_unfrozen(copied):
     model = net()
     model[0].weight.requires_grad = False
@@ -230,6 +242,7 @@ def test_constants_stay_constants():
 def test_a_frozen_model_that_is_saved_and_loaded(stop, tmp_path):
     """Modes are no part of a state: the outputs in eval mode are the same whatever they are, and
     in training mode where the other model is frozen too."""
+
     def make():
         model = nn.Sequential(nn.Dense(4, 6), nn.BatchNorm(6), nn.RNN(6, 6, norm="batch"))
         return model, [model[1], model[2].cells[0].norm_x, model[2].cells[0].norm_h]
@@ -253,5 +266,6 @@ def test_a_frozen_model_that_is_saved_and_loaded(stop, tmp_path):
     stopped(other.train(), its_norms)
     np.testing.assert_array_equal(run(other, x).data, run(model.train(), x).data)
     assert [p.requires_grad for p in other.parameters()] == [
-        p.requires_grad for p in model.parameters()]
-    assert same(model.state_dict(), other.state_dict())     # nothing has moved
+        p.requires_grad for p in model.parameters()
+    ]
+    assert same(model.state_dict(), other.state_dict())  # nothing has moved

@@ -22,8 +22,10 @@ every_rank = pytest.mark.parametrize("shape", SHAPES, ids=["2-D", "3-D", "4-D", 
 def batches(shape, count=5, dtype=np.float64):
     """Batches whose channels have means and spreads of their own, drifting with time."""
     scale, shift = np.array([0.5, 1, 3]), np.array([-2, 0, 5])
-    return [(uniform(*shape, dtype=np.float64, seed=k) * scale * (1 + k) + shift - k)
-            .astype(dtype) for k in range(count)]
+    return [
+        (uniform(*shape, dtype=np.float64, seed=k) * scale * (1 + k) + shift - k).astype(dtype)
+        for k in range(count)
+    ]
 
 
 def statistics(x):
@@ -38,6 +40,7 @@ def same_state(layer, before):
 
 # -------------------------------------------------------------------------- running statistics
 
+
 @every_rank
 @both_backends
 @pytest.mark.parametrize("momentum", [0.1, 0.0, 0.7, 1.0, None])
@@ -49,7 +52,7 @@ def test_running_statistics_by_the_definition(shape, momentum, backend):
             layer(x)
             m, _, unbiased = statistics(x)
             seen.append((m, unbiased))
-            if momentum is None:            # the plain average over all training batches
+            if momentum is None:  # the plain average over all training batches
                 mean, var = np.mean(seen, axis=0)
             else:
                 mean = (1 - momentum) * mean + momentum * m
@@ -121,6 +124,7 @@ def test_variance_is_exact_for_large_means(backend):
 
 # --------------------------------------------------------------------------------------- ranks
 
+
 @both_floats
 def test_one_layer_serves_every_rank(dtype):
     rows = batches((40, 3), 1, dtype)[0]
@@ -131,8 +135,15 @@ def test_one_layer_serves_every_rank(dtype):
         x = md.tensor(rows.reshape(shape), requires_grad=True)
         y = layer(x)
         y.backward(dy.reshape(shape))
-        results.append([y.data, x.grad, layer.gamma.grad, layer.beta.grad, *(
-            value for _, value in layer.named_buffers())])
+        results.append(
+            [
+                y.data,
+                x.grad,
+                layer.gamma.grad,
+                layer.beta.grad,
+                *(value for _, value in layer.named_buffers()),
+            ]
+        )
     for result in results[1:]:
         for a, b in zip(results[0], result, strict=True):
             np.testing.assert_array_equal(a.ravel(), b.ravel())
@@ -159,12 +170,24 @@ def test_same_bits_on_any_number_of_threads():
             layer, t = nn.BatchNorm(24), md.tensor(x, requires_grad=True)
             y = md.relu(layer(t))
             y.backward(dy)
-            bits.append([a.tobytes() for a in (y.data, t.grad, layer.gamma.grad, layer.beta.grad,
-                                               layer.running_mean, layer.running_var)])
+            bits.append(
+                [
+                    a.tobytes()
+                    for a in (
+                        y.data,
+                        t.grad,
+                        layer.gamma.grad,
+                        layer.beta.grad,
+                        layer.running_mean,
+                        layer.running_var,
+                    )
+                ]
+            )
     assert bits[0] == bits[1] == bits[2] == bits[3]
 
 
 # ------------------------------------------------------------------------------------- options
+
 
 def test_without_affine_there_are_no_parameters():
     layer = nn.BatchNorm(3, affine=False)
@@ -187,6 +210,7 @@ def test_without_statistics_eval_uses_the_batch():
 
 
 # ---------------------------------------------------------------------------------- edge cases
+
 
 @pytest.mark.parametrize("track", [True, False])
 @pytest.mark.parametrize("shape", [(1, 3), (1, 1, 1, 3), (0, 3), (4, 0, 2, 3)])
@@ -239,8 +263,16 @@ def test_nan_and_infinity_stay_in_their_channel(dtype, backend, bad):
             layer, t = nn.BatchNorm(19).astype(dtype), md.tensor(values, requires_grad=True)
             y = md.relu(layer(t))
             y.backward(dy)
-            results.append([y.data, t.grad, layer.gamma.grad, layer.beta.grad,
-                            layer.running_mean, layer.running_var])
+            results.append(
+                [
+                    y.data,
+                    t.grad,
+                    layer.gamma.grad,
+                    layer.beta.grad,
+                    layer.running_mean,
+                    layer.running_var,
+                ]
+            )
     for clean, found in zip(*results, strict=True):
         np.testing.assert_array_equal(found[..., others], clean[..., others])
         assert np.isfinite(found[..., others]).all()
@@ -249,6 +281,7 @@ def test_nan_and_infinity_stay_in_their_channel(dtype, backend, bad):
 
 
 # --------------------------------------------------------------------------------- invariances
+
 
 def normalized(u, w, eps, bias=None):
     """BN(u W + b), and its gradients with respect to u, W and b, in float64."""
@@ -271,7 +304,7 @@ def test_scaling_the_weights_before_it_changes_nothing_but_their_gradient(a, eps
     close(y_a, y, 10)
     close(du_a, du, 100)
     close(a * dw_a, dw, 100)
-    assert np.abs((w * dw).sum(0)).max() < 1e-12 * np.abs(dw).max()     # so dW is orthogonal
+    assert np.abs((w * dw).sum(0)).max() < 1e-12 * np.abs(dw).max()  # so dW is orthogonal
 
 
 @both_backends

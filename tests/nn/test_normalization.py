@@ -5,9 +5,12 @@ import pytest
 from minidl import nn
 
 LAYERS = {
-    "BatchNorm": lambda: nn.BatchNorm(4), "LayerNorm": lambda: nn.LayerNorm(4),
-    "GroupNorm": lambda: nn.GroupNorm(2, 4), "InstanceNorm": lambda: nn.InstanceNorm(4),
-    "RMSNorm": lambda: nn.RMSNorm(4), "FilterResponseNorm": lambda: nn.FilterResponseNorm(4),
+    "BatchNorm": lambda: nn.BatchNorm(4),
+    "LayerNorm": lambda: nn.LayerNorm(4),
+    "GroupNorm": lambda: nn.GroupNorm(2, 4),
+    "InstanceNorm": lambda: nn.InstanceNorm(4),
+    "RMSNorm": lambda: nn.RMSNorm(4),
+    "FilterResponseNorm": lambda: nn.FilterResponseNorm(4),
     "StepNorm": lambda: nn.StepNorm(4, 3),
 }
 
@@ -18,6 +21,9 @@ def test_those_of_the_library(make):
 
 
 def test_no_other_layer_is_one():
-    assert {name for name in nn.__all__ if isinstance(getattr(nn, name), type)
-            and issubclass(getattr(nn, name), nn.Normalization)} == {*LAYERS, "Normalization"}
+    assert {
+        name
+        for name in nn.__all__
+        if isinstance(getattr(nn, name), type) and issubclass(getattr(nn, name), nn.Normalization)
+    } == {*LAYERS, "Normalization"}
     assert not isinstance(nn.weight_norm(nn.Dense(4, 2)).transform, nn.Normalization)

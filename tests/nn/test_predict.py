@@ -100,7 +100,7 @@ def test_a_loader_is_left_where_it_was():
     state = loader.state_dict()
     close(nn.Identity().predict(loader), np.float32(IMAGES / 255 + 1))
     assert loader.state_dict() == state
-    loader.load_state_dict({"seed": 0, "epoch": 3, "position": 2})      # two of four batches given
+    loader.load_state_dict({"seed": 0, "epoch": 3, "position": 2})  # two of four batches given
     assert len(nn.Identity().predict(loader)) == 7
 
 
@@ -112,14 +112,21 @@ def test_the_generator_of_random_numbers_is_left_alone():
     assert md.random.generator().random() == expected
 
 
-@pytest.mark.parametrize("x, error, words", [
-    (lambda: data.DataLoader(PAIRS, 2, shuffle=True), ValueError, ["shuffles", "the data set"]),
-    (lambda: data.DataLoader(PAIRS, 2, drop_last=True), ValueError, ["last 1 items", "drop_last"]),
-    (lambda: iter([]), ValueError, ["no batch"]),
-    (lambda: iter([()]), ValueError, ["empty"]),
-    (lambda: None, ValueError, ["batch axis", "NoneType"]),
-    (lambda: 3.0, ValueError, ["batch axis", "a number"]),
-])
+@pytest.mark.parametrize(
+    "x, error, words",
+    [
+        (lambda: data.DataLoader(PAIRS, 2, shuffle=True), ValueError, ["shuffles", "the data set"]),
+        (
+            lambda: data.DataLoader(PAIRS, 2, drop_last=True),
+            ValueError,
+            ["last 1 items", "drop_last"],
+        ),
+        (lambda: iter([]), ValueError, ["no batch"]),
+        (lambda: iter([()]), ValueError, ["empty"]),
+        (lambda: None, ValueError, ["batch axis", "NoneType"]),
+        (lambda: 3.0, ValueError, ["batch axis", "a number"]),
+    ],
+)
 def test_refused(x, error, words):
     with refuses(error, *words):
         nn.Identity().predict(x())
@@ -137,8 +144,12 @@ def test_the_result_is_the_callers_own():
     np.testing.assert_array_equal(x, before)
 
 
-VIEWS = {"identity": nn.Identity, "empty": nn.Sequential, "flatten": nn.Flatten,
-         "reshape": lambda: nn.Lambda(lambda x: md.reshape(x, (-1, 2)))}
+VIEWS = {
+    "identity": nn.Identity,
+    "empty": nn.Sequential,
+    "flatten": nn.Flatten,
+    "reshape": lambda: nn.Lambda(lambda x: md.reshape(x, (-1, 2))),
+}
 
 
 @pytest.mark.parametrize("make", VIEWS.values(), ids=VIEWS)
@@ -149,14 +160,22 @@ def test_batches_that_are_overwritten(make):
             buffer[...] = i
             yield buffer
 
-    np.testing.assert_array_equal(make().predict(batches()), np.repeat([0, 1, 2], 2)[:, None]
-                                  * np.ones(2))
+    np.testing.assert_array_equal(
+        make().predict(batches()), np.repeat([0, 1, 2], 2)[:, None] * np.ones(2)
+    )
 
 
 @pytest.mark.parametrize("make", VIEWS.values(), ids=VIEWS)
-@pytest.mark.parametrize("given", [lambda x: x, lambda x: data.ArrayDataset(x),
-                                   lambda x: iter([x]), lambda x: [(row, 0) for row in x]],
-                         ids=["array", "data set", "batches", "items"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda x: x,
+        lambda x: data.ArrayDataset(x),
+        lambda x: iter([x]),
+        lambda x: [(row, 0) for row in x],
+    ],
+    ids=["array", "data set", "batches", "items"],
+)
 def test_results_share_no_memory(make, given):
     x = uniform(3, 2)
     assert not np.shares_memory(make().predict(given(x)), x)

@@ -13,10 +13,11 @@ from tests.support.errors import refuses
 from tests.support.marks import both_backends, both_floats
 from tests.support.recalibration import batches, everything, large_gaps, model_of
 
-FLOAT32 = 1e6       # a tolerance, where values in float64 were rounded
+FLOAT32 = 1e6  # a tolerance, where values in float64 were rounded
 
 
 # ---------------------------------------------------------------------------------- the values
+
 
 @both_floats
 @both_backends
@@ -72,10 +73,14 @@ def test_what_a_loader_may_yield():
     labels = np.zeros(20, np.int64)
     parts = [slice(0, 8), slice(8, 20)]
     found = []
-    for loader in ([images[p] for p in parts], [(images[p], labels[p]) for p in parts],
-                   [[floats[p], labels[p]] for p in parts], [md.tensor(floats[p]) for p in parts],
-                   (floats[p] for p in parts),
-                   data.DataLoader(data.ArrayDataset(images, labels), batch_size=10)):
+    for loader in (
+        [images[p] for p in parts],
+        [(images[p], labels[p]) for p in parts],
+        [[floats[p], labels[p]] for p in parts],
+        [md.tensor(floats[p]) for p in parts],
+        (floats[p] for p in parts),
+        data.DataLoader(data.ArrayDataset(images, labels), batch_size=10),
+    ):
         bn = nn.BatchNorm(3)
         assert nn.recalibrate(bn, loader).gaps[0].values == 20
         found.append([bn.running_mean, bn.running_var])
@@ -92,7 +97,7 @@ def test_a_number_of_batches():
         drawn = iter(batches())
         assert nn.recalibrate(bn, drawn, batches=count).gaps[0].values == rows
         close(bn.running_mean, np.concatenate(batches())[:rows].astype(np.float64).mean(0), 5)
-        assert len(list(drawn)) == 3 - min(count or 3, 3)       # no more are drawn
+        assert len(list(drawn)) == 3 - min(count or 3, 3)  # no more are drawn
 
 
 @large_gaps
@@ -108,7 +113,7 @@ def test_a_mask_counts():
     model, rows = Masked(), np.concatenate(batches())
     report = nn.recalibrate(model, [*batches(), np.full((4, 3), 9, np.float32)])
     kept = rows[rows[:, 0] < 1.5].astype(np.float64)
-    assert (report.gaps[0].values, report.gaps[0].batches) == (len(kept), 2)    # of 4
+    assert (report.gaps[0].values, report.gaps[0].batches) == (len(kept), 2)  # of 4
     close(model.bn.running_mean, kept.mean(0), 5)
     close(model.bn.running_var, kept.var(0), 5)
 
@@ -137,10 +142,11 @@ def test_eval_mode_is_that_of_one_batch_afterwards():
     with nn.batch_statistics(model):
         expected = model(x).data
     nn.recalibrate(model, [x])
-    close(model(x).data, expected, 10)      # dropout was off
+    close(model(x).data, expected, 10)  # dropout was off
 
 
 # -------------------------------------------------------------------- what is not to change
+
 
 @large_gaps
 def test_modes_parameters_and_counts_stay():
@@ -152,8 +158,9 @@ def test_modes_parameters_and_counts_stay():
     after, modes_after = everything(model)
     assert modes_after == modes
     changed = {name for name in state if after[name] != state[name]}
-    assert changed == {f"{layer}.{name}" for layer in (1, 5)
-                       for name in ("running_mean", "running_var")}
+    assert changed == {
+        f"{layer}.{name}" for layer in (1, 5) for name in ("running_mean", "running_var")
+    }
     assert all(p.grad is None for p in model.parameters())
 
 
@@ -192,17 +199,20 @@ def broken_loader():
 NAN = np.full((7, 3), np.nan, np.float32)
 
 
-@pytest.mark.parametrize("more, loader, error, words", [
-    ((), [], ValueError, "no batch"),
-    ((), [batches()[0], NAN], ValueError, "layer 1 are not finite"),
-    ((), [np.full((7, 3), np.inf, np.float32)], ValueError, "not finite"),
-    ((), [np.resize(np.float32([0, 1e25]), (7, 3))], ValueError, "not finite"),     # in float32
-    ((Stumbles(),), batches(), RuntimeError, "stumbled"),
-    ((), broken_loader, OSError, "no such file"),
-    ((), 5, TypeError, "recalibrate: loader must be an iterable"),
-    ((), [batches()[1][:1], batches()[0]], ValueError, "1 value"),      # nothing to normalize by
-    ((), [batches()[0], batches()[0][:, :2]], ValueError, "Dense"),
-])
+@pytest.mark.parametrize(
+    "more, loader, error, words",
+    [
+        ((), [], ValueError, "no batch"),
+        ((), [batches()[0], NAN], ValueError, "layer 1 are not finite"),
+        ((), [np.full((7, 3), np.inf, np.float32)], ValueError, "not finite"),
+        ((), [np.resize(np.float32([0, 1e25]), (7, 3))], ValueError, "not finite"),  # in float32
+        ((Stumbles(),), batches(), RuntimeError, "stumbled"),
+        ((), broken_loader, OSError, "no such file"),
+        ((), 5, TypeError, "recalibrate: loader must be an iterable"),
+        ((), [batches()[1][:1], batches()[0]], ValueError, "1 value"),  # nothing to normalize by
+        ((), [batches()[0], batches()[0][:, :2]], ValueError, "Dense"),
+    ],
+)
 def test_errors_change_nothing(more, loader, error, words):
     model = model_of(nn.Dropout(0.5), *more)
     model.children()[3].eval()
@@ -211,13 +221,18 @@ def test_errors_change_nothing(more, loader, error, words):
         nn.recalibrate(model, loader() if callable(loader) else loader)
     assert everything(model) == before
     x = batches((40,))[0]
-    twin = model_of(nn.Dropout(0.5), *more)     # no layer goes on gathering
+    twin = model_of(nn.Dropout(0.5), *more)  # no layer goes on gathering
     np.testing.assert_array_equal(model.eval()(x).data, twin.eval()(x).data)
 
 
 def test_bad_arguments():
-    for model in (nn.Dense(3, 4), nn.BatchNorm(3, track_stats=False), nn.BatchNorm(3).freeze(),
-                  nn.BatchNorm(3).freeze_stats(), nn.LayerNorm(3)):
+    for model in (
+        nn.Dense(3, 4),
+        nn.BatchNorm(3, track_stats=False),
+        nn.BatchNorm(3).freeze(),
+        nn.BatchNorm(3).freeze_stats(),
+        nn.LayerNorm(3),
+    ):
         with refuses(ValueError, "recalibrate: model has no BatchNorm"):
             nn.recalibrate(model, batches())
     with refuses(TypeError, "recalibrate: model must be a Layer"):
@@ -249,8 +264,11 @@ def test_run_says_what_to_do_with_a_batch():
     x, mask = uniform(8, 5, 3).astype(np.float64), np.arange(40).reshape(8, 5) % 3 > 0
     x[~mask] = 1e6
     bn = nn.BatchNorm(3).astype(np.float64)
-    nn.recalibrate(bn, [{"x": x[:4], "mask": mask[:4]}, {"x": x[4:], "mask": mask[4:]}],
-                   run=lambda batch: bn(batch["x"], batch["mask"]))
+    nn.recalibrate(
+        bn,
+        [{"x": x[:4], "mask": mask[:4]}, {"x": x[4:], "mask": mask[4:]}],
+        run=lambda batch: bn(batch["x"], batch["mask"]),
+    )
     np.testing.assert_allclose(bn.running_mean, x[mask].mean(axis=0), rtol=1e-12)
     np.testing.assert_allclose(bn.running_var, x[mask].var(axis=0), rtol=1e-12)
 
@@ -265,6 +283,6 @@ def test_a_shared_layer_has_its_first_name_and_all_its_values():
             return self.again(self.bn(x))
 
     x = np.random.default_rng(0).normal(size=(16, 3)).astype(np.float32)
-    x = (x - x.mean(axis=0)) / x.std(axis=0)        # as the running statistics have it at first
+    x = (x - x.mean(axis=0)) / x.std(axis=0)  # as the running statistics have it at first
     (gap,) = nn.recalibrate(Twice(), [x]).gaps
     assert (gap.layer, gap.values, gap.batches) == ("bn", 32, 2)

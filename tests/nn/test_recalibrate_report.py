@@ -13,6 +13,7 @@ from tests.support.recalibration import batches, everything, large_gaps, model_o
 
 # ------------------------------------------------------------------------------------- report
 
+
 def test_gaps_and_their_warning():
     """running_mean 3 standard deviations off, running_var 4 times too large."""
     x = np.float32([[-1], [1]] * 8)
@@ -26,13 +27,22 @@ def test_gaps_and_their_warning():
     assert gap.large
     for part in ("3.000 std,   3.000", "4.000, 4.000", "large"):
         assert part in str(report)
-    again = nn.recalibrate(bn, [x])         # silent, and nothing left
+    again = nn.recalibrate(bn, [x])  # silent, and nothing left
     assert (again.gaps[0].shift, again.gaps[0].factor, again.gaps[0].large) == (0, 1, False)
     assert "large" not in str(again)
 
 
-@pytest.mark.parametrize("mean, var, large", [(0.2, 1, False), (-0.3, 1, True), (0, 1.45, False),
-                                              (0, 1.55, True), (0, 0.6, True), (0, 0.7, False)])
+@pytest.mark.parametrize(
+    "mean, var, large",
+    [
+        (0.2, 1, False),
+        (-0.3, 1, True),
+        (0, 1.45, False),
+        (0, 1.55, True),
+        (0, 0.6, True),
+        (0, 0.7, False),
+    ],
+)
 def test_what_is_large(mean, var, large):
     bn = nn.BatchNorm(2, eps=0)
     bn.running_mean[:], bn.running_var[:] = mean, var
@@ -77,6 +87,7 @@ def test_a_layer_that_no_batch_reaches():
 
 # --------------------------------------------------------------------------- batch_statistics
 
+
 @pytest.mark.parametrize("mode", ["train", "eval", "freeze", "freeze_stats"])
 def test_batch_statistics(mode):
     model = nn.Sequential(nn.Dense(3, 4), nn.BatchNorm(4, renorm=True), nn.ReLU())
@@ -85,7 +96,7 @@ def test_batch_statistics(mode):
     before, x = everything(model), batches((20,))[0]
     with nn.batch_statistics(model):
         y = model(x).data
-        with nn.batch_statistics(model):        # nested
+        with nn.batch_statistics(model):  # nested
             pass
         np.testing.assert_array_equal(model(x).data, y)
     h = model.children()[0](x).data.astype(np.float64)
@@ -129,8 +140,7 @@ def test_the_report_shows_itself():
 
 
 @large_gaps
-@pytest.mark.parametrize("copied", [copy.deepcopy,
-                                    lambda layer: pickle.loads(pickle.dumps(layer))])
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])
 def test_copies_made_meanwhile_are_layers_as_ever(copied):
     """batch_statistics and recalibrate are about the model, not about its copies."""
     x = uniform(16, 3)

@@ -28,8 +28,10 @@ def test_values_by_the_equations(name, norm, shape, backend):
     layer = made(name, features, hidden, norm=norm, **options)
     x = uniform(n, steps, features, dtype=np.float64)
     count = len(layer.cells)
-    h, c = uniform(count, n, hidden, seed=1, dtype=np.float64), uniform(
-        count, n, hidden, seed=2, dtype=np.float64)
+    h, c = (
+        uniform(count, n, hidden, seed=1, dtype=np.float64),
+        uniform(count, n, hidden, seed=2, dtype=np.float64),
+    )
     with md.use_backend(backend):
         for state in ((), (h, c)):
             given = None if not state else (h, c) if name == "LSTM" else h
@@ -54,8 +56,10 @@ def test_gradients(name, norm, backend):
     layer = made(name, 2, 3, 2, bidirectional=True, norm=norm)
     count = len(layer.cells)
     x = md.tensor(uniform(4, 3, 2, dtype=np.float64), requires_grad=True)
-    states = [md.tensor(uniform(count, 4, 3, seed=k, dtype=np.float64), requires_grad=True)
-              for k in range(2 if name == "LSTM" else 1)]
+    states = [
+        md.tensor(uniform(count, 4, 3, seed=k, dtype=np.float64), requires_grad=True)
+        for k in range(2 if name == "LSTM" else 1)
+    ]
 
     def f(x, *rest):
         return flat(layer(x, tuple(states) if name == "LSTM" else states[0]))
@@ -135,7 +139,7 @@ def test_dropout_is_between_layers_in_training():
     kept = made("GRU", 3, 4, 2)(x)[0].data
     above = made("GRU", 4, 4)
     above.cells = layer.cells[1:]
-    close(layer(x)[0].data, above(np.zeros((2, 5, 4)))[0].data)     # all of the first is dropped
+    close(layer(x)[0].data, above(np.zeros((2, 5, 4)))[0].data)  # all of the first is dropped
     assert not np.array_equal(layer(x)[0].data, kept)
     close(layer.eval()(x)[0].data, kept)
     # Neither what goes into the first layer nor what the last one gives.

@@ -25,7 +25,7 @@ def test_running_statistics_are_those_of_each_step():
         x = uniform(8, steps, 2, seed=k, dtype=np.float64) * (k + 1) + np.arange(steps)[:, None]
         layer(x)
         for t in range(steps):
-            row = min(t, 2)             # those beyond share the last row, one after another
+            row = min(t, 2)  # those beyond share the last row, one after another
             values = x[:, t] @ w
             mean[row] = 0.9 * mean[row] + 0.1 * values.mean(0)
             var[row] = 0.9 * var[row] + 0.1 * values.var(0, ddof=1)
@@ -54,8 +54,8 @@ def test_eval_uses_running_statistics_and_those_of_the_last_trained_step_beyond(
     before = layer.state_dict()
     x = uniform(5, 12, 2, seed=9, dtype=np.float64)
     y = layer(x)[0].data
-    close(layer(x[:, :4])[0].data, y[:, :4])        # does not look ahead
-    close(layer(x[1:2])[0].data, y[1:2])            # nor at other examples: one is enough
+    close(layer(x[:, :4])[0].data, y[:, :4])  # does not look ahead
+    close(layer(x[1:2])[0].data, y[1:2])  # nor at other examples: one is enough
     for key, value in layer.state_dict().items():
         np.testing.assert_array_equal(value, before[key])
     # The rows after the fourth were never used: those of the fourth were.
@@ -81,7 +81,7 @@ def test_step_norm_by_its_definition():
         y = norm(x, k % 2)
         rows[k % 2].append((x.mean(0), x.var(0, ddof=1)))
         close(y.data, 0.5 * (x - x.mean(0)) / np.sqrt(x.var(0) + 0.01) + norm.beta.data)
-    for k, seen in enumerate(rows):     # momentum None: the plain average
+    for k, seen in enumerate(rows):  # momentum None: the plain average
         close(norm.running_mean[k], np.mean([m for m, _ in seen], axis=0))
         close(norm.running_var[k], np.mean([v for _, v in seen], axis=0))
     norm.eval()
@@ -92,14 +92,21 @@ def test_step_norm_by_its_definition():
     close(nn.StepNorm(3, 2, gamma_init=1.0).eval()(x, 1).data, x / np.sqrt(1 + 1e-5))
 
 
-@pytest.mark.parametrize("options, parameters, text", [
-    ({"affine": False}, [], "affine=False"), ({"affine": False, "shift": True}, [], "affine=False"),
-    ({"bias": True}, ["gamma", "beta"], "shift=True"), ({"bias": False}, ["gamma"], "")])
+@pytest.mark.parametrize(
+    "options, parameters, text",
+    [
+        ({"affine": False}, [], "affine=False"),
+        ({"affine": False, "shift": True}, [], "affine=False"),
+        ({"bias": True}, ["gamma", "beta"], "shift=True"),
+        ({"bias": False}, ["gamma"], ""),
+    ],
+)
 def test_step_norm_with_and_without_parameters(options, parameters, text):
     norm = nn.StepNorm(3, 2, gamma_init=1.0, **options)
     assert [name for name, _ in norm.named_parameters()] == parameters
-    assert repr(norm) == (f"StepNorm(3, max_steps=2{text and ', ' + text}, eps=1e-05, "
-                          f"momentum=0.1)")
+    assert repr(norm) == (
+        f"StepNorm(3, max_steps=2{text and ', ' + text}, eps=1e-05, momentum=0.1)"
+    )
     x = uniform(8, 3)
     expected = (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5)
     close(norm(x, 0).data, expected, 2)
@@ -117,7 +124,7 @@ def test_step_norm_stops_as_batch_norm_does(stop):
     getattr(plain, stop)()
     x, before = uniform(1, 3, seed=5), norm.state_dict()
     close(norm(x, 0).data, plain(x).data)
-    np.testing.assert_array_equal(norm(x, 1).data, norm(x, 0).data)     # a step never trained
+    np.testing.assert_array_equal(norm(x, 1).data, norm(x, 0).data)  # a step never trained
     for name, value in norm.state_dict().items():
         np.testing.assert_array_equal(value, before[name])
     assert norm.gamma.requires_grad == (stop != "freeze")
@@ -148,18 +155,18 @@ def test_recalibrate_gives_each_time_step_the_statistics_of_the_data():
     rnn = nn.LSTM(3, 4, norm="batch", max_steps=4).astype(np.float64)
     batches = [uniform(8, 6, 3, seed=k).astype(np.float64) for k in range(3)]
     rnn.train()
-    for x in batches:       # moves the running statistics a little only
+    for x in batches:  # moves the running statistics a little only
         rnn(x)
     norm = rnn.cells[0].norm_x
     lagging = norm.running_mean.copy()
     with pytest.warns(UserWarning, match=r"cells\.0\.norm_x"):
         report = nn.recalibrate(rnn, batches)
     w = rnn.cells[0].weight_x.data
-    projected = np.concatenate([x @ w for x in batches])        # (24, 6, 16)
+    projected = np.concatenate([x @ w for x in batches])  # (24, 6, 16)
     for step in range(3):
         np.testing.assert_allclose(norm.running_mean[step], projected[:, step].mean(axis=0))
         np.testing.assert_allclose(norm.running_var[step], projected[:, step].var(axis=0))
-    shared = projected[:, 3:].reshape(-1, 16)       # steps from max_steps on share the last row
+    shared = projected[:, 3:].reshape(-1, 16)  # steps from max_steps on share the last row
     np.testing.assert_allclose(norm.running_mean[3], shared.mean(axis=0))
     np.testing.assert_allclose(norm.running_var[3], shared.var(axis=0))
     gap = next(gap for gap in report.gaps if gap.layer == "cells.0.norm_x")

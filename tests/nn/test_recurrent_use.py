@@ -19,17 +19,34 @@ def names(layer):
 
 def test_names_and_shapes_of_the_state():
     assert names(nn.LSTM(2, 3, 2)) == {
-        "cells.0.weight_x": (2, 12), "cells.0.weight_h": (3, 12), "cells.0.bias": (12,),
-        "cells.1.weight_x": (3, 12), "cells.1.weight_h": (3, 12), "cells.1.bias": (12,)}
+        "cells.0.weight_x": (2, 12),
+        "cells.0.weight_h": (3, 12),
+        "cells.0.bias": (12,),
+        "cells.1.weight_x": (3, 12),
+        "cells.1.weight_h": (3, 12),
+        "cells.1.bias": (12,),
+    }
     assert names(nn.GRU(2, 3, bidirectional=True)) == {
-        f"cells.{k}.{name}": shape for k in range(2) for name, shape in (
-            ("weight_x", (2, 9)), ("weight_h", (3, 9)), ("bias", (9,)), ("bias_h", (3,)))}
-    assert names(nn.RNN(2, 3, bias=False)) == {"cells.0.weight_x": (2, 3),
-                                               "cells.0.weight_h": (3, 3)}
+        f"cells.{k}.{name}": shape
+        for k in range(2)
+        for name, shape in (
+            ("weight_x", (2, 9)),
+            ("weight_h", (3, 9)),
+            ("bias", (9,)),
+            ("bias_h", (3,)),
+        )
+    }
+    assert names(nn.RNN(2, 3, bias=False)) == {
+        "cells.0.weight_x": (2, 3),
+        "cells.0.weight_h": (3, 3),
+    }
     layered = names(nn.LSTM(2, 3, norm="layer"))
     assert {name: shape for name, shape in layered.items() if "norm" in name} == {
-        "cells.0.norm_x.gamma": (12,), "cells.0.norm_h.gamma": (12,),
-        "cells.0.norm_c.gamma": (3,), "cells.0.norm_c.beta": (3,)}
+        "cells.0.norm_x.gamma": (12,),
+        "cells.0.norm_h.gamma": (12,),
+        "cells.0.norm_c.gamma": (3,),
+        "cells.0.norm_c.beta": (3,),
+    }
     batched = names(nn.LSTM(2, 3, norm="batch", max_steps=5))
     assert batched["cells.0.norm_x.running_mean"] == (5, 12)
     assert batched["cells.0.norm_c.running_var"] == (5, 3)
@@ -41,7 +58,7 @@ def test_names_and_shapes_of_the_state():
 @each_norm
 def test_states_copies_and_files(name, norm, tmp_path):
     layer = made(name, 2, 3, 2, bidirectional=True, norm=norm, max_steps=4, dtype=np.float32)
-    layer(uniform(4, 3, 2))             # moves the statistics
+    layer(uniform(4, 3, 2))  # moves the statistics
     layer.eval()
     x = uniform(3, 5, 2, seed=1)
     expected = layer(x)[0].data
@@ -66,8 +83,9 @@ def test_astype_converts_parameters_and_statistics():
 def test_repr():
     assert repr(nn.RNN(2, 3)) == "RNN(2, 3\n  (cells.0): RNNCell(2, 3, bias=True)\n)"
     text = repr(nn.RNN(2, 3, 2, dropout=0.5, bidirectional=True, nonlinearity="relu"))
-    assert text.startswith("RNN(2, 3, num_layers=2, dropout=0.5, bidirectional=True, "
-                           "nonlinearity='relu'\n")
+    assert text.startswith(
+        "RNN(2, 3, num_layers=2, dropout=0.5, bidirectional=True, nonlinearity='relu'\n"
+    )
     assert "(cells.2): RNNCell(6, 3, bias=True)" in text
     text = repr(nn.LSTM(2, 3, bias=False, norm="batch", max_steps=7))
     assert text.startswith("LSTM(2, 3, norm='batch'\n  (cells.0): LSTMCell(2, 3, bias=False\n")
@@ -89,7 +107,7 @@ def test_predict_of_a_pair_is_refused_and_summary_shows_its_first():
     rows = LastStep(nn.GRU, None).summary((5, 1)).splitlines()
     row = next(row for row in rows if row.startswith("recurrent "))
     assert " GRU " in row and "(5, " in row and ", ..." in row
-    assert [row.split()[2] for row in rows if "GRUCell" in row] == ["-"]   # it takes time first
+    assert [row.split()[2] for row in rows if "GRUCell" in row] == ["-"]  # it takes time first
 
 
 @each
@@ -136,7 +154,7 @@ def test_it_learns_to_remember(name, norm):
         loss.backward()
         optim.clip_grad_norm(model.parameters(), 1.0)
         optimizer.step()
-    with md.no_grad():      # running statistics lag behind weights that learn this fast
+    with md.no_grad():  # running statistics lag behind weights that learn this fast
         for _ in range(40):
             model(batch(64)[0])
     x, labels = batch(400)
@@ -144,8 +162,9 @@ def test_it_learns_to_remember(name, norm):
 
 
 @pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
-@pytest.mark.parametrize("options", [{}, {"norm": "layer"},
-                                     {"num_layers": 2, "bidirectional": True}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"norm": "layer"}, {"num_layers": 2, "bidirectional": True}], ids=str
+)
 @pytest.mark.parametrize("steps", [1, 3, 2**40])
 def test_an_empty_batch_has_no_steps_to_compute(kind, options, steps):
     layer = kind(3, 4, **options)

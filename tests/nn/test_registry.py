@@ -13,9 +13,21 @@ from tests.support.arrays import uniform
 from tests.support.layers import Everything
 from tests.support.tensors import parameter
 
-PARAMETERS = ["weight", "dense.weight", "dense.bias", "listed.0.weight", "listed.1",
-              "pair.0.gamma", "pair.0.beta", "heads.a.weight", "heads.a.bias", "heads.b.0",
-              "_private", "_hidden.0.weight", "_hidden.0.bias"]
+PARAMETERS = [
+    "weight",
+    "dense.weight",
+    "dense.bias",
+    "listed.0.weight",
+    "listed.1",
+    "pair.0.gamma",
+    "pair.0.beta",
+    "heads.a.weight",
+    "heads.a.bias",
+    "heads.b.0",
+    "_private",
+    "_hidden.0.weight",
+    "_hidden.0.bias",
+]
 BUFFERS = ["scale", "pair.0.running_mean", "pair.0.running_var", "pair.0.num_batches", "pair.1"]
 LAYERS = ["", "dense", "listed.0", "pair.0", "heads.a", "heads.b.2", "_hidden.0"]
 
@@ -42,9 +54,14 @@ def test_children_are_the_layers_directly_inside():
     model = nn.Sequential(nn.Sequential(nn.ReLU(), nn.Tanh()), nn.Dense(2, 2))
     assert model.children() == [model[0], model[1]]
     everything = Everything()
-    assert everything.children() == [everything.dense, everything.listed[0], everything.pair[0],
-                                     everything.heads["a"], everything.heads["b"][2],
-                                     everything._hidden[0]]
+    assert everything.children() == [
+        everything.dense,
+        everything.listed[0],
+        everything.pair[0],
+        everything.heads["a"],
+        everything.heads["b"][2],
+        everything._hidden[0],
+    ]
     assert nn.ReLU().children() == []
 
 
@@ -59,7 +76,10 @@ def test_a_shared_parameter_is_listed_once_and_learns_from_each_use():
 
     model = Tied()
     assert [name for name, _ in model.named_parameters()] == [
-        "first.weight", "first.bias", "second.bias"]
+        "first.weight",
+        "first.bias",
+        "second.bias",
+    ]
     x = uniform(4, 3)
     model(x).sum().backward()
     w, ones = model.first.weight.data, np.ones((4, 3), np.float32)
@@ -82,7 +102,11 @@ def test_the_registry_follows_assignment():
     model.late = parameter(1)
     model.constant = parameter(2)
     assert [name for name, _ in model.named_parameters()] == [
-        "weight", "dense.weight", "constant", "late"]
+        "weight",
+        "dense.weight",
+        "constant",
+        "late",
+    ]
     assert dict(model.named_parameters())["dense.weight"].shape == (2, 7)
     assert list(model.named_buffers()) == []
 
@@ -145,6 +169,7 @@ def test_zero_grad_forgets_all_gradients():
 
 # Circles, and layers in several places
 
+
 class Child(nn.Layer):
     def __init__(self, parent):
         self._parent = parent
@@ -174,13 +199,16 @@ def test_a_circle_is_walked_once():
     model = Parent()
     assert [name for name, _ in model.named_parameters()] == ONCE
     assert [name for name, _ in model.named_layers()] == ["", "child", "child.fc", "norm"]
-    assert list(model.state_dict()) == [*ONCE, "norm.running_mean", "norm.running_var",
-                                        "norm.num_batches"]
+    assert list(model.state_dict()) == [
+        *ONCE,
+        "norm.running_mean",
+        "norm.running_var",
+        "norm.num_batches",
+    ]
     visited = []
     model.apply(visited.append)
     assert visited == [model.child.fc, model.child, model.norm, model]
-    assert {name for name, _ in model.child.named_layers()} == {
-        "", "_parent", "_parent.norm", "fc"}
+    assert {name for name, _ in model.child.named_layers()} == {"", "_parent", "_parent.norm", "fc"}
 
 
 @pytest.mark.filterwarnings("ignore:fold")
@@ -224,23 +252,35 @@ def test_a_state_may_name_a_layer_by_any_of_its_places():
     values = {"0.0.weight": uniform(3, 3), "0.0.bias": uniform(3)}
     assert list(model.state_dict()) == list(values)
     elsewhere = {name.replace("0.", "2.", 1): value for name, value in values.items()}
-    for state in (values, elsewhere, {**values, **{n: v + 1 for n, v in elsewhere.items()}},
-                  {"0.0.weight": values["0.0.weight"], "2.0.bias": values["0.0.bias"]}):
+    for state in (
+        values,
+        elsewhere,
+        {**values, **{n: v + 1 for n, v in elsewhere.items()}},
+        {"0.0.weight": values["0.0.weight"], "2.0.bias": values["0.0.bias"]},
+    ):
         block[0].bias.data[...] = 7
         model.load_state_dict(state)
         for name, value in model.state_dict().items():
             np.testing.assert_array_equal(value, values[name])
     around = Parent()
-    around.load_state_dict({(n if "fc" not in n else f"again.0._parent.{n}"): v
-                            for n, v in around.state_dict().items()})
+    around.load_state_dict(
+        {
+            (n if "fc" not in n else f"again.0._parent.{n}"): v
+            for n, v in around.state_dict().items()
+        }
+    )
     with pytest.raises(nn.StateError, match=r"unexpected: 2\.1\.weight, 9\.bias"):
         model.load_state_dict({**values, "2.1.weight": np.ones(1), "9.bias": np.ones(1)})
 
 
 # Silent traps
 
-@pytest.mark.parametrize("value", [np.ones((2, 3), np.float32), md.ones(2, 3), [[1.0] * 3] * 2, 2.0,
-                                   np.float32(1)], ids=lambda v: type(v).__name__)
+
+@pytest.mark.parametrize(
+    "value",
+    [np.ones((2, 3), np.float32), md.ones(2, 3), [[1.0] * 3] * 2, 2.0, np.float32(1)],
+    ids=lambda v: type(v).__name__,
+)
 def test_nothing_else_takes_the_place_of_a_parameter(value):
     model = Everything()
     before = model.weight
@@ -249,7 +289,7 @@ def test_nothing_else_takes_the_place_of_a_parameter(value):
     with pytest.raises(TypeError, match=r"nn\.Parameter"):
         model._private = value
     assert model.weight is before
-    model.nothing = value           # no part: anything may stand there
+    model.nothing = value  # no part: anything may stand there
     model.weight = None
     model.weight = value
     model.weight = parameter(2)
@@ -276,7 +316,7 @@ def test_unregistered_is_no_part():
     assert len(layer.parameters()) == 2 and layer.children() == []
     layer.eval()
     assert layer.unregistered.teacher.training
-    layer.unregistered = (nn.Dense(3, 3),)      # whatever stands there
+    layer.unregistered = (nn.Dense(3, 3),)  # whatever stands there
     assert len(layer.parameters()) == 2
     assert len(copy.deepcopy(layer).unregistered) == 1
 

@@ -14,6 +14,7 @@ from tests.support.tensors import parameter
 
 # Names that collide
 
+
 def colliding_keys(a, b):
     layer = nn.Layer()
     layer.d = {1: a, "1": b}
@@ -34,23 +35,31 @@ def colliding_attributes(a, b):
     return nn.Sequential(layer)
 
 
-COLLIDING = [(colliding_keys, "Layer.d[1]", "Layer.d['1']"),
-             (colliding_dots, "Layer.d['a.b']", "Layer.d['a']['b']"),
-             (colliding_attributes, "Sequential[0].a.b", "Sequential[0].__dict__['a.b']")]
+COLLIDING = [
+    (colliding_keys, "Layer.d[1]", "Layer.d['1']"),
+    (colliding_dots, "Layer.d['a.b']", "Layer.d['a']['b']"),
+    (colliding_attributes, "Sequential[0].a.b", "Sequential[0].__dict__['a.b']"),
+]
 
 
 @pytest.mark.parametrize("make, first, second", COLLIDING)
-@pytest.mark.parametrize("part", [lambda: parameter(1), lambda: np.ones(1), lambda: nn.Dense(1, 1)],
-                         ids=["parameter", "buffer", "layer"])
+@pytest.mark.parametrize(
+    "part",
+    [lambda: parameter(1), lambda: np.ones(1), lambda: nn.Dense(1, 1)],
+    ids=["parameter", "buffer", "layer"],
+)
 def test_two_things_of_one_name_are_refused(make, first, second, part):
     model = make(part(), part())
-    for walk in (model.state_dict, lambda: model.load_state_dict({}),
-                 lambda: model.load_state_dict({}, strict=False),
-                 lambda: list(model.named_parameters()) + list(model.named_buffers())):
+    for walk in (
+        model.state_dict,
+        lambda: model.load_state_dict({}),
+        lambda: model.load_state_dict({}, strict=False),
+        lambda: list(model.named_parameters()) + list(model.named_buffers()),
+    ):
         with refuses(ValueError, first, second, "rename one"):
             walk()
     shared = part()
-    assert make(shared, shared).state_dict()        # one object, whatever leads to it
+    assert make(shared, shared).state_dict()  # one object, whatever leads to it
 
 
 def test_layers_of_one_name_are_refused():
@@ -59,6 +68,7 @@ def test_layers_of_one_name_are_refused():
 
 
 # Containers that hold themselves, and arrays of layers
+
 
 def test_containers_that_hold_themselves():
     layer = nn.Layer()
@@ -81,6 +91,7 @@ def test_arrays_of_layers_are_refused(name):
 
 # Parts that would get lost
 
+
 @pytest.mark.parametrize("value", [np.ones(2), md.ones(2)], ids=["array", "tensor"])
 def test_no_array_takes_the_place_of_a_child(value):
     model = Everything()
@@ -100,13 +111,20 @@ def test_no_tensor_takes_the_place_of_a_buffer():
     assert norm.state_dict()["running_mean"].tolist() == [1, 1]
     model = Everything()
     model.constant = md.zeros(2)
-    model._array = md.ones(2)           # the layer's own affair
+    model._array = md.ones(2)  # the layer's own affair
     model.scale = parameter(3)
 
 
-@pytest.mark.parametrize("value", [lambda: nn.Dense(2, 2), lambda: parameter(2),
-                                   lambda: [nn.ReLU()], lambda: {"a": (parameter(1),)}],
-                         ids=["layer", "parameter", "list", "dict"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        lambda: nn.Dense(2, 2),
+        lambda: parameter(2),
+        lambda: [nn.ReLU()],
+        lambda: {"a": (parameter(1),)},
+    ],
+    ids=["layer", "parameter", "list", "dict"],
+)
 def test_parts_are_no_attributes_of_a_class(value):
     with refuses(TypeError, "class Net: fc holds a", "write self.fc = ... in __init__"):
         type("Net", (nn.Layer,), {"fc": value()})
@@ -124,6 +142,7 @@ def test_other_attributes_of_a_class():
 
 # Parameters
 
+
 class Tagged(nn.Parameter):
     """A subclass, which may have attributes of its own."""
 
@@ -139,8 +158,9 @@ def test_a_parameter_has_no_attributes_but_its_own():
         assert type(twin) is Tagged and twin.tag == "a" and twin.learned is None
 
 
-@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy,
-                                    lambda p: pickle.loads(pickle.dumps(p))])
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda p: pickle.loads(pickle.dumps(p))]
+)
 def test_copies_of_a_parameter_keep_what_it_is(copied):
     layer = nn.Dense(2, 2).freeze()
     twin = copied(layer.weight)

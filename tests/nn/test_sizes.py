@@ -4,7 +4,7 @@ import pytest
 
 from minidl import nn
 
-MOST = 2**61        # float32 values of it are more bytes than any index counts
+MOST = 2**61  # float32 values of it are more bytes than any index counts
 
 LAYERS = {
     "Dense in": lambda: nn.Dense(MOST, 1),
@@ -30,10 +30,14 @@ LAYERS = {
     "MultiHeadAttention": lambda: nn.MultiHeadAttention(MOST, 1),
     "MultiHeadAttention key": lambda: nn.MultiHeadAttention(1, 1, key_features=MOST),
     "MultiHeadAttention value": lambda: nn.MultiHeadAttention(1, 1, value_features=MOST),
-    **{f"{name} in": lambda name=name: getattr(nn, name)(MOST, 1)
-       for name in ("RNN", "GRU", "LSTM")},
-    **{f"{name} hidden": lambda name=name: getattr(nn, name)(1, MOST)
-       for name in ("RNN", "GRU", "LSTM")},
+    **{
+        f"{name} in": lambda name=name: getattr(nn, name)(MOST, 1)
+        for name in ("RNN", "GRU", "LSTM")
+    },
+    **{
+        f"{name} hidden": lambda name=name: getattr(nn, name)(1, MOST)
+        for name in ("RNN", "GRU", "LSTM")
+    },
 }
 
 
@@ -43,9 +47,22 @@ def test_a_layer_that_no_memory_holds_names_itself(name):
         LAYERS[name]()
 
 
-@pytest.mark.parametrize("name", ["normal", "uniform", "he_normal", "he_uniform", "xavier_normal",
-                                  "xavier_uniform", "lecun_normal", "lecun_uniform", "orthogonal",
-                                  "constant", "fans"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "normal",
+        "uniform",
+        "he_normal",
+        "he_uniform",
+        "xavier_normal",
+        "xavier_uniform",
+        "lecun_normal",
+        "lecun_uniform",
+        "orthogonal",
+        "constant",
+        "fans",
+    ],
+)
 def test_initial_values_that_no_memory_holds_name_their_function(name):
     with pytest.raises(MemoryError, match=f"^{name}: .*no memory"):
         getattr(nn.init, name)((MOST, 4))

@@ -13,9 +13,10 @@ from tests.support.errors import refuses
 
 
 def net(hidden=6):
-    model = nn.Sequential(nn.Dense(4, hidden), nn.BatchNorm(hidden), nn.ReLU(),
-                          nn.Dense(hidden, 2, bias=False))
-    model(uniform(8, 4))        # moves the statistics
+    model = nn.Sequential(
+        nn.Dense(4, hidden), nn.BatchNorm(hidden), nn.ReLU(), nn.Dense(hidden, 2, bias=False)
+    )
+    model(uniform(8, 4))  # moves the statistics
     return model
 
 
@@ -34,11 +35,16 @@ def test_a_state_is_a_flat_dict_of_arrays_by_dotted_name():
 
     state = Net().state_dict()
     assert {name: (value.shape, value.dtype.name) for name, value in state.items()} == {
-        "bn1.gamma": ((3,), "float32"), "bn1.beta": ((3,), "float32"),
-        "bn1.running_mean": ((3,), "float32"), "bn1.running_var": ((3,), "float32"),
+        "bn1.gamma": ((3,), "float32"),
+        "bn1.beta": ((3,), "float32"),
+        "bn1.running_mean": ((3,), "float32"),
+        "bn1.running_var": ((3,), "float32"),
         "bn1.num_batches": ((), "int64"),
-        "blocks.0.weight": ((1, 1, 3, 4), "float32"), "blocks.0.bias": ((4,), "float32"),
-        "blocks.1.0.weight": ((4, 2), "float32"), "blocks.1.0.bias": ((2,), "float32")}
+        "blocks.0.weight": ((1, 1, 3, 4), "float32"),
+        "blocks.0.bias": ((4,), "float32"),
+        "blocks.1.0.weight": ((4, 2), "float32"),
+        "blocks.1.0.bias": ((2,), "float32"),
+    }
     assert all(type(value) is np.ndarray for value in state.values())
     assert list(net().state_dict())[:2] == ["0.weight", "0.bias"]
 
@@ -72,7 +78,7 @@ def test_values_may_be_tensors_or_lists_and_are_converted():
     layer = nn.Dense(2, 2)
     layer.load_state_dict({"weight": md.tensor([[1.0, 2], [3, 4]]), "bias": [5, 6]})
     np.testing.assert_array_equal(layer.weight.data, [[1, 2], [3, 4]])
-    layer.load_state_dict({"weight": np.eye(2), "bias": np.zeros(2)})     # float64
+    layer.load_state_dict({"weight": np.eye(2), "bias": np.zeros(2)})  # float64
     assert layer.weight.dtype == layer.bias.dtype == np.float32
     np.testing.assert_array_equal(layer.weight.data, np.eye(2))
 
@@ -83,14 +89,18 @@ BAD_STATES = [
     ({"0.bias": None, "1.num_batches": None}, ["missing: 0.bias, 1.num_batches"]),
     ({"extra": np.ones(2), "9.weight": np.ones(1)}, ["unexpected: extra, 9.weight"]),
     ({"0.bias": np.ones(5)}, ["0.bias: (6,) expected, got (5,)"]),
-    ({"0.bias": np.ones((6, 1)), "1.beta": np.float32(1)},
-     ["0.bias: (6,) expected, got (6, 1)", "1.beta: (6,) expected, got ()"]),
+    (
+        {"0.bias": np.ones((6, 1)), "1.beta": np.float32(1)},
+        ["0.bias: (6,) expected, got (6, 1)", "1.beta: (6,) expected, got ()"],
+    ),
     ({"1.num_batches": np.float64(3)}, ["1.num_batches", "int64", "float64"]),
     ({"0.weight": np.ones((4, 6), complex)}, ["0.weight", "complex128"]),
     ({"0.weight": np.full((4, 6), "x")}, ["0.weight"]),
     ({"0.weight": [[1, 2], [3]]}, ["0.weight"]),
-    ({"0.bias": None, "extra": np.ones(2), "1.beta": np.ones(3)},
-     ["missing: 0.bias", "unexpected: extra", "1.beta: (6,) expected, got (3,)"]),
+    (
+        {"0.bias": None, "extra": np.ones(2), "1.beta": np.ones(3)},
+        ["missing: 0.bias", "unexpected: extra", "1.beta: (6,) expected, got (3,)"],
+    ),
 ]
 
 
@@ -98,8 +108,11 @@ BAD_STATES = [
 def test_a_state_that_does_not_fit_changes_nothing(changes, words):
     model = net()
     before = model.state_dict()
-    state = {name: value for name, value in {**net().state_dict(), **changes}.items()
-             if value is not None}
+    state = {
+        name: value
+        for name, value in {**net().state_dict(), **changes}.items()
+        if value is not None
+    }
     with refuses(nn.StateError, "load_state_dict of Sequential", *words):
         model.load_state_dict(state)
     assert_state(model, before)
@@ -159,8 +172,9 @@ def test_shared_parameters_stay_shared():
         np.testing.assert_array_equal(m[0].weight.data, model[0].weight.data)
 
 
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))],
-                         ids=["deepcopy", "pickle"])
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))], ids=["deepcopy", "pickle"]
+)
 def test_copies_are_equal_and_independent(copied):
     model = net().eval()
     model[0].bias.requires_grad = False

@@ -36,10 +36,17 @@ def rows(text):
     return {line.split()[0]: " ".join(line.split()[1:]) for line in text.splitlines()}
 
 
-@pytest.mark.parametrize("given", [{"input_shape": (7,)}, {"input_shape": 7},
-                                   {"input_shape": np.int64(7)},
-                                   {"example": np.zeros((3, 7), np.int64)},
-                                   {"example": [[1, 2, 3, 4, 5, 6, 7]]}], ids=str)
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"input_shape": (7,)},
+        {"input_shape": 7},
+        {"input_shape": np.int64(7)},
+        {"example": np.zeros((3, 7), np.int64)},
+        {"example": [[1, 2, 3, 4, 5, 6, 7]]},
+    ],
+    ids=str,
+)
 def test_words(given):
     found = rows(Tagger().summary(**given))
     assert found["table"] == "Embedding (7, 4) 40"
@@ -55,7 +62,7 @@ def test_several_inputs():
 
 
 def test_examples_of_other_dtypes():
-    images = np.zeros((2, 28, 28, 1), np.uint8)     # divided by 255
+    images = np.zeros((2, 28, 28, 1), np.uint8)  # divided by 255
     assert models.MnistCNN().summary(example=images) == models.MnistCNN().summary((28, 28, 1))
     assert models.MnistCNN().astype("float64").summary(example=images)
     assert nn.Dense(2, 3).summary(example=md.ones(4, 2)) == nn.Dense(2, 3).summary(2)
@@ -76,5 +83,5 @@ def test_wrong_examples():
     with refuses(ValueError, "summary: input_shape ((3,), (8, 8, 1))", "does not fit"):
         Two(ids=False).summary(((3,), (8, 8, 1)))
     model = nn.Sequential(nn.Embedding(3, 2), nn.Dense(3, 3))
-    with refuses(TypeError, "ids must be integers"):        # the first error, of both that it had
+    with refuses(TypeError, "ids must be integers"):  # the first error, of both that it had
         model.summary((2,))

@@ -19,11 +19,13 @@ class Failing(nn.Layer):
 
 def net():
     md.manual_seed(0)
-    return nn.Sequential(nn.Dense(4, 6), nn.BatchNorm(6), nn.ReLU(), nn.Dropout(0.5),
-                         nn.Dense(6, 2))
+    return nn.Sequential(
+        nn.Dense(4, 6), nn.BatchNorm(6), nn.ReLU(), nn.Dropout(0.5), nn.Dense(6, 2)
+    )
 
 
 # -------------------------------------------------------------------------------------- hooks
+
 
 def test_hooks_see_every_call_and_may_replace_the_output():
     layer, calls = nn.Dense(3, 2), []
@@ -40,11 +42,11 @@ def test_hooks_see_every_call_and_may_replace_the_output():
     np.testing.assert_array_equal(y.data, 2 * plain.data)
     assert [call[:2] for call in calls] == [(layer, (x,)), (layer, (x,))]
     np.testing.assert_array_equal(calls[0][2].data, plain.data)
-    assert calls[1][2] is y             # hooks run in order, each on what the last one gave
+    assert calls[1][2] is y  # hooks run in order, each on what the last one gave
     y.sum().backward()
     close(layer.bias.grad, np.full(2, 8.0))
     doubling.remove()
-    doubling.remove()                   # a second time does nothing
+    doubling.remove()  # a second time does nothing
     np.testing.assert_array_equal(layer(x).data, plain.data)
     assert len(calls) == 4
     noting.remove()
@@ -87,6 +89,7 @@ def test_a_hook_inside_a_fused_chain_sees_exact_values():
 
 # ------------------------------------------------------------------------------------ predict
 
+
 @pytest.mark.parametrize("batch_size", [1, 3, 10, 11, 256])
 def test_predict_gives_every_row_in_eval_mode(batch_size):
     model = net()
@@ -94,13 +97,16 @@ def test_predict_gives_every_row_in_eval_mode(batch_size):
         model(uniform(8, 4, seed=seed))
     sizes = []
     model.register_forward_hook(
-        lambda layer, inputs, output: sizes.append((len(inputs[0]), layer.training,
-                                                    output.requires_grad)))
+        lambda layer, inputs, output: sizes.append(
+            (len(inputs[0]), layer.training, output.requires_grad)
+        )
+    )
     x = uniform(10, 4)
     before = model.state_dict()
     result = model.predict(x, batch_size)
-    assert [size for size, *_ in sizes] == [min(batch_size, 10 - k)
-                                            for k in range(0, 10, batch_size)]
+    assert [size for size, *_ in sizes] == [
+        min(batch_size, 10 - k) for k in range(0, 10, batch_size)
+    ]
     assert {mode for _, *mode in sizes for mode in mode} == {False}
     assert type(result) is np.ndarray
     close(result, model.eval()(x).data)
@@ -124,7 +130,7 @@ def test_predict_restores_modes_after_an_exception():
     with pytest.raises(RuntimeError, match="no answer"):
         model.predict(uniform(2, 4))
     assert [layer.training for _, layer in model.named_layers()] == before
-    assert model[0](uniform(8, 4)).requires_grad      # and graphs are recorded again
+    assert model[0](uniform(8, 4)).requires_grad  # and graphs are recorded again
 
 
 def test_predict_divides_bytes_by_255():
@@ -145,11 +151,16 @@ def test_predict_takes_tensors_and_arrays_of_any_order():
         np.testing.assert_array_equal(layer.predict(given), expected)
 
 
-@pytest.mark.parametrize("x, batch_size, error, words", [
-    ((2, 4), 0, ValueError, ["batch_size", "0"]), ((2, 4), 2.5, TypeError, ["batch_size", "2.5"]),
-    ((2, 4), True, TypeError, ["batch_size", "True"]), ((), 1, ValueError, ["batch axis"]),
-    ((2, 5), 1, ValueError, ["Dense", "(1, 5)"]),
-])
+@pytest.mark.parametrize(
+    "x, batch_size, error, words",
+    [
+        ((2, 4), 0, ValueError, ["batch_size", "0"]),
+        ((2, 4), 2.5, TypeError, ["batch_size", "2.5"]),
+        ((2, 4), True, TypeError, ["batch_size", "True"]),
+        ((), 1, ValueError, ["batch axis"]),
+        ((2, 5), 1, ValueError, ["Dense", "(1, 5)"]),
+    ],
+)
 def test_predict_refuses(x, batch_size, error, words):
     model = net()
     with refuses(error, *words):
@@ -159,10 +170,13 @@ def test_predict_refuses(x, batch_size, error, words):
 
 # ----------------------------------------------------------------------------- repr, summary
 
+
 def test_repr_shows_the_tree():
     model = nn.Sequential(nn.Conv(1, 8, 3, padding="same", bias=False), nn.BatchNorm(8))
     model.append(nn.Sequential(nn.ReLU(), nn.Dropout(0.25)))
-    assert repr(model) == """\
+    assert (
+        repr(model)
+        == """\
 Sequential(
   (0): Conv(1, 8, kernel_size=(3, 3), padding='same', bias=False)
   (1): BatchNorm(8, eps=1e-05, momentum=0.1)
@@ -171,6 +185,7 @@ Sequential(
     (1): Dropout(p=0.25)
   )
 )"""
+    )
 
 
 def test_summary_lists_layers_shapes_and_parameters():
@@ -183,7 +198,7 @@ def test_summary_lists_layers_shapes_and_parameters():
     assert rows["fc1"] == "Dense (128,) 401,408"
     assert rows["fc2"] == "Dense (10,) 1,290"
     assert lines[-1] == "421,866 parameters, 420,576 of them trained"
-    assert len({len(line) for line in lines[:-1]}) == 1       # the columns are straight
+    assert len({len(line) for line in lines[:-1]}) == 1  # the columns are straight
 
 
 def test_summary_leaves_the_model_alone():
@@ -194,7 +209,7 @@ def test_summary_leaves_the_model_alone():
     assert {layer.training for _, layer in model.named_layers()} == {True}
     for name, value in model.state_dict().items():
         np.testing.assert_array_equal(value, before[name])
-    pickle.dumps(model)         # which it could not be with the hooks that summary uses
+    pickle.dumps(model)  # which it could not be with the hooks that summary uses
 
 
 def test_summary_of_one_layer_and_of_a_shared_one():
@@ -217,8 +232,9 @@ def test_predict_takes_bytes_and_lists_whatever_the_dtype_of_the_model():
     images = np.arange(12, dtype=np.uint8).reshape(3, 4)
     for dtype in (np.float32, np.float64):
         model = nn.Dense(4, 2).astype(dtype)
-        np.testing.assert_allclose(model.predict(images), images / 255 @ model.weight.data,
-                                   rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(
+            model.predict(images), images / 255 @ model.weight.data, rtol=1e-5, atol=1e-7
+        )
         assert model.predict(images).dtype == dtype
     assert nn.Dense(2, 2).predict([[1.0, 2.0]]).shape == (1, 2)
     assert nn.Parameter([1.0]).dtype == np.float32

@@ -17,10 +17,12 @@ from tests.support.errors import refuses
 from tests.support.marks import both_backends
 from tests.support.reference.norm import weight_norm, weight_standardization
 
-MAKE = {"Dense": (lambda: nn.Dense(6, 4), (3, 6)),
-        "Conv": (lambda: nn.Conv(6, 4, 3), (2, 5, 5, 6)),
-        "Conv1d": (lambda: nn.Conv1d(6, 4, 3), (2, 5, 6)),
-        "ConvTranspose": (lambda: nn.ConvTranspose(6, 4, 2, 2), (2, 3, 3, 6))}
+MAKE = {
+    "Dense": (lambda: nn.Dense(6, 4), (3, 6)),
+    "Conv": (lambda: nn.Conv(6, 4, 3), (2, 5, 5, 6)),
+    "Conv1d": (lambda: nn.Conv1d(6, 4, 3), (2, 5, 6)),
+    "ConvTranspose": (lambda: nn.ConvTranspose(6, 4, 2, 2), (2, 3, 3, 6)),
+}
 KINDS = {"norm": nn.weight_norm, "standardization": nn.weight_standardization}
 each_layer = pytest.mark.parametrize("make, shape", MAKE.values(), ids=MAKE)
 each_kind = pytest.mark.parametrize("wrap", KINDS.values(), ids=KINDS)
@@ -50,7 +52,7 @@ def test_the_effective_weight(make, shape):
     close(standard.effective_weight().data, weight_standardization(layer.weight.data, 0.01))
     normed = nn.weight_norm(copy.deepcopy(layer))
     normed.transform.gain.data = gain = uniform(4)
-    normed.weight.data = v = uniform(*layer.weight.shape, seed=1)       # seen at the next call
+    normed.weight.data = v = uniform(*layer.weight.shape, seed=1)  # seen at the next call
     close(normed.effective_weight().data, weight_norm(v, gain))
 
 
@@ -63,6 +65,7 @@ def test_a_plain_layer_has_no_trace_of_it(make, shape):
 
 
 # ------------------------------------------------------------------------------------- state
+
 
 @each_layer
 @each_kind
@@ -115,8 +118,10 @@ def test_a_frozen_layer_stays_frozen(wrap):
 def test_weights_in_any_memory_order():
     layer = nn.Dense(4, 3)
     layer.weight.data = np.asfortranarray(uniform(4, 3))
-    for wrapped in (nn.weight_norm(copy.deepcopy(layer)),
-                    nn.weight_standardization(copy.deepcopy(layer))):
+    for wrapped in (
+        nn.weight_norm(copy.deepcopy(layer)),
+        nn.weight_standardization(copy.deepcopy(layer)),
+    ):
         expected = wrapped.effective_weight().data
         wrapped.weight.data = np.ascontiguousarray(wrapped.weight.data)
         np.testing.assert_array_equal(wrapped.effective_weight().data, expected)
@@ -129,9 +134,11 @@ def test_a_weight_that_is_made_float64():
 
 # --------------------------------------------------------------------------------------- use
 
+
 def test_summary_and_predict():
-    model = nn.Sequential(nn.weight_norm(nn.Conv(1, 2, 3)), nn.Flatten(),
-                          nn.weight_standardization(nn.Dense(32, 5)))
+    model = nn.Sequential(
+        nn.weight_norm(nn.Conv(1, 2, 3)), nn.Flatten(), nn.weight_standardization(nn.Dense(32, 5))
+    )
     rows = [line.split() for line in model.summary((6, 6, 1)).splitlines()]
     assert ["0.transform", "WeightNorm", "-", "2"] in rows
     assert ["2.transform", "WeightStandardization", "-", "0"] in rows
@@ -141,11 +148,13 @@ def test_summary_and_predict():
 
 
 @both_backends
-@pytest.mark.parametrize("options", [{"kernel_size": 1}, {"kernel_size": 3, "groups": 16},
-                                     {"kernel_size": 3}])
+@pytest.mark.parametrize(
+    "options", [{"kernel_size": 1}, {"kernel_size": 3, "groups": 16}, {"kernel_size": 3}]
+)
 @each_kind
 def test_between_normalizations(options, wrap, backend):
     """Where convolutions read through a normalization, and by Winograd's algorithm."""
+
     def net(convolution):
         return nn.Sequential(nn.BatchNorm(16), nn.ReLU(), convolution, nn.BatchNorm(16), nn.ReLU())
 
@@ -170,8 +179,9 @@ def test_between_normalizations(options, wrap, backend):
 
 def test_a_weight_standardized_block():
     md.manual_seed(0)
-    block = nn.Sequential(nn.weight_standardization(nn.Conv(3, 16, 3)), nn.GroupNorm(4, 16),
-                          nn.ReLU())
+    block = nn.Sequential(
+        nn.weight_standardization(nn.Conv(3, 16, 3)), nn.GroupNorm(4, 16), nn.ReLU()
+    )
     x = uniform(2, 8, 8, 3)
     plain = nn.Conv(3, 16, 3)
     plain.weight.data = weight_standardization(block[0].weight.data)
@@ -227,12 +237,18 @@ def test_adam_steps_of_weight_standardization():
 
 # ------------------------------------------------------------------------------------ errors
 
+
 @each_kind
 def test_errors(wrap):
     name = wrap.__name__
     for stranger in (nn.ReLU(), nn.BatchNorm(3), nn.Embedding(4, 3), None, nn.Parameter([1.0])):
-        with refuses(TypeError, name, "layer", "Dense, Conv, Conv1d or ConvTranspose",
-                     type(stranger).__name__):
+        with refuses(
+            TypeError,
+            name,
+            "layer",
+            "Dense, Conv, Conv1d or ConvTranspose",
+            type(stranger).__name__,
+        ):
             wrap(stranger)
     layer = nn.weight_norm(nn.Dense(4, 3))
     with refuses(ValueError, name, "Dense already has a transform", "WeightNorm"):
@@ -241,12 +257,15 @@ def test_errors(wrap):
 
 def test_a_refused_layer_is_as_before():
     for wrap, make, words in (
-            (nn.weight_standardization, lambda: nn.Dense(1, 3), ["(1, 3)", "fewer than 2"]),
-            (nn.weight_standardization, lambda: nn.Conv(16, 16, 1, groups=16), ["(1, 1, 1, 16)"]),
-            (lambda layer: nn.weight_standardization(layer, -1), lambda: nn.Dense(4, 3),
-             ["weight_standardization", "eps", "-1"]),
-            (nn.weight_norm, lambda: zeros_in(nn.Dense(4, 3)), ["output 1 of layer Dense",
-                                                                "zeros"])):
+        (nn.weight_standardization, lambda: nn.Dense(1, 3), ["(1, 3)", "fewer than 2"]),
+        (nn.weight_standardization, lambda: nn.Conv(16, 16, 1, groups=16), ["(1, 1, 1, 16)"]),
+        (
+            lambda layer: nn.weight_standardization(layer, -1),
+            lambda: nn.Dense(4, 3),
+            ["weight_standardization", "eps", "-1"],
+        ),
+        (nn.weight_norm, lambda: zeros_in(nn.Dense(4, 3)), ["output 1 of layer Dense", "zeros"]),
+    ):
         layer = make()
         with refuses(ValueError, *words):
             wrap(layer)

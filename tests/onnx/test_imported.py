@@ -38,7 +38,8 @@ def scales(*values):
 
 # Operator, its attributes, its inputs but for the first, and its outputs if these are several.
 NODES = {
-    "Sin": ("Sin", {}, []), "Cos": ("Cos", {}, []),
+    "Sin": ("Sin", {}, []),
+    "Cos": ("Cos", {}, []),
     "TopK": ("TopK", {}, [number([3])], 2),
     "TopK of channels": ("TopK", {"axis": 1}, [number([2])], 2),
     "TopK, smallest": ("TopK", {"axis": 2, "largest": 0}, [number([3])], 2),
@@ -46,31 +47,64 @@ NODES = {
     "CumSum, exclusive": ("CumSum", {"exclusive": 1}, [number(3)]),
     "CumSum, reverse": ("CumSum", {"reverse": 1}, [number(1)]),
     "CumSum, both": ("CumSum", {"exclusive": 1, "reverse": 1}, [number(-1)]),
-    "MaxPool": ("MaxPool", {"kernel_shape": [3, 2], "dilations": [2, 3], "strides": [1, 2],
-                            "pads": [1, 1, 0, 1]}, []),
-    "MaxPool, ceil": ("MaxPool", {"kernel_shape": [2, 2], "dilations": [1, 2], "strides": [2, 3],
-                                  "ceil_mode": 1}, []),
-    "AveragePool": ("AveragePool", {"kernel_shape": [2, 3], "dilations": [3, 2],
-                                    "pads": [1, 0, 1, 2]}, []),
-    "AveragePool, counted": ("AveragePool", {"kernel_shape": [2, 3], "dilations": [2, 1],
-                                             "strides": [2, 2], "pads": [1, 1, 0, 2],
-                                             "ceil_mode": 1, "count_include_pad": 1}, []),
+    "MaxPool": (
+        "MaxPool",
+        {"kernel_shape": [3, 2], "dilations": [2, 3], "strides": [1, 2], "pads": [1, 1, 0, 1]},
+        [],
+    ),
+    "MaxPool, ceil": (
+        "MaxPool",
+        {"kernel_shape": [2, 2], "dilations": [1, 2], "strides": [2, 3], "ceil_mode": 1},
+        [],
+    ),
+    "AveragePool": (
+        "AveragePool",
+        {"kernel_shape": [2, 3], "dilations": [3, 2], "pads": [1, 0, 1, 2]},
+        [],
+    ),
+    "AveragePool, counted": (
+        "AveragePool",
+        {
+            "kernel_shape": [2, 3],
+            "dilations": [2, 1],
+            "strides": [2, 2],
+            "pads": [1, 1, 0, 2],
+            "ceil_mode": 1,
+            "count_include_pad": 1,
+        },
+        [],
+    ),
     "LpPool": ("LpPool", {"kernel_shape": [2, 3], "dilations": [2, 1], "p": 3}, []),
-    "Resize by 2": ("Resize", {"coordinate_transformation_mode": "asymmetric",
-                               "nearest_mode": "floor"}, scales(1, 1, 2, 2)),
+    "Resize by 2": (
+        "Resize",
+        {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"},
+        scales(1, 1, 2, 2),
+    ),
     "Resize, linear": ("Resize", {"mode": "linear", "axes": [2, 3]}, sizes(9, 5)),
-    "Resize, corners": ("Resize", {"mode": "linear", "coordinate_transformation_mode":
-                                   "align_corners", "axes": [2, 3]}, sizes(13, 5)),
-    "Resize, asymmetric": ("Resize", {"mode": "linear", "coordinate_transformation_mode":
-                                      "asymmetric", "axes": [2, 3]}, sizes(10, 10)),
+    "Resize, corners": (
+        "Resize",
+        {"mode": "linear", "coordinate_transformation_mode": "align_corners", "axes": [2, 3]},
+        sizes(13, 5),
+    ),
+    "Resize, asymmetric": (
+        "Resize",
+        {"mode": "linear", "coordinate_transformation_mode": "asymmetric", "axes": [2, 3]},
+        sizes(10, 10),
+    ),
     "Resize, odd scales": ("Resize", {"mode": "linear"}, scales(1, 1, 1.3, 0.7)),
     "Resize, ceil": ("Resize", {"nearest_mode": "ceil", "axes": [2, 3]}, sizes(10, 5)),
     "Resize of channels": ("Resize", {}, scales(1, 1.5, 1, 2)),
 }
 # Which of minidl's operations compute a node: its own, unless the node takes other pixels.
-RESIZED = {"Resize by 2": "Resize", "Resize, linear": "Resize", "Resize, corners": "Resample",
-           "Resize, asymmetric": "Resample", "Resize, odd scales": "Resample",
-           "Resize, ceil": "Resample", "Resize of channels": "Resample"}
+RESIZED = {
+    "Resize by 2": "Resize",
+    "Resize, linear": "Resize",
+    "Resize, corners": "Resample",
+    "Resize, asymmetric": "Resample",
+    "Resize, odd scales": "Resample",
+    "Resize, ceil": "Resample",
+    "Resize of channels": "Resample",
+}
 
 
 # The operator, its input, the arrays that it takes besides, its attributes, and the operation of md
@@ -85,42 +119,126 @@ OPERATIONS = {
     "sums": ("CumSum", IMAGES, (np.array(2),), {}, "CumSum"),
     "sums from the end": ("CumSum", IMAGES, (np.array(-1),), {"reverse": 1}, "CumSum"),
     "sums of what is before": ("CumSum", COUNTS, (np.array(1),), {"exclusive": 1}, "CumSum"),
-    "sums of what is after": ("CumSum", IMAGES, (np.array(1),), {"exclusive": 1, "reverse": 1},
-                              "CumSum"),
-    "one of some": ("OneHot", COUNTS.astype(np.int64), (np.array(4), ints(1, 3)), {"axis": 1},
-                    "Compare"),
+    "sums of what is after": (
+        "CumSum",
+        IMAGES,
+        (np.array(1),),
+        {"exclusive": 1, "reverse": 1},
+        "CumSum",
+    ),
+    "one of some": (
+        "OneHot",
+        COUNTS.astype(np.int64),
+        (np.array(4), ints(1, 3)),
+        {"axis": 1},
+        "Compare",
+    ),
     "nearest, twice as large": (
-        "Resize", IMAGES, (None, floats(1, 1, 2, 3)),
-        {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}, "Resize"),
+        "Resize",
+        IMAGES,
+        (None, floats(1, 1, 2, 3)),
+        {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"},
+        "Resize",
+    ),
     "nearest": ("Resize", IMAGES, (None, None, ints(5, 9)), {"axes": [2, 3]}, "Resample"),
-    "linear": ("Resize", IMAGES, (None, None, ints(4, 9)), {"axes": [2, 3], "mode": "linear"},
-               "Resize"),
-    "linear, sequences": ("Resize", draw(2, 3, 5), (None, floats(1, 1, 1.6)), {"mode": "linear"},
-                          "Resize"),
+    "linear": (
+        "Resize",
+        IMAGES,
+        (None, None, ints(4, 9)),
+        {"axes": [2, 3], "mode": "linear"},
+        "Resize",
+    ),
+    "linear, sequences": (
+        "Resize",
+        draw(2, 3, 5),
+        (None, floats(1, 1, 1.6)),
+        {"mode": "linear"},
+        "Resize",
+    ),
     "linear, a scale that is no share": (
-        "Resize", IMAGES, (None, floats(1, 1, 1.5, 1)), {"mode": "linear"}, "Resample"),
+        "Resize",
+        IMAGES,
+        (None, floats(1, 1, 1.5, 1)),
+        {"mode": "linear"},
+        "Resample",
+    ),
     "linear, corners aligned": (
-        "Resize", IMAGES, (None, None, ints(11, 9)),
+        "Resize",
+        IMAGES,
+        (None, None, ints(11, 9)),
         {"axes": [2, 3], "mode": "linear", "coordinate_transformation_mode": "align_corners"},
-        "Resample"),
-    "nearest, of channels too": ("Resize", IMAGES, (None, None, ints(5, 9, 9)),
-                                 {"axes": [1, 2, 3]}, "Resample"),
-    "a max pool": ("MaxPool", IMAGES, (), {
-        "kernel_shape": [3, 2], "dilations": [2, 3], "pads": [1, 0, 2, 1], "ceil_mode": 1,
-        "strides": [2, 1]}, "MaxPool"),
-    "an average pool": ("AveragePool", IMAGES, (), {
-        "kernel_shape": [3, 2], "dilations": [2, 1], "pads": [1, 0, 2, 1], "strides": [2, 2],
-        "count_include_pad": 1, "ceil_mode": 1}, "AvgPool"),
-    "an average pool, padded as wide as its kernel": ("AveragePool", IMAGES, (), {
-        "kernel_shape": [2, 2], "dilations": [3, 1], "strides": [3, 1], "pads": [1, 0, 1, 0],
-        "count_include_pad": 1, "ceil_mode": 1}, "AvgPool"),
-    "an average pool of the image": ("AveragePool", IMAGES, (), {
-        "kernel_shape": [2, 2], "auto_pad": "SAME_LOWER"}, "AvgPool"),
-    "a pool of norms": ("LpPool", IMAGES, (), {
-        "kernel_shape": [3, 3], "pads": [1, 0, 1, 2], "p": 3}, "AvgPool"),
+        "Resample",
+    ),
+    "nearest, of channels too": (
+        "Resize",
+        IMAGES,
+        (None, None, ints(5, 9, 9)),
+        {"axes": [1, 2, 3]},
+        "Resample",
+    ),
+    "a max pool": (
+        "MaxPool",
+        IMAGES,
+        (),
+        {
+            "kernel_shape": [3, 2],
+            "dilations": [2, 3],
+            "pads": [1, 0, 2, 1],
+            "ceil_mode": 1,
+            "strides": [2, 1],
+        },
+        "MaxPool",
+    ),
+    "an average pool": (
+        "AveragePool",
+        IMAGES,
+        (),
+        {
+            "kernel_shape": [3, 2],
+            "dilations": [2, 1],
+            "pads": [1, 0, 2, 1],
+            "strides": [2, 2],
+            "count_include_pad": 1,
+            "ceil_mode": 1,
+        },
+        "AvgPool",
+    ),
+    "an average pool, padded as wide as its kernel": (
+        "AveragePool",
+        IMAGES,
+        (),
+        {
+            "kernel_shape": [2, 2],
+            "dilations": [3, 1],
+            "strides": [3, 1],
+            "pads": [1, 0, 1, 0],
+            "count_include_pad": 1,
+            "ceil_mode": 1,
+        },
+        "AvgPool",
+    ),
+    "an average pool of the image": (
+        "AveragePool",
+        IMAGES,
+        (),
+        {"kernel_shape": [2, 2], "auto_pad": "SAME_LOWER"},
+        "AvgPool",
+    ),
+    "a pool of norms": (
+        "LpPool",
+        IMAGES,
+        (),
+        {"kernel_shape": [3, 3], "pads": [1, 0, 1, 2], "p": 3},
+        "AvgPool",
+    ),
     "a convolution": ("Conv", IMAGES, (draw(4, 3, 2, 3),), {"pads": [1, 0, 2, 1]}, "Conv"),
-    "a transposed convolution": ("ConvTranspose", IMAGES, (draw(3, 4, 3, 3),), {
-        "strides": [2, 2], "pads": [1, 0, 0, 2]}, "ConvTranspose"),
+    "a transposed convolution": (
+        "ConvTranspose",
+        IMAGES,
+        (draw(3, 4, 3, 3),),
+        {"strides": [2, 2], "pads": [1, 0, 0, 2]},
+        "ConvTranspose",
+    ),
 }
 
 
@@ -128,9 +246,13 @@ def file_for(operator, arrays, attributes, shape, dtype, count=1):
     """A file of one node, whose first input is x, of this shape, and whose others are `arrays`."""
     names = [f"a{k}" if a is not None else "" for k, a in enumerate(arrays)]
     outputs = [(f"y{k}", None, t) for k, t in enumerate([dtype, np.int64][:count])]
-    return file_of([node(operator, ["x", *names], [name for name, *_ in outputs], **attributes)],
-                   [("x", shape, dtype)], outputs,
-                   {n: a for n, a in zip(names, arrays, strict=True) if n}, 22)
+    return file_of(
+        [node(operator, ["x", *names], [name for name, *_ in outputs], **attributes)],
+        [("x", shape, dtype)],
+        outputs,
+        {n: a for n, a in zip(names, arrays, strict=True) if n},
+        22,
+    )
 
 
 def file_of_node(name, shape=ANY_BATCH, dtype=np.float32):
@@ -152,8 +274,13 @@ def check_all_ways(content, batches, folder):
     md.compile(model, x).save(folder / "compiled.safetensors")
     md.onnx.export(model, folder / "again.onnx", x)
     again = (folder / "again.onnx").read_bytes()
-    ways = (model, md.compile(model, x[:1]), md.Compiled.load(folder / "compiled.safetensors"),
-            md.onnx.load(again, "NCHW"), partial(run, again))
+    ways = (
+        model,
+        md.compile(model, x[:1]),
+        md.Compiled.load(folder / "compiled.safetensors"),
+        md.onnx.load(again, "NCHW"),
+        partial(run, again),
+    )
     for batch in batches:
         expected = run(content, batch)
         for way in ways:
@@ -170,15 +297,20 @@ def test_a_node(name, tmp_path):
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_a_node_is_an_operation_of_the_library(name, tmp_path):
     operator, x, arrays, attributes, operation = OPERATIONS[name]
-    content = file_for(operator, arrays, attributes, ("N", *x.shape[1:]), x.dtype,
-                       1 + (operator == "TopK"))
+    content = file_for(
+        operator, arrays, attributes, ("N", *x.shape[1:]), x.dtype, 1 + (operator == "TopK")
+    )
     assert operation in [n.operation for n in md.trace(md.onnx.load(content, "NCHW"), x)]
     check_all_ways(content, [x, x[1:]], tmp_path)
 
 
 def test_any_order_of_the_largest_is_a_sorted_one():
-    made = [md.onnx.load(file_for("TopK", (ints(4),), {"sorted": in_order}, ("N", 7), COUNTS.dtype,
-                                  2))(COUNTS) for in_order in (0, 1)]
+    made = [
+        md.onnx.load(file_for("TopK", (ints(4),), {"sorted": in_order}, ("N", 7), COUNTS.dtype, 2))(
+            COUNTS
+        )
+        for in_order in (0, 1)
+    ]
     for any_order, in_order in zip(*made, strict=True):
         np.testing.assert_array_equal(any_order, in_order)
 
@@ -191,8 +323,12 @@ def test_a_resize_is_the_librarys_where_both_take_the_same_pixels(name):
 
 def test_sizes_of_images_that_nobody_knows_are_refused_by_an_export(tmp_path):
     """A batch that is resized itself: its places differ from batch to batch."""
-    content = file_of([node("Resize", ["x", "", "s"], ["y"])], [("x", ("N", 3))], ["y"],
-                      {"s": np.array([2, 1], np.float32)})
+    content = file_of(
+        [node("Resize", ["x", "", "s"], ["y"])],
+        [("x", ("N", 3))],
+        ["y"],
+        {"s": np.array([2, 1], np.float32)},
+    )
     model, x = md.onnx.load(content), draw(2, 3)
     assert_close(model(x).data, run(content, x)[0])
     with pytest.raises(NotImplementedError, match=r"Resample of .* depends on the size"):
@@ -200,6 +336,7 @@ def test_sizes_of_images_that_nobody_knows_are_refused_by_an_export(tmp_path):
 
 
 # --------------------------------------------------------------------------- values at the borders
+
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int8, np.uint8, np.int64])
 @pytest.mark.parametrize("largest", [0, 1])
@@ -211,12 +348,15 @@ def test_topk_orders_equals_by_place_and_takes_nan_as_the_largest(dtype, largest
         x[::2, 3:5], x[:, 6] = np.nan, -np.inf
     else:
         x[::2, 1], x[::3, 2:4] = np.iinfo(dtype).min, np.iinfo(dtype).max
-    content = file_of([node("TopK", ["x", "k"], ["y", "z"], largest=largest, sorted=in_order)],
-                      [("x", x.shape, dtype)], [("y", None, dtype), ("z", None, np.int64)],
-                      {"k": number([5])})
+    content = file_of(
+        [node("TopK", ["x", "k"], ["y", "z"], largest=largest, sorted=in_order)],
+        [("x", x.shape, dtype)],
+        [("y", None, dtype), ("z", None, np.int64)],
+        {"k": number([5])},
+    )
     values, places = md.onnx.load(content)(x)
     order = np.argsort(x, -1, kind="stable")
-    if largest:     # descending, equal values in the order of their places
+    if largest:  # descending, equal values in the order of their places
         order = 8 - np.argsort(x[:, ::-1], -1, kind="stable")[:, ::-1]
     np.testing.assert_array_equal(places.data, order[:, :5])
     np.testing.assert_array_equal(values.data, np.take_along_axis(x, order[:, :5], -1))
@@ -241,8 +381,10 @@ def test_a_cumsum_of_nothing():
     assert md.onnx.load(content, "NCHW")(np.zeros((3, 4, 7, 0), np.float32)).shape == (3, 4, 7, 0)
 
 
-@pytest.mark.parametrize("name", ["TopK", "TopK, smallest", "CumSum, both", "Resize, corners",
-                                  "Resize of channels", "LpPool"])
+@pytest.mark.parametrize(
+    "name",
+    ["TopK", "TopK, smallest", "CumSum, both", "Resize, corners", "Resize of channels", "LpPool"],
+)
 def test_gradients(name):
     content = file_of_node(name, (1, 4, 7, 8), np.float64)
     model = md.onnx.load(content, "NCHW")

@@ -28,8 +28,12 @@ def file(functions, nodes, outputs=("y",)):
     """The bytes of a model of x (2, 3), with the array "two"."""
     told = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
     graph = helper.make_graph(
-        nodes, "test", [helper.make_tensor_value_info("x", TensorProto.FLOAT, (2, 3))], told,
-        [helper.make_tensor("two", TensorProto.FLOAT, [], [2.0])])
+        nodes,
+        "test",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (2, 3))],
+        told,
+        [helper.make_tensor("two", TensorProto.FLOAT, [], [2.0])],
+    )
     model = helper.make_model(graph, opset_imports=OPSETS, functions=functions, ir_version=10)
     return model.SerializeToString()
 
@@ -43,35 +47,65 @@ def leaky():
     """LeakyRelu whose slope is the function's attribute `slope`, or 0.5."""
     inner = node("LeakyRelu", ["a"], ["b"])
     inner.attribute.append(attribute(onnx.AttributeProto.FLOAT, "alpha", "slope"))
-    return function("Leaky", ["a"], ["b"], [inner],
-                    attribute_protos=[helper.make_attribute("slope", 0.5)])
+    return function(
+        "Leaky", ["a"], ["b"], [inner], attribute_protos=[helper.make_attribute("slope", 0.5)]
+    )
 
 
 FILES = {
     "called twice, with values of its own": (
-        [function("F", ["a", "k"], ["c"], [node("Mul", ["a", "k"], ["mid"]),
-                                           node("Add", ["mid", "a"], ["c"])])],
-        [call("F", ["x", "two"], ["mid"]), call("F", ["mid", "two"], ["y"])]),
+        [
+            function(
+                "F",
+                ["a", "k"],
+                ["c"],
+                [node("Mul", ["a", "k"], ["mid"]), node("Add", ["mid", "a"], ["c"])],
+            )
+        ],
+        [call("F", ["x", "two"], ["mid"]), call("F", ["mid", "two"], ["y"])],
+    ),
     "a function in a function": (
-        [function("G", ["a"], ["b"], [node("Neg", ["a"], ["b"])]),
-         function("F", ["a"], ["c"], [call("G", ["a"], ["b"]), node("Relu", ["b"], ["c"])])],
-        [call("F", ["x"], ["y"])]),
+        [
+            function("G", ["a"], ["b"], [node("Neg", ["a"], ["b"])]),
+            function("F", ["a"], ["c"], [call("G", ["a"], ["b"]), node("Relu", ["b"], ["c"])]),
+        ],
+        [call("F", ["x"], ["y"])],
+    ),
     "an attribute": ([leaky()], [call("Leaky", ["x"], ["y"], slope=0.1)]),
     "an attribute that is left out": ([leaky()], [call("Leaky", ["x"], ["y"])]),
     "an attribute handed on": (
-        [leaky(), function("F", ["a"], ["b"], [
-            onnx.NodeProto(op_type="Leaky", domain="own", input=["a"], output=["b"], attribute=[
-                attribute(onnx.AttributeProto.FLOAT, "slope", "s")])], ["s"])],
-        [call("F", ["x"], ["y"], s=0.2)]),
+        [
+            leaky(),
+            function(
+                "F",
+                ["a"],
+                ["b"],
+                [
+                    onnx.NodeProto(
+                        op_type="Leaky",
+                        domain="own",
+                        input=["a"],
+                        output=["b"],
+                        attribute=[attribute(onnx.AttributeProto.FLOAT, "slope", "s")],
+                    )
+                ],
+                ["s"],
+            ),
+        ],
+        [call("F", ["x"], ["y"], s=0.2)],
+    ),
     "an input that is left out": (
         [function("F", ["a", "low", "high"], ["b"], [node("Clip", ["a", "low", "high"], ["b"])])],
-        [call("F", ["x", "", "two"], ["y"])]),
+        [call("F", ["x", "", "two"], ["y"])],
+    ),
     "an output that is left out": (
         [function("F", ["a"], ["b", "c"], [node("Neg", ["a"], ["b"]), node("Exp", ["a"], ["c"])])],
-        [call("F", ["x"], ["", "y"])]),
+        [call("F", ["x"], ["", "y"])],
+    ),
     "outputs in another order": (
         [function("F", ["a"], ["b", "c"], [node("Neg", ["a"], ["b"]), node("Abs", ["b"], ["c"])])],
-        [call("F", ["x"], ["c", "b"]), node("Sub", ["c", "b"], ["y"])]),
+        [call("F", ["x"], ["c", "b"]), node("Sub", ["c", "b"], ["y"])],
+    ),
 }
 
 
@@ -82,43 +116,74 @@ def test_a_function_computes_what_its_nodes_do(name):
 
 
 def test_an_output_that_is_an_input():
-    content = file([function("F", ["a"], ["a", "b"], [node("Neg", ["a"], ["b"])])],
-                   [call("F", ["x"], ["u", "v"]), node("Sub", ["u", "v"], ["y"])])
+    content = file(
+        [function("F", ["a"], ["a", "b"], [node("Neg", ["a"], ["b"])])],
+        [call("F", ["x"], ["u", "v"]), node("Sub", ["u", "v"], ["y"])],
+    )
     assert_close(md.onnx.load(content)(X).data, 2 * X)
 
 
 def doubling(depth):
     """Functions of which each calls the next one twice."""
-    return [function(f"F{k}", ["a"], ["c"], [
-        (node if k == depth - 1 else call)("Relu" if k == depth - 1 else f"F{k + 1}",
-                                           ["a" if j == 0 else "b"], ["b" if j == 0 else "c"])
-        for j in range(2)]) for k in range(depth)]
+    return [
+        function(
+            f"F{k}",
+            ["a"],
+            ["c"],
+            [
+                (node if k == depth - 1 else call)(
+                    "Relu" if k == depth - 1 else f"F{k + 1}",
+                    ["a" if j == 0 else "b"],
+                    ["b" if j == 0 else "c"],
+                )
+                for j in range(2)
+            ],
+        )
+        for k in range(depth)
+    ]
 
 
 def chain(depth):
     """Functions of which each calls the next one."""
-    return [function(f"F{k}", ["a"], ["b"], [
-        node("Relu", ["a"], ["b"]) if k == depth - 1 else call(f"F{k + 1}", ["a"], ["b"])])
-        for k in range(depth)]
+    return [
+        function(
+            f"F{k}",
+            ["a"],
+            ["b"],
+            [node("Relu", ["a"], ["b"]) if k == depth - 1 else call(f"F{k + 1}", ["a"], ["b"])],
+        )
+        for k in range(depth)
+    ]
 
 
-@pytest.mark.parametrize("functions, words", [
-    ([function("F0", ["a"], ["b"], [call("F0", ["a"], ["b"])])], "F0 calls itself"),
-    ([function("F0", ["a"], ["b"], [call("F1", ["a"], ["b"])]),
-      function("F1", ["a"], ["b"], [call("F0", ["a"], ["b"])])], "F0 calls itself"),
-    (doubling(40), "stand for more than 50,000 nodes"),
-    (chain(100), "is called too deep"),
-    ([function("F0", [], ["b"], [node("Relu", ["b"], ["b"])])],
-     "takes 0 and gives 1 values, not 1 and 1"),
-])
+@pytest.mark.parametrize(
+    "functions, words",
+    [
+        ([function("F0", ["a"], ["b"], [call("F0", ["a"], ["b"])])], "F0 calls itself"),
+        (
+            [
+                function("F0", ["a"], ["b"], [call("F1", ["a"], ["b"])]),
+                function("F1", ["a"], ["b"], [call("F0", ["a"], ["b"])]),
+            ],
+            "F0 calls itself",
+        ),
+        (doubling(40), "stand for more than 50,000 nodes"),
+        (chain(100), "is called too deep"),
+        (
+            [function("F0", [], ["b"], [node("Relu", ["b"], ["b"])])],
+            "takes 0 and gives 1 values, not 1 and 1",
+        ),
+    ],
+)
 def test_what_does_not_end_or_fit_is_an_error(functions, words):
     with pytest.raises(ValueError, match=f"no valid ONNX model: .*{words}"):
         md.onnx.load(file(functions, [call("F0", ["x"], ["y"])]))
 
 
 def test_a_function_of_another_opset():
-    older = function("F", ["a"], ["b"], [node("Relu", ["a"], ["b"])],
-                     opsets=[helper.make_opsetid("", 15)])
+    older = function(
+        "F", ["a"], ["b"], [node("Relu", ["a"], ["b"])], opsets=[helper.make_opsetid("", 15)]
+    )
     with pytest.raises(NotImplementedError, match="the function F is of opset 15, the file of ops"):
         md.onnx.load(file([older], [call("F", ["x"], ["y"])]))
 

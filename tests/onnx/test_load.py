@@ -13,8 +13,14 @@ import minidl as md
 from minidl import nn, optim
 from tests.support.onnx_files import assert_close, draw, file_of, network, node, run
 
-NAMES = ["body.conv.weight", "body.conv.bias", "body.norm.weight", "body.norm.bias",
-         "head.weight", "head.bias"]
+NAMES = [
+    "body.conv.weight",
+    "body.conv.bias",
+    "body.norm.weight",
+    "body.norm.bias",
+    "head.weight",
+    "head.bias",
+]
 
 
 def operations(model, *examples):
@@ -24,14 +30,25 @@ def operations(model, *examples):
 
 # -------------------------------------------------------------------------------- what comes out
 
+
 def test_a_network_is_layers():
     model = md.onnx.load(network())
     kinds = {name: type(layer).__name__ for name, layer in model.named_layers()}
-    assert kinds == {"": "Model", "body": "Part", "body.conv": "Conv", "body.norm": "BatchNorm",
-                     "drop": "Part", "drop.Dropout": "Dropout", "head": "Dense"}
+    assert kinds == {
+        "": "Model",
+        "body": "Part",
+        "body.conv": "Conv",
+        "body.norm": "BatchNorm",
+        "drop": "Part",
+        "drop.Dropout": "Dropout",
+        "head": "Dense",
+    }
     assert [name for name, _ in model.named_parameters()] == NAMES
     assert {name for name, _ in model.named_buffers()} == {
-        "body.norm.running_mean", "body.norm.running_var", "body.norm.num_batches"}
+        "body.norm.running_mean",
+        "body.norm.running_var",
+        "body.norm.num_batches",
+    }
     norm = model["body.norm"]
     assert (norm.eps, norm.momentum, model["drop.Dropout"].p) == (1e-3, 0.2, 0.25)
     assert not any(layer.training for _, layer in model.named_layers())
@@ -50,16 +67,25 @@ def test_nothing_is_transposed():
     """Rows of an image keep minidl's order, and the weights behind are in that order."""
     x = draw(2, 4, 5, 3)
     assert operations(md.onnx.load(network()), x) == {
-        "Conv": 1, "BatchNorm": 1, "ReLU": 1, "Reshape": 1, "Linear": 1}
+        "Conv": 1,
+        "BatchNorm": 1,
+        "ReLU": 1,
+        "Reshape": 1,
+        "Linear": 1,
+    }
     first = operations(md.onnx.load(network(), "NCHW"), x.transpose(0, 3, 1, 2))
-    assert first["Transpose"] == 1      # at the border
+    assert first["Transpose"] == 1  # at the border
 
 
 def test_a_path_and_a_model_are_taken_too(tmp_path):
     (tmp_path / "net.onnx").write_bytes(network())
     x = draw(2, 4, 5, 3)
-    for source in (tmp_path / "net.onnx", str(tmp_path / "net.onnx"),
-                   onnx.load_model_from_string(network()), bytearray(network())):
+    for source in (
+        tmp_path / "net.onnx",
+        str(tmp_path / "net.onnx"),
+        onnx.load_model_from_string(network()),
+        bytearray(network()),
+    ):
         assert_close(md.onnx.load(source)(x).data, md.onnx.load(network())(x).data)
 
 
@@ -94,6 +120,7 @@ def test_loading_draws_no_random_numbers():
 
 # --------------------------------------------------------------------------------- it is trained
 
+
 def test_it_trains():
     model, rng = md.onnx.load(network()).train(), np.random.default_rng(0)
     x, labels = rng.normal(size=(16, 4, 5, 3)).astype(np.float32), np.arange(16) % 7
@@ -117,14 +144,21 @@ def test_a_head_is_replaced_and_the_rest_frozen():
     x = draw(8, 4, 5, 3)
     md.cross_entropy(model(x), np.arange(8) % 3).backward()
     assert [name for name, p in model.named_parameters() if p.grad is not None] == [
-        "head.weight", "head.bias"]
+        "head.weight",
+        "head.bias",
+    ]
     assert model.eval()(x).shape == (8, 3)
     assert list(model.body.children()) == [model["body.conv"], model["body.norm"]]
 
 
-@pytest.mark.parametrize(("name", "layer", "error"), [
-    ("nose", nn.Dense(2, 2), KeyError), ("head.weight.x", nn.Dense(2, 2), KeyError),
-    ("head", np.zeros(3), TypeError)])
+@pytest.mark.parametrize(
+    ("name", "layer", "error"),
+    [
+        ("nose", nn.Dense(2, 2), KeyError),
+        ("head.weight.x", nn.Dense(2, 2), KeyError),
+        ("head", np.zeros(3), TypeError),
+    ],
+)
 def test_wrong_parts(name, layer, error):
     with pytest.raises(error):
         md.onnx.load(network())[name] = layer
@@ -143,11 +177,17 @@ def test_dropout_follows_the_mode():
     assert set(np.unique(model.train()(ones).data)) == {0.0, 2.0}
 
 
-@pytest.mark.parametrize("arguments", [
-    {"inputs": ["x", "r", "t"], "opset": 13}, {"inputs": ["x"], "opset": 6}], ids=str)
+@pytest.mark.parametrize(
+    "arguments", [{"inputs": ["x", "r", "t"], "opset": 13}, {"inputs": ["x"], "opset": 6}], ids=str
+)
 def test_a_dropout_that_the_file_has_in_training(arguments):
-    content = file_of([node("Dropout", arguments["inputs"], ["y"])], [("x", ("N", 4))], ["y"],
-                      {"r": np.array(0.5, np.float32), "t": np.array(True)}, arguments["opset"])
+    content = file_of(
+        [node("Dropout", arguments["inputs"], ["y"])],
+        [("x", ("N", 4))],
+        ["y"],
+        {"r": np.array(0.5, np.float32), "t": np.array(True)},
+        arguments["opset"],
+    )
     y = md.onnx.load(content)(np.ones((50, 4), np.float32)).data
     assert set(np.unique(y)) == {0.0, 2.0}
 
@@ -155,8 +195,13 @@ def test_a_dropout_that_the_file_has_in_training(arguments):
 @pytest.mark.parametrize(("opset", "attributes"), [(14, {"training_mode": 1}), (6, {})])
 def test_a_normalization_that_the_file_has_in_training(opset, attributes):
     arrays = {"g": draw(3), "b": draw(3, seed=1), "m": draw(3, seed=2), "v": draw(3) ** 2}
-    content = file_of([node("BatchNormalization", ["x", *arrays], ["y"], **attributes)],
-                      [("x", ("N", 3, 4))], ["y"], arrays, opset)
+    content = file_of(
+        [node("BatchNormalization", ["x", *arrays], ["y"], **attributes)],
+        [("x", ("N", 3, 4))],
+        ["y"],
+        arrays,
+        opset,
+    )
     x = draw(5, 4, 3)
     expected = md.batch_norm(x, arrays["g"], arrays["b"], training=True).data
     model = md.onnx.load(content)
@@ -172,8 +217,13 @@ def test_statistics_that_nothing_takes():
     outputs = ["y", "mean", "var", "saved_mean", "saved_var"]
 
     def file(*wanted):
-        return file_of([node("BatchNormalization", ["x", *arrays], outputs)],
-                       [("x", ("N", 3, 4))], list(wanted), arrays, 9)
+        return file_of(
+            [node("BatchNormalization", ["x", *arrays], outputs)],
+            [("x", ("N", 3, 4))],
+            list(wanted),
+            arrays,
+            9,
+        )
 
     x = draw(5, 4, 3)
     expected = md.batch_norm(x, arrays["g"], arrays["b"], training=True).data
@@ -183,9 +233,13 @@ def test_statistics_that_nothing_takes():
 
 
 def test_the_mask_of_a_dropout():
-    content = file_of([node("Dropout", ["x", "r", "t"], ["y", "mask"])], [("x", ("N", 4))],
-                      ["y", ("mask", None, bool)], {"r": np.array(0.5, np.float32),
-                                                     "t": np.array(True)}, 13)
+    content = file_of(
+        [node("Dropout", ["x", "r", "t"], ["y", "mask"])],
+        [("x", ("N", 4))],
+        ["y", ("mask", None, bool)],
+        {"r": np.array(0.5, np.float32), "t": np.array(True)},
+        13,
+    )
     y, mask = md.onnx.load(content)(np.full((50, 4), 3, np.float32))
     assert 50 < mask.data.sum() < 150
     assert (y.data == np.where(mask.data, 6, 0)).all()
@@ -193,17 +247,36 @@ def test_the_mask_of_a_dropout():
 
 # ---------------------------------------------------------------------------- names and the tree
 
+
 def test_names_without_dots_and_names_that_layers_have():
     content = file_of(
-        [node("MatMul", ["x", "forward"], ["a"]), node("Add", ["a", "_b"], ["b"]),
-         node("Mul", ["b", "a.b"], ["c"]), node("Mul", ["c", "a.b.c"], ["d"]),
-         node("Gemm", ["d", "w", "other"], ["y"], name="last")],
-        [("x", ("N", 3))], ["y"],
-        {"forward": draw(3, 4), "_b": draw(4), "a.b": draw(4, seed=1), "a.b.c": draw(4, seed=2),
-         "w": draw(4, 2), "other": draw(2)})
+        [
+            node("MatMul", ["x", "forward"], ["a"]),
+            node("Add", ["a", "_b"], ["b"]),
+            node("Mul", ["b", "a.b"], ["c"]),
+            node("Mul", ["c", "a.b.c"], ["d"]),
+            node("Gemm", ["d", "w", "other"], ["y"], name="last"),
+        ],
+        [("x", ("N", 3))],
+        ["y"],
+        {
+            "forward": draw(3, 4),
+            "_b": draw(4),
+            "a.b": draw(4, seed=1),
+            "a.b.c": draw(4, seed=2),
+            "w": draw(4, 2),
+            "other": draw(2),
+        },
+    )
     model = md.onnx.load(content)
     assert {name for name, _ in model.named_parameters()} == {
-        "forward", "_b", "a.b", "a.b.c", "w", "other"}
+        "forward",
+        "_b",
+        "a.b",
+        "a.b.c",
+        "w",
+        "other",
+    }
     assert isinstance(model["last"], nn.Dense)
     assert_close(model(draw(5, 3)).data, run(content, draw(5, 3))[0])
     model.load_state_dict(model.state_dict())
@@ -224,9 +297,16 @@ def test_weights_that_two_nodes_share():
 
 
 def test_an_identity_is_another_name():
-    content = file_of([node("Identity", ["w"], ["v"]), node("MatMul", ["x", "w"], ["a"]),
-                       node("MatMul", ["a", "v"], ["y"])], [("x", ("N", 3))], ["y"],
-                      {"w": draw(3, 3)})
+    content = file_of(
+        [
+            node("Identity", ["w"], ["v"]),
+            node("MatMul", ["x", "w"], ["a"]),
+            node("MatMul", ["a", "v"], ["y"]),
+        ],
+        [("x", ("N", 3))],
+        ["y"],
+        {"w": draw(3, 3)},
+    )
     model = md.onnx.load(content)
     assert [name for name, _ in model.named_parameters()] == ["w"]
     assert_close(model(draw(2, 3)).data, run(content, draw(2, 3))[0])
@@ -234,12 +314,23 @@ def test_an_identity_is_another_name():
 
 def test_numbers_and_settings_are_no_parameters():
     content = file_of(
-        [node("Clip", ["x", "low", "high"], ["a"]), node("Mul", ["a", "half"], ["b"]),
-         node("Add", ["b", "shift"], ["c"]), node("Pad", ["c", "pads", "value"], ["y"])],
-        [("x", ("N", 3))], ["y"],
-        {"low": np.array(-1, np.float32), "high": np.array(1, np.float32),
-         "half": np.array(0.5, np.float32), "shift": draw(3), "pads": np.array([0, 1, 0, 0]),
-         "value": np.array(2, np.float32)})
+        [
+            node("Clip", ["x", "low", "high"], ["a"]),
+            node("Mul", ["a", "half"], ["b"]),
+            node("Add", ["b", "shift"], ["c"]),
+            node("Pad", ["c", "pads", "value"], ["y"]),
+        ],
+        [("x", ("N", 3))],
+        ["y"],
+        {
+            "low": np.array(-1, np.float32),
+            "high": np.array(1, np.float32),
+            "half": np.array(0.5, np.float32),
+            "shift": draw(3),
+            "pads": np.array([0, 1, 0, 0]),
+            "value": np.array(2, np.float32),
+        },
+    )
     model = md.onnx.load(content)
     assert [name for name, _ in model.named_parameters()] == ["shift"]
     assert_close(model(draw(2, 3)).data, run(content, draw(2, 3))[0])
@@ -249,18 +340,35 @@ def test_a_product_and_its_bias_are_a_dense_layer():
     """As other exporters write dense layers; a bias on either side, a product without one, and
     weights that several products share."""
     content = file_of(
-        [node("MatMul", ["x", "fc/kernel"], ["a"], name="fc/MatMul"),
-         node("Add", ["a", "fc/bias"], ["b"]), node("Tanh", ["b"], ["c"]),
-         node("MatMul", ["c", "w"], ["d"], name="middle"),
-         node("MatMul", ["d", "shared"], ["e"]), node("Add", ["bias", "e"], ["f"]),
-         node("MatMul", ["f", "shared"], ["g"]), node("Add", ["g", "c"], ["y"])],
-        [("x", ("N", 5, 3))], ["y"],
-        {"fc/kernel": draw(3, 4), "fc/bias": draw(4), "w": draw(4, 4), "shared": draw(4, 4, seed=1),
-         "bias": draw(4, seed=1)})
+        [
+            node("MatMul", ["x", "fc/kernel"], ["a"], name="fc/MatMul"),
+            node("Add", ["a", "fc/bias"], ["b"]),
+            node("Tanh", ["b"], ["c"]),
+            node("MatMul", ["c", "w"], ["d"], name="middle"),
+            node("MatMul", ["d", "shared"], ["e"]),
+            node("Add", ["bias", "e"], ["f"]),
+            node("MatMul", ["f", "shared"], ["g"]),
+            node("Add", ["g", "c"], ["y"]),
+        ],
+        [("x", ("N", 5, 3))],
+        ["y"],
+        {
+            "fc/kernel": draw(3, 4),
+            "fc/bias": draw(4),
+            "w": draw(4, 4),
+            "shared": draw(4, 4, seed=1),
+            "bias": draw(4, seed=1),
+        },
+    )
     model, x = md.onnx.load(content), draw(2, 5, 3)
     assert_close(model(x).data, run(content, x)[0])
     assert {name for name, _ in model.named_parameters()} == {
-        "fc/kernel", "fc/bias", "w", "shared", "bias"}
+        "fc/kernel",
+        "fc/bias",
+        "w",
+        "shared",
+        "bias",
+    }
     assert model["fc.MatMul"].extra_repr() == "3, 4, bias=True"
     assert model["middle"].extra_repr() == "4, 4, bias=False"
     model["fc.MatMul"] = nn.Dense(3, 4)
@@ -269,12 +377,16 @@ def test_a_product_and_its_bias_are_a_dense_layer():
 
 # ------------------------------------------------------------------------ images and their borders
 
+
 def conv_between(before=(), after=(), rank=4, output="y"):
     """A file of a convolution, with nodes before it (of x, to a) and after it (of b, to y)."""
-    sizes = (5, 6)[:rank - 2]
-    return file_of([*before, node("Conv", ["a" if before else "x", "w"], ["b" if after else "y"]),
-                    *after], [("x", ("N", 3, *sizes))], [output],
-                   {"w": draw(4, 3, *(2, 3)[:rank - 2])})
+    sizes = (5, 6)[: rank - 2]
+    return file_of(
+        [*before, node("Conv", ["a" if before else "x", "w"], ["b" if after else "y"]), *after],
+        [("x", ("N", 3, *sizes))],
+        [output],
+        {"w": draw(4, 3, *(2, 3)[: rank - 2])},
+    )
 
 
 def check_layouts(content, x, given, taken):
@@ -285,23 +397,38 @@ def check_layouts(content, x, given, taken):
     assert_close(y, expected.transpose(taken))
 
 
-@pytest.mark.parametrize(("before", "after", "rank", "taken"), [
-    ((), (), 4, (0, 2, 3, 1)),
-    ((), (), 3, (0, 2, 1)),
-    ([node("Relu", ["x"], ["r"]), node("Identity", ["r"], ["a"])],
-     [node("Sigmoid", ["b"], ["s"]), node("Mul", ["s", "b"], ["y"])], 4, (0, 2, 3, 1)),
-    ((), [node("Transpose", ["b"], ["y"], perm=[0, 2, 3, 1])], 4, (0, 1, 2, 3)),
-    ((), [node("Transpose", ["b"], ["y"], perm=[1, 0, 2, 3])], 4, (1, 2, 3, 0)),
-    ((), [node("ArgMax", ["b"], ["y"], axis=1, keepdims=0)], 4, (0, 1, 2)),
-    ((), [node("ReduceMean", ["b"], ["y"], axes=[2, 3])], 4, (0, 2, 3, 1)),
-    ((), [node("Softmax", ["b"], ["y"], axis=1)], 4, (0, 2, 3, 1)),
-])
+@pytest.mark.parametrize(
+    ("before", "after", "rank", "taken"),
+    [
+        ((), (), 4, (0, 2, 3, 1)),
+        ((), (), 3, (0, 2, 1)),
+        (
+            [node("Relu", ["x"], ["r"]), node("Identity", ["r"], ["a"])],
+            [node("Sigmoid", ["b"], ["s"]), node("Mul", ["s", "b"], ["y"])],
+            4,
+            (0, 2, 3, 1),
+        ),
+        ((), [node("Transpose", ["b"], ["y"], perm=[0, 2, 3, 1])], 4, (0, 1, 2, 3)),
+        ((), [node("Transpose", ["b"], ["y"], perm=[1, 0, 2, 3])], 4, (1, 2, 3, 0)),
+        ((), [node("ArgMax", ["b"], ["y"], axis=1, keepdims=0)], 4, (0, 1, 2)),
+        ((), [node("ReduceMean", ["b"], ["y"], axes=[2, 3])], 4, (0, 2, 3, 1)),
+        ((), [node("Softmax", ["b"], ["y"], axis=1)], 4, (0, 2, 3, 1)),
+    ],
+)
 def test_images_at_the_borders(before, after, rank, taken):
-    x = draw(2, 3, *(5, 6)[:rank - 2])
-    content = conv_between(before, after, rank,
-                           ("y", None, np.int64) if after and after[0].op_type == "ArgMax" else "y")
-    check_layouts(content if "axes" not in str(after) else at_opset(content, 13), x,
-                  (0, *range(2, rank), 1), taken)
+    x = draw(2, 3, *(5, 6)[: rank - 2])
+    content = conv_between(
+        before,
+        after,
+        rank,
+        ("y", None, np.int64) if after and after[0].op_type == "ArgMax" else "y",
+    )
+    check_layouts(
+        content if "axes" not in str(after) else at_opset(content, 13),
+        x,
+        (0, *range(2, rank), 1),
+        taken,
+    )
 
 
 def at_opset(content, version):
@@ -312,9 +439,15 @@ def at_opset(content, version):
 
 def test_a_file_that_has_channels_last_keeps_them():
     content = file_of(
-        [node("Transpose", ["x"], ["a"], perm=[0, 3, 1, 2]), node("Conv", ["a", "w"], ["b"]),
-         node("Transpose", ["b"], ["y"], perm=[0, 2, 3, 1])],
-        [("x", ("N", 5, 6, 3))], ["y"], {"w": draw(4, 3, 2, 2)})
+        [
+            node("Transpose", ["x"], ["a"], perm=[0, 3, 1, 2]),
+            node("Conv", ["a", "w"], ["b"]),
+            node("Transpose", ["b"], ["y"], perm=[0, 2, 3, 1]),
+        ],
+        [("x", ("N", 5, 6, 3))],
+        ["y"],
+        {"w": draw(4, 3, 2, 2)},
+    )
     x = draw(2, 5, 6, 3)
     model = md.onnx.load(content)
     assert_close(model(x).data, run(content, x)[0])
@@ -323,9 +456,15 @@ def test_a_file_that_has_channels_last_keeps_them():
 
 def test_what_is_no_image_stays_as_it_is():
     """Sequences of vectors, turned around for a product of matrices."""
-    content = file_of([node("Transpose", ["x"], ["a"], perm=[0, 2, 1]),
-                       node("MatMul", ["x", "a"], ["y"]), node("Tanh", ["a"], ["z"])],
-                      [("x", ("N", 3, 4))], ["y", "z"])
+    content = file_of(
+        [
+            node("Transpose", ["x"], ["a"], perm=[0, 2, 1]),
+            node("MatMul", ["x", "a"], ["y"]),
+            node("Tanh", ["a"], ["z"]),
+        ],
+        [("x", ("N", 3, 4))],
+        ["y", "z"],
+    )
     x = draw(2, 3, 4)
     for ours, theirs in zip(md.onnx.load(content)(x), run(content, x), strict=True):
         assert_close(ours.data, theirs)
@@ -335,13 +474,25 @@ def test_shapes_that_are_computed():
     """What exporters write for x.view(len(x), -1): none of it is in a trace, and nothing is
     transposed, since the weights behind are known."""
     content = file_of(
-        [node("Conv", ["x", "c.weight"], ["a"]), node("Shape", ["a"], ["s"]),
-         node("Gather", ["s", "zero"], ["n"], axis=0), node("Unsqueeze", ["n", "axes"], ["m"]),
-         node("Concat", ["m", "rest"], ["t"], axis=0), node("Reshape", ["a", "t"], ["r"]),
-         node("MatMul", ["r", "w"], ["y"])],
-        [("x", ("N", 3, 5, 6))], ["y"],
-        {"c.weight": draw(4, 3, 2, 3), "w": draw(64, 5), "zero": np.array(0), "axes": np.array([0]),
-         "rest": np.array([-1])})
+        [
+            node("Conv", ["x", "c.weight"], ["a"]),
+            node("Shape", ["a"], ["s"]),
+            node("Gather", ["s", "zero"], ["n"], axis=0),
+            node("Unsqueeze", ["n", "axes"], ["m"]),
+            node("Concat", ["m", "rest"], ["t"], axis=0),
+            node("Reshape", ["a", "t"], ["r"]),
+            node("MatMul", ["r", "w"], ["y"]),
+        ],
+        [("x", ("N", 3, 5, 6))],
+        ["y"],
+        {
+            "c.weight": draw(4, 3, 2, 3),
+            "w": draw(64, 5),
+            "zero": np.array(0),
+            "axes": np.array([0]),
+            "rest": np.array([-1]),
+        },
+    )
     x = draw(2, 3, 5, 6)
     model = md.onnx.load(content)
     turned = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
@@ -352,12 +503,25 @@ def test_shapes_that_are_computed():
 
 
 def test_constants_are_computed_once():
-    content = file_of([node("Mul", ["c", "c"], ["d"]), node("Add", ["x", "d"], ["y"]),
-                       node("Constant", [], ["unused"], value_floats=[1.0])],
-                      [("x", ("N", 2))], ["y"], {"c": np.arange(2)})
-    content = file_of([node("Constant", [], ["c"], value_floats=[1.0, 2.0]),
-                       node("Mul", ["c", "c"], ["d"]), node("Add", ["x", "d"], ["y"])],
-                      [("x", ("N", 2))], ["y"])
+    content = file_of(
+        [
+            node("Mul", ["c", "c"], ["d"]),
+            node("Add", ["x", "d"], ["y"]),
+            node("Constant", [], ["unused"], value_floats=[1.0]),
+        ],
+        [("x", ("N", 2))],
+        ["y"],
+        {"c": np.arange(2)},
+    )
+    content = file_of(
+        [
+            node("Constant", [], ["c"], value_floats=[1.0, 2.0]),
+            node("Mul", ["c", "c"], ["d"]),
+            node("Add", ["x", "d"], ["y"]),
+        ],
+        [("x", ("N", 2))],
+        ["y"],
+    )
     model = md.onnx.load(content)
     assert operations(model, draw(3, 2)) == {"Add": 1}
     assert model.parameters() == []
@@ -365,9 +529,15 @@ def test_constants_are_computed_once():
 
 
 def test_several_inputs_and_outputs():
-    content = file_of([node("Add", ["a", "b"], ["y"]), node("Sub", ["a", "b"], ["z"]),
-                       node("Identity", ["a"], ["same"])],
-                      [("a", ("N", 2)), ("b", ("N", 2))], ["z", "y", "same"])
+    content = file_of(
+        [
+            node("Add", ["a", "b"], ["y"]),
+            node("Sub", ["a", "b"], ["z"]),
+            node("Identity", ["a"], ["same"]),
+        ],
+        [("a", ("N", 2)), ("b", ("N", 2))],
+        ["z", "y", "same"],
+    )
     a, b = draw(3, 2), draw(3, 2, seed=1)
     made = md.onnx.load(content)(a, b)
     assert type(made) is tuple
@@ -375,12 +545,15 @@ def test_several_inputs_and_outputs():
         assert_close(ours.data, theirs)
 
 
-@pytest.mark.parametrize(("inputs", "error", "message"), [
-    ((), TypeError, r"takes 1 input\(s\) \(x\), got 0"),
-    ((np.zeros((2, 4, 5, 3)),), TypeError, "input 'x' must be float32, got float64"),
-    ((draw(2, 3, 4, 5),), ValueError, r"must have shape \(\?, 4, 5, 3\), got \(2, 3, 4, 5\)"),
-    (("images",), TypeError, "input 'x' must be a tensor"),
-])
+@pytest.mark.parametrize(
+    ("inputs", "error", "message"),
+    [
+        ((), TypeError, r"takes 1 input\(s\) \(x\), got 0"),
+        ((np.zeros((2, 4, 5, 3)),), TypeError, "input 'x' must be float32, got float64"),
+        ((draw(2, 3, 4, 5),), ValueError, r"must have shape \(\?, 4, 5, 3\), got \(2, 3, 4, 5\)"),
+        (("images",), TypeError, "input 'x' must be a tensor"),
+    ],
+)
 def test_wrong_inputs(inputs, error, message):
     with pytest.raises(error, match=message):
         md.onnx.load(network())(*inputs)

@@ -10,8 +10,9 @@ from tests.support.onnx_files import draw, file_of, network, node
 
 def test_parts_by_number(tmp_path):
     """As those of a Sequential, whose names are digits."""
-    md.onnx.export(nn.Sequential(nn.Dense(4, 3), nn.ReLU(), nn.Dense(3, 2)), tmp_path / "f.onnx",
-                   draw(2, 4))
+    md.onnx.export(
+        nn.Sequential(nn.Dense(4, 3), nn.ReLU(), nn.Dense(3, 2)), tmp_path / "f.onnx", draw(2, 4)
+    )
     model = md.onnx.load(tmp_path / "f.onnx")
     assert model[0] is model["0"] and model[np.int64(2)] is model["2"]
     model[2] = nn.Dense(3, 7)
@@ -24,8 +25,11 @@ def test_parts_by_number(tmp_path):
 
 def test_a_file_that_fixes_the_batch_says_so():
     model = md.onnx.load(file_of([node("Relu", ["x"], ["y"])], [("x", (1, 3))], ["y"]))
-    with pytest.raises(ValueError, match=r"must have shape \(1, 3\), got \(4, 3\): the file fixes "
-                                         r"the first axis to 1; .* dynamic_axes=\{'x': "):
+    with pytest.raises(
+        ValueError,
+        match=r"must have shape \(1, 3\), got \(4, 3\): the file fixes "
+        r"the first axis to 1; .* dynamic_axes=\{'x': ",
+    ):
         model(draw(4, 3))
     with pytest.raises(ValueError, match=r"got \(1, 4\)$"):
         model(draw(1, 4))

@@ -16,8 +16,10 @@ import minidl as md
 from minidl.onnx.operators import OPERATORS
 
 MODULES = sorted(found.name for found in pkgutil.iter_modules(cases.__path__))
-REFUSAL = re.compile(r"md\.onnx\.load: (the operator \w+( \(domain [\w.]+\))? of node '.+' is not "
-                     r"supported.*|(\w+ of node|the input) '.+': .+ not supported.*)")
+REFUSAL = re.compile(
+    r"md\.onnx\.load: (the operator \w+( \(domain [\w.]+\))? of node '.+' is not "
+    r"supported.*|(\w+ of node|the input) '.+': .+ not supported.*)"
+)
 # Whose numbers are another generator's.
 RANDOM = {f"test_training_dropout{name}" for name in ("", "_default", "_mask", "_default_mask")}
 
@@ -27,7 +29,7 @@ def collected(module):
     before = len(cases._NodeTestCases)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        sys.modules.pop(f"{cases.__name__}.{module}", None)    # it defines them when it is loaded
+        sys.modules.pop(f"{cases.__name__}.{module}", None)  # it defines them when it is loaded
         importlib.import_module(f"{cases.__name__}.{module}")
     found = cases._NodeTestCases[before:]
     del cases._NodeTestCases[before:]
@@ -52,8 +54,9 @@ def passes(case):
             assert y.dtype == expected.dtype, case.name
             assert y.shape == expected.shape, case.name
             if case.name not in RANDOM:
-                np.testing.assert_allclose(y.data, expected, case.rtol, case.atol,
-                                           err_msg=case.name)
+                np.testing.assert_allclose(
+                    y.data, expected, case.rtol, case.atol, err_msg=case.name
+                )
     return True
 
 
@@ -65,8 +68,15 @@ def names_are_free(monkeypatch):
 @pytest.mark.parametrize("module", MODULES)
 def test_a_file_of_tests(module):
     found = collected(module)
-    passed = {op for case in found if passes(case)
-              for op in [n.op_type for n in case.model.graph.node][:1]}
-    asked = {case.model.graph.node[0].op_type for case in found
-             if len(case.model.graph.node) == 1 and "_expanded" not in case.name}
-    assert asked & OPERATORS.keys() <= passed     # something of each operator that there is
+    passed = {
+        op
+        for case in found
+        if passes(case)
+        for op in [n.op_type for n in case.model.graph.node][:1]
+    }
+    asked = {
+        case.model.graph.node[0].op_type
+        for case in found
+        if len(case.model.graph.node) == 1 and "_expanded" not in case.name
+    }
+    assert asked & OPERATORS.keys() <= passed  # something of each operator that there is

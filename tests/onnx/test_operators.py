@@ -20,8 +20,11 @@ def loaded(operator, opset, x, *arrays, outputs=1, layout="NCHW", **attributes):
     names = [f"a{k}" if a is not None else "" for k, a in enumerate(arrays)]
     content = file_of(
         [node(operator, ["x", *names], [f"y{k}" for k in range(outputs)], **attributes)],
-        [("x", x.shape, x.dtype)], [(f"y{k}", None, _result(operator, x)) for k in range(outputs)],
-        {n: a for n, a in zip(names, arrays, strict=True) if a is not None}, opset)
+        [("x", x.shape, x.dtype)],
+        [(f"y{k}", None, _result(operator, x)) for k in range(outputs)],
+        {n: a for n, a in zip(names, arrays, strict=True) if a is not None},
+        opset,
+    )
     made = md.onnx.load(content, layout)(x)
     return content, [y.data for y in (made if isinstance(made, tuple) else (made,))]
 
@@ -46,7 +49,7 @@ OLD = {
     "Pad 11": ("Pad", 11, (ints(0, 0, 1, 2, 0, -1, 0, 3), np.array(2, np.float32)), {}),
     "Pad 18": ("Pad", 18, (ints(1, 2), np.array(1, np.float32), ints(-1)), {}),
     "Reshape": ("Reshape", 7, (ints(0, -1, 5),), {}),
-    "Slice 1": ("Slice", 7, (), {"starts": [1, -3], "ends": [3, 2 ** 31], "axes": [1, 3]}),
+    "Slice 1": ("Slice", 7, (), {"starts": [1, -3], "ends": [3, 2**31], "axes": [1, 3]}),
     "Slice 10": ("Slice", 10, (ints(1, -1), ints(3, -100), ints(1, 3), ints(1, -2)), {}),
     "Softmax 1": ("Softmax", 7, (), {"axis": 2}),
     "LogSoftmax 11": ("LogSoftmax", 11, (), {}),
@@ -69,8 +72,12 @@ OLD = {
     "Resize 10": ("Resize", 10, (np.array([1, 1, 0.6, 2], np.float32),), {}),
     "Resize 13": ("Resize", 13, (None, None, ints(2, 3, 9, 4)), {"mode": "linear"}),
     "InstanceNormalization": ("InstanceNormalization", 6, (draw(3), draw(3, seed=1)), {}),
-    "BatchNormalization 9": ("BatchNormalization", 9, (
-        draw(3), draw(3, seed=1), draw(3, seed=2), draw(3) ** 2 + 1), {"epsilon": 1e-3}),
+    "BatchNormalization 9": (
+        "BatchNormalization",
+        9,
+        (draw(3), draw(3, seed=1), draw(3, seed=2), draw(3) ** 2 + 1),
+        {"epsilon": 1e-3},
+    ),
     "LRN": ("LRN", 7, (), {"size": 3, "alpha": 0.1, "bias": 2.0}),
     "TopK": ("TopK", 11, (ints(2),), {"axis": 1, "largest": 0}),
     "CumSum": ("CumSum", 11, (np.array(2, np.int64),), {"exclusive": 1, "reverse": 1}),
@@ -85,7 +92,8 @@ OLD = {
 }
 
 CONVS = {
-    "uneven pads": ("Conv", {"pads": [0, 1, 2, 0]}), "stride": ("Conv", {"strides": [2, 1]}),
+    "uneven pads": ("Conv", {"pads": [0, 1, 2, 0]}),
+    "stride": ("Conv", {"strides": [2, 1]}),
     "valid": ("Conv", {"auto_pad": "VALID"}),
     "same, upper": ("Conv", {"auto_pad": "SAME_UPPER", "strides": [2, 2]}),
     "same, lower": ("Conv", {"auto_pad": "SAME_LOWER", "strides": [2, 2]}),
@@ -104,10 +112,14 @@ CONVS = {
 }
 
 POOLS = {
-    "max": ("MaxPool", 8, {}), "max, uneven": ("MaxPool", 8, {"pads": [0, 1, 2, 0]}),
+    "max": ("MaxPool", 8, {}),
+    "max, uneven": ("MaxPool", 8, {"pads": [0, 1, 2, 0]}),
     "max, ceil": ("MaxPool", 10, {"ceil_mode": 1, "strides": [2, 2]}),
-    "max, ceil and pads": ("MaxPool", 10, {
-        "ceil_mode": 1, "strides": [2, 2], "pads": [1, 1, 1, 1]}),
+    "max, ceil and pads": (
+        "MaxPool",
+        10,
+        {"ceil_mode": 1, "strides": [2, 2], "pads": [1, 1, 1, 1]},
+    ),
     "max, dilations": ("MaxPool", 10, {"dilations": [2, 1], "strides": [1, 2]}),
     "max, same": ("MaxPool", 8, {"auto_pad": "SAME_LOWER", "strides": [2, 2]}),
     "mean": ("AveragePool", 7, {"strides": [2, 1]}),
@@ -134,8 +146,13 @@ def test_an_older_form(name):
         x = np.arange(6, dtype=np.int32).reshape(2, 3)
     outputs = 2 if operator in ("Split", "TopK") else 1
     if operator == "TopK":
-        content = file_of([node("TopK", ["x", "k"], ["y", "z"], **attributes)],
-                          [("x", x.shape)], ["y", ("z", None, np.int64)], {"k": arrays[0]}, opset)
+        content = file_of(
+            [node("TopK", ["x", "k"], ["y", "z"], **attributes)],
+            [("x", x.shape)],
+            ["y", ("z", None, np.int64)],
+            {"k": arrays[0]},
+            opset,
+        )
         compare(content, [y.data for y in md.onnx.load(content, "NCHW")(x)], x)
         return
     compare(*loaded(operator, opset, x, *arrays, outputs=outputs, **attributes), x)
@@ -143,8 +160,10 @@ def test_an_older_form(name):
 
 def of_rank(attributes, rank):
     """Attributes of two axes for images, those of the last one for sequences."""
-    return {key: value[1::2] if isinstance(value, list) and rank == 3 else value
-            for key, value in attributes.items()}
+    return {
+        key: value[1::2] if isinstance(value, list) and rank == 3 else value
+        for key, value in attributes.items()
+    }
 
 
 def weights(operator, groups, sizes=(3, 3)):
@@ -157,13 +176,18 @@ def test_a_convolution(name, rank):
     """As a layer, and with weights that are an input."""
     operator, attributes = CONVS[name]
     attributes = of_rank(attributes, rank)
-    sizes = (7, 8)[:rank - 2]
-    x, w = draw(2, 4, *sizes), weights(operator, attributes.get("group", 1), (3, 3)[:rank - 2])
+    sizes = (7, 8)[: rank - 2]
+    x, w = draw(2, 4, *sizes), weights(operator, attributes.get("group", 1), (3, 3)[: rank - 2])
     bias = draw(6)
     content, made = loaded(operator, 11, x, w, bias, kernel_shape=[3] * (rank - 2), **attributes)
     compare(content, made, x)
-    content = file_of([node(operator, ["x", "w", "b"], ["y"], **attributes)],
-                      [("x", x.shape), ("w", w.shape), ("b", bias.shape)], ["y"], (), 11)
+    content = file_of(
+        [node(operator, ["x", "w", "b"], ["y"], **attributes)],
+        [("x", x.shape), ("w", w.shape), ("b", bias.shape)],
+        ["y"],
+        (),
+        11,
+    )
     assert_close(md.onnx.load(content, "NCHW")(x, w, bias).data, run(content, x, w, bias)[0])
 
 
@@ -172,8 +196,8 @@ def test_a_convolution(name, rank):
 def test_a_pool(name, rank):
     operator, opset, attributes = POOLS[name]
     attributes = of_rank(attributes, rank)
-    x = draw(2, 4, *(7, 8)[:rank - 2])
-    compare(*loaded(operator, opset, x, kernel_shape=[3, 2][4 - rank:], **attributes), x)
+    x = draw(2, 4, *(7, 8)[: rank - 2])
+    compare(*loaded(operator, opset, x, kernel_shape=[3, 2][4 - rank :], **attributes), x)
 
 
 @pytest.mark.parametrize("operator", ["LSTM", "GRU", "RNN"])
@@ -181,15 +205,24 @@ def test_a_pool(name, rank):
 def test_a_recurrent_layer(operator, direction):
     gates = {"LSTM": 4, "GRU": 3, "RNN": 1}[operator]
     d, x = 2 if direction == "bidirectional" else 1, draw(5, 2, 3)
-    arrays = {"w": draw(d, gates * 4, 3), "r": draw(d, gates * 4, 4), "b": draw(d, gates * 8),
-              "h": draw(d, 2, 4)}
+    arrays = {
+        "w": draw(d, gates * 4, 3),
+        "r": draw(d, gates * 4, 4),
+        "b": draw(d, gates * 8),
+        "h": draw(d, 2, 4),
+    }
     names, outputs = ["w", "r", "b", "", "h"], ["y", "y_h"]
     if operator == "LSTM":
         arrays["c"] = draw(d, 2, 4, seed=1)
         names, outputs = [*names, "c"], [*outputs, "y_c"]
     for extra in [{}] + [{"linear_before_reset": 1}] * (operator == "GRU"):
-        content = file_of([node(operator, ["x", *names], outputs, direction=direction,
-                                hidden_size=4, **extra)], [("x", x.shape)], outputs, arrays, 14)
+        content = file_of(
+            [node(operator, ["x", *names], outputs, direction=direction, hidden_size=4, **extra)],
+            [("x", x.shape)],
+            outputs,
+            arrays,
+            14,
+        )
         model = md.onnx.load(content)
         compare(content, [y.data for y in model(x)], x)
         assert {name for name, _ in model.named_parameters()} == arrays.keys()
@@ -199,11 +232,15 @@ def test_a_recurrent_layer(operator, direction):
 @pytest.mark.parametrize("layout", [0, 1])
 def test_an_empty_batch_takes_no_step(operator, gates, layout):
     """However long its sequences: of shapes that the file says, as for a batch of one."""
-    outputs = ["y", "y_h", "y_c"][:3 if operator == "LSTM" else 2]
-    content = file_of([node(operator, ["x", "w", "r"], outputs, hidden_size=4, layout=layout)],
-                      [("x", (None, None, 3))], outputs,
-                      {"w": draw(1, gates * 4, 3), "r": draw(1, gates * 4, 4)}, 14)
-    model, steps = md.onnx.load(content), 2 ** 46
+    outputs = ["y", "y_h", "y_c"][: 3 if operator == "LSTM" else 2]
+    content = file_of(
+        [node(operator, ["x", "w", "r"], outputs, hidden_size=4, layout=layout)],
+        [("x", (None, None, 3))],
+        outputs,
+        {"w": draw(1, gates * 4, 3), "r": draw(1, gates * 4, 4)},
+        14,
+    )
+    model, steps = md.onnx.load(content), 2**46
     given = [(0, steps, 3), (1, 5, 3)] if layout else [(steps, 0, 3), (5, 1, 3)]
     empty, one = (model(np.zeros(shape, np.float32)) for shape in given)
     for y, other in zip(empty, one, strict=True):
@@ -213,6 +250,7 @@ def test_an_empty_batch_takes_no_step(operator, gates, layout):
 
 
 # ----------------------------------------------------------------------------------- opset 6 alone
+
 
 def test_operands_that_broadcast_from_an_axis():
     x, b = draw(*SHAPE), draw(3)
@@ -236,6 +274,7 @@ def test_normalization_in_test_mode():
 
 
 # ------------------------------------------------------------------------------------- gradients
+
 
 def away(*shape):
     """A leaf of numbers that are not near 0 and below 1."""
@@ -277,24 +316,58 @@ def test_the_guide_lists_what_there_is():
 
 # ------------------------------------------------------------------------------ channels at the end
 
-@pytest.mark.parametrize("operator", [
-    ("Split", {"axis": 1, "num_outputs": 2}), ("Concat", {"axis": 1}), ("Softmax", {"axis": 1}),
-    ("Slice", {}), ("Pad", {}), ("LpNormalization", {"axis": 1}), ("Resize", {}),
-    ("Squeeze", {}), ("Add", {}), ("Reshape", {}), ("Gather", {"axis": 1}), ("Unsqueeze", {}),
-    ("Flatten", {"axis": 2}), ("ReduceMean", {"keepdims": 0}), ("ArgMax", {"axis": 1}),
-    ("Where", {}), ("MatMul", {}), ("Expand", {}), ("DepthToSpace", {"blocksize": 2}),
-    ("Transpose", {"perm": [1, 3, 0, 2]}), ("CumSum", {}), ("TopK", {"axis": 1}),
-    ("LayerNormalization", {}), ("MeanVarianceNormalization", {}), ("PRelu", {}),
-], ids=lambda o: o[0])
+
+@pytest.mark.parametrize(
+    "operator",
+    [
+        ("Split", {"axis": 1, "num_outputs": 2}),
+        ("Concat", {"axis": 1}),
+        ("Softmax", {"axis": 1}),
+        ("Slice", {}),
+        ("Pad", {}),
+        ("LpNormalization", {"axis": 1}),
+        ("Resize", {}),
+        ("Squeeze", {}),
+        ("Add", {}),
+        ("Reshape", {}),
+        ("Gather", {"axis": 1}),
+        ("Unsqueeze", {}),
+        ("Flatten", {"axis": 2}),
+        ("ReduceMean", {"keepdims": 0}),
+        ("ArgMax", {"axis": 1}),
+        ("Where", {}),
+        ("MatMul", {}),
+        ("Expand", {}),
+        ("DepthToSpace", {"blocksize": 2}),
+        ("Transpose", {"perm": [1, 3, 0, 2]}),
+        ("CumSum", {}),
+        ("TopK", {"axis": 1}),
+        ("LayerNormalization", {}),
+        ("MeanVarianceNormalization", {}),
+        ("PRelu", {}),
+    ],
+    ids=lambda o: o[0],
+)
 def test_behind_a_convolution(operator):
     """Whatever the layout that an image is held in, each operator means the file's axes."""
     name, attributes = operator
-    more = {"Slice": [ints(1), ints(3), ints(1)], "Pad": [ints(0, 1, 0, 2, 0, 0, 1, 0)],
-            "Resize": [None, np.array([1, 2, 1, 2], np.float32)], "Squeeze": [ints(3)],
-            "Add": [draw(4, 1, 1)], "Reshape": [ints(0, 2, -1)], "Gather": [ints(2, 0)],
-            "Unsqueeze": [ints(1, 4)], "ReduceMean": [ints(1, 3)],
-            "MatMul": [draw(1, 3)], "Expand": [ints(2, 4, 5, 2)], "CumSum": [np.array(1)],
-            "TopK": [ints(2)], "LayerNormalization": [draw(1)], "PRelu": [draw(4, 1, 1)]}
+    more = {
+        "Slice": [ints(1), ints(3), ints(1)],
+        "Pad": [ints(0, 1, 0, 2, 0, 0, 1, 0)],
+        "Resize": [None, np.array([1, 2, 1, 2], np.float32)],
+        "Squeeze": [ints(3)],
+        "Add": [draw(4, 1, 1)],
+        "Reshape": [ints(0, 2, -1)],
+        "Gather": [ints(2, 0)],
+        "Unsqueeze": [ints(1, 4)],
+        "ReduceMean": [ints(1, 3)],
+        "MatMul": [draw(1, 3)],
+        "Expand": [ints(2, 4, 5, 2)],
+        "CumSum": [np.array(1)],
+        "TopK": [ints(2)],
+        "LayerNormalization": [draw(1)],
+        "PRelu": [draw(4, 1, 1)],
+    }
     names = [f"a{k}" for k in range(len(more.get(name, ())))]
     arrays = {n: a for n, a in zip(names, more.get(name, ()), strict=True) if a is not None}
     inputs = ["c", *(n if n in arrays else "" for n in names)]
@@ -305,9 +378,12 @@ def test_behind_a_convolution(operator):
         arrays["k"] = draw(1, 4, 1, 1)
     outputs = ["y", "z"] if name in ("Split", "TopK") else ["y"]
     integers = {"ArgMax": ["y"], "TopK": ["z"]}.get(name, [])
-    content = file_of([*first, node(name, inputs, outputs, **attributes)], [("x", (2, 3, 5, 2))],
-                      [(o, None, np.int64 if o in integers else np.float32) for o in outputs],
-                      {"w": draw(4, 3, 1, 2), **arrays})
+    content = file_of(
+        [*first, node(name, inputs, outputs, **attributes)],
+        [("x", (2, 3, 5, 2))],
+        [(o, None, np.int64 if o in integers else np.float32) for o in outputs],
+        {"w": draw(4, 3, 1, 2), **arrays},
+    )
     x = draw(2, 3, 5, 2)
     made = md.onnx.load(content, "NCHW")(x)
     compare(content, [y.data for y in (made if isinstance(made, tuple) else (made,))], x)

@@ -21,8 +21,9 @@ AUTO = ("SAME_UPPER", "SAME_LOWER", "VALID")
 STRIDES, DILATIONS = ([1, 1], [2, 2], [3, 2]), ([1, 1], [2, 1], [2, 3])
 PADDINGS = [{"pads": pads} for pads in PADS] + [{"auto_pad": word} for word in AUTO]
 OPTIONS = [
-    {"strides": strides, "dilations": dilations, "ceil_mode": ceil, **padding} for
-    strides, dilations, ceil, padding in itertools.product(STRIDES, DILATIONS, (0, 1), PADDINGS)]
+    {"strides": strides, "dilations": dilations, "ceil_mode": ceil, **padding}
+    for strides, dilations, ceil, padding in itertools.product(STRIDES, DILATIONS, (0, 1), PADDINGS)
+]
 
 
 def axis_of(n, kernel, stride, dilation, ceil, word, pads):
@@ -38,7 +39,7 @@ def axis_of(n, kernel, stride, dilation, ceil, word, pads):
         pads = pads if word == "SAME_UPPER" else pads[::-1]
     else:
         count = (math.ceil if ceil else math.floor)((n + sum(pads) - extent) / stride) + 1
-        if (count - 1) * stride >= n + pads[0]:     # a window that begins in the padding behind
+        if (count - 1) * stride >= n + pads[0]:  # a window that begins in the padding behind
             count -= 1
     return [k * stride - pads[0] for k in range(count)], pads
 
@@ -47,14 +48,24 @@ def expected(x, mean, options, counted=0):
     """The pool of images (N, C, H, W), a window after the other."""
     sizes, word = x.shape[2:], options.get("auto_pad")
     given = options.get("pads", [0, 0, 0, 0])
-    axes = [axis_of(n, KERNEL[k], options["strides"][k], options["dilations"][k],
-                    options["ceil_mode"], word, (given[k], given[k + 2]))
-            for k, n in enumerate(sizes)]
+    axes = [
+        axis_of(
+            n,
+            KERNEL[k],
+            options["strides"][k],
+            options["dilations"][k],
+            options["ceil_mode"],
+            word,
+            (given[k], given[k + 2]),
+        )
+        for k, n in enumerate(sizes)
+    ]
     y = np.empty((*x.shape[:2], *(len(firsts) for firsts, _ in axes)), x.dtype)
     for places in np.ndindex(y.shape[2:]):
         taken, padded = [], 1
         for (firsts, pads), place, kernel, dilation, n in zip(
-                axes, places, KERNEL, options["dilations"], sizes, strict=True):
+            axes, places, KERNEL, options["dilations"], sizes, strict=True
+        ):
             window = firsts[place] + dilation * np.arange(kernel)
             taken.append(window[(window >= 0) & (window < n)])
             padded *= ((window >= -pads[0]) & (window < n + pads[1])).sum()
@@ -69,24 +80,33 @@ def expected(x, mean, options, counted=0):
 def as_runtime(options):
     """Whether ONNX Runtime does what the standard says for these options."""
     word = options.get("auto_pad", "")
-    return not ((word.startswith("SAME") and max(options["dilations"]) > 1)
-                or (word == "VALID" and options["ceil_mode"]))
+    return not (
+        (word.startswith("SAME") and max(options["dilations"]) > 1)
+        or (word == "VALID" and options["ceil_mode"])
+    )
 
 
 @pytest.mark.parametrize("strides", STRIDES, ids=str)
-@pytest.mark.parametrize("operator, counted", [
-    ("MaxPool", None), ("AveragePool", 0), ("AveragePool", 1)])
+@pytest.mark.parametrize(
+    "operator, counted", [("MaxPool", None), ("AveragePool", 0), ("AveragePool", 1)]
+)
 def test_all_options(operator, counted, strides):
     more = {} if counted is None else {"count_include_pad": counted}
     for options in OPTIONS:
         if options["strides"] != strides:
             continue
-        content = file_of([node(operator, ["x"], ["y"], kernel_shape=KERNEL, **options, **more)],
-                          [("x", X.shape)], ["y"], (), 22)
+        content = file_of(
+            [node(operator, ["x"], ["y"], kernel_shape=KERNEL, **options, **more)],
+            [("x", X.shape)],
+            ["y"],
+            (),
+            22,
+        )
         made = md.onnx.load(content, "NCHW")(X).data
         assert_close(made, expected(X, operator == "AveragePool", options, counted))
-        assert_close(md.onnx.load(content)(X.transpose(0, 2, 3, 1)).data.transpose(0, 3, 1, 2),
-                     made)
+        assert_close(
+            md.onnx.load(content)(X.transpose(0, 2, 3, 1)).data.transpose(0, 3, 1, 2), made
+        )
         if as_runtime(options):
             assert_close(made, run(content, X)[0])
 
@@ -96,12 +116,27 @@ def test_of_sequences(operator):
     """One axis is as an axis of two: with a kernel of 1 along the other."""
     x = draw(2, 3, 9)
     for ceil, pads, stride, dilation in itertools.product((0, 1), ((0, 0), (1, 0)), (1, 2), (1, 2)):
-        files = [file_of([node(operator, ["x"], ["y"], ceil_mode=ceil,
-                               kernel_shape=[*one, 3], strides=[*one, stride],
-                               dilations=[*one, dilation],
-                               pads=[*none, pads[0], *none, pads[1]])],
-                         [("x", shape)], ["y"], (), 22)
-                 for one, none, shape in (((), (), x.shape), ((1,), (0,), (2, 3, 1, 9)))]
+        files = [
+            file_of(
+                [
+                    node(
+                        operator,
+                        ["x"],
+                        ["y"],
+                        ceil_mode=ceil,
+                        kernel_shape=[*one, 3],
+                        strides=[*one, stride],
+                        dilations=[*one, dilation],
+                        pads=[*none, pads[0], *none, pads[1]],
+                    )
+                ],
+                [("x", shape)],
+                ["y"],
+                (),
+                22,
+            )
+            for one, none, shape in (((), (), x.shape), ((1,), (0,), (2, 3, 1, 9)))
+        ]
         row = md.onnx.load(files[0], "NCHW")(x).data
         assert_close(row[:, :, None], md.onnx.load(files[1], "NCHW")(x[:, :, None]).data)
         if operator != "LpPool":
@@ -109,12 +144,21 @@ def test_of_sequences(operator):
 
 
 @pytest.mark.parametrize("operator", ["MaxPool", "AveragePool"])
-@pytest.mark.parametrize("options", [
-    {"strides": [2, 2], "dilations": [1, 1], "ceil_mode": 1, "pads": [0, 1, 2, 0]},
-    {"strides": [1, 2], "dilations": [2, 3], "ceil_mode": 0, "auto_pad": "SAME_LOWER"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"strides": [2, 2], "dilations": [1, 1], "ceil_mode": 1, "pads": [0, 1, 2, 0]},
+        {"strides": [1, 2], "dilations": [2, 3], "ceil_mode": 0, "auto_pad": "SAME_LOWER"},
+    ],
+)
 def test_gradients(operator, options):
-    content = file_of([node(operator, ["x"], ["y"], kernel_shape=KERNEL, **options)],
-                      [("x", (1, 2, 7, 8), np.float64)], [("y", None, np.float64)], (), 22)
+    content = file_of(
+        [node(operator, ["x"], ["y"], kernel_shape=KERNEL, **options)],
+        [("x", (1, 2, 7, 8), np.float64)],
+        [("y", None, np.float64)],
+        (),
+        22,
+    )
     model = md.onnx.load(content, "NCHW")
     x = np.random.default_rng(0).permutation(112).reshape(1, 2, 7, 8) / 10
     md.gradcheck(model, md.tensor(x, requires_grad=True))

@@ -27,32 +27,57 @@ def gelu(x, approximate="none"):
 
 
 FUNCTIONS = (
-    ("leaky_relu", md.leaky_relu, lambda x, slope=0.01: np.where(x > 0, x, slope * x),
-     ({}, {"slope": 0.2}, {"slope": -1.5}, {"slope": 0})),
+    (
+        "leaky_relu",
+        md.leaky_relu,
+        lambda x, slope=0.01: np.where(x > 0, x, slope * x),
+        ({}, {"slope": 0.2}, {"slope": -1.5}, {"slope": 0}),
+    ),
     ("elu", md.elu, elu, ({}, {"alpha": 0.3}, {"alpha": 2})),
     ("softplus", md.softplus, softplus, ({}, {"beta": 3}, {"beta": 0.5, "threshold": 1.0})),
     ("silu", md.silu, lambda x: x / (1 + np.exp(-x)), ({},)),
     ("gelu", md.gelu, gelu, ({}, {"approximate": "tanh"})),
 )
 
-test_values, test_gradients, test_threads = checks_of([
-    case(f"{name} {options} {shape} {between}", ours, reference, shape, between=between,
-         large=[(3, 20_011)] if shape == (3, 4) else None, **options)
-    for name, ours, reference, choices in FUNCTIONS
-    for options in choices
-    for shape, between in (((3, 4), (-2, 2)), ((), (0.5, 1)), ((0, 3), (-1, 1)),
-                           ((2, 3, 5), (-9, 9)))
-])
+test_values, test_gradients, test_threads = checks_of(
+    [
+        case(
+            f"{name} {options} {shape} {between}",
+            ours,
+            reference,
+            shape,
+            between=between,
+            large=[(3, 20_011)] if shape == (3, 4) else None,
+            **options,
+        )
+        for name, ours, reference, choices in FUNCTIONS
+        for options in choices
+        for shape, between in (
+            ((3, 4), (-2, 2)),
+            ((), (0.5, 1)),
+            ((0, 3), (-1, 1)),
+            ((2, 3, 5), (-9, 9)),
+        )
+    ]
+)
 
-test_errors = errors_of([
-    (lambda: md.gelu(md.ones(3), approximate="erf"), ValueError, "gelu", "approximate", "'erf'"),
-    (lambda: md.softplus(md.ones(3), beta=0), ValueError, "softplus", "beta", "0"),
-    (lambda: md.softplus(md.ones(3), beta=float("nan")), ValueError, "softplus", "beta", "nan"),
-    (lambda: md.leaky_relu(md.ones(3), slope="a"), TypeError, "leaky_relu", "slope", "'a'"),
-    (lambda: md.elu(md.ones(3), alpha=None), TypeError, "elu", "alpha", "None"),
-    *((lambda f=f: f([1, 2]), TypeError, name, "int64", "astype") for name, f, *_ in FUNCTIONS),
-    (lambda: md.gelu(None), TypeError, "gelu", "NoneType"),
-])
+test_errors = errors_of(
+    [
+        (
+            lambda: md.gelu(md.ones(3), approximate="erf"),
+            ValueError,
+            "gelu",
+            "approximate",
+            "'erf'",
+        ),
+        (lambda: md.softplus(md.ones(3), beta=0), ValueError, "softplus", "beta", "0"),
+        (lambda: md.softplus(md.ones(3), beta=float("nan")), ValueError, "softplus", "beta", "nan"),
+        (lambda: md.leaky_relu(md.ones(3), slope="a"), TypeError, "leaky_relu", "slope", "'a'"),
+        (lambda: md.elu(md.ones(3), alpha=None), TypeError, "elu", "alpha", "None"),
+        *((lambda f=f: f([1, 2]), TypeError, name, "int64", "astype") for name, f, *_ in FUNCTIONS),
+        (lambda: md.gelu(None), TypeError, "gelu", "NoneType"),
+    ]
+)
 
 # name, function, values at -inf, -1e4, 1e4, inf; gradients there
 FAR = [
@@ -65,8 +90,9 @@ FAR = [
 ]
 
 
-@pytest.mark.parametrize("function, values, slopes", [line[1:] for line in FAR],
-                         ids=[line[0] for line in FAR])
+@pytest.mark.parametrize(
+    "function, values, slopes", [line[1:] for line in FAR], ids=[line[0] for line in FAR]
+)
 @both_floats
 @both_backends
 def test_far_from_zero(function, values, slopes, dtype, backend):
@@ -91,8 +117,11 @@ def test_nan_stays(function, dtype, backend):
 def test_small_values_keep_their_digits():
     x = np.float32([-1e-6, -1e-20, 1e-20, 1e-6])
     np.testing.assert_allclose(md.elu(x).data, np.expm1(x.astype(np.float64)), rtol=1e-6)
-    np.testing.assert_allclose(md.softplus(np.float32([-30, -60])).data, np.exp([-30.0, -60]),
-                               rtol=1e-5)
-    np.testing.assert_allclose(md.gelu(np.float32([-6, -8])).data,
-                               [-6 * math.erfc(6 / 2**0.5) / 2, -8 * math.erfc(8 / 2**0.5) / 2],
-                               rtol=1e-5)
+    np.testing.assert_allclose(
+        md.softplus(np.float32([-30, -60])).data, np.exp([-30.0, -60]), rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        md.gelu(np.float32([-6, -8])).data,
+        [-6 * math.erfc(6 / 2**0.5) / 2, -8 * math.erfc(8 / 2**0.5) / 2],
+        rtol=1e-5,
+    )

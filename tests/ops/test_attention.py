@@ -21,45 +21,96 @@ def biased(f):
     return lambda q, k, v, **o: f(q, k, v, BIAS.astype(q.dtype), **o)
 
 
-test_values, test_gradients, test_threads = checks_of([
-    *(case(f"scaled_dot_product_attention {shapes} {causal}",
-           md.scaled_dot_product_attention, attention, *shapes, causal=causal)
-      for shapes in (QKV, BATCH, [(2, 1, 3, 5), (3, 4, 5), (1, 1, 4, 2)], [(1, 1), (1, 1), (1, 3)],
-                     [(3, 5), (0, 5), (0, 2)], [(0, 5), (4, 5), (4, 2)],
-                     [(0, 3, 5), (4, 5), (4, 2)], [(6, 5), (2, 5), (2, 2)])
-      for causal in (False, True)),
-    *(case(f"mask {name} {len(shapes[0])} {causal}", md.scaled_dot_product_attention, attention,
-           *shapes, mask=mask, causal=causal)
-      for name, mask in (("of booleans", ALLOWED), ("of keys", ALLOWED[:1]), ("row", ALLOWED[0]),
-                         ("column", ALLOWED[:, 1:2]), ("one", np.array(True)), ("list",
-                                                                             ALLOWED.tolist()))
-      for shapes in (QKV, BATCH) for causal in (False, True)),
-    *(case(f"mask of floats {len(shapes[0])} {causal}", biased(md.scaled_dot_product_attention),
-           biased(attention), *shapes, causal=causal)
-      for shapes in (QKV, BATCH) for causal in (False, True)),
-    case("mask that learns", md.scaled_dot_product_attention, attention, *BATCH, (3, 1, 4)),
-    case("large attention", lambda q, k, v: md.scaled_dot_product_attention(q, k, v, causal=True),
-         lambda q, k, v: attention(q, k, v, causal=True), *QKV,
-         large=[(4, 60, 33), (4, 70, 33), (4, 70, 20)], tolerance=4),
-])
+test_values, test_gradients, test_threads = checks_of(
+    [
+        *(
+            case(
+                f"scaled_dot_product_attention {shapes} {causal}",
+                md.scaled_dot_product_attention,
+                attention,
+                *shapes,
+                causal=causal,
+            )
+            for shapes in (
+                QKV,
+                BATCH,
+                [(2, 1, 3, 5), (3, 4, 5), (1, 1, 4, 2)],
+                [(1, 1), (1, 1), (1, 3)],
+                [(3, 5), (0, 5), (0, 2)],
+                [(0, 5), (4, 5), (4, 2)],
+                [(0, 3, 5), (4, 5), (4, 2)],
+                [(6, 5), (2, 5), (2, 2)],
+            )
+            for causal in (False, True)
+        ),
+        *(
+            case(
+                f"mask {name} {len(shapes[0])} {causal}",
+                md.scaled_dot_product_attention,
+                attention,
+                *shapes,
+                mask=mask,
+                causal=causal,
+            )
+            for name, mask in (
+                ("of booleans", ALLOWED),
+                ("of keys", ALLOWED[:1]),
+                ("row", ALLOWED[0]),
+                ("column", ALLOWED[:, 1:2]),
+                ("one", np.array(True)),
+                ("list", ALLOWED.tolist()),
+            )
+            for shapes in (QKV, BATCH)
+            for causal in (False, True)
+        ),
+        *(
+            case(
+                f"mask of floats {len(shapes[0])} {causal}",
+                biased(md.scaled_dot_product_attention),
+                biased(attention),
+                *shapes,
+                causal=causal,
+            )
+            for shapes in (QKV, BATCH)
+            for causal in (False, True)
+        ),
+        case("mask that learns", md.scaled_dot_product_attention, attention, *BATCH, (3, 1, 4)),
+        case(
+            "large attention",
+            lambda q, k, v: md.scaled_dot_product_attention(q, k, v, causal=True),
+            lambda q, k, v: attention(q, k, v, causal=True),
+            *QKV,
+            large=[(4, 60, 33), (4, 70, 33), (4, 70, 20)],
+            tolerance=4,
+        ),
+    ]
+)
 
 Q, K, V = md.ones((3, 5)), md.ones((4, 5)), md.ones((4, 2))
-test_errors = errors_of([
-    (lambda f=ours: f(md.ones(5), K, V), ValueError, "scaled_dot_product_attention", "q", "(5,)"),
-    (lambda: ours(Q, K, md.ones(4)), ValueError, "scaled_dot_product_attention", "v", "(4,)"),
-    (lambda: ours(Q, md.ones((4, 6)), V), ValueError, "q and k", "(3, 5)", "(4, 6)"),
-    (lambda: ours(md.ones((3, 0)), md.ones((4, 0)), V), ValueError, "at least one", "(3, 0)"),
-    (lambda: ours(Q, K, md.ones((3, 2))), ValueError, "k and v", "(4, 5)", "(3, 2)"),
-    (lambda: ours(md.ones((2, 3, 5)), md.ones((3, 4, 5)), V), ValueError, "do not broadcast"),
-    (lambda: ours(Q, K, V, np.ones((3, 3), bool)), ValueError, "mask", "(3, 4)", "(3, 3)"),
-    (lambda: ours(Q, K, V, np.ones((2, 3, 4), bool)), ValueError, "mask", "(2, 3, 4)"),
-    (lambda: ours(Q, K, V, np.ones((3, 4), int)), TypeError, "mask", "booleans", "int64"),
-    (lambda: ours(Q, K, V, np.ones((3, 4))), TypeError, "q float32", "mask float64"),
-    (lambda: ours(Q, np.ones((4, 5)), V), TypeError, "q float32", "k float64"),
-    (lambda: ours(md.arange(15).reshape(3, 5), K, V), TypeError, "q must be float32", "int64"),
-    (lambda: ours(Q, K, V, "causal"), TypeError, "mask", "str"),
-    (lambda: ours(Q, K, V, causal="yes"), TypeError, "causal", "'yes'"),
-])
+test_errors = errors_of(
+    [
+        (
+            lambda f=ours: f(md.ones(5), K, V),
+            ValueError,
+            "scaled_dot_product_attention",
+            "q",
+            "(5,)",
+        ),
+        (lambda: ours(Q, K, md.ones(4)), ValueError, "scaled_dot_product_attention", "v", "(4,)"),
+        (lambda: ours(Q, md.ones((4, 6)), V), ValueError, "q and k", "(3, 5)", "(4, 6)"),
+        (lambda: ours(md.ones((3, 0)), md.ones((4, 0)), V), ValueError, "at least one", "(3, 0)"),
+        (lambda: ours(Q, K, md.ones((3, 2))), ValueError, "k and v", "(4, 5)", "(3, 2)"),
+        (lambda: ours(md.ones((2, 3, 5)), md.ones((3, 4, 5)), V), ValueError, "do not broadcast"),
+        (lambda: ours(Q, K, V, np.ones((3, 3), bool)), ValueError, "mask", "(3, 4)", "(3, 3)"),
+        (lambda: ours(Q, K, V, np.ones((2, 3, 4), bool)), ValueError, "mask", "(2, 3, 4)"),
+        (lambda: ours(Q, K, V, np.ones((3, 4), int)), TypeError, "mask", "booleans", "int64"),
+        (lambda: ours(Q, K, V, np.ones((3, 4))), TypeError, "q float32", "mask float64"),
+        (lambda: ours(Q, np.ones((4, 5)), V), TypeError, "q float32", "k float64"),
+        (lambda: ours(md.arange(15).reshape(3, 5), K, V), TypeError, "q must be float32", "int64"),
+        (lambda: ours(Q, K, V, "causal"), TypeError, "mask", "str"),
+        (lambda: ours(Q, K, V, causal="yes"), TypeError, "causal", "'yes'"),
+    ]
+)
 
 
 @both_floats

@@ -8,8 +8,15 @@ from minidl import nn
 from tests.support.arrays import uniform
 from tests.support.kernel_calls import kernels_run
 
-KERNELS = ("winograd_conv", "winograd_conv_pool", "max_pool", "max_pool_backward", "relu",
-           "winograd_input_grad", "winograd_weight_grad")
+KERNELS = (
+    "winograd_conv",
+    "winograd_conv_pool",
+    "max_pool",
+    "max_pool_backward",
+    "relu",
+    "winograd_input_grad",
+    "winograd_weight_grad",
+)
 
 
 def leaves(**options):
@@ -79,8 +86,9 @@ def test_gradients_of_a_result_that_nobody_has_looked_at():
 
 def test_one_pass_in_a_folded_model(monkeypatch):
     """Convolution, normalization, ReLU and max-pool."""
-    model = nn.Sequential(nn.Conv(16, 32, 3, padding=1), nn.BatchNorm(32), nn.ReLU(),
-                          nn.MaxPool(2)).eval()
+    model = nn.Sequential(
+        nn.Conv(16, 32, 3, padding=1), nn.BatchNorm(32), nn.ReLU(), nn.MaxPool(2)
+    ).eval()
     x = md.tensor(uniform(2, 9, 8, 16))
     expected = model(x).data
     folded = nn.fold(model)

@@ -33,7 +33,7 @@ def density(x):
 
 
 def twice_u(x):
-    return ROOT * (x + CUBIC * x ** 3)
+    return ROOT * (x + CUBIC * x**3)
 
 
 def steep(x):
@@ -48,7 +48,8 @@ def rows(x):
 
 def bce(target):
     return lambda x: md.binary_cross_entropy_with_logits(
-        x, np.full(x.shape, target, x.dtype), reduction="none")
+        x, np.full(x.shape, target, x.dtype), reduction="none"
+    )
 
 
 def entropy(label, **options):
@@ -56,8 +57,9 @@ def entropy(label, **options):
 
 
 def soft(x):
-    return md.cross_entropy(rows(x), np.tile(np.array([1, 0], x.dtype), (x.size, 1)),
-                            reduction="none")
+    return md.cross_entropy(
+        rows(x), np.tile(np.array([1, 0], x.dtype), (x.size, 1)), reduction="none"
+    )
 
 
 @dataclass
@@ -66,36 +68,66 @@ class Line:
     ours: Callable[..., Any]
     value: Callable[..., Any]
     slope: Callable[..., Any]
-    parts: Callable[..., Any] | None = None     # of a slope that is a sum: sizes of its terms
-    stiffness: Callable[..., Any] = lambda x: 0 * x     # roundings of an exponent that count
+    parts: Callable[..., Any] | None = None  # of a slope that is a sum: sizes of its terms
+    stiffness: Callable[..., Any] = lambda x: 0 * x  # roundings of an exponent that count
 
 
 LINES = [
     Line("sigmoid", md.sigmoid, s, lambda x: s(x) * s(-x)),
     Line("tanh", md.tanh, np.tanh, lambda x: 4 * s(2 * x) * s(-2 * x)),
     Line("softplus", lambda x: md.softplus(x, threshold=np.inf), softplus, s),
-    Line("elu", md.elu, lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
-         lambda x: np.exp(np.minimum(x, 0))),
-    Line("silu", md.silu, lambda x: x * s(x), lambda x: s(x) * (1 + x * s(-x)),
-         lambda x: s(x) * (1 + np.abs(x) * s(-x))),
-    Line("gelu", md.gelu, lambda x: x * cdf(x), lambda x: cdf(x) + x * density(x),
-         lambda x: cdf(x) + np.abs(x) * density(x), lambda x: np.minimum(x * x, 1500)),
-    Line("gelu, tanh", lambda x: md.gelu(x, "tanh"), lambda x: x * s(twice_u(x)),
-         lambda x: s(twice_u(x)) * (1 + steep(x) * s(-twice_u(x))),
-         lambda x: s(twice_u(x)) * (1 + np.abs(steep(x)) * s(-twice_u(x))),
-         lambda x: np.minimum(4 * np.abs(twice_u(x)), 3000)),
+    Line(
+        "elu",
+        md.elu,
+        lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
+        lambda x: np.exp(np.minimum(x, 0)),
+    ),
+    Line(
+        "silu",
+        md.silu,
+        lambda x: x * s(x),
+        lambda x: s(x) * (1 + x * s(-x)),
+        lambda x: s(x) * (1 + np.abs(x) * s(-x)),
+    ),
+    Line(
+        "gelu",
+        md.gelu,
+        lambda x: x * cdf(x),
+        lambda x: cdf(x) + x * density(x),
+        lambda x: cdf(x) + np.abs(x) * density(x),
+        lambda x: np.minimum(x * x, 1500),
+    ),
+    Line(
+        "gelu, tanh",
+        lambda x: md.gelu(x, "tanh"),
+        lambda x: x * s(twice_u(x)),
+        lambda x: s(twice_u(x)) * (1 + steep(x) * s(-twice_u(x))),
+        lambda x: s(twice_u(x)) * (1 + np.abs(steep(x)) * s(-twice_u(x))),
+        lambda x: np.minimum(4 * np.abs(twice_u(x)), 3000),
+    ),
     Line("bce of 1", bce(1), lambda x: softplus(-x), lambda x: -s(-x)),
     Line("bce of 0", bce(0), softplus, s),
     Line("cross_entropy of x", entropy(0), lambda x: softplus(-x), lambda x: -s(-x)),
     Line("cross_entropy of the other", entropy(1), softplus, s),
-    Line("cross_entropy, weighted", entropy(0, weight=[0.5, 3]), lambda x: softplus(-x) / 2,
-         lambda x: -s(-x) / 2),
+    Line(
+        "cross_entropy, weighted",
+        entropy(0, weight=[0.5, 3]),
+        lambda x: softplus(-x) / 2,
+        lambda x: -s(-x) / 2,
+    ),
     Line("cross_entropy of a distribution", soft, lambda x: softplus(-x), lambda x: -s(-x)),
-    Line("nll_loss of log_softmax", lambda x: md.nll_loss(
-        md.log_softmax(rows(x)), np.zeros(x.shape, int), reduction="none"),
-        lambda x: softplus(-x), lambda x: -s(-x)),
-    Line("log_softmax", lambda x: md.log_softmax(rows(x))[:, 0], lambda x: -softplus(-x),
-         lambda x: s(-x)),
+    Line(
+        "nll_loss of log_softmax",
+        lambda x: md.nll_loss(md.log_softmax(rows(x)), np.zeros(x.shape, int), reduction="none"),
+        lambda x: softplus(-x),
+        lambda x: -s(-x),
+    ),
+    Line(
+        "log_softmax",
+        lambda x: md.log_softmax(rows(x))[:, 0],
+        lambda x: -softplus(-x),
+        lambda x: s(-x),
+    ),
     Line("softmax", lambda x: md.softmax(rows(x))[:, 0], s, lambda x: s(x) * s(-x)),
     Line("logsumexp", lambda x: md.logsumexp(rows(x), axis=1), softplus, s),
 ]
@@ -133,15 +165,18 @@ def test_binary_losses_with_weights(target, factor):
     t = md.Tensor(np.full(80, target, np.float32), requires_grad=True)
     p = md.Tensor(np.float32([factor]), requires_grad=True)
     logits = md.Tensor(x, requires_grad=True)
-    y = md.binary_cross_entropy_with_logits(logits, t, weight=np.float32(2), pos_weight=p,
-                                            reduction="none")
+    y = md.binary_cross_entropy_with_logits(
+        logits, t, weight=np.float32(2), pos_weight=p, reduction="none"
+    )
     dx, dt, dp = md.grad(y.sum(), [logits, t, p])
     wide = x.astype(LONG)
     yes, no = softplus(-wide), softplus(wide)
-    np.testing.assert_allclose(y.data, 2 * (factor * target * yes + (1 - target) * no), rtol=1e-6,
-                               atol=1e-43)
+    np.testing.assert_allclose(
+        y.data, 2 * (factor * target * yes + (1 - target) * no), rtol=1e-6, atol=1e-43
+    )
     terms = 2 * np.array([(1 - target) * s(wide), -factor * target * s(-wide)])
     np.testing.assert_array_less(np.abs(dx - terms.sum(0)), 1e-6 * np.abs(terms).sum(0) + 1e-43)
-    np.testing.assert_array_less(np.abs(dt - 2 * (factor * yes - no)),
-                                 2e-6 * (factor * yes + no) + 1e-43)
+    np.testing.assert_array_less(
+        np.abs(dt - 2 * (factor * yes - no)), 2e-6 * (factor * yes + no) + 1e-43
+    )
     np.testing.assert_allclose(dp, [2 * (target * yes).sum()], rtol=1e-6)

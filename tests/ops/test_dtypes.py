@@ -24,7 +24,7 @@ def array(dtype, seed=0):
 def numpys(f, a, b):
     """NumPy's result, or the type of its error."""
     if f is operator.pow:
-        f = np.power            # `**` of bools and the number 2 alone gives another dtype
+        f = np.power  # `**` of bools and the number 2 alone gives another dtype
     try:
         with np.errstate(all="ignore"):
             return f(a, b)
@@ -68,8 +68,19 @@ def test_arrays_are_operands_on_either_side(f, backend):
                 same(f, b[:1], md.tensor(a), numpys(f, b[:1], a))
 
 
-NUMBERS = [2, 1.5, True, np.float64(1.5), np.float32(1.5), np.int64(2), np.bool_(True),
-           np.array(1.5), np.array(2), np.float16(1.5), np.longdouble(1.5)]
+NUMBERS = [
+    2,
+    1.5,
+    True,
+    np.float64(1.5),
+    np.float32(1.5),
+    np.int64(2),
+    np.bool_(True),
+    np.array(1.5),
+    np.array(2),
+    np.float16(1.5),
+    np.longdouble(1.5),
+]
 
 
 @both_backends
@@ -92,7 +103,7 @@ def test_numbers_and_other_dtypes_as_in_numpy(f):
         for number in (2, 1.5, True, 300):
             same(f, md.tensor(x), number, numpys(f, x, number))
             same(f, number, md.tensor(x), numpys(f, number, x))
-            scalar = np.asarray(number)         # with a dtype of its own
+            scalar = np.asarray(number)  # with a dtype of its own
             same(f, md.tensor(x), scalar, numpys(f, x, scalar))
 
 
@@ -113,9 +124,18 @@ def test_gradients_come_in_the_dtype_of_their_tensor(backend):
     a = md.tensor(uniform(2, 3), requires_grad=True)
     b = md.tensor(uniform(2, 3, dtype=np.float64, low=1, high=2), requires_grad=True)
     with md.use_backend(backend):
-        for f in (md.add, md.subtract, md.multiply, md.divide, md.maximum, md.minimum,
-                  lambda a, b: md.power(md.abs(a), b), lambda a, b: md.where(a > b, a, b),
-                  lambda a, b: md.concatenate([a, b]), lambda a, b: md.stack([b, a])):
+        for f in (
+            md.add,
+            md.subtract,
+            md.multiply,
+            md.divide,
+            md.maximum,
+            md.minimum,
+            lambda a, b: md.power(md.abs(a), b),
+            lambda a, b: md.where(a > b, a, b),
+            lambda a, b: md.concatenate([a, b]),
+            lambda a, b: md.stack([b, a]),
+        ):
             y = f(a, b)
             assert y.dtype == np.float64
             da, db = md.grad(y.sum(), [a, b])
@@ -138,7 +158,7 @@ def test_in_place_operators_make_new_tensors():
     assert x.data.tolist() == [1, 2]
     assert y.data.tolist() == [4, 6]
     array = np.ones(2, np.float32)
-    with pytest.raises(TypeError):      # it cannot become a tensor where it is
+    with pytest.raises(TypeError):  # it cannot become a tensor where it is
         array += x
     assert array.tolist() == [1, 1]
 

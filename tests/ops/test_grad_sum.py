@@ -17,13 +17,16 @@ def adds(monkeypatch):
     def counted(*args, **options):
         counts.append(1)
         return real(*args, **options)
+
     monkeypatch.setattr(kernels, "add", counted)
     return counts
 
 
 def tensors(count=4):
-    return [md.tensor(uniform(5, 4, 3, seed=i).astype(np.float32), requires_grad=True)
-            for i in range(count)]
+    return [
+        md.tensor(uniform(5, 4, 3, seed=i).astype(np.float32), requires_grad=True)
+        for i in range(count)
+    ]
 
 
 def join(x, residual, fused=True, relu=True):

@@ -10,8 +10,11 @@ from minidl import kernels
 from minidl.ops import inference
 from tests.support.errors import read_only
 
-SHAPES = {"direct": ((2, 5, 5, 3), (3, 3, 3, 4), 1), "winograd": ((2, 6, 6, 16), (3, 3, 16, 16), 1),
-          "depthwise": ((2, 6, 6, 16), (3, 3, 1, 16), 16)}
+SHAPES = {
+    "direct": ((2, 5, 5, 3), (3, 3, 3, 4), 1),
+    "winograd": ((2, 6, 6, 16), (3, 3, 16, 16), 1),
+    "depthwise": ((2, 6, 6, 16), (3, 3, 1, 16), 16),
+}
 ALGORITHM = pytest.mark.parametrize("algorithm", SHAPES)
 
 
@@ -29,12 +32,17 @@ class Conv:
         self.w.flags.writeable = self.b.flags.writeable = False
 
     def x(self):
-        return md.exp(md.tensor(self.images))       # made by an operation: read-only
+        return md.exp(md.tensor(self.images))  # made by an operation: read-only
 
     def __call__(self, x=None, w=None):
         x = self.x() if x is None else x
-        return md.conv(x, md.Tensor(self.w if w is None else w), md.Tensor(self.b),
-                       padding="same", groups=self.groups)
+        return md.conv(
+            x,
+            md.Tensor(self.w if w is None else w),
+            md.Tensor(self.b),
+            padding="same",
+            groups=self.groups,
+        )
 
     def expected(self):
         return self(w=self.w.copy()).data
@@ -50,23 +58,24 @@ def test_programs(algorithm):
     y, s = conv.expected(), normal(*conv.expected().shape, seed=3)
     x = conv.x()
     for program, expected in (
-            (lambda c: c, y),
-            (md.relu, np.maximum(y, 0)),
-            (lambda c: c + s, y + s),
-            (lambda c: s + c, s + y),
-            (lambda c: md.relu(c + s), np.maximum(y + s, 0)),
-            (lambda c: md.relu(c) + s, np.maximum(y, 0) + s),
-            (lambda c: md.relu(c) + c, np.maximum(y, 0) + y),
-            (lambda c: c + md.relu(c), np.maximum(y, 0) + y),
-            (lambda c: c + c, y + y),
-            (lambda c: md.relu(c + c), np.maximum(y + y, 0)),
-            (lambda c: md.relu(c + s + s), np.maximum(y + s + s, 0)),
-            (lambda c: c + 1.0, y + np.float32(1)),
-            (lambda c: c + s[0, 0], y + s[0, 0]),
-            (lambda c: md.relu(c * 2.0), np.maximum(y * 2, 0)),
-            (lambda c: c.reshape(-1), y.reshape(-1)),
-            (lambda c: md.max_pool(md.relu(c), 2), md.max_pool(np.maximum(y, 0), 2).data),
-            (lambda c: c.sum(), y.sum())):
+        (lambda c: c, y),
+        (md.relu, np.maximum(y, 0)),
+        (lambda c: c + s, y + s),
+        (lambda c: s + c, s + y),
+        (lambda c: md.relu(c + s), np.maximum(y + s, 0)),
+        (lambda c: md.relu(c) + s, np.maximum(y, 0) + s),
+        (lambda c: md.relu(c) + c, np.maximum(y, 0) + y),
+        (lambda c: c + md.relu(c), np.maximum(y, 0) + y),
+        (lambda c: c + c, y + y),
+        (lambda c: md.relu(c + c), np.maximum(y + y, 0)),
+        (lambda c: md.relu(c + s + s), np.maximum(y + s + s, 0)),
+        (lambda c: c + 1.0, y + np.float32(1)),
+        (lambda c: c + s[0, 0], y + s[0, 0]),
+        (lambda c: md.relu(c * 2.0), np.maximum(y * 2, 0)),
+        (lambda c: c.reshape(-1), y.reshape(-1)),
+        (lambda c: md.max_pool(md.relu(c), 2), md.max_pool(np.maximum(y, 0), 2).data),
+        (lambda c: c.sum(), y.sum()),
+    ):
         out = program(conv(x))
         np.testing.assert_allclose(out.data, expected, rtol=1e-5, atol=1e-5)
 
@@ -86,10 +95,10 @@ def test_it_waits_and_takes_over_what_follows(algorithm, monkeypatch):
 
 def test_it_does_not_wait_where_someone_could_write():
     conv = Conv("direct")
-    assert not pending(conv(w=conv.w.copy()))           # to the weights
+    assert not pending(conv(w=conv.w.copy()))  # to the weights
     bias = md.Tensor(conv.b.copy())
     assert not pending(md.conv(conv.x(), md.Tensor(conv.w), bias))
-    assert not pending(conv(md.Tensor(conv.images)))    # to the images
+    assert not pending(conv(md.Tensor(conv.images)))  # to the images
     x = conv.x()
     y = conv(x)
     assert pending(y)

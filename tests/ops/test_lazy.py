@@ -15,13 +15,21 @@ from tests.support.cases import case, checks_of
 from tests.support.kernel_calls import kernels_run
 from tests.support.norm_programs import PROGRAMS, inputs, numpys, ours
 
-test_values, test_gradients, test_threads = checks_of([
-    case(f"{name}, {'training' if training else 'inference'}",
-         lambda x, s, f=f, training=training: f(ours(training), x, s),
-         lambda x, s, f=f, training=training: f(numpys(training), x, s),
-         (3, 2, 3), (3, 2, 3), tolerance=4,
-         large=[(211, 80, 3), (211, 80, 3)] if name in ("block", "two normalizations") else None)
-    for name, f in PROGRAMS.items() for training in (True, False)])
+test_values, test_gradients, test_threads = checks_of(
+    [
+        case(
+            f"{name}, {'training' if training else 'inference'}",
+            lambda x, s, f=f, training=training: f(ours(training), x, s),
+            lambda x, s, f=f, training=training: f(numpys(training), x, s),
+            (3, 2, 3),
+            (3, 2, 3),
+            tolerance=4,
+            large=[(211, 80, 3), (211, 80, 3)] if name in ("block", "two normalizations") else None,
+        )
+        for name, f in PROGRAMS.items()
+        for training in (True, False)
+    ]
+)
 
 
 @pytest.fixture
@@ -33,23 +41,33 @@ def calls(monkeypatch):
         def counted(*args, **options):
             counts[name] = counts.get(name, 0) + 1
             return real(*args, **options)
+
         return counted
 
-    for name in ("batch_norm_apply", "batch_norm_backward", "batch_stats", "relu", "add",
-                 "relu_backward"):
+    for name in (
+        "batch_norm_apply",
+        "batch_norm_backward",
+        "batch_stats",
+        "relu",
+        "add",
+        "relu_backward",
+    ):
         monkeypatch.setattr(md.kernels, name, counting(name, getattr(md.kernels, name)))
     return counts
 
 
-@pytest.mark.parametrize("name, forward, backward", [
-    ("relu", {"batch_norm_apply": 1}, {"batch_norm_backward": 1}),
-    ("residual", {"batch_norm_apply": 1}, {"batch_norm_backward": 1}),
-    ("residual left", {"batch_norm_apply": 1}, {"batch_norm_backward": 1}),
-    ("residual and relu", {"batch_norm_apply": 1}, {"batch_norm_backward": 1}),
-    ("residual left and relu", {"batch_norm_apply": 1}, {"batch_norm_backward": 1}),
-    ("two normalizations and relu", {"batch_norm_apply": 2}, {"batch_norm_backward": 2}),
-    ("residual normalized before", {"batch_norm_apply": 2}, {"batch_norm_backward": 2}),
-])
+@pytest.mark.parametrize(
+    "name, forward, backward",
+    [
+        ("relu", {"batch_norm_apply": 1}, {"batch_norm_backward": 1}),
+        ("residual", {"batch_norm_apply": 1}, {"batch_norm_backward": 1}),
+        ("residual left", {"batch_norm_apply": 1}, {"batch_norm_backward": 1}),
+        ("residual and relu", {"batch_norm_apply": 1}, {"batch_norm_backward": 1}),
+        ("residual left and relu", {"batch_norm_apply": 1}, {"batch_norm_backward": 1}),
+        ("two normalizations and relu", {"batch_norm_apply": 2}, {"batch_norm_backward": 2}),
+        ("residual normalized before", {"batch_norm_apply": 2}, {"batch_norm_backward": 2}),
+    ],
+)
 def test_one_pass(name, forward, backward, calls):
     """No ReLU, sum or mask of its own, and nothing computed again on the way back."""
     x, s = (t * 1 for t in inputs())
@@ -99,23 +117,35 @@ def test_what_does_not_compute_it(calls):
 def test_it_is_computed_once(calls):
     x, _ = inputs()
     p = ours(True).bn(x)
-    for use in (lambda: p.data, lambda: p * 2, lambda: p.sum(), lambda: repr(p), lambda: p[0],
-                lambda: md.relu(p), lambda: p + 1, lambda: p.numpy()):
+    for use in (
+        lambda: p.data,
+        lambda: p * 2,
+        lambda: p.sum(),
+        lambda: repr(p),
+        lambda: p[0],
+        lambda: md.relu(p),
+        lambda: p + 1,
+        lambda: p.numpy(),
+    ):
         use()
     assert calls["batch_norm_apply"] == 1
 
 
 def unfused(f):
     """A program with every step computed at once."""
+
     def step(g):
         def run(*args):
             y = g(*args)
             y.data  # noqa: B018
             return y
+
         return run
+
     m = ours(True)
-    return lambda x, s: f(SimpleNamespace(relu=step(m.relu), bn=step(m.bn), maximum=m.maximum),
-                          x, s)
+    return lambda x, s: f(
+        SimpleNamespace(relu=step(m.relu), bn=step(m.bn), maximum=m.maximum), x, s
+    )
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
@@ -143,9 +173,13 @@ def test_nothing_is_left_of_what_nobody_used(calls):
 
 
 CURVES = {
-    "tanh": md.tanh, "sigmoid": md.sigmoid, "silu": md.silu, "gelu": md.gelu,
+    "tanh": md.tanh,
+    "sigmoid": md.sigmoid,
+    "silu": md.silu,
+    "gelu": md.gelu,
     "gelu by tanh": lambda p: md.gelu(p, approximate="tanh"),
-    "leaky_relu": lambda p: md.leaky_relu(p, 0.25), "elu": lambda p: md.elu(p, 0.75),
+    "leaky_relu": lambda p: md.leaky_relu(p, 0.25),
+    "elu": lambda p: md.elu(p, 0.75),
     "softplus": lambda p: md.softplus(p, 2, 5),
 }
 
@@ -156,9 +190,15 @@ CURVES = {
 def test_an_activation_is_computed_in_the_pass(name, training, dtype, monkeypatch):
     """To the same bits as the two operations."""
     kernel = name.split(" ")[0]
-    calls = kernels_run(monkeypatch, "batch_norm_apply", "batch_norm_backward", kernel,
-                        f"{kernel}_backward", "batch_norm_activation",
-                        "batch_norm_activation_backward")
+    calls = kernels_run(
+        monkeypatch,
+        "batch_norm_apply",
+        "batch_norm_backward",
+        kernel,
+        f"{kernel}_backward",
+        "batch_norm_activation",
+        "batch_norm_activation_backward",
+    )
     found = []
     for fused in (True, False):
         x = md.tensor(uniform(50, 6, 3, dtype=dtype), requires_grad=True)
@@ -169,7 +209,10 @@ def test_an_activation_is_computed_in_the_pass(name, training, dtype, monkeypatc
         y = CURVES[name](p)
         y.backward(uniform(*y.shape, dtype=dtype, seed=9))
         found.append((y.data, x.grad))
-        assert calls == (["batch_norm_activation_backward", "batch_norm_activation"] if fused
-                         else [kernel, f"{kernel}_backward", "batch_norm_backward"])
+        assert calls == (
+            ["batch_norm_activation_backward", "batch_norm_activation"]
+            if fused
+            else [kernel, f"{kernel}_backward", "batch_norm_backward"]
+        )
     for one, other in zip(*found, strict=True):
         np.testing.assert_array_equal(one, other)

@@ -29,9 +29,20 @@ from tests.support.kernel_calls import kernels_run
 from tests.support.marks import BACKENDS
 
 FUSED = ("pointwise_conv", "pointwise_backward", "depthwise_conv", "depthwise_backward")
-STEPS = ("batch_stats", "batch_norm_apply", "batch_norm_backward", "batch_norm_sums",
-         "batch_norm_input_grad", "relu", "relu_backward", "conv", "conv_input_grad",
-         "conv_weight_grad", "depthwise_input_grad", "depthwise_weight_grad")
+STEPS = (
+    "batch_stats",
+    "batch_norm_apply",
+    "batch_norm_backward",
+    "batch_norm_sums",
+    "batch_norm_input_grad",
+    "relu",
+    "relu_backward",
+    "conv",
+    "conv_input_grad",
+    "conv_weight_grad",
+    "depthwise_input_grad",
+    "depthwise_weight_grad",
+)
 
 
 @pytest.fixture
@@ -49,11 +60,14 @@ def taken(calls):
 
 # ------------------------------------------------------------------------------- the values
 
+
 @pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("training", (True, False))
 def test_it_is_what_the_steps_are(training, program):
-    agree(train(PROGRAMS[program], training=training),
-          train(PROGRAMS[program], training=training, after=look))
+    agree(
+        train(PROGRAMS[program], training=training),
+        train(PROGRAMS[program], training=training, after=look),
+    )
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
@@ -89,8 +103,11 @@ def test_without_a_graph(training, program, calls):
 
 @pytest.mark.parametrize("shape", ((1, 7, 6), (1, 1, 3), (4, 1, 1), (65, 3, 2), (1, 33, 31)))
 def test_few_and_many_images(shape):
-    agree(train(PROGRAMS["two blocks"], images(*shape)),
-          train(PROGRAMS["two blocks"], images(*shape), after=look), 30)
+    agree(
+        train(PROGRAMS["two blocks"], images(*shape)),
+        train(PROGRAMS["two blocks"], images(*shape), after=look),
+        30,
+    )
 
 
 def test_no_images():
@@ -123,6 +140,7 @@ def test_the_graph_can_be_used_twice():
 
 # ----------------------------------------------------------------------- which kernels run
 
+
 def test_every_array_of_a_block_is_passed_once(calls):
     y = forward(PROGRAMS["two blocks"], images())[1]
     assert taken(calls) == {"batch_stats": 1, "depthwise_conv": 2, "pointwise_conv": 2}
@@ -130,8 +148,12 @@ def test_every_array_of_a_block_is_passed_once(calls):
     assert taken(calls) == {"batch_norm_apply": 1}
     y.backward(np.ones(y.shape))
     # The sums of the last normalization, and the gradient before the first one.
-    assert taken(calls) == {"depthwise_backward": 2, "pointwise_backward": 2,
-                            "batch_norm_sums": 1, "batch_norm_input_grad": 1}
+    assert taken(calls) == {
+        "depthwise_backward": 2,
+        "pointwise_backward": 2,
+        "batch_norm_sums": 1,
+        "batch_norm_input_grad": 1,
+    }
 
 
 def test_inference(calls):
@@ -146,6 +168,7 @@ def test_inference(calls):
 @pytest.mark.parametrize("fixed", ((), (0, 1), (2,), (5,), (8,), (2, 5, 8)), ids=str)
 def test_what_needs_no_gradient(fixed, calls):
     """x and the first normalization, or weights: they have none, and the others are as ever."""
+
     class Fixed(Network):
         def parameter(self, *shape, **between):
             p = super().parameter(*shape, **between)
@@ -164,8 +187,9 @@ def test_what_needs_no_gradient(fixed, calls):
         if after is nothing:
             # A convolution that wants one gradient only goes step by step.
             assert sum(counts.get(name, 0) for name in FUSED) == 3 - len({*fixed} - {1})
-        assert [p.grad is None for p in network.parameters] == \
-            [k in fixed for k in range(len(network.parameters))]
+        assert [p.grad is None for p in network.parameters] == [
+            k in fixed for k in range(len(network.parameters))
+        ]
         assert (x.grad is None) == (0 in fixed)
         results.append(found(network, x, y))
     agree(*results)
@@ -215,15 +239,22 @@ def test_images_that_do_not_stay_in_cache(spare, calls, monkeypatch):
 
 # ---------------------------------------------------------------------------------- layers
 
+
 def block(**options):
     """A separable block; the options are those of the normalization inside."""
     md.manual_seed(0)
     model = nn.Sequential(
-        nn.BatchNorm(16), nn.ReLU(), nn.Conv(16, 16, 3, padding=1, groups=16, bias=False),
-        nn.BatchNorm(16, **options), nn.ReLU(), nn.Conv(16, 32, 1, bias=False), nn.BatchNorm(32),
-        nn.ReLU())
+        nn.BatchNorm(16),
+        nn.ReLU(),
+        nn.Conv(16, 16, 3, padding=1, groups=16, bias=False),
+        nn.BatchNorm(16, **options),
+        nn.ReLU(),
+        nn.Conv(16, 32, 1, bias=False),
+        nn.BatchNorm(32),
+        nn.ReLU(),
+    )
     for k, (name, p) in enumerate(model.named_parameters()):
-        if name.endswith("beta"):       # at zero, gradients before it would cancel
+        if name.endswith("beta"):  # at zero, gradients before it would cancel
             p.data = uniform(*p.shape, seed=k)
     return model
 
@@ -241,10 +272,12 @@ def step(model, run=None):
     y = (run or nn.Layer.__call__)(model, x * 1)
     model.zero_grad()
     y.backward(uniform(*y.shape, seed=9))
-    return {"y": y.data, "dx": x.grad,
-            **{name: p.grad for name, p in model.named_parameters()},
-            **{name: value.copy() for name, value in model.named_buffers()
-               if value.dtype.kind == "f"}}
+    return {
+        "y": y.data,
+        "dx": x.grad,
+        **{name: p.grad for name, p in model.named_parameters()},
+        **{name: value.copy() for name, value in model.named_buffers() if value.dtype.kind == "f"},
+    }
 
 
 def frozen_first(model):
@@ -274,8 +307,9 @@ def test_layers_in_every_mode(prepare):
     agree(step(models[0]), step(models[1], layer_by_layer))
 
 
-@pytest.mark.parametrize("options", ({"affine": False}, {"track_stats": False}, {"momentum": None},
-                                     {"eps": 0}), ids=str)
+@pytest.mark.parametrize(
+    "options", ({"affine": False}, {"track_stats": False}, {"momentum": None}, {"eps": 0}), ids=str
+)
 def test_layers_with_options(options):
     agree(step(block(**options)), step(block(**options), layer_by_layer))
 
@@ -292,8 +326,7 @@ def test_hooks_see_what_passes():
     seen = []
     model = block()
     for layer in model:
-        layer.register_forward_hook(
-            lambda layer, inputs, output: seen.append(output.data.copy()))
+        layer.register_forward_hook(lambda layer, inputs, output: seen.append(output.data.copy()))
     agree(step(model), step(block()))
     assert len(seen) == len(model)
     np.testing.assert_array_equal(seen[4], np.maximum(seen[3], 0))

@@ -32,8 +32,9 @@ def program(m, x):
 
 NAMES = ("bn", "relu", "depthwise", "bn", "relu", "conv", "bn", "relu", "conv", "bn")
 CHANNELS = (16, 16, 16, 16, 16, 48, 48, 48, 16, 16)
-every_step = pytest.mark.parametrize("k", range(len(NAMES)),
-                                     ids=[f"{k} {name}" for k, name in enumerate(NAMES)])
+every_step = pytest.mark.parametrize(
+    "k", range(len(NAMES)), ids=[f"{k} {name}" for k, name in enumerate(NAMES)]
+)
 
 
 def test_the_steps_are_those_in_the_table():
@@ -44,6 +45,7 @@ def test_the_steps_are_those_in_the_table():
 
 # ------------------------------------------------------------------------- others that use it
 
+
 def weight(t):
     return md.tensor(uniform(*t.shape, seed=7))
 
@@ -52,6 +54,7 @@ def weight(t):
 @pytest.mark.parametrize("when", ("at once", "at the end", "both"))
 def test_a_second_user(when, k):
     """Of the k-th step, before the next step is called, or after all of them."""
+
     def total(step_by_step):
         extra = []
 
@@ -75,11 +78,19 @@ def test_a_second_user(when, k):
     agree(total(False), total(True))
 
 
-@pytest.mark.parametrize(("k", "j"), [
-    (k, j) for k in range(len(NAMES)) for j in range(k + 1, len(NAMES))
-    if CHANNELS[k] == CHANNELS[j]], ids=lambda i: f"{i} {NAMES[i]}")
+@pytest.mark.parametrize(
+    ("k", "j"),
+    [
+        (k, j)
+        for k in range(len(NAMES))
+        for j in range(k + 1, len(NAMES))
+        if CHANNELS[k] == CHANNELS[j]
+    ],
+    ids=lambda i: f"{i} {NAMES[i]}",
+)
 def test_a_residual_from_any_step_to_any_other(k, j):
     """Added to the output, so that both are used twice."""
+
     def total(after):
         x = images()
         network, y = forward(program, x, after=after)
@@ -98,10 +109,12 @@ def test_a_step_that_was_looked_at(k):
 
 # -------------------------------------------------------------------------- gradients inside
 
+
 @every_step
 def test_one_retained_gradient(k):
     kept = []
     for step_by_step in (False, True):
+
         def after(i, t, step_by_step=step_by_step):
             if step_by_step:
                 look(i, t)
@@ -164,6 +177,7 @@ def test_a_pending_normalization_that_became_a_leaf():
 
 # ------------------------------------------------------------------------------------ writes
 
+
 def zero(t):
     t.data[...] = 0
 
@@ -197,6 +211,7 @@ def attempt(write, t):
 @pytest.mark.parametrize("training", (True, False))
 def test_writing_before_the_next_step(training, write, k):
     """The next step reads the array that was assigned, its statistics too, or what was there."""
+
     def written(step_by_step):
         def after(i, t):
             if step_by_step:
@@ -211,9 +226,11 @@ def test_writing_before_the_next_step(training, write, k):
     agree(written(False), written(True))
 
 
-@pytest.mark.parametrize(("k", "wait"), [
-    (k, wait) for k in range(len(NAMES) - 1) for wait in (1, 2, 3) if k + wait < len(NAMES)],
-    ids=lambda i: str(i))
+@pytest.mark.parametrize(
+    ("k", "wait"),
+    [(k, wait) for k in range(len(NAMES) - 1) for wait in (1, 2, 3) if k + wait < len(NAMES)],
+    ids=lambda i: str(i),
+)
 @WRITES
 def test_writing_after_the_next_steps(write, k, wait):
     """They have what they read already, whether or not they have computed anything of it."""
@@ -254,5 +271,6 @@ def test_results_do_not_share_memory(name):
         attempt(zero, t)
     for t, value in zip(steps, expected, strict=True):
         close(t.data, value, 3)
-    assert not any(np.shares_memory(one.data, other.data)
-                   for one, other in itertools.combinations(steps, 2))
+    assert not any(
+        np.shares_memory(one.data, other.data) for one, other in itertools.combinations(steps, 2)
+    )

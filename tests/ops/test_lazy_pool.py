@@ -12,9 +12,17 @@ from tests.support.kernel_calls import kernels_run
 @pytest.fixture
 def calls(monkeypatch):
     """The kernels that ran, of those that a fused pass replaces, and of the fused ones."""
-    return kernels_run(monkeypatch, "batch_norm_apply", "batch_norm_backward", "relu",
-                       "relu_backward", "max_pool", "max_pool_backward", "batch_norm_pool",
-                       "batch_norm_pool_backward")
+    return kernels_run(
+        monkeypatch,
+        "batch_norm_apply",
+        "batch_norm_backward",
+        "relu",
+        "relu_backward",
+        "max_pool",
+        "max_pool_backward",
+        "batch_norm_pool",
+        "batch_norm_pool_backward",
+    )
 
 
 def layer(relu=True, channels=16):
@@ -58,8 +66,10 @@ def test_it_is_what_the_steps_are(training, relu):
         close(one, other, tolerance=20)
 
 
-@pytest.mark.parametrize("options", ({"window": 3}, {"window": 2, "stride": 1},
-                                     {"window": 2, "padding": 1}, {"window": (2, 1)}))
+@pytest.mark.parametrize(
+    "options",
+    ({"window": 3}, {"window": 2, "stride": 1}, {"window": 2, "padding": 1}, {"window": (2, 1)}),
+)
 def test_other_windows_compute_it_first(options, calls):
     md.max_pool(layer()(images()), **options)
     assert calls == ["batch_norm_apply", "max_pool"]

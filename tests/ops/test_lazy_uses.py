@@ -20,21 +20,48 @@ def test_the_array_is_always_the_same():
     assert np.shares_memory(p.detach().data, p.data)
 
 
-@pytest.mark.parametrize("use", [
-    lambda p: p.data, lambda p: np.asarray(p), lambda p: p.detach(), lambda p: p * 2,
-    lambda p: 2 - p, lambda p: p.sum(axis=0), lambda p: p.max(), lambda p: p > 0,
-    lambda p: p == p, lambda p: md.argmax(p, axis=1), lambda p: p[1:, 0], lambda p: p[[0, 0]],
-    lambda p: md.stack(list(p)), lambda p: p.T, lambda p: p.reshape(-1), lambda p: p @ p.T[:, :, 0],
-    lambda p: md.concatenate([p, p]), lambda p: md.where(p > 0, p, 0), lambda p: md.clip(p, 0, 1),
-    lambda p: md.split(p, 5)[2], lambda p: md.exp(p), lambda p: md.softmax(p),
-    lambda p: md.cross_entropy(p, np.zeros((5, 4), int)), lambda p: md.tensor(p),
-    lambda p: md.Tensor(p), lambda p: p.astype(np.float64), lambda p: copy.deepcopy(p.detach()),
-    lambda p: md.max_pool(p.reshape(1, 5, 4, 3), 2), lambda p: md.dropout(p, 0.0),
-    lambda p: md.conv(p.reshape(1, 5, 4, 3), md.ones(2, 2, 3, 1)),
-    lambda p: md.tensor(p[0, 0, 0].item()), lambda p: md.tensor(float(p[0, 0, 1])),
-    lambda p: md.global_avg_pool(p), lambda p: md.where(True, p, p.data + 1),
-    lambda p: md.zeros_like(p), lambda p: md.pad(p, 1, "edge"), lambda p: p ** p,
-])
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda p: p.data,
+        lambda p: np.asarray(p),
+        lambda p: p.detach(),
+        lambda p: p * 2,
+        lambda p: 2 - p,
+        lambda p: p.sum(axis=0),
+        lambda p: p.max(),
+        lambda p: p > 0,
+        lambda p: p == p,
+        lambda p: md.argmax(p, axis=1),
+        lambda p: p[1:, 0],
+        lambda p: p[[0, 0]],
+        lambda p: md.stack(list(p)),
+        lambda p: p.T,
+        lambda p: p.reshape(-1),
+        lambda p: p @ p.T[:, :, 0],
+        lambda p: md.concatenate([p, p]),
+        lambda p: md.where(p > 0, p, 0),
+        lambda p: md.clip(p, 0, 1),
+        lambda p: md.split(p, 5)[2],
+        lambda p: md.exp(p),
+        lambda p: md.softmax(p),
+        lambda p: md.cross_entropy(p, np.zeros((5, 4), int)),
+        lambda p: md.tensor(p),
+        lambda p: md.Tensor(p),
+        lambda p: p.astype(np.float64),
+        lambda p: copy.deepcopy(p.detach()),
+        lambda p: md.max_pool(p.reshape(1, 5, 4, 3), 2),
+        lambda p: md.dropout(p, 0.0),
+        lambda p: md.conv(p.reshape(1, 5, 4, 3), md.ones(2, 2, 3, 1)),
+        lambda p: md.tensor(p[0, 0, 0].item()),
+        lambda p: md.tensor(float(p[0, 0, 1])),
+        lambda p: md.global_avg_pool(p),
+        lambda p: md.where(True, p, p.data + 1),
+        lambda p: md.zeros_like(p),
+        lambda p: md.pad(p, 1, "edge"),
+        lambda p: p**p,
+    ],
+)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_every_use_sees_its_values(use):
     x, s = (t.data for t in inputs())

@@ -54,8 +54,14 @@ WRITES = {
 
 # Those that write to the result of an operation, or to what a user's function was given, also where
 # t is a leaf.
-OF_RESULTS = {"reshape", "flatten", "expand_dims", "squeeze", "a view of a view",
-              "a user's Function"}
+OF_RESULTS = {
+    "reshape",
+    "flatten",
+    "expand_dims",
+    "squeeze",
+    "a view of a view",
+    "a user's Function",
+}
 
 # How someone may have come by the memory before the normalization.
 BEFORE = {
@@ -100,9 +106,11 @@ def same(one, other):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("made", [
-    leaves, computed, lambda: leaves(True), lambda: computed(True)],
-    ids=["leaves", "computed", "leaves with gradient", "computed with gradient"])
+@pytest.mark.parametrize(
+    "made",
+    [leaves, computed, lambda: leaves(True), lambda: computed(True)],
+    ids=["leaves", "computed", "leaves with gradient", "computed with gradient"],
+)
 @pytest.mark.parametrize("program", PENDING)
 @pytest.mark.parametrize("write", WRITES)
 def test_writing_afterwards(write, program, made):
@@ -181,8 +189,9 @@ def test_reading_the_input_before_makes_it_compute_at_once(monkeypatch):
     x.data  # noqa: B018
     applied = []
     real = md.kernels.batch_norm_apply
-    monkeypatch.setattr(md.kernels, "batch_norm_apply",
-                        lambda *a, **k: applied.append(1) or real(*a, **k))
+    monkeypatch.setattr(
+        md.kernels, "batch_norm_apply", lambda *a, **k: applied.append(1) or real(*a, **k)
+    )
     train(x)
     assert applied == [1]
 
@@ -195,8 +204,9 @@ def test_parameters_and_running_statistics_are_taken_at_the_call(backend):
     for training in (True, False):
         for finish in (lambda p: p, md.relu, lambda p: p + s, lambda p: md.relu(s + p)):
             with md.use_backend(backend):
-                expected = finish(md.batch_norm(x, gamma, beta, mean.copy(), var.copy(),
-                                                training)).data
+                expected = finish(
+                    md.batch_norm(x, gamma, beta, mean.copy(), var.copy(), training)
+                ).data
                 kept = [t.copy() for t in (gamma.data, beta.data, mean, var)]
                 y = finish(md.batch_norm(x, gamma, beta, mean, var, training))
                 for t in (gamma.data, beta.data, mean, var):
@@ -241,8 +251,10 @@ def test_results_do_not_share_memory():
         np.testing.assert_array_equal(tensor.data, value)
         with read_only():
             zero(tensor.data)
-    assert not any(np.shares_memory(one.data, other.data)
-                   for one, other in itertools.combinations((p, q, r, t), 2))
+    assert not any(
+        np.shares_memory(one.data, other.data)
+        for one, other in itertools.combinations((p, q, r, t), 2)
+    )
 
 
 @pytest.mark.parametrize("write", ["data", "assigned", "detach", "memoryview"])
@@ -274,8 +286,9 @@ def two_normalizations(kind, settle):
     return first, second
 
 
-@pytest.mark.parametrize("settle", [md.nn.BatchNorm.eval, md.nn.BatchNorm.freeze_stats],
-                         ids=["eval", "frozen"])
+@pytest.mark.parametrize(
+    "settle", [md.nn.BatchNorm.eval, md.nn.BatchNorm.freeze_stats], ids=["eval", "frozen"]
+)
 @pytest.mark.parametrize("kind", ["plain", "relu between", "residual"])
 @pytest.mark.parametrize("write", [name for name in WRITES if name != "assigned"])
 def test_a_normalization_of_a_normalization(write, kind, settle):

@@ -24,8 +24,9 @@ def distribution(*shape):
     return softmax(uniform(*shape, low=-2, high=2)).astype(np.float64)
 
 
-def cross_entropy(logits, labels, weight=None, ignore_index=None, label_smoothing=0.0,
-                  reduction="mean"):
+def cross_entropy(
+    logits, labels, weight=None, ignore_index=None, label_smoothing=0.0, reduction="mean"
+):
     """The mean is over the weights of the labels that count, or over rows of a distribution."""
     log_probs, classes = log_softmax(logits), logits.shape[-1]
     w = np.ones(classes) if weight is None else np.asarray(weight)
@@ -56,8 +57,9 @@ def nll_loss(log_probs, labels, weight=None, ignore_index=None, reduction="mean"
     safe = np.where(counts, labels, 0)
     weights = w[safe] * counts
     losses = -weights * np.take_along_axis(log_probs, safe[..., None], -1)[..., 0]
-    return {"none": losses, "sum": losses.sum(),
-            "mean": np.divide(losses.sum(), weights.sum())}[reduction]
+    return {"none": losses, "sum": losses.sum(), "mean": np.divide(losses.sum(), weights.sum())}[
+        reduction
+    ]
 
 
 def title(options):
@@ -68,133 +70,373 @@ LABELS = np.array([1, 3, 0, 3, 2])
 MANY = np.random.default_rng(0).integers(0, 10, 20_000)
 WEIGHT = np.array([0.5, 1.0, 2.0, 0.25])
 
-test_values, test_gradients, test_threads = checks_of([
-    *(case(f"{name} {shape} axis={axis}", ours, reference, shape, axis=axis)
-      for name, ours, reference in (("softmax", md.softmax, softmax),
-                                    ("log_softmax", md.log_softmax, log_softmax))
-      for shape, axis in (((5,), -1), ((3, 4), -1), ((3, 4), 0), ((2, 3, 4), 1), ((2, 3, 4), -3),
-                          ((2, 3, 4), 2), ((3, 1), 1), ((0, 4), 1), ((4, 0), 1), ((3, 0), 0))),
-    *(case(f"large {name} axis={axis}", ours, reference, (3, 4), axis=axis, large=[(2000, 77)])
-      for name, ours, reference in (("softmax", md.softmax, softmax),
-                                    ("log_softmax", md.log_softmax, log_softmax))
-      for axis in (0, 1)),
-
-    *(case(f"cross_entropy {title(options)} {reduction}", md.cross_entropy, cross_entropy, (5, 4),
-           LABELS, reduction=reduction, **options)
-      for reduction in ("mean", "sum", "none")
-      for options in ({}, {"weight": WEIGHT}, {"ignore_index": 3}, {"label_smoothing": 0.1},
-                      {"weight": WEIGHT, "ignore_index": 3},
-                      {"weight": WEIGHT, "label_smoothing": 0.25},
-                      {"weight": WEIGHT, "label_smoothing": 0.25, "ignore_index": 3})),
-    *(case(f"cross_entropy of a distribution {title(options)} {reduction}", md.cross_entropy,
-           cross_entropy, (5, 4), distribution(5, 4), reduction=reduction, **options)
-      for reduction in ("mean", "sum", "none")
-      for options in ({}, {"weight": WEIGHT}, {"label_smoothing": 0.1},
-                      {"weight": WEIGHT, "label_smoothing": 0.25})),
-    *(case(f"logsumexp {shape} {options}", md.logsumexp, logsumexp, shape,
-           large=[(300, 401)] if shape == (3, 4) else None, **options)
-      for shape in ((3, 4), (2, 3, 4))
-      for options in ({}, {"axis": 0}, {"axis": -1, "keepdims": True}, {"axis": (0, 1)})),
-    case("logsumexp of a number", md.logsumexp, logsumexp, ()),
-    case("logsumexp of no rows", md.logsumexp, logsumexp, (0, 4), axis=1),
-
-    *(case(f"nll_loss {title(options)} {reduction}", md.nll_loss, nll_loss, (5, 4), LABELS,
-           reduction=reduction, **options)
-      for reduction in ("mean", "sum", "none")
-      for options in ({}, {"weight": WEIGHT}, {"ignore_index": 3},
-                      {"weight": WEIGHT, "ignore_index": 3})),
-    case("nll_loss of sequences", md.nll_loss, nll_loss, (2, 3, 4),
-         np.array([[0, 1, 2], [3, 2, 1]]), weight=WEIGHT, ignore_index=1),
-    case("nll_loss of sequences, none", md.nll_loss, nll_loss, (2, 3, 4),
-         np.array([[0, 1, 2], [3, 2, 1]]), reduction="none"),
-    case("nll_loss of one row", md.nll_loss, nll_loss, (4,), np.array(2)),
-
-    case("cross_entropy of one row", md.cross_entropy, cross_entropy, (4,), np.array(2)),
-    case("cross_entropy of one row, none", md.cross_entropy, cross_entropy, (4,), np.array(2),
-         reduction="none"),
-    case("cross_entropy of sequences", md.cross_entropy, cross_entropy, (2, 3, 4),
-         np.array([[0, 1, 2], [3, 2, 1]]), weight=WEIGHT, ignore_index=1),
-    case("cross_entropy of sequences, none", md.cross_entropy, cross_entropy, (2, 3, 4),
-         np.array([[0, 1, 2], [3, 2, 1]]), reduction="none"),
-    case("cross_entropy of distributions of sequences", md.cross_entropy, cross_entropy,
-         (2, 3, 4), distribution(2, 3, 4), weight=WEIGHT),
-    case("cross_entropy, ignored labels out of range", md.cross_entropy, cross_entropy, (5, 4),
-         np.array([1, -100, 0, -100, 2]), ignore_index=-100),
-    case("cross_entropy, full smoothing", md.cross_entropy, cross_entropy, (5, 4), LABELS,
-         label_smoothing=1.0),
-    case("cross_entropy, one class", md.cross_entropy, cross_entropy, (5, 1), LABELS * 0),
-    case("cross_entropy, no rows, sum", md.cross_entropy, cross_entropy, (0, 4),
-         np.zeros(0, np.int64), reduction="sum"),
-    case("cross_entropy, no rows, none", md.cross_entropy, cross_entropy, (0, 4),
-         np.zeros(0, np.int64), reduction="none"),
-    *(case(f"large cross_entropy {title(options)}", md.cross_entropy, cross_entropy, (5, 10),
-           LABELS, large=[(20_000, 10), MANY], **options)
-      for options in ({}, {"weight": np.arange(1, 11) / 8}, {"label_smoothing": 0.1},
-                      {"reduction": "none"})),
-])
+test_values, test_gradients, test_threads = checks_of(
+    [
+        *(
+            case(f"{name} {shape} axis={axis}", ours, reference, shape, axis=axis)
+            for name, ours, reference in (
+                ("softmax", md.softmax, softmax),
+                ("log_softmax", md.log_softmax, log_softmax),
+            )
+            for shape, axis in (
+                ((5,), -1),
+                ((3, 4), -1),
+                ((3, 4), 0),
+                ((2, 3, 4), 1),
+                ((2, 3, 4), -3),
+                ((2, 3, 4), 2),
+                ((3, 1), 1),
+                ((0, 4), 1),
+                ((4, 0), 1),
+                ((3, 0), 0),
+            )
+        ),
+        *(
+            case(
+                f"large {name} axis={axis}", ours, reference, (3, 4), axis=axis, large=[(2000, 77)]
+            )
+            for name, ours, reference in (
+                ("softmax", md.softmax, softmax),
+                ("log_softmax", md.log_softmax, log_softmax),
+            )
+            for axis in (0, 1)
+        ),
+        *(
+            case(
+                f"cross_entropy {title(options)} {reduction}",
+                md.cross_entropy,
+                cross_entropy,
+                (5, 4),
+                LABELS,
+                reduction=reduction,
+                **options,
+            )
+            for reduction in ("mean", "sum", "none")
+            for options in (
+                {},
+                {"weight": WEIGHT},
+                {"ignore_index": 3},
+                {"label_smoothing": 0.1},
+                {"weight": WEIGHT, "ignore_index": 3},
+                {"weight": WEIGHT, "label_smoothing": 0.25},
+                {"weight": WEIGHT, "label_smoothing": 0.25, "ignore_index": 3},
+            )
+        ),
+        *(
+            case(
+                f"cross_entropy of a distribution {title(options)} {reduction}",
+                md.cross_entropy,
+                cross_entropy,
+                (5, 4),
+                distribution(5, 4),
+                reduction=reduction,
+                **options,
+            )
+            for reduction in ("mean", "sum", "none")
+            for options in (
+                {},
+                {"weight": WEIGHT},
+                {"label_smoothing": 0.1},
+                {"weight": WEIGHT, "label_smoothing": 0.25},
+            )
+        ),
+        *(
+            case(
+                f"logsumexp {shape} {options}",
+                md.logsumexp,
+                logsumexp,
+                shape,
+                large=[(300, 401)] if shape == (3, 4) else None,
+                **options,
+            )
+            for shape in ((3, 4), (2, 3, 4))
+            for options in ({}, {"axis": 0}, {"axis": -1, "keepdims": True}, {"axis": (0, 1)})
+        ),
+        case("logsumexp of a number", md.logsumexp, logsumexp, ()),
+        case("logsumexp of no rows", md.logsumexp, logsumexp, (0, 4), axis=1),
+        *(
+            case(
+                f"nll_loss {title(options)} {reduction}",
+                md.nll_loss,
+                nll_loss,
+                (5, 4),
+                LABELS,
+                reduction=reduction,
+                **options,
+            )
+            for reduction in ("mean", "sum", "none")
+            for options in (
+                {},
+                {"weight": WEIGHT},
+                {"ignore_index": 3},
+                {"weight": WEIGHT, "ignore_index": 3},
+            )
+        ),
+        case(
+            "nll_loss of sequences",
+            md.nll_loss,
+            nll_loss,
+            (2, 3, 4),
+            np.array([[0, 1, 2], [3, 2, 1]]),
+            weight=WEIGHT,
+            ignore_index=1,
+        ),
+        case(
+            "nll_loss of sequences, none",
+            md.nll_loss,
+            nll_loss,
+            (2, 3, 4),
+            np.array([[0, 1, 2], [3, 2, 1]]),
+            reduction="none",
+        ),
+        case("nll_loss of one row", md.nll_loss, nll_loss, (4,), np.array(2)),
+        case("cross_entropy of one row", md.cross_entropy, cross_entropy, (4,), np.array(2)),
+        case(
+            "cross_entropy of one row, none",
+            md.cross_entropy,
+            cross_entropy,
+            (4,),
+            np.array(2),
+            reduction="none",
+        ),
+        case(
+            "cross_entropy of sequences",
+            md.cross_entropy,
+            cross_entropy,
+            (2, 3, 4),
+            np.array([[0, 1, 2], [3, 2, 1]]),
+            weight=WEIGHT,
+            ignore_index=1,
+        ),
+        case(
+            "cross_entropy of sequences, none",
+            md.cross_entropy,
+            cross_entropy,
+            (2, 3, 4),
+            np.array([[0, 1, 2], [3, 2, 1]]),
+            reduction="none",
+        ),
+        case(
+            "cross_entropy of distributions of sequences",
+            md.cross_entropy,
+            cross_entropy,
+            (2, 3, 4),
+            distribution(2, 3, 4),
+            weight=WEIGHT,
+        ),
+        case(
+            "cross_entropy, ignored labels out of range",
+            md.cross_entropy,
+            cross_entropy,
+            (5, 4),
+            np.array([1, -100, 0, -100, 2]),
+            ignore_index=-100,
+        ),
+        case(
+            "cross_entropy, full smoothing",
+            md.cross_entropy,
+            cross_entropy,
+            (5, 4),
+            LABELS,
+            label_smoothing=1.0,
+        ),
+        case("cross_entropy, one class", md.cross_entropy, cross_entropy, (5, 1), LABELS * 0),
+        case(
+            "cross_entropy, no rows, sum",
+            md.cross_entropy,
+            cross_entropy,
+            (0, 4),
+            np.zeros(0, np.int64),
+            reduction="sum",
+        ),
+        case(
+            "cross_entropy, no rows, none",
+            md.cross_entropy,
+            cross_entropy,
+            (0, 4),
+            np.zeros(0, np.int64),
+            reduction="none",
+        ),
+        *(
+            case(
+                f"large cross_entropy {title(options)}",
+                md.cross_entropy,
+                cross_entropy,
+                (5, 10),
+                LABELS,
+                large=[(20_000, 10), MANY],
+                **options,
+            )
+            for options in (
+                {},
+                {"weight": np.arange(1, 11) / 8},
+                {"label_smoothing": 0.1},
+                {"reduction": "none"},
+            )
+        ),
+    ]
+)
 
 X = md.zeros(3, 4)
 
-test_errors = errors_of([
-    (lambda: md.softmax(md.tensor(1.0)), ValueError, "softmax: needs at least one axis"),
-    (lambda: md.softmax(X, 2), ValueError, "softmax: axis must be", "from -2 to 1", "got 2"),
-    (lambda: md.log_softmax(X, -3), ValueError, "log_softmax: axis must be an int from", "got -3"),
-    (lambda: md.softmax(md.tensor([1, 2])), TypeError, "softmax: x must be float32", "int64"),
-    (lambda: md.cross_entropy(X, [0, 1]), ValueError, "cross_entropy: labels must have shape (3,)",
-     "(3, 4)", "got (2,)"),
-    (lambda: md.cross_entropy(X, [[0, 1, 2]]), ValueError, "cross_entropy: labels must have shape",
-     "got (1, 3)"),
-    (lambda: md.cross_entropy(X, [0, 4, 1]), ValueError,
-     "cross_entropy: label 4 at 1 is outside 0..3"),
-    (lambda: md.cross_entropy(X, [0, 1, -1]), ValueError,
-     "cross_entropy: label -1 at 2 is outside 0..3"),
-    (lambda: md.cross_entropy(X, [9, 1, -1], ignore_index=-1), ValueError,
-     "cross_entropy: label 9 at 0 is outside"),
-    (lambda: md.cross_entropy(X, [True, False, True]), TypeError, "cross_entropy: labels must be",
-     "bool"),
-    (lambda: md.cross_entropy(X, md.zeros(3)), ValueError, "cross_entropy: a distribution must",
-     "(3, 4)", "got (3,)"),
-    (lambda: md.cross_entropy(X, md.zeros(3, 4), ignore_index=1), ValueError,
-     "cross_entropy: ignore_index needs class indices"),
-    (lambda: md.cross_entropy(X, [0, 1, 2], weight=np.ones(3)), ValueError,
-     "cross_entropy: weight must have shape (4,)", "got (3,)"),
-    (lambda: md.cross_entropy(X, [0, 1, 2], label_smoothing=1.5), ValueError,
-     "cross_entropy: label_smoothing must be a number from 0 to 1", "1.5"),
-    (lambda: md.cross_entropy(X, [0, 1, 2], label_smoothing=float("nan")), ValueError,
-     "cross_entropy: label_smoothing"),
-    (lambda: md.cross_entropy(X, [0, 1, 2], reduction="max"), ValueError,
-     'cross_entropy: reduction must be "mean", "sum" or "none"', "'max'"),
-    (lambda: md.cross_entropy(md.tensor(1.0), 0), ValueError, "cross_entropy: logits must be",
-     "shape ()"),
-    (lambda: md.cross_entropy(md.zeros(3, 0), [0, 0, 0]), ValueError, "cross_entropy: logits must"),
-    (lambda: md.cross_entropy(X.astype(np.int64), [0, 1, 2]), TypeError,
-     "cross_entropy: logits must be float32 or float64", "int64"),
-    (lambda: md.cross_entropy(X, "text"), TypeError, "cross_entropy: labels must be", "str"),
-    (lambda: md.logsumexp(X, 2), ValueError, "logsumexp: axis must be an int from", "got 2"),
-    (lambda: md.logsumexp([1, 2]), TypeError, "logsumexp: x must be float32", "int64"),
-    (lambda: md.nll_loss(X, [0, 1]), ValueError, "nll_loss: labels must have shape (3,)", "(2,)"),
-    (lambda: md.nll_loss(X, [0, 4, 1]), ValueError, "nll_loss: label 4 at 1 is outside 0..3"),
-    (lambda: md.nll_loss(X, [0, 1, 2], weight=np.ones(3)), ValueError, "nll_loss: weight", "(3,)"),
-    (lambda: md.nll_loss(X, [0, 1, 2], reduction="max"), ValueError, "nll_loss: reduction"),
-    (lambda: md.nll_loss(X, X), TypeError, "nll_loss: labels must be integers", "float32"),
-    (lambda: md.nll_loss(md.zeros(3, 0), [0, 0, 0]), ValueError, "nll_loss: log_probs"),
-    (lambda: md.accuracy(X, [0, 1]), ValueError, "accuracy: logits", "(3, 4) and (2,)"),
-    (lambda: md.accuracy(md.tensor(1.0), 0), ValueError, "accuracy: logits", "() and ()"),
-    (lambda: md.accuracy(X, [0, 4, 1]), ValueError, "accuracy: label 4 at 1 is outside 0..3"),
-    (lambda: md.accuracy(X, [0, 1, -100]), ValueError, "accuracy: label -100 at 2 is outside 0..3"),
-    (lambda: md.accuracy(X, [0.0, 1.0, 2.0]), TypeError, "accuracy: labels must be integers",
-     "float32"),
-    *((lambda bad=bad: md.cross_entropy(X, np.float32([[0, 1, 0, 0], [0.5, 0.5, 0, 0],
-                                                       [0, 1, bad, 0]])), ValueError,
-       "cross_entropy: labels of a float dtype are probabilities", f"row 2 has {bad} for class 2")
-      for bad in (-0.5, np.nan, np.inf)),
-    (lambda: md.accuracy("text", 0), TypeError, "accuracy: logits must be a tensor", "str"),
-])
+test_errors = errors_of(
+    [
+        (lambda: md.softmax(md.tensor(1.0)), ValueError, "softmax: needs at least one axis"),
+        (lambda: md.softmax(X, 2), ValueError, "softmax: axis must be", "from -2 to 1", "got 2"),
+        (
+            lambda: md.log_softmax(X, -3),
+            ValueError,
+            "log_softmax: axis must be an int from",
+            "got -3",
+        ),
+        (lambda: md.softmax(md.tensor([1, 2])), TypeError, "softmax: x must be float32", "int64"),
+        (
+            lambda: md.cross_entropy(X, [0, 1]),
+            ValueError,
+            "cross_entropy: labels must have shape (3,)",
+            "(3, 4)",
+            "got (2,)",
+        ),
+        (
+            lambda: md.cross_entropy(X, [[0, 1, 2]]),
+            ValueError,
+            "cross_entropy: labels must have shape",
+            "got (1, 3)",
+        ),
+        (
+            lambda: md.cross_entropy(X, [0, 4, 1]),
+            ValueError,
+            "cross_entropy: label 4 at 1 is outside 0..3",
+        ),
+        (
+            lambda: md.cross_entropy(X, [0, 1, -1]),
+            ValueError,
+            "cross_entropy: label -1 at 2 is outside 0..3",
+        ),
+        (
+            lambda: md.cross_entropy(X, [9, 1, -1], ignore_index=-1),
+            ValueError,
+            "cross_entropy: label 9 at 0 is outside",
+        ),
+        (
+            lambda: md.cross_entropy(X, [True, False, True]),
+            TypeError,
+            "cross_entropy: labels must be",
+            "bool",
+        ),
+        (
+            lambda: md.cross_entropy(X, md.zeros(3)),
+            ValueError,
+            "cross_entropy: a distribution must",
+            "(3, 4)",
+            "got (3,)",
+        ),
+        (
+            lambda: md.cross_entropy(X, md.zeros(3, 4), ignore_index=1),
+            ValueError,
+            "cross_entropy: ignore_index needs class indices",
+        ),
+        (
+            lambda: md.cross_entropy(X, [0, 1, 2], weight=np.ones(3)),
+            ValueError,
+            "cross_entropy: weight must have shape (4,)",
+            "got (3,)",
+        ),
+        (
+            lambda: md.cross_entropy(X, [0, 1, 2], label_smoothing=1.5),
+            ValueError,
+            "cross_entropy: label_smoothing must be a number from 0 to 1",
+            "1.5",
+        ),
+        (
+            lambda: md.cross_entropy(X, [0, 1, 2], label_smoothing=float("nan")),
+            ValueError,
+            "cross_entropy: label_smoothing",
+        ),
+        (
+            lambda: md.cross_entropy(X, [0, 1, 2], reduction="max"),
+            ValueError,
+            'cross_entropy: reduction must be "mean", "sum" or "none"',
+            "'max'",
+        ),
+        (
+            lambda: md.cross_entropy(md.tensor(1.0), 0),
+            ValueError,
+            "cross_entropy: logits must be",
+            "shape ()",
+        ),
+        (
+            lambda: md.cross_entropy(md.zeros(3, 0), [0, 0, 0]),
+            ValueError,
+            "cross_entropy: logits must",
+        ),
+        (
+            lambda: md.cross_entropy(X.astype(np.int64), [0, 1, 2]),
+            TypeError,
+            "cross_entropy: logits must be float32 or float64",
+            "int64",
+        ),
+        (lambda: md.cross_entropy(X, "text"), TypeError, "cross_entropy: labels must be", "str"),
+        (lambda: md.logsumexp(X, 2), ValueError, "logsumexp: axis must be an int from", "got 2"),
+        (lambda: md.logsumexp([1, 2]), TypeError, "logsumexp: x must be float32", "int64"),
+        (
+            lambda: md.nll_loss(X, [0, 1]),
+            ValueError,
+            "nll_loss: labels must have shape (3,)",
+            "(2,)",
+        ),
+        (lambda: md.nll_loss(X, [0, 4, 1]), ValueError, "nll_loss: label 4 at 1 is outside 0..3"),
+        (
+            lambda: md.nll_loss(X, [0, 1, 2], weight=np.ones(3)),
+            ValueError,
+            "nll_loss: weight",
+            "(3,)",
+        ),
+        (lambda: md.nll_loss(X, [0, 1, 2], reduction="max"), ValueError, "nll_loss: reduction"),
+        (lambda: md.nll_loss(X, X), TypeError, "nll_loss: labels must be integers", "float32"),
+        (lambda: md.nll_loss(md.zeros(3, 0), [0, 0, 0]), ValueError, "nll_loss: log_probs"),
+        (lambda: md.accuracy(X, [0, 1]), ValueError, "accuracy: logits", "(3, 4) and (2,)"),
+        (lambda: md.accuracy(md.tensor(1.0), 0), ValueError, "accuracy: logits", "() and ()"),
+        (lambda: md.accuracy(X, [0, 4, 1]), ValueError, "accuracy: label 4 at 1 is outside 0..3"),
+        (
+            lambda: md.accuracy(X, [0, 1, -100]),
+            ValueError,
+            "accuracy: label -100 at 2 is outside 0..3",
+        ),
+        (
+            lambda: md.accuracy(X, [0.0, 1.0, 2.0]),
+            TypeError,
+            "accuracy: labels must be integers",
+            "float32",
+        ),
+        *(
+            (
+                lambda bad=bad: md.cross_entropy(
+                    X, np.float32([[0, 1, 0, 0], [0.5, 0.5, 0, 0], [0, 1, bad, 0]])
+                ),
+                ValueError,
+                "cross_entropy: labels of a float dtype are probabilities",
+                f"row 2 has {bad} for class 2",
+            )
+            for bad in (-0.5, np.nan, np.inf)
+        ),
+        (lambda: md.accuracy("text", 0), TypeError, "accuracy: logits must be a tensor", "str"),
+    ]
+)
 
 
-@pytest.mark.parametrize("labels", [
-    LABELS, LABELS.tolist(), LABELS.astype(np.int32), LABELS.astype(np.uint8),
-    md.tensor(LABELS), np.stack([LABELS, LABELS], 1)[:, 0]], ids=lambda v: type(v).__name__)
+@pytest.mark.parametrize(
+    "labels",
+    [
+        LABELS,
+        LABELS.tolist(),
+        LABELS.astype(np.int32),
+        LABELS.astype(np.uint8),
+        md.tensor(LABELS),
+        np.stack([LABELS, LABELS], 1)[:, 0],
+    ],
+    ids=lambda v: type(v).__name__,
+)
 def test_labels_of_any_integer_kind(labels):
     x = md.tensor(uniform(5, 4))
     assert md.cross_entropy(x, labels).item() == md.cross_entropy(x, md.tensor(LABELS)).item()
@@ -282,7 +524,7 @@ def test_rows_of_a_gradient_sum_to_zero():
 
 def test_accuracy():
     logits = [[0.1, 0.9], [0.8, 0.2], [0.3, 0.7], [0.5, 0.5]]
-    assert md.accuracy(md.tensor(logits), [1, 0, 0, 0]) == 0.75      # the first of equal ones
+    assert md.accuracy(md.tensor(logits), [1, 0, 0, 0]) == 0.75  # the first of equal ones
     assert md.accuracy(np.array(logits), md.tensor([1, 0, 1, 0])) == 1.0
     assert md.accuracy(np.array([logits]), [[0, 1, 0, 1]]) == 0.0
     assert isinstance(md.accuracy(logits, [1, 0, 0, 0]), float)

@@ -10,22 +10,40 @@ import minidl as md
 from tests.support.marks import both_backends, both_floats
 
 INF, NAN = np.inf, np.nan
-P0, P1 = 1 / (1 + np.e), 1 / (1 + 1 / np.e)        # the softmax of (0, 1)
+P0, P1 = 1 / (1 + np.e), 1 / (1 + 1 / np.e)  # the softmax of (0, 1)
 LOSS = -np.log(P0)
 BAD = [NAN] * 3
 
 # logits; softmax; log_softmax; logsumexp and its gradient; cross_entropy of label 1 and its
 # gradient; with label_smoothing 0.3. PyTorch's values.
 ROWS = [
-    ([-INF, 0, 1], [0, P0, P1], [-INF, -LOSS, 1 - LOSS], LOSS, [0, P0, P1], LOSS, [0, P0 - 1, P1],
-     INF, [-0.1, P0 - 0.8, P1 - 0.1]),
+    (
+        [-INF, 0, 1],
+        [0, P0, P1],
+        [-INF, -LOSS, 1 - LOSS],
+        LOSS,
+        [0, P0, P1],
+        LOSS,
+        [0, P0 - 1, P1],
+        INF,
+        [-0.1, P0 - 0.8, P1 - 0.1],
+    ),
     ([INF, 0, 1], BAD, BAD, INF, [NAN, 0, 0], NAN, BAD, NAN, BAD),
     ([INF, INF, 1], BAD, BAD, INF, [NAN, NAN, 0], NAN, BAD, NAN, BAD),
     ([-INF, -INF, -INF], BAD, BAD, -INF, BAD, NAN, BAD, NAN, BAD),
     ([NAN, 0, 1], BAD, BAD, NAN, BAD, NAN, BAD, NAN, BAD),
     ([0, 1, NAN], BAD, BAD, NAN, BAD, NAN, BAD, NAN, BAD),
-    ([-INF, 5, -INF], [0, 1, 0], [-INF, 0, -INF], 5, [0, 1, 0], 0, [0, 0, 0], INF,
-     [-0.1, 0.2, -0.1]),
+    (
+        [-INF, 5, -INF],
+        [0, 1, 0],
+        [-INF, 0, -INF],
+        5,
+        [0, 1, 0],
+        0,
+        [0, 0, 0],
+        INF,
+        [-0.1, 0.2, -0.1],
+    ),
 ]
 
 
@@ -41,16 +59,29 @@ def gradient(f, values, dtype):
 def test_rows_of_special_logits(row, dtype, backend):
     x, softmax, log_softmax, lse, lse_slope, loss, slope, smooth, smooth_slope = row
     with md.use_backend(backend), np.errstate(all="ignore"):
-        got = [md.softmax(md.Tensor(np.array(x, dtype))).data,
-               md.log_softmax(md.Tensor(np.array(x, dtype))).data,
-               *gradient(md.logsumexp, x, dtype),
-               *gradient(lambda v: md.cross_entropy(v, np.array(1)), x, dtype),
-               *gradient(lambda v: md.cross_entropy(v, np.array(1), label_smoothing=0.3), x,
-                         dtype),
-               *gradient(lambda v: md.cross_entropy(v, np.array([0, 1, 0], dtype)), x, dtype),
-               *gradient(lambda v: md.nll_loss(md.log_softmax(v), np.array(1)), x, dtype)]
-    expected = [softmax, log_softmax, lse, lse_slope, loss, slope, smooth, smooth_slope, loss,
-                slope, loss, slope]
+        got = [
+            md.softmax(md.Tensor(np.array(x, dtype))).data,
+            md.log_softmax(md.Tensor(np.array(x, dtype))).data,
+            *gradient(md.logsumexp, x, dtype),
+            *gradient(lambda v: md.cross_entropy(v, np.array(1)), x, dtype),
+            *gradient(lambda v: md.cross_entropy(v, np.array(1), label_smoothing=0.3), x, dtype),
+            *gradient(lambda v: md.cross_entropy(v, np.array([0, 1, 0], dtype)), x, dtype),
+            *gradient(lambda v: md.nll_loss(md.log_softmax(v), np.array(1)), x, dtype),
+        ]
+    expected = [
+        softmax,
+        log_softmax,
+        lse,
+        lse_slope,
+        loss,
+        slope,
+        smooth,
+        smooth_slope,
+        loss,
+        slope,
+        loss,
+        slope,
+    ]
     for g, w in zip(got, expected, strict=True):
         np.testing.assert_allclose(g, w, rtol=1e-6, atol=1e-6)
 
@@ -61,10 +92,11 @@ def test_a_class_of_weight_0_may_be_impossible(backend):
     half = np.float32([[0.5, 0.5, 0]])
     with md.use_backend(backend), np.errstate(all="ignore"):
         for loss in (
-                lambda v: md.cross_entropy(v, [0], weight=weight, reduction="sum"),
-                lambda v: md.nll_loss(md.log_softmax(v), [0], weight=weight, reduction="sum"),
-                lambda v: md.nll_loss(v, [0], weight=weight, reduction="sum"),
-                lambda v: md.cross_entropy(v, np.float32([[1, 0, 0]]), weight=weight)):
+            lambda v: md.cross_entropy(v, [0], weight=weight, reduction="sum"),
+            lambda v: md.nll_loss(md.log_softmax(v), [0], weight=weight, reduction="sum"),
+            lambda v: md.nll_loss(v, [0], weight=weight, reduction="sum"),
+            lambda v: md.cross_entropy(v, np.float32([[1, 0, 0]]), weight=weight),
+        ):
             y, dx = gradient(loss, x, np.float32)
             assert y == 0
             assert not dx.any()

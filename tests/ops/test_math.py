@@ -19,7 +19,7 @@ from tests.support.reference.activation import sigmoid
 MASK = np.array([[True, False, True, False], [False, False, True, True], [True] * 4])
 INT = np.array([[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12]])
 BOOL = INT % 2 == 0
-LARGE = (3, 5, 70_001)      # several pieces of 16,384 elements, none of them whole
+LARGE = (3, 5, 70_001)  # several pieces of 16,384 elements, none of them whole
 
 
 def relu(x):
@@ -48,118 +48,266 @@ BINARY = [
 ]
 
 # Equal shapes, scalars, rows and columns on either side, both sides repeated, nothing at all.
-PAIRS = [((3, 4), (3, 4)), ((), ()), ((3, 4), ()), ((), (3, 4)), ((3, 4), (4,)), ((4,), (3, 4)),
-         ((3, 4), (3, 1)), ((3, 1), (3, 4)), ((3, 1), (1, 4)), ((2, 1, 4), (3, 1)),
-         ((1, 1, 4), (2, 3, 4)), ((5,), (1,)), ((1,), ()), ((0, 3), (3,)), ((2, 0), (1, 1)),
-         ((1, 0), (3, 1)), ((2, 3, 4, 5), (4, 5)), ((2, 3, 4, 5), (2, 1, 1, 5))]
+PAIRS = [
+    ((3, 4), (3, 4)),
+    ((), ()),
+    ((3, 4), ()),
+    ((), (3, 4)),
+    ((3, 4), (4,)),
+    ((4,), (3, 4)),
+    ((3, 4), (3, 1)),
+    ((3, 1), (3, 4)),
+    ((3, 1), (1, 4)),
+    ((2, 1, 4), (3, 1)),
+    ((1, 1, 4), (2, 3, 4)),
+    ((5,), (1,)),
+    ((1,), ()),
+    ((0, 3), (3,)),
+    ((2, 0), (1, 1)),
+    ((1, 0), (3, 1)),
+    ((2, 3, 4, 5), (4, 5)),
+    ((2, 3, 4, 5), (2, 1, 1, 5)),
+]
 
-test_values, test_gradients, test_threads = checks_of([
-    *(case(f"{name} {shape}", ours, reference, shape, between=between)
-      for name, ours, reference, between in UNARY
-      for shape in ((), (1,), (7,), (0, 3), (3, 4), (2, 3, 2, 5))),
-    *(case(f"{name} large", ours, reference, (3, 4), between=between, large=[LARGE])
-      for name, ours, reference, between in UNARY),
-    *(case(f"{name} {a} {b}", ours, reference, a, b, between=between)
-      for name, ours, reference, between in BINARY for a, b in PAIRS),
-    *(case(f"{name} large {b}", ours, reference, (3, 4), (4,), between=between, large=[LARGE, b])
-      for name, ours, reference, between in BINARY for b in (LARGE, LARGE[1:], (5, 1))),
-    *(case(f"{name} with the number {number!r} {side}", *(
-        (lambda x, f=ours, n=number: f(x, n), lambda x, f=reference, n=number: f(x, n))
-        if side == "right" else
-        (lambda x, f=ours, n=number: f(n, x), lambda x, f=reference, n=number: f(n, x))),
-        (3, 4), between=between)
-      for name, ours, reference, between in BINARY for number in (2, 1.5, True)
-      for side in ("left", "right")),
+test_values, test_gradients, test_threads = checks_of(
+    [
+        *(
+            case(f"{name} {shape}", ours, reference, shape, between=between)
+            for name, ours, reference, between in UNARY
+            for shape in ((), (1,), (7,), (0, 3), (3, 4), (2, 3, 2, 5))
+        ),
+        *(
+            case(f"{name} large", ours, reference, (3, 4), between=between, large=[LARGE])
+            for name, ours, reference, between in UNARY
+        ),
+        *(
+            case(f"{name} {a} {b}", ours, reference, a, b, between=between)
+            for name, ours, reference, between in BINARY
+            for a, b in PAIRS
+        ),
+        *(
+            case(
+                f"{name} large {b}",
+                ours,
+                reference,
+                (3, 4),
+                (4,),
+                between=between,
+                large=[LARGE, b],
+            )
+            for name, ours, reference, between in BINARY
+            for b in (LARGE, LARGE[1:], (5, 1))
+        ),
+        *(
+            case(
+                f"{name} with the number {number!r} {side}",
+                *(
+                    (lambda x, f=ours, n=number: f(x, n), lambda x, f=reference, n=number: f(x, n))
+                    if side == "right"
+                    else (
+                        lambda x, f=ours, n=number: f(n, x),
+                        lambda x, f=reference, n=number: f(n, x),
+                    )
+                ),
+                (3, 4),
+                between=between,
+            )
+            for name, ours, reference, between in BINARY
+            for number in (2, 1.5, True)
+            for side in ("left", "right")
+        ),
+        # One tensor as both operands: its two gradients add up.
+        case("x + x", lambda x: x + x, lambda x: x + x, (3, 4)),
+        case("x - x", lambda x: x - x, lambda x: x - x, (3, 4)),
+        case("x * x", lambda x: x * x, lambda x: x * x, (3, 4)),
+        case("x / x", lambda x: x / x, lambda x: x / x, (3, 4), between=(0.5, 2)),
+        case("x ** x", lambda x: x**x, lambda x: x**x, (3, 4), between=(0.5, 2)),
+        case("maximum(x, x)", lambda x: md.maximum(x, x), lambda x: x, (3, 4)),
+        case("minimum(x, x)", lambda x: md.minimum(x, x), lambda x: x, (3, 4)),
+        case("where(c, x, x)", lambda x: md.where(MASK, x, x), lambda x: x, (3, 4)),
+        case("x * x * x + x", lambda x: x * x * x + x, lambda x: x**3 + x, (3, 4)),
+        *(
+            case(f"x ** {p}", lambda x, p=p: x**p, lambda x, p=p: x**p, (3, 4), between=between)
+            for p, between in (
+                (0, (-2, 2)),
+                (1, (-2, 2)),
+                (2, (-2, 2)),
+                (3, (-2, 2)),
+                (-1, (0.5, 2)),
+                (-2, (0.5, 2)),
+                (0.5, (0.5, 2)),
+                (1.5, (0.5, 2)),
+                (2.0, (-2, 2)),
+            )
+        ),
+        case("-x", lambda x: -x, lambda x: -x, (3, 4)),
+        case("+x", lambda x: +x, lambda x: +x, (3, 4)),
+        case("abs(x)", lambda x: abs(x), abs, (3, 4)),
+        case(
+            "where",
+            lambda a, b: md.where(MASK, a, b),
+            lambda a, b: np.where(MASK, a, b),
+            (3, 4),
+            (3, 4),
+        ),
+        case(
+            "where, all three broadcast",
+            lambda a, b: md.where(MASK[:, :1], a, b),
+            lambda a, b: np.where(MASK[:, :1], a, b),
+            (4,),
+            (2, 1, 1),
+        ),
+        case(
+            "where, number right",
+            lambda a: md.where(MASK, a, 0),
+            lambda a: np.where(MASK, a, 0),
+            (3, 4),
+        ),
+        case(
+            "where, number left",
+            lambda a: md.where(MASK, -1.5, a),
+            lambda a: np.where(MASK, -1.5, a),
+            (3, 4),
+        ),
+        case(
+            "where, condition a list",
+            lambda a: md.where([True, False], a, 1.0),
+            lambda a: np.where([True, False], a, 1.0),
+            (3, 2),
+        ),
+        case(
+            "where, condition numbers",
+            lambda a: md.where(np.array([0, 2]), a, 1.0),
+            lambda a: np.where([False, True], a, 1.0),
+            (3, 2),
+        ),
+        case(
+            "where, condition a tensor",
+            lambda a, b: md.where(a > b, a, b),
+            lambda a, b: np.where(a > b, a, b),
+            (3, 4),
+            (4,),
+        ),
+        case(
+            "where, nothing",
+            lambda a: md.where(np.ones((0, 4), bool), a, 1),
+            lambda a: np.where(np.ones((0, 4), bool), a, 1),
+            (4,),
+        ),
+        case("clip both", md.clip, np.clip, (3, 4), -0.5, 1.0),
+        case("clip low", md.clip, np.clip, (3, 4), -0.5, None),
+        case("clip high", md.clip, np.clip, (3, 4), None, 0.5),
+        case(
+            "clip to an array",
+            lambda x: md.clip(x, uniform(4, low=-1, high=0), 1.5),
+            lambda x: np.clip(x, uniform(4, low=-1, high=0), 1.5),
+            (3, 4),
+        ),
+        case(
+            "clip to a tensor",
+            lambda x: md.clip(x, md.tensor(-0.5), md.tensor([1.0, 0.5])),
+            lambda x: np.clip(x, -0.5, [1.0, 0.5]),
+            (3, 2),
+        ),
+        case(
+            "clip between tensors",
+            md.clip,
+            np.clip,
+            (3, 4),
+            (4,),
+            (3, 1),
+            large=[LARGE, (70_001,), (5, 1)],
+        ),
+        case(
+            "clip below a tensor",
+            lambda x, high: md.clip(x, None, high),
+            lambda x, high: np.clip(x, None, high),
+            (3, 4),
+            (3, 4),
+        ),
+        case("clip a row between columns", md.clip, np.clip, (4,), (3, 1), (3, 1)),
+        case("clip nothing", md.clip, np.clip, (0, 4), -1, 1),
+        case("integers: add", md.add, np.add, INT, INT, grad=False),
+        case("integers: multiply by 3", md.multiply, np.multiply, INT, 3, grad=False),
+        case("integers: divide", md.divide, np.divide, INT, INT[0], grad=False),
+        case("integers: power", md.power, np.power, INT, 2, grad=False),
+        case("integers: negative", md.negative, np.negative, INT, grad=False),
+        case("integers: abs", md.abs, np.abs, -INT, grad=False),
+        case("integers: maximum", md.maximum, np.maximum, INT, 6, grad=False),
+        case("integers: clip", md.clip, np.clip, INT, 3, 9, grad=False),
+        case(
+            "integers: where",
+            lambda x: md.where(MASK, x, 0),
+            lambda x: np.where(MASK, x, 0),
+            INT,
+            grad=False,
+        ),
+        case("bools: add", md.add, np.add, BOOL, BOOL, grad=False),
+        case("bools: multiply", md.multiply, np.multiply, BOOL, INT, grad=False),
+    ]
+)
 
-    # One tensor as both operands: its two gradients add up.
-    case("x + x", lambda x: x + x, lambda x: x + x, (3, 4)),
-    case("x - x", lambda x: x - x, lambda x: x - x, (3, 4)),
-    case("x * x", lambda x: x * x, lambda x: x * x, (3, 4)),
-    case("x / x", lambda x: x / x, lambda x: x / x, (3, 4), between=(0.5, 2)),
-    case("x ** x", lambda x: x ** x, lambda x: x ** x, (3, 4), between=(0.5, 2)),
-    case("maximum(x, x)", lambda x: md.maximum(x, x), lambda x: x, (3, 4)),
-    case("minimum(x, x)", lambda x: md.minimum(x, x), lambda x: x, (3, 4)),
-    case("where(c, x, x)", lambda x: md.where(MASK, x, x), lambda x: x, (3, 4)),
-    case("x * x * x + x", lambda x: x * x * x + x, lambda x: x**3 + x, (3, 4)),
-
-    *(case(f"x ** {p}", lambda x, p=p: x ** p, lambda x, p=p: x ** p, (3, 4), between=between)
-      for p, between in ((0, (-2, 2)), (1, (-2, 2)), (2, (-2, 2)), (3, (-2, 2)), (-1, (0.5, 2)),
-                         (-2, (0.5, 2)), (0.5, (0.5, 2)), (1.5, (0.5, 2)), (2.0, (-2, 2)))),
-    case("-x", lambda x: -x, lambda x: -x, (3, 4)),
-    case("+x", lambda x: +x, lambda x: +x, (3, 4)),
-    case("abs(x)", lambda x: abs(x), abs, (3, 4)),
-
-    case("where", lambda a, b: md.where(MASK, a, b), lambda a, b: np.where(MASK, a, b),
-         (3, 4), (3, 4)),
-    case("where, all three broadcast", lambda a, b: md.where(MASK[:, :1], a, b),
-         lambda a, b: np.where(MASK[:, :1], a, b), (4,), (2, 1, 1)),
-    case("where, number right", lambda a: md.where(MASK, a, 0), lambda a: np.where(MASK, a, 0),
-         (3, 4)),
-    case("where, number left", lambda a: md.where(MASK, -1.5, a),
-         lambda a: np.where(MASK, -1.5, a), (3, 4)),
-    case("where, condition a list", lambda a: md.where([True, False], a, 1.0),
-         lambda a: np.where([True, False], a, 1.0), (3, 2)),
-    case("where, condition numbers", lambda a: md.where(np.array([0, 2]), a, 1.0),
-         lambda a: np.where([False, True], a, 1.0), (3, 2)),
-    case("where, condition a tensor", lambda a, b: md.where(a > b, a, b),
-         lambda a, b: np.where(a > b, a, b), (3, 4), (4,)),
-    case("where, nothing", lambda a: md.where(np.ones((0, 4), bool), a, 1),
-         lambda a: np.where(np.ones((0, 4), bool), a, 1), (4,)),
-
-    case("clip both", md.clip, np.clip, (3, 4), -0.5, 1.0),
-    case("clip low", md.clip, np.clip, (3, 4), -0.5, None),
-    case("clip high", md.clip, np.clip, (3, 4), None, 0.5),
-    case("clip to an array", lambda x: md.clip(x, uniform(4, low=-1, high=0), 1.5),
-         lambda x: np.clip(x, uniform(4, low=-1, high=0), 1.5), (3, 4)),
-    case("clip to a tensor", lambda x: md.clip(x, md.tensor(-0.5), md.tensor([1.0, 0.5])),
-         lambda x: np.clip(x, -0.5, [1.0, 0.5]), (3, 2)),
-    case("clip between tensors", md.clip, np.clip, (3, 4), (4,), (3, 1), large=[LARGE, (70_001,),
-                                                                           (5, 1)]),
-    case("clip below a tensor", lambda x, high: md.clip(x, None, high),
-         lambda x, high: np.clip(x, None, high), (3, 4), (3, 4)),
-    case("clip a row between columns", md.clip, np.clip, (4,), (3, 1), (3, 1)),
-    case("clip nothing", md.clip, np.clip, (0, 4), -1, 1),
-
-    case("integers: add", md.add, np.add, INT, INT, grad=False),
-    case("integers: multiply by 3", md.multiply, np.multiply, INT, 3, grad=False),
-    case("integers: divide", md.divide, np.divide, INT, INT[0], grad=False),
-    case("integers: power", md.power, np.power, INT, 2, grad=False),
-    case("integers: negative", md.negative, np.negative, INT, grad=False),
-    case("integers: abs", md.abs, np.abs, -INT, grad=False),
-    case("integers: maximum", md.maximum, np.maximum, INT, 6, grad=False),
-    case("integers: clip", md.clip, np.clip, INT, 3, 9, grad=False),
-    case("integers: where", lambda x: md.where(MASK, x, 0), lambda x: np.where(MASK, x, 0), INT,
-         grad=False),
-    case("bools: add", md.add, np.add, BOOL, BOOL, grad=False),
-    case("bools: multiply", md.multiply, np.multiply, BOOL, INT, grad=False),
-])
-
-test_errors = errors_of([
-    *((lambda f=f: f(md.tensor([1, 2])), TypeError, f"{name}: x must be float32 or float64",
-       "int64", "astype")
-      for name, f, _, _ in UNARY if name not in ("abs", "negative")),
-    *((lambda f=f: f("text"), TypeError, f"{name}: x must be a tensor or an array", "str")
-      for name, f, _, _ in UNARY),
-    *((lambda f=f: f(md.zeros(2, 3), md.zeros(2)), ValueError, f"{name}: shapes (2, 3) and (2,)")
-      for name, f, _, _ in BINARY),
-    *((lambda f=f: f(md.zeros(2), "text"), TypeError, f"{name}: operand must be a tensor", "str")
-      for name, f, _, _ in BINARY),
-    *((lambda f=f: f(md.zeros(2), None), TypeError, f"{name}: operand must be", "NoneType")
-      for name, f, _, _ in BINARY),
-    (lambda: md.zeros(2) * 1j, TypeError, "multiply: complex"),
-    (lambda: md.zeros(2) * np.complex64(1j), TypeError, "multiply: complex numbers are not"),
-    (lambda: md.zeros(2) * np.array([1j, 1j]), TypeError, "complex128"),
-    (lambda: md.zeros(2) < "text", TypeError, "less: operand must be a tensor or an array"),
-    (lambda: md.zeros(2) < md.zeros(3), ValueError, "less: shapes (2,) and (3,)"),
-    (lambda: md.where(MASK, md.zeros(3), 0), ValueError, "where: shapes (3, 4), (3,) and ()"),
-    (lambda: md.where(MASK, "text", 0), TypeError, "where: operand must be a tensor", "str"),
-    (lambda: md.clip(md.zeros(2)), ValueError, "clip: give at least one of a_min and a_max"),
-    (lambda: md.clip(md.zeros(2), md.zeros(3)), ValueError, "clip", "(2,)", "(3,)"),
-    (lambda: md.clip(md.zeros(1), md.zeros(2), md.zeros(3)), ValueError,
-     "clip: shapes (1,), (2,) and (3,) do not broadcast"),
-    (lambda: md.clip(None, 0, 1), TypeError, "clip: x must be a tensor or an array", "NoneType"),
-    (lambda: md.astype("text", np.float32), TypeError, "astype: x must be a tensor"),
-])
+test_errors = errors_of(
+    [
+        *(
+            (
+                lambda f=f: f(md.tensor([1, 2])),
+                TypeError,
+                f"{name}: x must be float32 or float64",
+                "int64",
+                "astype",
+            )
+            for name, f, _, _ in UNARY
+            if name not in ("abs", "negative")
+        ),
+        *(
+            (lambda f=f: f("text"), TypeError, f"{name}: x must be a tensor or an array", "str")
+            for name, f, _, _ in UNARY
+        ),
+        *(
+            (
+                lambda f=f: f(md.zeros(2, 3), md.zeros(2)),
+                ValueError,
+                f"{name}: shapes (2, 3) and (2,)",
+            )
+            for name, f, _, _ in BINARY
+        ),
+        *(
+            (
+                lambda f=f: f(md.zeros(2), "text"),
+                TypeError,
+                f"{name}: operand must be a tensor",
+                "str",
+            )
+            for name, f, _, _ in BINARY
+        ),
+        *(
+            (lambda f=f: f(md.zeros(2), None), TypeError, f"{name}: operand must be", "NoneType")
+            for name, f, _, _ in BINARY
+        ),
+        (lambda: md.zeros(2) * 1j, TypeError, "multiply: complex"),
+        (lambda: md.zeros(2) * np.complex64(1j), TypeError, "multiply: complex numbers are not"),
+        (lambda: md.zeros(2) * np.array([1j, 1j]), TypeError, "complex128"),
+        (lambda: md.zeros(2) < "text", TypeError, "less: operand must be a tensor or an array"),
+        (lambda: md.zeros(2) < md.zeros(3), ValueError, "less: shapes (2,) and (3,)"),
+        (lambda: md.where(MASK, md.zeros(3), 0), ValueError, "where: shapes (3, 4), (3,) and ()"),
+        (lambda: md.where(MASK, "text", 0), TypeError, "where: operand must be a tensor", "str"),
+        (lambda: md.clip(md.zeros(2)), ValueError, "clip: give at least one of a_min and a_max"),
+        (lambda: md.clip(md.zeros(2), md.zeros(3)), ValueError, "clip", "(2,)", "(3,)"),
+        (
+            lambda: md.clip(md.zeros(1), md.zeros(2), md.zeros(3)),
+            ValueError,
+            "clip: shapes (1,), (2,) and (3,) do not broadcast",
+        ),
+        (
+            lambda: md.clip(None, 0, 1),
+            TypeError,
+            "clip: x must be a tensor or an array",
+            "NoneType",
+        ),
+        (lambda: md.astype("text", np.float32), TypeError, "astype: x must be a tensor"),
+    ]
+)
 
 
 @settings(max_examples=60, deadline=None, derandomize=True, database=None)
@@ -177,48 +325,62 @@ def test_broadcasting_is_numpys(shapes):
         np.testing.assert_allclose((g * t.data).sum(), z.data.sum(), atol=1e-12)
 
 
-SPECIAL = np.array([0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 1e30, -1e30, 1e-40, 200.0,
-                    -200.0, 87.5, -87.5])
+SPECIAL = np.array(
+    [0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 1e30, -1e30, 1e-40, 200.0, -200.0, 87.5, -87.5]
+)
 
 
 @both_backends
 @both_floats
-@pytest.mark.parametrize("name, ours, reference", [row[:3] for row in UNARY],
-                         ids=[row[0] for row in UNARY])
+@pytest.mark.parametrize(
+    "name, ours, reference", [row[:3] for row in UNARY], ids=[row[0] for row in UNARY]
+)
 def test_special_values(name, ours, reference, dtype, backend):
     x = SPECIAL.astype(dtype)
     with np.errstate(all="ignore"), md.use_backend(backend):
         expected = np.where(np.isnan(x), np.nan, reference(x)).astype(dtype)
-        np.testing.assert_allclose(ours(md.tensor(x)).data, expected,
-                                   rtol=1e-5 if dtype == np.float32 else 1e-12, atol=1e-44)
+        np.testing.assert_allclose(
+            ours(md.tensor(x)).data,
+            expected,
+            rtol=1e-5 if dtype == np.float32 else 1e-12,
+            atol=1e-44,
+        )
 
 
 @both_backends
 @both_floats
-@pytest.mark.parametrize("name, ours, reference", [row[:3] for row in BINARY],
-                         ids=[row[0] for row in BINARY])
+@pytest.mark.parametrize(
+    "name, ours, reference", [row[:3] for row in BINARY], ids=[row[0] for row in BINARY]
+)
 def test_special_pairs(name, ours, reference, dtype, backend):
     a, b = (g.astype(dtype).reshape(-1) for g in np.meshgrid(SPECIAL, SPECIAL))
     with np.errstate(all="ignore"), md.use_backend(backend):
-        np.testing.assert_allclose(ours(md.tensor(a), md.tensor(b)).data, reference(a, b),
-                                   rtol=1e-5 if dtype == np.float32 else 1e-12, atol=1e-44)
+        np.testing.assert_allclose(
+            ours(md.tensor(a), md.tensor(b)).data,
+            reference(a, b),
+            rtol=1e-5 if dtype == np.float32 else 1e-12,
+            atol=1e-44,
+        )
 
 
 @both_backends
-@pytest.mark.parametrize("f, at, slope", [
-    (md.relu, [0.0, -0.0, 1e-30, -1e-30], [0, 0, 1, 0]),
-    (md.abs, [0.0, 2.0, -2.0], [0, 1, -1]),
-    (lambda x: md.maximum(x, 1.0), [1.0, 2.0, 0.0], [0.5, 1, 0]),
-    (lambda x: md.minimum(x, 1.0), [1.0, 2.0, 0.0], [0.5, 0, 1]),
-    (lambda x: md.clip(x, 0.0, 1.0), [0.0, 1.0, 0.5, -1e-9, 1.5], [1, 1, 1, 0, 0]),
-    (lambda x: x ** 0, [0.0, 3.0, -3.0], [0, 0, 0]),
-    (lambda x: x ** 2, [0.0, 3.0, -3.0], [0, 6, -6]),
-    (lambda x: x ** 1, [0.0, 3.0], [1, 1]),
-    (lambda x: 0.0 ** x, [1.0, 2.0], [0, 0]),
-    (md.sigmoid, [1000.0, -1000.0], [0, 0]),
-    (md.tanh, [1000.0, -1000.0], [0, 0]),
-    (lambda x: md.where(x > 0, md.log(x), x), [2.0], [0.5]),
-])
+@pytest.mark.parametrize(
+    "f, at, slope",
+    [
+        (md.relu, [0.0, -0.0, 1e-30, -1e-30], [0, 0, 1, 0]),
+        (md.abs, [0.0, 2.0, -2.0], [0, 1, -1]),
+        (lambda x: md.maximum(x, 1.0), [1.0, 2.0, 0.0], [0.5, 1, 0]),
+        (lambda x: md.minimum(x, 1.0), [1.0, 2.0, 0.0], [0.5, 0, 1]),
+        (lambda x: md.clip(x, 0.0, 1.0), [0.0, 1.0, 0.5, -1e-9, 1.5], [1, 1, 1, 0, 0]),
+        (lambda x: x**0, [0.0, 3.0, -3.0], [0, 0, 0]),
+        (lambda x: x**2, [0.0, 3.0, -3.0], [0, 6, -6]),
+        (lambda x: x**1, [0.0, 3.0], [1, 1]),
+        (lambda x: 0.0**x, [1.0, 2.0], [0, 0]),
+        (md.sigmoid, [1000.0, -1000.0], [0, 0]),
+        (md.tanh, [1000.0, -1000.0], [0, 0]),
+        (lambda x: md.where(x > 0, md.log(x), x), [2.0], [0.5]),
+    ],
+)
 def test_gradients_where_differences_fail(f, at, slope, backend):
     x = md.tensor(at, requires_grad=True)
     with np.errstate(all="ignore"), md.use_backend(backend):
@@ -230,8 +392,15 @@ def test_gradients_where_differences_fail(f, at, slope, backend):
 def test_a_nan_stays_where_it_is(backend):
     x = md.tensor([1.0, np.nan, -1.0], requires_grad=True)
     with md.use_backend(backend):
-        for f in (md.relu, md.tanh, md.sigmoid, md.exp, lambda x: md.maximum(x, 0.0),
-                  lambda x: md.minimum(0.0, x), lambda x: md.clip(x, -0.5, 0.5)):
+        for f in (
+            md.relu,
+            md.tanh,
+            md.sigmoid,
+            md.exp,
+            lambda x: md.maximum(x, 0.0),
+            lambda x: md.minimum(0.0, x),
+            lambda x: md.clip(x, -0.5, 0.5),
+        ):
             assert np.isnan(f(x).data).tolist() == [False, True, False]
 
 
@@ -266,8 +435,11 @@ def test_astype():
     (y * md.tensor(np.array([1.0, 2.0, 3.0]))).sum().backward()
     assert x.grad.dtype == np.float32
     assert x.grad.tolist() == [1, 2, 3]
-    for dtype, expected in ((np.int64, [1, -2, 0]), (bool, [True, True, False]),
-                            ("int8", [1, -2, 0])):
+    for dtype, expected in (
+        (np.int64, [1, -2, 0]),
+        (bool, [True, True, False]),
+        ("int8", [1, -2, 0]),
+    ):
         z = x.astype(dtype)
         assert (z.dtype, z.requires_grad, z.data.tolist()) == (np.dtype(dtype), False, expected)
     with refuses(TypeError, "complex"):
@@ -302,13 +474,15 @@ def test_what_wins_gets_the_gradient_also_where_it_is_nan(backend):
 
 
 @pytest.mark.parametrize("dtype", [np.bool_, np.int8, np.int64, np.float32])
-@pytest.mark.parametrize("f", [md.power, md.multiply, md.divide, md.maximum, md.remainder,
-                               md.subtract])
+@pytest.mark.parametrize(
+    "f", [md.power, md.multiply, md.divide, md.maximum, md.remainder, md.subtract]
+)
 def test_gradients_of_broadcast_operands_take_few_arrays_of_the_results_size(f, dtype):
-    a = md.tensor((np.arange(2000) % 2).astype(dtype).reshape(-1, 1, 1),
-                  requires_grad=dtype == np.float32)
+    a = md.tensor(
+        (np.arange(2000) % 2).astype(dtype).reshape(-1, 1, 1), requires_grad=dtype == np.float32
+    )
     b = md.tensor(uniform(20, 12, low=1.0, high=2.0), requires_grad=True)
-    with md.use_backend("numpy"):       # whose arrays are all counted
+    with md.use_backend("numpy"):  # whose arrays are all counted
         y = f(a, b)
         total = y.sum()
         tracemalloc.start()
@@ -326,7 +500,7 @@ def test_gradients_of_powers_of_bytes_are_as_exact_as_of_floats(dtype, backend):
     whole = np.array([3, 1, 0, 1], np.uint8).astype(dtype)
     x = np.array([1.5, 0.5, 2.0, 3.0], np.float32)
     with md.use_backend(backend):
-        for f in (lambda given, t: given ** t, lambda given, t: t ** given):
+        for f in (lambda given, t: given**t, lambda given, t: t**given):
             t, same = (md.tensor(x, requires_grad=True) for _ in range(2))
             f(md.tensor(whole), t).sum().backward()
             f(md.tensor(whole.astype(np.float32)), same).sum().backward()

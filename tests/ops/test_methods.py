@@ -13,11 +13,23 @@ from minidl.ops.methods import Methods
 
 OPERATIONS = sorted(name for name in vars(Methods) if name in ops.__all__)
 ARGUMENTS: dict[str, tuple[object, ...]] = {
-    "adaptive_avg_pool": (3,), "topk": (2,),
-    "astype": (np.float64,), "broadcast_to": ((2, 3, 3),), "clip": (-0.5, 0.5), "dropout": (0.0,),
-    "expand_dims": (0,), "max_pool": (2,), "avg_pool": (2,), "max_pool1d": (2,),
-    "avg_pool1d": (2,), "maximum": (0.25,),
-    "minimum": (0.25,), "one_hot": (4,), "pad": (1,), "reshape": (-1,), "split": (3,),
+    "adaptive_avg_pool": (3,),
+    "topk": (2,),
+    "astype": (np.float64,),
+    "broadcast_to": ((2, 3, 3),),
+    "clip": (-0.5, 0.5),
+    "dropout": (0.0,),
+    "expand_dims": (0,),
+    "max_pool": (2,),
+    "avg_pool": (2,),
+    "max_pool1d": (2,),
+    "avg_pool1d": (2,),
+    "maximum": (0.25,),
+    "minimum": (0.25,),
+    "one_hot": (4,),
+    "pad": (1,),
+    "reshape": (-1,),
+    "split": (3,),
 }
 
 
@@ -35,14 +47,15 @@ def test_operations_of_one_tensor_are_methods(name):
     for a, b in zip(got, expected, strict=True) if isinstance(got, tuple) else [(got, expected)]:
         np.testing.assert_array_equal(a.data, b.data)
     assert name in dir(t)
-    assert getattr(md.Tensor, name) is getattr(md, name)    # its signature and docstring too
+    assert getattr(md.Tensor, name) is getattr(md, name)  # its signature and docstring too
 
 
 def test_everything_that_needs_no_more_than_a_tensor_is_a_method():
     for name in set(ops.__all__) - {"negative", "from_dlpack"}:
         parameters = inspect.signature(getattr(ops, name)).parameters.values()
-        needed = [p.name for p in parameters
-                  if p.default is p.empty and p.kind is not p.VAR_POSITIONAL]
+        needed = [
+            p.name for p in parameters if p.default is p.empty and p.kind is not p.VAR_POSITIONAL
+        ]
         assert needed != ["x"] or name.endswith("_like") or name in OPERATIONS, name
 
 

@@ -42,66 +42,152 @@ def relu(x):
 
 BOTH = (("train", trained, train), ("infer", inferred, infer))
 
-test_values, test_gradients, test_threads = checks_of([
-    *(case(f"{name} {shape}", ours, reference, shape, (3,), (3,))
-      for name, ours, reference in BOTH
-      for shape in ((5, 3), (2, 4, 3), (2, 3, 2, 3), (2, 1, 2, 2, 3))),
-    *(case(f"{name} without gamma and beta", ours, reference, (5, 3))
-      for name, ours, reference in BOTH),
-    *(case(f"{name} without beta", ours, reference, (5, 3), (3,))
-      for name, ours, reference in BOTH),
-    *(case(f"{name} without gamma", ours, reference, (5, 3), None, (3,))
-      for name, ours, reference in BOTH),
-    *(case(f"{name} eps={eps}", ours, reference, (6, 3), (3,), (3,), eps=eps)
-      for name, ours, reference in BOTH for eps in (0, 1e-3, 1.0)),
-    *(case(f"{name} and relu",
-           lambda *a, f=ours: md.relu(f(*a)), lambda *a, f=reference: relu(f(*a)),
-           (7, 3), (3,), (3,)) for name, ours, reference in BOTH),
-    *(case(f"{name}, a residual and relu", fused(ours),
-           lambda x, s, *a, f=reference: relu(f(x, *a) + s), (7, 3), (7, 3), (3,), (3,))
-      for name, ours, reference in BOTH),
-    case("two values a channel", trained, train, (2, 3), (3,), (3,), eps=1.0),
-    case("one channel", trained, train, (2, 3, 3, 1), (1,), (1,)),
-    case("infer one value", inferred, infer, (1, 3), (3,), (3,)),
-    case("infer nothing", inferred, infer, (0, 4, 3), (3,), (3,)),
-    *(case(f"large {channels} channels", trained, train, (6, 2), (2,), (2,),
-           large=[(rows, channels), (channels,), (channels,)])
-      for rows, channels in ((50_001, 3), (5003, 17), (33, 2001))),
-    *(case(f"large {name} fused", lambda x, s, g, b, f=ours: md.relu(f(x, g, b) + s),
-           lambda x, s, g, b, f=reference: relu(f(x, g, b) + s), (5, 3), (5, 3), (3,), (3,),
-           large=[(7, 61, 67, 3), (7, 61, 67, 3), (3,), (3,)])
-      for name, ours, reference in BOTH),
-])
+test_values, test_gradients, test_threads = checks_of(
+    [
+        *(
+            case(f"{name} {shape}", ours, reference, shape, (3,), (3,))
+            for name, ours, reference in BOTH
+            for shape in ((5, 3), (2, 4, 3), (2, 3, 2, 3), (2, 1, 2, 2, 3))
+        ),
+        *(
+            case(f"{name} without gamma and beta", ours, reference, (5, 3))
+            for name, ours, reference in BOTH
+        ),
+        *(
+            case(f"{name} without beta", ours, reference, (5, 3), (3,))
+            for name, ours, reference in BOTH
+        ),
+        *(
+            case(f"{name} without gamma", ours, reference, (5, 3), None, (3,))
+            for name, ours, reference in BOTH
+        ),
+        *(
+            case(f"{name} eps={eps}", ours, reference, (6, 3), (3,), (3,), eps=eps)
+            for name, ours, reference in BOTH
+            for eps in (0, 1e-3, 1.0)
+        ),
+        *(
+            case(
+                f"{name} and relu",
+                lambda *a, f=ours: md.relu(f(*a)),
+                lambda *a, f=reference: relu(f(*a)),
+                (7, 3),
+                (3,),
+                (3,),
+            )
+            for name, ours, reference in BOTH
+        ),
+        *(
+            case(
+                f"{name}, a residual and relu",
+                fused(ours),
+                lambda x, s, *a, f=reference: relu(f(x, *a) + s),
+                (7, 3),
+                (7, 3),
+                (3,),
+                (3,),
+            )
+            for name, ours, reference in BOTH
+        ),
+        case("two values a channel", trained, train, (2, 3), (3,), (3,), eps=1.0),
+        case("one channel", trained, train, (2, 3, 3, 1), (1,), (1,)),
+        case("infer one value", inferred, infer, (1, 3), (3,), (3,)),
+        case("infer nothing", inferred, infer, (0, 4, 3), (3,), (3,)),
+        *(
+            case(
+                f"large {channels} channels",
+                trained,
+                train,
+                (6, 2),
+                (2,),
+                (2,),
+                large=[(rows, channels), (channels,), (channels,)],
+            )
+            for rows, channels in ((50_001, 3), (5003, 17), (33, 2001))
+        ),
+        *(
+            case(
+                f"large {name} fused",
+                lambda x, s, g, b, f=ours: md.relu(f(x, g, b) + s),
+                lambda x, s, g, b, f=reference: relu(f(x, g, b) + s),
+                (5, 3),
+                (5, 3),
+                (3,),
+                (3,),
+                large=[(7, 61, 67, 3), (7, 61, 67, 3), (3,), (3,)],
+            )
+            for name, ours, reference in BOTH
+        ),
+    ]
+)
 
 X = md.zeros(4, 3)
 F64 = np.zeros(3)
 
-test_errors = errors_of([
-    (lambda: trained(md.zeros(3)), ValueError, "batch_norm: x must be (..., C)", "(3,)"),
-    (lambda: trained(X, md.ones(4)), ValueError, "batch_norm: gamma must have shape (3,)",
-     "(4, 3)", "got (4,)"),
-    (lambda: trained(X, None, md.ones(3, 1)), ValueError, "batch_norm: beta must have shape (3,)",
-     "got (3, 1)"),
-    (lambda: md.batch_norm(X, None, None, np.zeros(2), F64), ValueError,
-     "batch_norm: running_mean must have shape (3,)", "got (2,)"),
-    (lambda: md.batch_norm(X, None, None, F64, np.zeros(4)), ValueError,
-     "batch_norm: running_var must have shape (3,)", "got (4,)"),
-    (lambda: md.batch_norm(X, None, None), ValueError,
-     "batch_norm: running_mean and running_var are needed unless training"),
-    (lambda: md.batch_norm(X, None, None, F64), ValueError, "running_var are needed"),
-    (lambda: trained(X, eps=-1e-3), ValueError, "batch_norm: eps must be", ">= 0", "-0.001"),
-    (lambda: trained(X, eps=float("nan")), ValueError, "batch_norm: eps must be", ">= 0", "nan"),
-    (lambda: trained(md.zeros(1, 3)), ValueError, "batch_norm: x of shape (1, 3) has 1 value",
-     "eval()", "drop_last"),
-    (lambda: trained(md.zeros(1, 1, 1, 3)), ValueError, "batch_norm: x of shape (1, 1, 1, 3)"),
-    (lambda: trained(md.zeros(0, 3)), ValueError, "batch_norm: x of shape (0, 3) has 0 value"),
-    (lambda: trained(md.zeros(4, 0)), ValueError, "batch_norm: x of shape (4, 0) has 0 value"),
-    (lambda: trained(X, md.ones(3, dtype=np.float64)), TypeError, "batch_norm: mixed dtypes",
-     "x float32", "gamma float64"),
-    (lambda: trained(X.astype(np.int64)), TypeError, "batch_norm: x must be float32", "int64"),
-    (lambda: trained(X, md.tensor([1, 1, 1])), TypeError, "batch_norm: gamma must be float32"),
-    (lambda: trained(X, None, "text"), TypeError, "batch_norm: beta must be a tensor", "str"),
-])
+test_errors = errors_of(
+    [
+        (lambda: trained(md.zeros(3)), ValueError, "batch_norm: x must be (..., C)", "(3,)"),
+        (
+            lambda: trained(X, md.ones(4)),
+            ValueError,
+            "batch_norm: gamma must have shape (3,)",
+            "(4, 3)",
+            "got (4,)",
+        ),
+        (
+            lambda: trained(X, None, md.ones(3, 1)),
+            ValueError,
+            "batch_norm: beta must have shape (3,)",
+            "got (3, 1)",
+        ),
+        (
+            lambda: md.batch_norm(X, None, None, np.zeros(2), F64),
+            ValueError,
+            "batch_norm: running_mean must have shape (3,)",
+            "got (2,)",
+        ),
+        (
+            lambda: md.batch_norm(X, None, None, F64, np.zeros(4)),
+            ValueError,
+            "batch_norm: running_var must have shape (3,)",
+            "got (4,)",
+        ),
+        (
+            lambda: md.batch_norm(X, None, None),
+            ValueError,
+            "batch_norm: running_mean and running_var are needed unless training",
+        ),
+        (lambda: md.batch_norm(X, None, None, F64), ValueError, "running_var are needed"),
+        (lambda: trained(X, eps=-1e-3), ValueError, "batch_norm: eps must be", ">= 0", "-0.001"),
+        (
+            lambda: trained(X, eps=float("nan")),
+            ValueError,
+            "batch_norm: eps must be",
+            ">= 0",
+            "nan",
+        ),
+        (
+            lambda: trained(md.zeros(1, 3)),
+            ValueError,
+            "batch_norm: x of shape (1, 3) has 1 value",
+            "eval()",
+            "drop_last",
+        ),
+        (lambda: trained(md.zeros(1, 1, 1, 3)), ValueError, "batch_norm: x of shape (1, 1, 1, 3)"),
+        (lambda: trained(md.zeros(0, 3)), ValueError, "batch_norm: x of shape (0, 3) has 0 value"),
+        (lambda: trained(md.zeros(4, 0)), ValueError, "batch_norm: x of shape (4, 0) has 0 value"),
+        (
+            lambda: trained(X, md.ones(3, dtype=np.float64)),
+            TypeError,
+            "batch_norm: mixed dtypes",
+            "x float32",
+            "gamma float64",
+        ),
+        (lambda: trained(X.astype(np.int64)), TypeError, "batch_norm: x must be float32", "int64"),
+        (lambda: trained(X, md.tensor([1, 1, 1])), TypeError, "batch_norm: gamma must be float32"),
+        (lambda: trained(X, None, "text"), TypeError, "batch_norm: beta must be a tensor", "str"),
+    ]
+)
 
 
 @both_floats
@@ -134,8 +220,11 @@ def test_running_statistics_over_several_steps(momentum, dtype, backend):
         close(var, expected_var)
 
 
-@pytest.mark.parametrize("how", [lambda a: a.astype(">f4"), lambda a: np.repeat(a, 2)[::2]],
-                         ids=["byte order", "strides"])
+@pytest.mark.parametrize(
+    "how",
+    [lambda a: a.astype(">f4"), lambda a: np.repeat(a, 2)[::2]],
+    ids=["byte order", "strides"],
+)
 def test_running_statistics_of_any_memory(how):
     x, plain = uniform(8, 3), [np.zeros(3, np.float32), np.ones(3, np.float32)]
     others = [how(a) for a in plain]
@@ -168,13 +257,17 @@ def test_training_does_not_read_running_statistics():
     x = md.tensor(uniform(6, 3))
     nan = np.full(3, np.nan, np.float32)
     np.testing.assert_array_equal(
-        md.batch_norm(x, None, None, nan, nan.copy(), training=True).data, trained(x).data)
+        md.batch_norm(x, None, None, nan, nan.copy(), training=True).data, trained(x).data
+    )
 
 
 def test_a_refused_call_leaves_running_statistics_alone():
     mean, var = np.zeros(3, np.float32), np.ones(3, np.float32)
-    for x, gamma in ((md.zeros(1, 3), None), (md.ones(4, 3), md.ones(2)),
-                     (md.ones(4, 3), md.ones(3, dtype=np.float64))):
+    for x, gamma in (
+        (md.zeros(1, 3), None),
+        (md.ones(4, 3), md.ones(2)),
+        (md.ones(4, 3), md.ones(3, dtype=np.float64)),
+    ):
         with pytest.raises((TypeError, ValueError)):
             md.batch_norm(x, gamma, None, mean, var, training=True)
     assert mean.tolist() == [0, 0, 0]
@@ -275,9 +368,15 @@ def test_running_statistics_must_be_arrays_that_can_be_updated(bad):
         md.batch_norm(md.ones(4, 3), None, None, bad, np.ones(3, np.float32), training=True)
 
 
-@pytest.mark.parametrize("error, options", [
-    (ValueError, {"momentum": float("nan")}), (ValueError, {"momentum": -3.0}),
-    (ValueError, {"eps": float("inf")}), (TypeError, {"unbiased": "no"})])
+@pytest.mark.parametrize(
+    "error, options",
+    [
+        (ValueError, {"momentum": float("nan")}),
+        (ValueError, {"momentum": -3.0}),
+        (ValueError, {"eps": float("inf")}),
+        (TypeError, {"unbiased": "no"}),
+    ],
+)
 def test_options_that_are_floats_but_no_sensible_ones(error, options):
     mean, var = np.zeros(3, np.float32), np.ones(3, np.float32)
     with pytest.raises(error, match=f"batch_norm: {next(iter(options))} must be"):
@@ -289,12 +388,21 @@ def test_options_that_are_floats_but_no_sensible_ones(error, options):
 def test_limits_of_a_later_batch_move_nothing():
     mean, var, count = np.zeros(3, np.float32), np.ones(3, np.float32), np.array(0)
     with pytest.raises(ValueError, match="r_max"):
-        md.batch_norm(md.tensor(uniform(8, 3)), None, None, mean, var, training=True,
-                      ghost_batch=4, num_batches=count,
-                      renorm=lambda k: (1.0, 0.0) if k == 0 else (0.5, 0.0))
+        md.batch_norm(
+            md.tensor(uniform(8, 3)),
+            None,
+            None,
+            mean,
+            var,
+            training=True,
+            ghost_batch=4,
+            num_batches=count,
+            renorm=lambda k: (1.0, 0.0) if k == 0 else (0.5, 0.0),
+        )
     assert count == 0
     np.testing.assert_array_equal(mean, 0)
     count.flags.writeable = False
     with pytest.raises(ValueError, match="num_batches is read-only"):
-        md.batch_norm(md.tensor(uniform(8, 3)), None, None, mean, var, training=True,
-                      num_batches=count)
+        md.batch_norm(
+            md.tensor(uniform(8, 3)), None, None, mean, var, training=True, num_batches=count
+        )

@@ -28,9 +28,16 @@ OPTIONS = {
     "mask, renorm": {"mask": True, "renorm": LIMITS},
     "ghosts, renorm": {"ghost_batch": 2, "renorm": LIMITS, "unbiased": False},
     "limits of each virtual batch": {
-        "ghost_batch": 2, "renorm": lambda batches: (1 + batches / 20, (batches - 4) / 5)},
-    "everything": {"mask": True, "ghost_batch": 2, "renorm": LIMITS, "momentum": None,
-                   "unbiased": False},
+        "ghost_batch": 2,
+        "renorm": lambda batches: (1 + batches / 20, (batches - 4) / 5),
+    },
+    "everything": {
+        "mask": True,
+        "ghost_batch": 2,
+        "renorm": LIMITS,
+        "momentum": None,
+        "unbiased": False,
+    },
 }
 every_option = pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 SHAPES = {"3-D": (5, 4, CHANNELS), "4-D": (5, 2, 3, CHANNELS)}
@@ -46,15 +53,19 @@ def example(shape=(5, 4, CHANNELS), seed=0):
 
 
 def fresh(dtype=np.float64):
-    return {"mean": np.array([0.5, -0.25, 1], dtype), "var": np.array([1, 0.25, 2], dtype),
-            "batches": 4}
+    return {
+        "mean": np.array([0.5, -0.25, 1], dtype),
+        "var": np.array([1, 0.25, 2], dtype),
+        "batches": 4,
+    }
 
 
 def run_ours(options, x, gamma, beta, state, mask, training=True):
     options = {**options, "mask": mask if options.get("mask") else None}
     batches = np.array(state["batches"])
-    y = md.batch_norm(x, gamma, beta, state["mean"], state["var"], training, num_batches=batches,
-                      **options)
+    y = md.batch_norm(
+        x, gamma, beta, state["mean"], state["var"], training, num_batches=batches, **options
+    )
     state["batches"] = int(batches)
     return y
 
@@ -80,6 +91,7 @@ PROGRAMS = {
 
 # ------------------------------------------------------------------------ values and gradients
 
+
 @every_option
 @both_floats
 @both_backends
@@ -91,8 +103,13 @@ def test_values_gradients_and_statistics(name, shape, options, dtype, backend):
     state = fresh()
     expected = reference(theirs(options, x, gamma, beta, state, mask), residual)
     grads = formulas.gradients(
-        lambda x, s, gamma, beta: reference(theirs(options, x, gamma, beta, fresh(), mask), s), dy,
-        x, residual, gamma, beta)
+        lambda x, s, gamma, beta: reference(theirs(options, x, gamma, beta, fresh(), mask), s),
+        dy,
+        x,
+        residual,
+        gamma,
+        beta,
+    )
     tensors = [md.tensor(a.astype(dtype), requires_grad=True) for a in (x, residual, gamma, beta)]
     mine = fresh(dtype)
     with md.use_backend(backend):
@@ -124,8 +141,7 @@ def test_inference_and_its_gradients(options, backend):
         return formulas.relu(theirs(options, x, gamma, beta, fresh(), mask, False) + residual)
 
     close(y.data, formula(x, gamma, beta), 5)
-    for tensor, grad in zip(tensors, formulas.gradients(formula, dy, x, gamma, beta),
-                            strict=True):
+    for tensor, grad in zip(tensors, formulas.gradients(formula, dy, x, gamma, beta), strict=True):
         close(tensor.grad, grad, 10)
     assert state["batches"] == 4
     for stat in ("mean", "var"):
@@ -139,8 +155,10 @@ def test_central_differences(options, backend):
     with md.use_backend(backend):
         assert md.gradcheck(
             lambda x, s, gamma, beta: md.sigmoid(
-                run_ours(options, x, gamma, beta, fresh(), mask) + s),
-            [md.tensor(a, requires_grad=True) for a in (x, residual, gamma, beta)])
+                run_ours(options, x, gamma, beta, fresh(), mask) + s
+            ),
+            [md.tensor(a, requires_grad=True) for a in (x, residual, gamma, beta)],
+        )
 
 
 @pytest.mark.parametrize("options", [OPTIONS["everything"], OPTIONS["renorm"]])
@@ -152,22 +170,36 @@ def test_gamma_and_beta_may_be_missing(options):
         y = run_ours(options, t, g, b, fresh(), mask)
         y.backward(dy)
         close(y.data, theirs(options, x, ones, zeros, fresh(), mask), 5)
-        close(t.grad, formulas.gradients(
-            lambda x, ones=ones, zeros=zeros: theirs(options, x, ones, zeros, fresh(), mask), dy,
-            x)[0], 20)
+        close(
+            t.grad,
+            formulas.gradients(
+                lambda x, ones=ones, zeros=zeros: theirs(options, x, ones, zeros, fresh(), mask),
+                dy,
+                x,
+            )[0],
+            20,
+        )
 
 
 # ----------------------------------------------------------------- what is computed, and when
+
 
 @pytest.mark.parametrize("name", ["mask", "ghosts", "everything", "renorm"])
 def test_no_pass_over_memory_but_its_own(name, monkeypatch):
     """A residual and a ReLU cost nothing, forward and backward."""
     x, residual, gamma, beta, dy, mask = example()
     x, residual = (md.tensor(a, requires_grad=True) for a in (x, residual))
-    calls = kernels_run(monkeypatch, "relu", "add", "relu_backward", "batch_norm_apply",
-                        "masked_norm_apply", "batch_norm_backward", "masked_norm_backward")
-    for f in (lambda p, s: md.relu(p), lambda p, s: md.relu(p + s),
-              lambda p, s: md.relu(s + p)):
+    calls = kernels_run(
+        monkeypatch,
+        "relu",
+        "add",
+        "relu_backward",
+        "batch_norm_apply",
+        "masked_norm_apply",
+        "batch_norm_backward",
+        "masked_norm_backward",
+    )
+    for f in (lambda p, s: md.relu(p), lambda p, s: md.relu(p + s), lambda p, s: md.relu(s + p)):
         s = residual * 1
         y = f(run_ours(OPTIONS[name], x * 1, gamma, beta, fresh(), mask), s)
         y.data  # noqa: B018
@@ -208,14 +240,25 @@ def test_same_bits_on_any_number_of_threads(name, dtype):
     bits = []
     for n in (1, 2, 3, 4):
         with threads(n):
-            tensors = [md.tensor(a, requires_grad=True)
-                       for a in (x, residual, np.ones(24, dtype), np.zeros(24, dtype))]
+            tensors = [
+                md.tensor(a, requires_grad=True)
+                for a in (x, residual, np.ones(24, dtype), np.zeros(24, dtype))
+            ]
             t, s, *affine = tensors
             state = {"mean": np.zeros(24), "var": np.ones(24), "batches": 3}
             y = md.relu(run_ours({**OPTIONS[name], "ghost_batch": 5}, t, *affine, state, mask) + s)
             y.backward(dy)
-            bits.append([a.tobytes() for a in (y.data, state["mean"], state["var"],
-                                               *(tensor.grad for tensor in tensors))])
+            bits.append(
+                [
+                    a.tobytes()
+                    for a in (
+                        y.data,
+                        state["mean"],
+                        state["var"],
+                        *(tensor.grad for tensor in tensors),
+                    )
+                ]
+            )
     assert bits[0] == bits[1] == bits[2] == bits[3]
 
 
@@ -231,33 +274,51 @@ def bn(x=X, **options):
 
 def test_statistics_stay_where_a_virtual_batch_is_too_small():
     one = np.array([[1, 1], [1, 1], [0, 1], [0, 0]], bool)
-    for options in ({"ghost_batch": 3, "x": X[:, :1]}, {"ghost_batch": 2, "mask": one},
-                    {"mask": one & one[3:4] | (np.arange(8) == 5).reshape(4, 2)}):
+    for options in (
+        {"ghost_batch": 3, "x": X[:, :1]},
+        {"ghost_batch": 2, "mask": one},
+        {"mask": one & one[3:4] | (np.arange(8) == 5).reshape(4, 2)},
+    ):
         count = np.array(7)
         with pytest.raises(ValueError, match=r"at least 2 .*larger batches.*eval\(\)"):
             bn(**options, num_batches=count)
         assert count == 7 and not STATS[0].any() and (STATS[1] == 1).all()
 
 
-test_errors = errors_of([
-    (lambda: bn(mask=MASK.astype(int)), TypeError, "batch_norm: mask must be booleans", "int64"),
-    (lambda: bn(mask=MASK[:3]), ValueError, "batch_norm: mask must have shape (4, 2)", "(3, 2)"),
-    (lambda: bn(mask=MASK[..., None]), ValueError, "batch_norm: mask must have", "(4, 2, 1)"),
-    (lambda: bn(mask=True), ValueError, "batch_norm: mask must have shape (4, 2)"),
-    (lambda: bn(ghost_batch=0), ValueError, "batch_norm: ghost_batch must be an int >= 1", "0"),
-    (lambda: bn(mask=MASK, ghost_batch=-2), ValueError, "batch_norm: ghost_batch", "-2"),
-    (lambda: bn(mask=MASK, ghost_batch=1.5), TypeError, "batch_norm: ghost_batch", "1.5"),
-    (lambda: bn(X[0, 0, 0], ghost_batch=2), ValueError, "batch_norm: x must be (..., C)"),
-    (lambda: bn(X[:, :0], ghost_batch=2), ValueError, "batch_norm", "0 value", "at least 2"),
-    (lambda: bn(momentum=None), ValueError, "momentum=None", "needs num_batches"),
-    (lambda: bn(renorm=(0.5, 1.0)), ValueError, "r_max of renorm must be", ">= 1"),
-    (lambda: bn(renorm=(2.0, -1.0)), ValueError, "d_max of renorm must be", ">= 0"),
-    (lambda: bn(renorm=3), TypeError, "renorm must be (r_max, d_max)", "3"),
-    (lambda: bn(renorm=(2, 1, 0)), TypeError, "renorm must be (r_max, d_max)"),
-    (lambda: bn(num_batches=3), TypeError, "num_batches must be", "int"),
-    (lambda: bn(num_batches=np.zeros(())), TypeError, "num_batches must be", "float64"),
-    (lambda: bn(num_batches=np.zeros(3, int)), TypeError, "num_batches must be", "(3,)"),
-    (lambda: bn(renorm=lambda batches: (1.0, 0.0)), ValueError, "renorm needs num_batches"),
-    (lambda: md.batch_norm(X, None, None, training=True, renorm=(2.0, 1.0)), ValueError,
-     "renorm needs running_mean"),
-])
+test_errors = errors_of(
+    [
+        (
+            lambda: bn(mask=MASK.astype(int)),
+            TypeError,
+            "batch_norm: mask must be booleans",
+            "int64",
+        ),
+        (
+            lambda: bn(mask=MASK[:3]),
+            ValueError,
+            "batch_norm: mask must have shape (4, 2)",
+            "(3, 2)",
+        ),
+        (lambda: bn(mask=MASK[..., None]), ValueError, "batch_norm: mask must have", "(4, 2, 1)"),
+        (lambda: bn(mask=True), ValueError, "batch_norm: mask must have shape (4, 2)"),
+        (lambda: bn(ghost_batch=0), ValueError, "batch_norm: ghost_batch must be an int >= 1", "0"),
+        (lambda: bn(mask=MASK, ghost_batch=-2), ValueError, "batch_norm: ghost_batch", "-2"),
+        (lambda: bn(mask=MASK, ghost_batch=1.5), TypeError, "batch_norm: ghost_batch", "1.5"),
+        (lambda: bn(X[0, 0, 0], ghost_batch=2), ValueError, "batch_norm: x must be (..., C)"),
+        (lambda: bn(X[:, :0], ghost_batch=2), ValueError, "batch_norm", "0 value", "at least 2"),
+        (lambda: bn(momentum=None), ValueError, "momentum=None", "needs num_batches"),
+        (lambda: bn(renorm=(0.5, 1.0)), ValueError, "r_max of renorm must be", ">= 1"),
+        (lambda: bn(renorm=(2.0, -1.0)), ValueError, "d_max of renorm must be", ">= 0"),
+        (lambda: bn(renorm=3), TypeError, "renorm must be (r_max, d_max)", "3"),
+        (lambda: bn(renorm=(2, 1, 0)), TypeError, "renorm must be (r_max, d_max)"),
+        (lambda: bn(num_batches=3), TypeError, "num_batches must be", "int"),
+        (lambda: bn(num_batches=np.zeros(())), TypeError, "num_batches must be", "float64"),
+        (lambda: bn(num_batches=np.zeros(3, int)), TypeError, "num_batches must be", "(3,)"),
+        (lambda: bn(renorm=lambda batches: (1.0, 0.0)), ValueError, "renorm needs num_batches"),
+        (
+            lambda: md.batch_norm(X, None, None, training=True, renorm=(2.0, 1.0)),
+            ValueError,
+            "renorm needs running_mean",
+        ),
+    ]
+)

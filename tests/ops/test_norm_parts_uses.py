@@ -11,7 +11,9 @@ from tests.support.norm_programs import BETA, GAMMA, MEAN, PROGRAMS, VAR, inputs
 
 MASK = uniform(5, 4, seed=3) < 0.3
 OPTIONS = {
-    "mask": {"mask": MASK}, "ghosts": {"ghost_batch": 2}, "renorm": {"renorm": (1.5, 0.5)},
+    "mask": {"mask": MASK},
+    "ghosts": {"ghost_batch": 2},
+    "renorm": {"renorm": (1.5, 0.5)},
     "everything": {"mask": MASK, "ghost_batch": 3, "renorm": (1.5, 0.5)},
 }
 
@@ -23,6 +25,7 @@ def namespace(options, training, watched):
             if watched:
                 y.data  # noqa: B018
             return y
+
         return run
 
     def bn(x):

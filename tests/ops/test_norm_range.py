@@ -35,8 +35,9 @@ def draw(seed, *shape):
 
 def outcome(f, x, dtype):
     """y, and the gradients of x (times its scale), gamma and beta."""
-    inputs = [md.Tensor(a.astype(dtype), requires_grad=True)
-              for a in (x, 1 + draw(1, C) / 4, draw(2, C))]
+    inputs = [
+        md.Tensor(a.astype(dtype), requires_grad=True) for a in (x, 1 + draw(1, C) / 4, draw(2, C))
+    ]
     y = f(*inputs)
     dx, dg, db = md.grad(y, inputs, draw(3, *y.shape).astype(dtype))
     return [np.asarray(a, np.float64) for a in (y.data, dx * np.abs(x).max().astype(dtype), dg, db)]

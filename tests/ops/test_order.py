@@ -8,8 +8,19 @@ from tests.support.arrays import uniform
 from tests.support.cases import case, checks_of, errors_of
 from tests.support.marks import both_floats
 
-SHAPES = [((7,), -1), ((7,), 0), ((1,), 0), ((0,), 0), ((3, 5), -1), ((3, 5), 0), ((3, 0), 1),
-          ((0, 4), 1), ((2, 4, 3), 1), ((2, 4, 3), None), ((), None)]
+SHAPES = [
+    ((7,), -1),
+    ((7,), 0),
+    ((1,), 0),
+    ((0,), 0),
+    ((3, 5), -1),
+    ((3, 5), 0),
+    ((3, 0), 1),
+    ((0, 4), 1),
+    ((2, 4, 3), 1),
+    ((2, 4, 3), None),
+    ((), None),
+]
 
 
 def topk(x, k, axis=-1):
@@ -18,56 +29,102 @@ def topk(x, k, axis=-1):
     order = np.zeros(rows.shape, int)
     for at in np.ndindex(rows.shape[:-1]):
         row = rows[at]
-        order[at] = sorted(range(len(row)), key=lambda i, row=row: (
-            not np.isnan(row[i]), 0.0 if np.isnan(row[i]) else -float(row[i]), i))
+        order[at] = sorted(
+            range(len(row)),
+            key=lambda i, row=row: (
+                not np.isnan(row[i]),
+                0.0 if np.isnan(row[i]) else -float(row[i]),
+                i,
+            ),
+        )
     order = np.moveaxis(order[..., :k], -1, axis)
     return np.take_along_axis(x, order, axis), order
 
 
-TOPS = [((6,), 2, -1), ((6,), 6, 0), ((6,), 0, 0), ((1,), 1, 0), ((3, 7), 1, 1), ((3, 7), 3, 1),
-        ((5, 3), 4, 0), ((2, 6, 3), 2, 1), ((0, 4), 2, 1), ((3, 0), 0, 1), ((0,), 0, 0)]
+TOPS = [
+    ((6,), 2, -1),
+    ((6,), 6, 0),
+    ((6,), 0, 0),
+    ((1,), 1, 0),
+    ((3, 7), 1, 1),
+    ((3, 7), 3, 1),
+    ((5, 3), 4, 0),
+    ((2, 6, 3), 2, 1),
+    ((0, 4), 2, 1),
+    ((3, 0), 0, 1),
+    ((0,), 0, 0),
+]
 
-test_values, test_gradients, _ = checks_of([
-    *(case(f"{name} {shape} {axis}", ours, reference, shape, axis=axis)
-      for name, ours, reference in (("sort", md.sort, np.sort), ("cumsum", md.cumsum, np.cumsum))
-      for shape, axis in SHAPES),
-    *(case(f"argsort {shape} {axis}", md.argsort, np.argsort, shape, axis=axis, grad=False)
-      for shape, axis in SHAPES),
-    *(case(f"topk values {shape} {k} {axis}", lambda x, k=k, axis=axis: md.topk(x, k, axis)[0],
-           lambda x, k=k, axis=axis: topk(x, k, axis)[0], shape) for shape, k, axis in TOPS),
-    *(case(f"topk {shape} {k} {axis}", md.topk, topk, shape, k, axis=axis, grad=False)
-      for shape, k, axis in TOPS),
-])
+test_values, test_gradients, _ = checks_of(
+    [
+        *(
+            case(f"{name} {shape} {axis}", ours, reference, shape, axis=axis)
+            for name, ours, reference in (
+                ("sort", md.sort, np.sort),
+                ("cumsum", md.cumsum, np.cumsum),
+            )
+            for shape, axis in SHAPES
+        ),
+        *(
+            case(f"argsort {shape} {axis}", md.argsort, np.argsort, shape, axis=axis, grad=False)
+            for shape, axis in SHAPES
+        ),
+        *(
+            case(
+                f"topk values {shape} {k} {axis}",
+                lambda x, k=k, axis=axis: md.topk(x, k, axis)[0],
+                lambda x, k=k, axis=axis: topk(x, k, axis)[0],
+                shape,
+            )
+            for shape, k, axis in TOPS
+        ),
+        *(
+            case(f"topk {shape} {k} {axis}", md.topk, topk, shape, k, axis=axis, grad=False)
+            for shape, k, axis in TOPS
+        ),
+    ]
+)
 
 X = md.ones((2, 3))
-test_errors = errors_of([
-    *((lambda f=f: f(X, axis=2), ValueError, f.__name__, "axis", "from -2 to 1", "got 2")
-      for f in (md.sort, md.argsort, md.cumsum)),
-    *((lambda f=f: f(X, axis=0.5), TypeError, f.__name__, "axis", "0.5")
-      for f in (md.sort, md.argsort, md.cumsum)),
-    *((lambda f=f: f(md.tensor(1.0)), ValueError, f.__name__, "axis", "no axes")
-      for f in (md.sort, md.argsort, md.cumsum)),
-    *((lambda f=f: f("abc"), TypeError, f.__name__, "str")
-      for f in (md.sort, md.argsort, md.cumsum)),
-    (lambda: md.topk(X, 4), ValueError, "topk", "k must be an int from 0 to 3", "got 4"),
-    (lambda: md.topk(X, 3, axis=0), ValueError, "topk", "k", "from 0 to 2", "got 3"),
-    (lambda: md.topk(X, -1), ValueError, "topk", "k", "got -1"),
-    (lambda: md.topk(X, 1.0), TypeError, "topk", "k", "got 1.0"),
-    (lambda: md.topk(X, True), TypeError, "topk", "k", "got True"),
-    (lambda: md.topk(X, 1, axis=2), ValueError, "topk", "axis", "got 2"),
-    (lambda: md.topk(X, 1, axis=None), TypeError, "topk", "axis", "None"),
-    (lambda: md.topk(md.tensor(1.0), 1), ValueError, "topk", "axis"),
-    (lambda: md.topk(None, 1), TypeError, "topk", "NoneType"),
-    (lambda: md.topk(X, 1, largest=False), TypeError, "topk()", "here: leave it out", "-x"),
-    (lambda: md.sort(X, descending=True), TypeError, "sort()", "here: leave it out", "md.flip"),
-    (lambda: md.cumsum(X, dim=0), TypeError, "cumsum()", "here: axis"),
-])
+test_errors = errors_of(
+    [
+        *(
+            (lambda f=f: f(X, axis=2), ValueError, f.__name__, "axis", "from -2 to 1", "got 2")
+            for f in (md.sort, md.argsort, md.cumsum)
+        ),
+        *(
+            (lambda f=f: f(X, axis=0.5), TypeError, f.__name__, "axis", "0.5")
+            for f in (md.sort, md.argsort, md.cumsum)
+        ),
+        *(
+            (lambda f=f: f(md.tensor(1.0)), ValueError, f.__name__, "axis", "no axes")
+            for f in (md.sort, md.argsort, md.cumsum)
+        ),
+        *(
+            (lambda f=f: f("abc"), TypeError, f.__name__, "str")
+            for f in (md.sort, md.argsort, md.cumsum)
+        ),
+        (lambda: md.topk(X, 4), ValueError, "topk", "k must be an int from 0 to 3", "got 4"),
+        (lambda: md.topk(X, 3, axis=0), ValueError, "topk", "k", "from 0 to 2", "got 3"),
+        (lambda: md.topk(X, -1), ValueError, "topk", "k", "got -1"),
+        (lambda: md.topk(X, 1.0), TypeError, "topk", "k", "got 1.0"),
+        (lambda: md.topk(X, True), TypeError, "topk", "k", "got True"),
+        (lambda: md.topk(X, 1, axis=2), ValueError, "topk", "axis", "got 2"),
+        (lambda: md.topk(X, 1, axis=None), TypeError, "topk", "axis", "None"),
+        (lambda: md.topk(md.tensor(1.0), 1), ValueError, "topk", "axis"),
+        (lambda: md.topk(None, 1), TypeError, "topk", "NoneType"),
+        (lambda: md.topk(X, 1, largest=False), TypeError, "topk()", "here: leave it out", "-x"),
+        (lambda: md.sort(X, descending=True), TypeError, "sort()", "here: leave it out", "md.flip"),
+        (lambda: md.cumsum(X, dim=0), TypeError, "cumsum()", "here: axis"),
+    ]
+)
 
 TIES = np.array([[2, 1, 2, 0, 1, 2], [1, 1, 1, 1, 1, 1], [0, 3, 3, 1, 3, 0]])
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.int32, np.uint8, np.bool_,
-                                   np.float16])
+@pytest.mark.parametrize(
+    "dtype", [np.float32, np.float64, np.int64, np.int32, np.uint8, np.bool_, np.float16]
+)
 @pytest.mark.parametrize("k", [0, 1, 2, 3, 4, 6])
 def test_equal_values_keep_their_order(k, dtype):
     x = TIES.astype(dtype)
@@ -93,8 +150,9 @@ def test_nan_is_the_largest(dtype):
     leaf = md.tensor(x, requires_grad=True)
     dy = uniform(3, 4, dtype=dtype)
     md.sort(leaf).backward(dy)
-    np.testing.assert_array_equal(leaf.grad, np.take_along_axis(
-        dy, np.argsort(np.argsort(x, kind="stable")), 1))
+    np.testing.assert_array_equal(
+        leaf.grad, np.take_along_axis(dy, np.argsort(np.argsort(x, kind="stable")), 1)
+    )
 
 
 def test_many_values():

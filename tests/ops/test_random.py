@@ -9,14 +9,25 @@ from tests.support.cases import errors_of
 from tests.support.marks import both_backends, both_floats
 from tests.support.threads import threads
 
-test_errors = errors_of([
-    *((lambda p=p: md.dropout(md.zeros(3), p), ValueError, "dropout: p must be", repr(p))
-      for p in (-0.1, 1.5, float("nan"))),
-    *((lambda p=p: md.dropout(md.zeros(3), p), TypeError, "dropout: p must be a number", repr(p))
-      for p in ("half", True, None)),
-    (lambda: md.dropout(md.tensor([1, 2])), TypeError, "dropout: x must be float32", "int64"),
-    (lambda: md.dropout("text"), TypeError, "dropout: x must be a tensor", "str"),
-])
+test_errors = errors_of(
+    [
+        *(
+            (lambda p=p: md.dropout(md.zeros(3), p), ValueError, "dropout: p must be", repr(p))
+            for p in (-0.1, 1.5, float("nan"))
+        ),
+        *(
+            (
+                lambda p=p: md.dropout(md.zeros(3), p),
+                TypeError,
+                "dropout: p must be a number",
+                repr(p),
+            )
+            for p in ("half", True, None)
+        ),
+        (lambda: md.dropout(md.tensor([1, 2])), TypeError, "dropout: x must be float32", "int64"),
+        (lambda: md.dropout("text"), TypeError, "dropout: x must be a tensor", "str"),
+    ]
+)
 
 
 def dropped(x, p=0.5, seed=0):
@@ -34,8 +45,8 @@ def test_values_are_dropped_or_scaled(p, dtype, backend):
     assert y.dtype == dtype
     kept = y.data != 0
     np.testing.assert_allclose(y.data[kept], x.data[kept] / (1 - p), rtol=1e-6)
-    assert kept.mean() == pytest.approx(1 - p, abs=0.03)      # 6000 values, one fixed mask
-    for axis in ((0, 1), (0, 2), (1, 2)):                     # and no pattern along an axis
+    assert kept.mean() == pytest.approx(1 - p, abs=0.03)  # 6000 values, one fixed mask
+    for axis in ((0, 1), (0, 2), (1, 2)):  # and no pattern along an axis
         assert kept.mean(axis=axis) == pytest.approx(1 - p, abs=0.25)
 
 
@@ -56,7 +67,7 @@ def test_a_second_backward_has_the_same_mask():
     y = dropped(x)
     y.sum().backward(retain_graph=True)
     first = x.grad
-    md.dropout(x).sum()                 # draws other numbers
+    md.dropout(x).sum()  # draws other numbers
     x.grad = None
     y.sum().backward(retain_graph=True)
     np.testing.assert_array_equal(x.grad, first)

@@ -15,78 +15,201 @@ INT = np.array([[3, 1, 2], [-4, 5, 0]])
 BOOL = INT > 0
 LARGE = (3, 101, 1009)
 
-FLOAT_REDUCTIONS = [("sum", md.sum, np.sum), ("mean", md.mean, np.mean), ("var", md.var, np.var),
-                    ("std", md.std, np.std), ("max", md.max, np.max), ("min", md.min, np.min)]
+FLOAT_REDUCTIONS = [
+    ("sum", md.sum, np.sum),
+    ("mean", md.mean, np.mean),
+    ("var", md.var, np.var),
+    ("std", md.std, np.std),
+    ("max", md.max, np.max),
+    ("min", md.min, np.min),
+]
 AXES = [None, 0, 1, -1, -3, (0, 1), (0, 2), (2, 0), (-1, 1), (0, 1, 2)]
 
-test_values, test_gradients, test_threads = checks_of([
-    *(case(f"{name} axis={axis} keepdims={keep}", ours, reference, (3, 4, 2), axis=axis,
-           keepdims=keep)
-      for name, ours, reference in FLOAT_REDUCTIONS for axis in AXES for keep in (False, True)),
-    *(case(f"{name} large axis={axis}", ours, reference, (3, 4, 2), axis=axis,
-           large=[LARGE])
-      for name, ours, reference in FLOAT_REDUCTIONS for axis in (0, 1, 2, (0, 1), (0, 2), None)),
-    *(case(f"{name} of {shape} axis={axis}", ours, reference, shape, axis=axis)
-      for name, ours, reference in FLOAT_REDUCTIONS
-      for shape, axis in (((4,), 0), ((4,), None), ((1, 5), 1), ((2, 1, 3), 2), ((0, 3), 1),
-                          ((3, 0, 2), 0), ((3, 0, 2), -1), ((2, 2, 2, 2, 2), (0, 2, 4)))),
-    *(case(f"{name} of a scalar", ours, reference, ())
-      for name, ours, reference in FLOAT_REDUCTIONS if name in ("sum", "mean", "max", "min")),
-    *(case(f"{name} over no axes", ours, reference, (2, 3), axis=())
-      for name, ours, reference in FLOAT_REDUCTIONS if name in ("sum", "mean", "max", "min")),
-    *(case(f"{name} of nothing {shape} {axis}", ours, reference, shape, axis=axis)
-      for name, ours, reference in FLOAT_REDUCTIONS[:3]
-      for shape, axis in (((0,), None), ((0, 3), 0), ((0, 3), None), ((2, 0, 3), 1),
-                          ((2, 0, 3), (0, 1)), ((2, 0, 3), (0, 2)))),
-    *(case(f"{name} ddof={ddof}", ours, reference, (3, 4), axis=axis, ddof=ddof)
-      for name, ours, reference in FLOAT_REDUCTIONS[2:4] for ddof in (0, 1, 2, 0.5)
-      for axis in (1,)),
-    case("var, everything at once", md.var, np.var, (2, 3, 4), axis=(0, -1), ddof=1.5,
-         keepdims=True),
-    case("std, everything at once", md.std, np.std, (2, 3, 4), axis=(0, -1), ddof=1.5,
-         keepdims=True),
+test_values, test_gradients, test_threads = checks_of(
+    [
+        *(
+            case(
+                f"{name} axis={axis} keepdims={keep}",
+                ours,
+                reference,
+                (3, 4, 2),
+                axis=axis,
+                keepdims=keep,
+            )
+            for name, ours, reference in FLOAT_REDUCTIONS
+            for axis in AXES
+            for keep in (False, True)
+        ),
+        *(
+            case(f"{name} large axis={axis}", ours, reference, (3, 4, 2), axis=axis, large=[LARGE])
+            for name, ours, reference in FLOAT_REDUCTIONS
+            for axis in (0, 1, 2, (0, 1), (0, 2), None)
+        ),
+        *(
+            case(f"{name} of {shape} axis={axis}", ours, reference, shape, axis=axis)
+            for name, ours, reference in FLOAT_REDUCTIONS
+            for shape, axis in (
+                ((4,), 0),
+                ((4,), None),
+                ((1, 5), 1),
+                ((2, 1, 3), 2),
+                ((0, 3), 1),
+                ((3, 0, 2), 0),
+                ((3, 0, 2), -1),
+                ((2, 2, 2, 2, 2), (0, 2, 4)),
+            )
+        ),
+        *(
+            case(f"{name} of a scalar", ours, reference, ())
+            for name, ours, reference in FLOAT_REDUCTIONS
+            if name in ("sum", "mean", "max", "min")
+        ),
+        *(
+            case(f"{name} over no axes", ours, reference, (2, 3), axis=())
+            for name, ours, reference in FLOAT_REDUCTIONS
+            if name in ("sum", "mean", "max", "min")
+        ),
+        *(
+            case(f"{name} of nothing {shape} {axis}", ours, reference, shape, axis=axis)
+            for name, ours, reference in FLOAT_REDUCTIONS[:3]
+            for shape, axis in (
+                ((0,), None),
+                ((0, 3), 0),
+                ((0, 3), None),
+                ((2, 0, 3), 1),
+                ((2, 0, 3), (0, 1)),
+                ((2, 0, 3), (0, 2)),
+            )
+        ),
+        *(
+            case(f"{name} ddof={ddof}", ours, reference, (3, 4), axis=axis, ddof=ddof)
+            for name, ours, reference in FLOAT_REDUCTIONS[2:4]
+            for ddof in (0, 1, 2, 0.5)
+            for axis in (1,)
+        ),
+        case(
+            "var, everything at once",
+            md.var,
+            np.var,
+            (2, 3, 4),
+            axis=(0, -1),
+            ddof=1.5,
+            keepdims=True,
+        ),
+        case(
+            "std, everything at once",
+            md.std,
+            np.std,
+            (2, 3, 4),
+            axis=(0, -1),
+            ddof=1.5,
+            keepdims=True,
+        ),
+        *(
+            case(
+                f"integers: {name} axis={axis}",
+                ours,
+                reference,
+                INT,
+                axis=axis,
+                keepdims=keep,
+                grad=False,
+            )
+            for name, ours, reference in FLOAT_REDUCTIONS
+            for axis, keep in ((None, False), (1, True))
+        ),
+        *(
+            case(f"bools: {name}", ours, reference, BOOL, axis=0, grad=False)
+            for name, ours, reference in FLOAT_REDUCTIONS
+        ),
+        *(
+            case(
+                f"{name} axis={axis} keepdims={keep}",
+                ours,
+                reference,
+                (3, 4, 2),
+                axis=axis,
+                keepdims=keep,
+                grad=False,
+            )
+            for name, ours, reference in (
+                ("argmax", md.argmax, np.argmax),
+                ("argmin", md.argmin, np.argmin),
+            )
+            for axis in (None, 0, 1, -1)
+            for keep in (False, True)
+        ),
+        *(
+            case(f"integers: {name}", ours, reference, INT, axis=1, grad=False)
+            for name, ours, reference in (
+                ("argmax", md.argmax, np.argmax),
+                ("argmin", md.argmin, np.argmin),
+            )
+        ),
+    ]
+)
 
-    *(case(f"integers: {name} axis={axis}", ours, reference, INT, axis=axis, keepdims=keep,
-           grad=False)
-      for name, ours, reference in FLOAT_REDUCTIONS
-      for axis, keep in ((None, False), (1, True))),
-    *(case(f"bools: {name}", ours, reference, BOOL, axis=0, grad=False)
-      for name, ours, reference in FLOAT_REDUCTIONS),
-    *(case(f"{name} axis={axis} keepdims={keep}", ours, reference, (3, 4, 2), axis=axis,
-           keepdims=keep, grad=False)
-      for name, ours, reference in (("argmax", md.argmax, np.argmax),
-                                    ("argmin", md.argmin, np.argmin))
-      for axis in (None, 0, 1, -1) for keep in (False, True)),
-    *(case(f"integers: {name}", ours, reference, INT, axis=1, grad=False)
-      for name, ours, reference in (("argmax", md.argmax, np.argmax),
-                                    ("argmin", md.argmin, np.argmin))),
-])
-
-test_errors = errors_of([
-    *((lambda f=f: f(md.zeros(2, 3), axis=2), ValueError, f"{name}: axis must be",
-       "from -2 to 1", "got 2")
-      for name, f, _ in FLOAT_REDUCTIONS),
-    *((lambda f=f: f(md.zeros(2, 3), axis=(0, -2)), ValueError, f"{name}: axis must be",
-       "different axes")
-      for name, f, _ in FLOAT_REDUCTIONS),
-    *((lambda f=f: f(md.zeros(2, 3), axis=1.5), TypeError, f"{name}: axis must be an int", "1.5")
-      for name, f, _ in FLOAT_REDUCTIONS),
-    *((lambda f=f: f("text"), TypeError, f"{name}: x must be a tensor", "str")
-      for name, f, _ in FLOAT_REDUCTIONS),
-    *((lambda f=f: f(np.zeros(3, np.float16)), TypeError, f"{name}: x must be", "float16")
-      for name, f, _ in FLOAT_REDUCTIONS),
-    (lambda: md.argmax(md.zeros(2, 3), (0, 1)), TypeError, "argmax: axis must be an int", "(0, 1)"),
-    (lambda: md.argmax(md.zeros(2, 3), 2), ValueError, "argmax: axis must be an int from", "got 2"),
-    (lambda: md.argmin(md.zeros(0)), ValueError, "argmin: no values to compare", "(0,)"),
-    (lambda: md.argmin(md.zeros(2, 3), 0.5), TypeError, "argmin: axis must be an int", "0.5"),
-    (lambda: md.max(md.zeros(0, 3)), ValueError, "max: no values to reduce", "(0, 3)", "None"),
-    (lambda: md.min(md.zeros(2, 0), axis=1), ValueError, "min: no values", "(2, 0)", "axis 1"),
-    (lambda: md.argmax("text"), TypeError, "argmax: x must be a tensor"),
-    (lambda: md.argmin("text"), TypeError, "argmin: x must be a tensor"),
-    (lambda: md.argmax(md.zeros(2), axis=1), ValueError, "axis must be", "-1 to 0"),
-    (lambda: md.argmin(md.zeros(2), axis=1), ValueError, "axis must be", "-1 to 0"),
-    (lambda: md.argmax(md.zeros(0)), ValueError, "no values to compare"),
-])
+test_errors = errors_of(
+    [
+        *(
+            (
+                lambda f=f: f(md.zeros(2, 3), axis=2),
+                ValueError,
+                f"{name}: axis must be",
+                "from -2 to 1",
+                "got 2",
+            )
+            for name, f, _ in FLOAT_REDUCTIONS
+        ),
+        *(
+            (
+                lambda f=f: f(md.zeros(2, 3), axis=(0, -2)),
+                ValueError,
+                f"{name}: axis must be",
+                "different axes",
+            )
+            for name, f, _ in FLOAT_REDUCTIONS
+        ),
+        *(
+            (
+                lambda f=f: f(md.zeros(2, 3), axis=1.5),
+                TypeError,
+                f"{name}: axis must be an int",
+                "1.5",
+            )
+            for name, f, _ in FLOAT_REDUCTIONS
+        ),
+        *(
+            (lambda f=f: f("text"), TypeError, f"{name}: x must be a tensor", "str")
+            for name, f, _ in FLOAT_REDUCTIONS
+        ),
+        *(
+            (lambda f=f: f(np.zeros(3, np.float16)), TypeError, f"{name}: x must be", "float16")
+            for name, f, _ in FLOAT_REDUCTIONS
+        ),
+        (
+            lambda: md.argmax(md.zeros(2, 3), (0, 1)),
+            TypeError,
+            "argmax: axis must be an int",
+            "(0, 1)",
+        ),
+        (
+            lambda: md.argmax(md.zeros(2, 3), 2),
+            ValueError,
+            "argmax: axis must be an int from",
+            "got 2",
+        ),
+        (lambda: md.argmin(md.zeros(0)), ValueError, "argmin: no values to compare", "(0,)"),
+        (lambda: md.argmin(md.zeros(2, 3), 0.5), TypeError, "argmin: axis must be an int", "0.5"),
+        (lambda: md.max(md.zeros(0, 3)), ValueError, "max: no values to reduce", "(0, 3)", "None"),
+        (lambda: md.min(md.zeros(2, 0), axis=1), ValueError, "min: no values", "(2, 0)", "axis 1"),
+        (lambda: md.argmax("text"), TypeError, "argmax: x must be a tensor"),
+        (lambda: md.argmin("text"), TypeError, "argmin: x must be a tensor"),
+        (lambda: md.argmax(md.zeros(2), axis=1), ValueError, "axis must be", "-1 to 0"),
+        (lambda: md.argmin(md.zeros(2), axis=1), ValueError, "axis must be", "-1 to 0"),
+        (lambda: md.argmax(md.zeros(0)), ValueError, "no values to compare"),
+    ]
+)
 
 
 @settings(max_examples=60, deadline=None, derandomize=True, database=None)
@@ -100,11 +223,14 @@ def test_any_axes_of_any_shape(data):
 
 
 @both_backends
-@pytest.mark.parametrize("ours, values, expected", [
-    (md.max, [1.0, 3.0, 3.0, 2.0], [0, 0.5, 0.5, 0]),
-    (md.min, [1.0, 1.0, 1.0, 2.0], [1 / 3, 1 / 3, 1 / 3, 0]),
-    (md.max, [np.inf, 0.0], [1, 0]),
-])
+@pytest.mark.parametrize(
+    "ours, values, expected",
+    [
+        (md.max, [1.0, 3.0, 3.0, 2.0], [0, 0.5, 0.5, 0]),
+        (md.min, [1.0, 1.0, 1.0, 2.0], [1 / 3, 1 / 3, 1 / 3, 0]),
+        (md.max, [np.inf, 0.0], [1, 0]),
+    ],
+)
 def test_equal_winners_share_the_gradient(ours, values, expected, backend):
     x = md.tensor(values, requires_grad=True)
     with md.use_backend(backend):
@@ -148,8 +274,9 @@ def test_long_sums_keep_their_digits():
     assert md.sum(md.tensor(x)).item() == pytest.approx(exact.sum(), rel=1e-7)
     assert md.mean(md.tensor(x)).item() == pytest.approx(exact.mean(), rel=2e-7)
     tall = uniform(100_003, 5, low=0, high=1)
-    np.testing.assert_allclose(md.sum(md.tensor(tall), axis=0).data,
-                               tall.astype(np.float64).sum(axis=0), rtol=2e-7)
+    np.testing.assert_allclose(
+        md.sum(md.tensor(tall), axis=0).data, tall.astype(np.float64).sum(axis=0), rtol=2e-7
+    )
 
 
 def test_variance_far_from_zero():
@@ -160,8 +287,9 @@ def test_variance_far_from_zero():
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("ours, reference", [(md.var, np.var), (md.std, np.std)])
-@pytest.mark.parametrize("values, ddof", [([1.0], 1), ([1.0], 2), ([1.0, 2.0], 2), ([3.0, 3.0], 2),
-                                          ([1.0, 2.0, 4.0], 5)])
+@pytest.mark.parametrize(
+    "values, ddof", [([1.0], 1), ([1.0], 2), ([1.0, 2.0], 2), ([3.0, 3.0], 2), ([1.0, 2.0, 4.0], 5)]
+)
 def test_no_degrees_of_freedom_left(ours, reference, values, ddof):
     expected = reference(np.array(values), ddof=ddof)
     np.testing.assert_array_equal(ours(md.tensor(values), ddof=ddof).data, np.float32(expected))
@@ -199,10 +327,20 @@ STATISTICS = {"mean": (md.mean, np.mean), "var": (md.var, np.var), "std": (md.st
 
 
 @both_backends
-@pytest.mark.parametrize("shape, axis", (((7,), None), ((50, 6), 0), ((6, 50), 1), ((5, 4, 6), 1),
-                                         ((5, 4, 6), (0, 2)), ((40, 40, 3), (0, 1))))
-@pytest.mark.parametrize("mean, scale", ((0, 1e-30), (0, 1e-18), (0, 1e30), (2e37, 1e37), (1e6, 1),
-                                         (1e6, 0.1)))
+@pytest.mark.parametrize(
+    "shape, axis",
+    (
+        ((7,), None),
+        ((50, 6), 0),
+        ((6, 50), 1),
+        ((5, 4, 6), 1),
+        ((5, 4, 6), (0, 2)),
+        ((40, 40, 3), (0, 1)),
+    ),
+)
+@pytest.mark.parametrize(
+    "mean, scale", ((0, 1e-30), (0, 1e-18), (0, 1e30), (2e37, 1e37), (1e6, 1), (1e6, 0.1))
+)
 @pytest.mark.parametrize("name", STATISTICS)
 def test_float32_statistics_are_those_of_float64(name, mean, scale, shape, axis, backend):
     ours, reference = STATISTICS[name]
@@ -217,8 +355,11 @@ def test_float32_statistics_are_those_of_float64(name, mean, scale, shape, axis,
     count = wide.size / y.size
     deviation = wide - wide.mean(axis, keepdims=True)
     spread = wide.std(axis, keepdims=True)
-    slope = {"mean": np.ones_like(wide), "var": 2 * deviation,
-             "std": deviation / np.where(spread == 0, 1, spread)}[name] / count
+    slope = {
+        "mean": np.ones_like(wide),
+        "var": 2 * deviation,
+        "std": deviation / np.where(spread == 0, 1, spread),
+    }[name] / count
     np.testing.assert_allclose(dx, slope, rtol=0, atol=1e-6 * np.abs(slope).max())
 
 
@@ -235,8 +376,15 @@ def test_means_that_only_their_sum_would_leave_the_range_of(dtype, backend):
 
 @both_backends
 def test_float64_whose_squares_leave_its_range(backend):
-    x = np.array([[1e200, 3e200, 5e200], [1e-200, 3e-200, 5e-200], [1, 3, 5], [0, 0, 0],
-                  [7e-300, 7e-300, 7e-300]])
+    x = np.array(
+        [
+            [1e200, 3e200, 5e200],
+            [1e-200, 3e-200, 5e-200],
+            [1, 3, 5],
+            [0, 0, 0],
+            [7e-300, 7e-300, 7e-300],
+        ]
+    )
     with md.use_backend(backend), np.errstate(all="ignore"):
         tensor = md.Tensor(x, requires_grad=True)
         y = md.std(tensor, axis=1)

@@ -10,47 +10,110 @@ from tests.support.cases import case, checks_of, errors_of
 from tests.support.marks import both_backends, both_floats
 from tests.support.reference.resample import adaptive_avg_pool, matrix, resize
 
-SIZES = [((2, 5, 3), 5), ((2, 5, 3), 8), ((2, 5, 3), 2), ((2, 5, 3), (3,)), ((2, 1, 3), 4),
-         ((3, 7, 1), 1), ((2, 4, 6, 3), 3), ((2, 4, 6, 3), (7, 5)), ((2, 3, 2, 1), (6, 4)),
-         ((1, 5, 1, 4), (2, 3)), ((2, 4, 6, 3), (4, 6)), ((0, 4, 6, 3), (2, 9)),
-         ((2, 4, 6, 0), (2, 9))]
+SIZES = [
+    ((2, 5, 3), 5),
+    ((2, 5, 3), 8),
+    ((2, 5, 3), 2),
+    ((2, 5, 3), (3,)),
+    ((2, 1, 3), 4),
+    ((3, 7, 1), 1),
+    ((2, 4, 6, 3), 3),
+    ((2, 4, 6, 3), (7, 5)),
+    ((2, 3, 2, 1), (6, 4)),
+    ((1, 5, 1, 4), (2, 3)),
+    ((2, 4, 6, 3), (4, 6)),
+    ((0, 4, 6, 3), (2, 9)),
+    ((2, 4, 6, 0), (2, 9)),
+]
 
-test_values, test_gradients, test_threads = checks_of([
-    *(case(f"resize {mode} {shape} {size}", md.resize, resize, shape, size=size, mode=mode)
-      for mode in ("nearest", "linear") for shape, size in SIZES),
-    case("resize, nearest by default", md.resize, resize, (2, 3, 4, 2), size=[6, 8]),
-    *(case(f"adaptive_avg_pool {shape} {size}", md.adaptive_avg_pool, adaptive_avg_pool, shape,
-           size=size) for shape, size in SIZES),
-    *(case(f"large resize {mode}", lambda x, mode=mode: md.resize(x, (41, 50), mode),
-           lambda x, mode=mode: resize(x, (41, 50), mode), (1, 3, 4, 2), large=[(3, 33, 40, 17)])
-      for mode in ("nearest", "linear")),
-    *(case(f"large adaptive_avg_pool {size}", lambda x, size=size: md.adaptive_avg_pool(x, size),
-           lambda x, size=size: adaptive_avg_pool(x, size), (1, 6, 4, 2), large=[(3, 33, 40, 17)])
-      for size in (3, 2, 1)),
-])
+test_values, test_gradients, test_threads = checks_of(
+    [
+        *(
+            case(f"resize {mode} {shape} {size}", md.resize, resize, shape, size=size, mode=mode)
+            for mode in ("nearest", "linear")
+            for shape, size in SIZES
+        ),
+        case("resize, nearest by default", md.resize, resize, (2, 3, 4, 2), size=[6, 8]),
+        *(
+            case(
+                f"adaptive_avg_pool {shape} {size}",
+                md.adaptive_avg_pool,
+                adaptive_avg_pool,
+                shape,
+                size=size,
+            )
+            for shape, size in SIZES
+        ),
+        *(
+            case(
+                f"large resize {mode}",
+                lambda x, mode=mode: md.resize(x, (41, 50), mode),
+                lambda x, mode=mode: resize(x, (41, 50), mode),
+                (1, 3, 4, 2),
+                large=[(3, 33, 40, 17)],
+            )
+            for mode in ("nearest", "linear")
+        ),
+        *(
+            case(
+                f"large adaptive_avg_pool {size}",
+                lambda x, size=size: md.adaptive_avg_pool(x, size),
+                lambda x, size=size: adaptive_avg_pool(x, size),
+                (1, 6, 4, 2),
+                large=[(3, 33, 40, 17)],
+            )
+            for size in (3, 2, 1)
+        ),
+    ]
+)
 
 IMAGES, SEQUENCES = md.ones((2, 4, 6, 3)), md.ones((2, 5, 3))
 CALLS = [("resize", md.resize), ("adaptive_avg_pool", md.adaptive_avg_pool)]
-test_errors = errors_of([
-    *((lambda f=f: f(md.ones((4, 3)), 2), ValueError, name, "(N, H, W, C)", "(4, 3)")
-      for name, f in CALLS),
-    *((lambda f=f: f(md.ones((2, 0, 3)), 2), ValueError, name, "(2, 0, 3)") for name, f in CALLS),
-    *((lambda f=f: f(np.ones((2, 4, 4, 3), np.uint8), 2), TypeError, name, "uint8", "/ 255")
-      for name, f in CALLS),
-    *((lambda f=f: f(IMAGES, 0), ValueError, name, "size must be", "pair", "got 0")
-      for name, f in CALLS),
-    *((lambda f=f: f(IMAGES, (2, -1)), ValueError, name, "size", "(2, -1)") for name, f in CALLS),
-    *((lambda f=f: f(IMAGES, (2, 2, 2)), ValueError, name, "size", "(2, 2, 2)")
-      for name, f in CALLS),
-    *((lambda f=f: f(SEQUENCES, (2, 2)), ValueError, name, "an int >= 1", "(2, 2)")
-      for name, f in CALLS),
-    *((lambda f=f: f(IMAGES, 2.0), TypeError, name, "size", "2.0") for name, f in CALLS),
-    *((lambda f=f: f(IMAGES, None), TypeError, name, "size", "None") for name, f in CALLS),
-    *((lambda f=f: f(IMAGES, "ab"), TypeError, name, "size", "'ab'") for name, f in CALLS),
-    *((lambda f=f: f(IMAGES, 2**40), MemoryError, name) for name, f in CALLS),
-    (lambda: md.resize(IMAGES, 2, "cubic"), ValueError, "resize", "mode", '"linear"', "'cubic'"),
-    (lambda: md.resize(IMAGES, 2, None), TypeError, "resize", "mode", "None"),
-])
+test_errors = errors_of(
+    [
+        *(
+            (lambda f=f: f(md.ones((4, 3)), 2), ValueError, name, "(N, H, W, C)", "(4, 3)")
+            for name, f in CALLS
+        ),
+        *(
+            (lambda f=f: f(md.ones((2, 0, 3)), 2), ValueError, name, "(2, 0, 3)")
+            for name, f in CALLS
+        ),
+        *(
+            (lambda f=f: f(np.ones((2, 4, 4, 3), np.uint8), 2), TypeError, name, "uint8", "/ 255")
+            for name, f in CALLS
+        ),
+        *(
+            (lambda f=f: f(IMAGES, 0), ValueError, name, "size must be", "pair", "got 0")
+            for name, f in CALLS
+        ),
+        *(
+            (lambda f=f: f(IMAGES, (2, -1)), ValueError, name, "size", "(2, -1)")
+            for name, f in CALLS
+        ),
+        *(
+            (lambda f=f: f(IMAGES, (2, 2, 2)), ValueError, name, "size", "(2, 2, 2)")
+            for name, f in CALLS
+        ),
+        *(
+            (lambda f=f: f(SEQUENCES, (2, 2)), ValueError, name, "an int >= 1", "(2, 2)")
+            for name, f in CALLS
+        ),
+        *((lambda f=f: f(IMAGES, 2.0), TypeError, name, "size", "2.0") for name, f in CALLS),
+        *((lambda f=f: f(IMAGES, None), TypeError, name, "size", "None") for name, f in CALLS),
+        *((lambda f=f: f(IMAGES, "ab"), TypeError, name, "size", "'ab'") for name, f in CALLS),
+        *((lambda f=f: f(IMAGES, 2**40), MemoryError, name) for name, f in CALLS),
+        (
+            lambda: md.resize(IMAGES, 2, "cubic"),
+            ValueError,
+            "resize",
+            "mode",
+            '"linear"',
+            "'cubic'",
+        ),
+        (lambda: md.resize(IMAGES, 2, None), TypeError, "resize", "mode", "None"),
+    ]
+)
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, 4, 5, 8, 13, 30])
@@ -60,12 +123,12 @@ def test_the_way_back_is_the_transposed_table(table, length):
         made = table(length, size)
         full = np.zeros((size, length))
         for i, (start, weights) in enumerate(zip(*made, strict=True)):
-            full[i, start:start + len(weights)] = weights
+            full[i, start : start + len(weights)] = weights
         np.testing.assert_allclose(full, matrix(length, size, table.__name__), atol=1e-12)
         back = np.zeros((length, size))
         for i, (start, weights) in enumerate(zip(*made.transposed(length), strict=True)):
             assert 0 <= start <= size - len(weights)
-            back[i, start:start + len(weights)] = weights
+            back[i, start : start + len(weights)] = weights
         np.testing.assert_array_equal(back, full.T)
 
 
@@ -73,11 +136,13 @@ def test_the_way_back_is_the_transposed_table(table, length):
 @both_floats
 def test_pixels_reach_what_they_are_part_of_and_nothing_else(backend, dtype):
     """NaN and infinity too, forward and backward."""
-    for f, name in ((lambda t: md.resize(t, (7, 9)), "nearest"),
-                    (lambda t: md.resize(t, (2, 4)), "nearest"),
-                    (lambda t: md.resize(t, (7, 9), "linear"), "linear"),
-                    (lambda t: md.resize(t, (3, 4), "linear"), "linear"),
-                    (lambda t: md.adaptive_avg_pool(t, (3, 5)), "windows")):
+    for f, name in (
+        (lambda t: md.resize(t, (7, 9)), "nearest"),
+        (lambda t: md.resize(t, (2, 4)), "nearest"),
+        (lambda t: md.resize(t, (7, 9), "linear"), "linear"),
+        (lambda t: md.resize(t, (3, 4), "linear"), "linear"),
+        (lambda t: md.adaptive_avg_pool(t, (3, 5)), "windows"),
+    ):
         x = md.tensor(uniform(2, 4, 6, 3, dtype=dtype), requires_grad=True)
         clean = f(x).data
         rows, columns = (matrix(n, s, name) for n, s in zip((4, 6), clean.shape[1:3], strict=True))

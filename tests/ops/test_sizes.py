@@ -27,9 +27,20 @@ BOTH = {
     "md.ones((2**22, 1)) + md.ones((1, 2**22))": MEMORY,
     "md.where(md.ones((2**22, 1)) > 0, md.ones((1, 2**22)), 0.0)": MEMORY,
     # shapes without values that NumPy does not count
-    **{f"md.{name}(t(2**20, 0, 1), t(0, 2**46))": MEMORY for name in (
-        "add", "subtract", "multiply", "divide", "power", "maximum", "minimum", "floor_divide",
-        "remainder")},
+    **{
+        f"md.{name}(t(2**20, 0, 1), t(0, 2**46))": MEMORY
+        for name in (
+            "add",
+            "subtract",
+            "multiply",
+            "divide",
+            "power",
+            "maximum",
+            "minimum",
+            "floor_divide",
+            "remainder",
+        )
+    },
     "t(2**20, 0, 1) < t(0, 2**46)": MEMORY,
     "md.where(t(2**20, 0, 1) > 0, t(0, 2**46), 1.0)": MEMORY,
     "md.clip(t(2**20, 0, 1), 0.0, t(0, 2**46))": MEMORY,
@@ -45,12 +56,9 @@ BOTH = {
     f"md.conv({ONE}, {ONE}, stride=2**31)": VALUE,
     f"md.conv({ONE}, {ONE}, dilation=-1)": VALUE,
     f"md.conv({ONE}, {ONE}, groups=HUGE)": VALUE,
-    "gradient(lambda x: md.conv(x, md.ones((3, 3, 1, 1)), stride=4096), 1, 8, 8, 1)":
-        "(1, 8, 8, 1)",
-    "gradient(lambda x: md.conv(x, md.ones((3, 3, 1, 1)), stride=BIG), 1, 8, 8, 1)":
-        "(1, 8, 8, 1)",
-    "gradient(lambda x: md.conv(x, md.ones((3, 3, 1, 16)), stride=BIG, groups=16), 1, 8, 8, 16)":
-        "(1, 8, 8, 16)",
+    "gradient(lambda x: md.conv(x, md.ones((3, 3, 1, 1)), stride=4096), 1, 8, 8, 1)": "(1, 8, 8, 1)",
+    "gradient(lambda x: md.conv(x, md.ones((3, 3, 1, 1)), stride=BIG), 1, 8, 8, 1)": "(1, 8, 8, 1)",
+    "gradient(lambda x: md.conv(x, md.ones((3, 3, 1, 16)), stride=BIG, groups=16), 1, 8, 8, 16)": "(1, 8, 8, 16)",
     f"md.conv_transpose({ONE}, md.ones((3, 3, 1, 1)), dilation=2**29)": EITHER,
     "md.conv_transpose(md.ones((1, 2, 2, 1)), md.ones((1, 1, 1, 1)), stride=BIG)": EITHER,
     "md.conv_transpose(md.ones((1, 3, 3, 1)), md.ones((1, 1, 1, 1)), stride=BIG)": VALUE,
@@ -62,10 +70,8 @@ BOTH = {
     "gradient(lambda x: md.resize(x, 2**40, 'linear'), 1, 2, 0)": "(1, 2, 0)",
     "gradient(lambda x: md.resize(x, 2, 'linear'), 1, 2**40, 0)": "(1, 1099511627776, 0)",
     "md.adaptive_avg_pool(md.ones((1, 2, 2, 1)), 2**40)": MEMORY,
-    "gradient(lambda x: md.adaptive_avg_pool(x, 3), 2, 2**20, 2**20, 0)":
-        "(2, 1048576, 1048576, 0)",
-    "md.scaled_dot_product_attention(t(2**23, 0, 2), t(2**23, 0, 2), t(2**23, 0, 2))":
-        "(8388608, 0, 2)",
+    "gradient(lambda x: md.adaptive_avg_pool(x, 3), 2, 2**20, 2**20, 0)": "(2, 1048576, 1048576, 0)",
+    "md.scaled_dot_product_attention(t(2**23, 0, 2), t(2**23, 0, 2), t(2**23, 0, 2))": "(8388608, 0, 2)",
     "md.scaled_dot_product_attention(t(1, 2**22, 1), t(1, 2**22, 1), t(1, 2**22, 1))": MEMORY,
     # order
     "md.topk(t(2**40, 0), 0)": EITHER,
@@ -149,9 +155,7 @@ NATIVE = {
     "md.set_num_threads(HUGE)": VALUE,
 }
 
-NUMPY = {
-    f"md.conv({ONE}, md.ones((3, 3, 1, 1)), padding=BIG, dilation=BIG)": EITHER,
-}
+NUMPY = {f"md.conv({ONE}, md.ones((3, 3, 1, 1)), padding=BIG, dilation=BIG)": EITHER}
 
 
 def cases(*expected):

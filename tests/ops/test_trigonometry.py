@@ -8,17 +8,23 @@ import pytest
 import minidl as md
 from tests.support.cases import case, checks_of, errors_of
 
-test_values, test_gradients, _ = checks_of([
-    case(f"{name} {shape} {between}", ours, reference, shape, between=between)
-    for name, ours, reference in (("sin", md.sin, np.sin), ("cos", md.cos, np.cos))
-    for shape in ((), (1,), (7,), (0, 3), (2, 3, 2, 5)) for between in ((-2, 2), (-40, 40))])
+test_values, test_gradients, _ = checks_of(
+    [
+        case(f"{name} {shape} {between}", ours, reference, shape, between=between)
+        for name, ours, reference in (("sin", md.sin, np.sin), ("cos", md.cos, np.cos))
+        for shape in ((), (1,), (7,), (0, 3), (2, 3, 2, 5))
+        for between in ((-2, 2), (-40, 40))
+    ]
+)
 
-test_errors = errors_of([
-    (lambda: md.sin(md.arange(3)), TypeError, "sin", "int64", "astype"),
-    (lambda: md.cos([True]), TypeError, "cos", "bool"),
-    (lambda: md.sin("x"), TypeError, "sin", "str"),
-    (lambda: md.cos(np.ones(2, complex)), TypeError, "cos", "complex"),
-])
+test_errors = errors_of(
+    [
+        (lambda: md.sin(md.arange(3)), TypeError, "sin", "int64", "astype"),
+        (lambda: md.cos([True]), TypeError, "cos", "bool"),
+        (lambda: md.sin("x"), TypeError, "sin", "str"),
+        (lambda: md.cos(np.ones(2, complex)), TypeError, "cos", "complex"),
+    ]
+)
 
 
 @pytest.mark.parametrize("f", [md.sin, md.cos])

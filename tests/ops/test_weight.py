@@ -11,42 +11,115 @@ from tests.support.reference.norm import weight_norm, weight_standardization
 
 SHAPES = [(5, 3), (7, 1), (3, 3, 2, 4), (1, 1, 6, 5), (3, 3, 1, 16)]
 
-test_values, test_gradients, test_threads = checks_of([
-    *(case(f"weight_norm {shape}", md.weight_norm, weight_norm, shape, shape[-1:])
-      for shape in SHAPES),
-    *(case(f"weight_standardization {shape} {options}", md.weight_standardization,
-           weight_standardization, shape, **options)
-      for shape in SHAPES for options in ({}, {"eps": 0.1}, {"eps": 0})),
-    case("weight_standardization of two", md.weight_standardization, weight_standardization, (2, 5),
-         eps=0.5),
-    case("large weight_norm", md.weight_norm, weight_norm, (5, 3), (3,),
-         large=[(3, 3, 128, 160), (160,)]),
-    case("large weight_standardization", md.weight_standardization, weight_standardization, (5, 3),
-         large=[(3, 3, 128, 160)]),
-])
+test_values, test_gradients, test_threads = checks_of(
+    [
+        *(
+            case(f"weight_norm {shape}", md.weight_norm, weight_norm, shape, shape[-1:])
+            for shape in SHAPES
+        ),
+        *(
+            case(
+                f"weight_standardization {shape} {options}",
+                md.weight_standardization,
+                weight_standardization,
+                shape,
+                **options,
+            )
+            for shape in SHAPES
+            for options in ({}, {"eps": 0.1}, {"eps": 0})
+        ),
+        case(
+            "weight_standardization of two",
+            md.weight_standardization,
+            weight_standardization,
+            (2, 5),
+            eps=0.5,
+        ),
+        case(
+            "large weight_norm",
+            md.weight_norm,
+            weight_norm,
+            (5, 3),
+            (3,),
+            large=[(3, 3, 128, 160), (160,)],
+        ),
+        case(
+            "large weight_standardization",
+            md.weight_standardization,
+            weight_standardization,
+            (5, 3),
+            large=[(3, 3, 128, 160)],
+        ),
+    ]
+)
 
 V = md.ones((2, 3))
 
-test_errors = errors_of([
-    (lambda: md.weight_norm(V, md.ones(2)), ValueError, "weight_norm", "gain", "(3,)", "(2,)"),
-    (lambda: md.weight_norm(V, md.ones((1, 3))), ValueError, "weight_norm", "gain", "(1, 3)"),
-    (lambda: md.weight_norm(md.ones(3), md.ones(3)), ValueError, "weight_norm", "v", "(3,)"),
-    (lambda: md.weight_norm(md.ones((0, 3)), md.ones(3)), ValueError, "weight_norm", "v", "(0, 3)"),
-    (lambda: md.weight_norm(V, np.ones(3)), TypeError, "weight_norm", "v float32", "gain float64"),
-    (lambda: md.weight_norm(V, [1, 2, 3]), TypeError, "weight_norm", "gain", "int64"),
-    (lambda: md.weight_norm(None, md.ones(3)), TypeError, "weight_norm", "v", "NoneType"),
-    (lambda: md.weight_standardization(md.ones(3)), ValueError, "weight_standardization", "v",
-     "(3,)"),
-    (lambda: md.weight_standardization(md.ones((2, 0))), ValueError, "weight_standardization",
-     "(2, 0)"),
-    (lambda: md.weight_standardization(md.ones((1, 1, 3))), ValueError, "weight_standardization",
-     "(1, 1, 3)", "fewer than 2"),
-    (lambda: md.weight_standardization(V, -1), ValueError, "weight_standardization", "eps", "-1"),
-    (lambda: md.weight_standardization(V, np.nan), ValueError, "weight_standardization", "eps"),
-    (lambda: md.weight_standardization(V, "a"), TypeError, "weight_standardization", "eps", "'a'"),
-    (lambda: md.weight_standardization(np.ones((2, 3), int)), TypeError, "weight_standardization",
-     "v", "int64"),
-])
+test_errors = errors_of(
+    [
+        (lambda: md.weight_norm(V, md.ones(2)), ValueError, "weight_norm", "gain", "(3,)", "(2,)"),
+        (lambda: md.weight_norm(V, md.ones((1, 3))), ValueError, "weight_norm", "gain", "(1, 3)"),
+        (lambda: md.weight_norm(md.ones(3), md.ones(3)), ValueError, "weight_norm", "v", "(3,)"),
+        (
+            lambda: md.weight_norm(md.ones((0, 3)), md.ones(3)),
+            ValueError,
+            "weight_norm",
+            "v",
+            "(0, 3)",
+        ),
+        (
+            lambda: md.weight_norm(V, np.ones(3)),
+            TypeError,
+            "weight_norm",
+            "v float32",
+            "gain float64",
+        ),
+        (lambda: md.weight_norm(V, [1, 2, 3]), TypeError, "weight_norm", "gain", "int64"),
+        (lambda: md.weight_norm(None, md.ones(3)), TypeError, "weight_norm", "v", "NoneType"),
+        (
+            lambda: md.weight_standardization(md.ones(3)),
+            ValueError,
+            "weight_standardization",
+            "v",
+            "(3,)",
+        ),
+        (
+            lambda: md.weight_standardization(md.ones((2, 0))),
+            ValueError,
+            "weight_standardization",
+            "(2, 0)",
+        ),
+        (
+            lambda: md.weight_standardization(md.ones((1, 1, 3))),
+            ValueError,
+            "weight_standardization",
+            "(1, 1, 3)",
+            "fewer than 2",
+        ),
+        (
+            lambda: md.weight_standardization(V, -1),
+            ValueError,
+            "weight_standardization",
+            "eps",
+            "-1",
+        ),
+        (lambda: md.weight_standardization(V, np.nan), ValueError, "weight_standardization", "eps"),
+        (
+            lambda: md.weight_standardization(V, "a"),
+            TypeError,
+            "weight_standardization",
+            "eps",
+            "'a'",
+        ),
+        (
+            lambda: md.weight_standardization(np.ones((2, 3), int)),
+            TypeError,
+            "weight_standardization",
+            "v",
+            "int64",
+        ),
+    ]
+)
 
 
 @both_backends
@@ -101,8 +174,10 @@ def test_equal_weights_are_standardized_to_zeros(backend):
     assert np.isfinite(v.grad).all()
 
 
-@pytest.mark.parametrize("f, mean", [(md.weight_standardization, 1e3),
-                                     (lambda v: md.weight_norm(v, np.ones(16, v.dtype)), 1e3)])
+@pytest.mark.parametrize(
+    "f, mean",
+    [(md.weight_standardization, 1e3), (lambda v: md.weight_norm(v, np.ones(16, v.dtype)), 1e3)],
+)
 def test_large_means_cost_no_digits(f, mean):
     v = (uniform(3, 3, 8, 16, dtype=np.float64) + mean).astype(np.float32)
     exact = f(v.astype(np.float64)).data

@@ -131,25 +131,28 @@ def test_norms_that_are_not_finite(bad, backend):
         with refuses(ValueError, "clip_grad_norm", str(bad)):
             optim.clip_grad_norm(params, 1, error_if_nonfinite=True)
         assert all(p.grad is g for p, g in zip(params, before, strict=True))
-        with np.errstate(invalid="ignore"):     # 0 times infinity
+        with np.errstate(invalid="ignore"):  # 0 times infinity
             np.testing.assert_equal(optim.clip_grad_norm(params, 1), bad)
     assert np.isnan(params[1].grad[3])
     rest = np.delete(params[1].grad, 3)
     assert np.isnan(rest).all() if np.isnan(bad) else (rest == 0).all()
 
 
-@pytest.mark.parametrize("call, error, words", [
-    (lambda p: optim.clip_grad_norm([p], -1), ValueError, ["max_norm", "-1"]),
-    (lambda p: optim.clip_grad_norm([p], np.nan), ValueError, ["max_norm", "nan"]),
-    (lambda p: optim.clip_grad_norm([p], "1"), TypeError, ["max_norm", "'1'"]),
-    (lambda p: optim.clip_grad_norm([p], None), TypeError, ["max_norm", "None"]),
-    (lambda p: optim.clip_grad_norm([p], True), TypeError, ["max_norm", "True"]),
-    (lambda p: optim.clip_grad_norm([p], 1, eps=-1), ValueError, ["eps", "-1"]),
-    (lambda p: optim.clip_grad_norm([p.grad], 1), TypeError, ["params", "ndarray"]),
-    (lambda p: optim.clip_grad_norm(np.ones((2, 2)), 1), TypeError, ["tensors", "ndarray"]),
-    (lambda p: optim.clip_grad_norm(itertools.count(), 1), TypeError, ["tensors", "int"]),
-    (lambda p: optim.clip_grad_norm([p, ("a", p)], 1), TypeError, ["params", "tuple"]),
-])
+@pytest.mark.parametrize(
+    "call, error, words",
+    [
+        (lambda p: optim.clip_grad_norm([p], -1), ValueError, ["max_norm", "-1"]),
+        (lambda p: optim.clip_grad_norm([p], np.nan), ValueError, ["max_norm", "nan"]),
+        (lambda p: optim.clip_grad_norm([p], "1"), TypeError, ["max_norm", "'1'"]),
+        (lambda p: optim.clip_grad_norm([p], None), TypeError, ["max_norm", "None"]),
+        (lambda p: optim.clip_grad_norm([p], True), TypeError, ["max_norm", "True"]),
+        (lambda p: optim.clip_grad_norm([p], 1, eps=-1), ValueError, ["eps", "-1"]),
+        (lambda p: optim.clip_grad_norm([p.grad], 1), TypeError, ["params", "ndarray"]),
+        (lambda p: optim.clip_grad_norm(np.ones((2, 2)), 1), TypeError, ["tensors", "ndarray"]),
+        (lambda p: optim.clip_grad_norm(itertools.count(), 1), TypeError, ["tensors", "int"]),
+        (lambda p: optim.clip_grad_norm([p, ("a", p)], 1), TypeError, ["params", "tuple"]),
+    ],
+)
 def test_errors(call, error, words):
     p = nn.Parameter(np.ones(2))
     gradient = p.grad = np.array([3.0, 4.0])
@@ -162,7 +165,6 @@ def test_a_layer_stands_for_its_parameters():
     layer, twin = nn.Dense(3, 2), nn.Dense(3, 2)
     for model in (layer, twin):
         model.weight.grad, model.bias.grad = np.ones((3, 2), np.float32), None
-    assert optim.clip_grad_norm(layer, np.float32(1)) == optim.clip_grad_norm(
-        twin.parameters(), 1)
+    assert optim.clip_grad_norm(layer, np.float32(1)) == optim.clip_grad_norm(twin.parameters(), 1)
     np.testing.assert_array_equal(layer.weight.grad, twin.weight.grad)
     assert np.linalg.norm(layer.weight.grad) < 1.001

@@ -14,8 +14,11 @@ SHAPES = [(3, 4), (5,), (2, 6)]
 
 
 def parts(params):
-    return (optim.Muon([params[0]], lr=0.1), optim.Adam(params[1:2], lr=0.05),
-            optim.Lookahead(optim.SGD(params[2:], lr=0.2, momentum=0.9), k=2))
+    return (
+        optim.Muon([params[0]], lr=0.1),
+        optim.Adam(params[1:2], lr=0.05),
+        optim.Lookahead(optim.SGD(params[2:], lr=0.2, momentum=0.9), k=2),
+    )
 
 
 def take(optimizers, params, steps):
@@ -105,5 +108,6 @@ def test_errors():
         optim.Combined(optim.SGD(params, lr=1), optim.SGD(params[2:], lr=1))
     memory = np.zeros(4, np.float32)
     with pytest.raises(ValueError, match="Combined: two parameters share memory"):
-        optim.Combined(optim.SGD([nn.Parameter(memory)], lr=1),
-                       optim.SGD([nn.Parameter(memory[1:])], lr=1))
+        optim.Combined(
+            optim.SGD([nn.Parameter(memory)], lr=1), optim.SGD([nn.Parameter(memory[1:])], lr=1)
+        )

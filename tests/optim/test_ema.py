@@ -173,8 +173,11 @@ def test_errors():
             optim.EMA(network(), decay)
 
 
-@pytest.mark.parametrize("entries", [
-    {"decay": 1.0}, {"count": -1}, {"averages": {}}, {"averages": 3}, {"more": 1}], ids=str)
+@pytest.mark.parametrize(
+    "entries",
+    [{"decay": 1.0}, {"count": -1}, {"averages": {}}, {"averages": 3}, {"more": 1}],
+    ids=str,
+)
 def test_a_state_that_does_not_fit_changes_nothing(entries):
     model = network()
     ema = optim.EMA(model)

@@ -23,9 +23,18 @@ def test_weights_and_others():
     weights, others = optim.groups(model, 0.5)
     names = {id(p): name for name, p in model.named_parameters()}
     assert [names[id(p)] for p in weights["params"]] == [
-        "embedding.weight", "gru.cells.0.weight_x", "gru.cells.0.weight_h"]
+        "embedding.weight",
+        "gru.cells.0.weight_x",
+        "gru.cells.0.weight_h",
+    ]
     assert {names[id(p)] for p in others["params"]} == {
-        "gru.cells.0.bias", "gru.cells.0.bias_h", "norm.gamma", "norm.beta", "bias_table", "scale"}
+        "gru.cells.0.bias",
+        "gru.cells.0.bias_h",
+        "norm.gamma",
+        "norm.beta",
+        "bias_table",
+        "scale",
+    }
     assert weights["weight_decay"] == 0.5 and others["weight_decay"] == 0
 
 

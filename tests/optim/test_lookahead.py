@@ -99,7 +99,7 @@ def test_it_takes_the_place_of_its_optimizer():
 def test_parameters_without_gradient_are_left_alone():
     moving, still = parameters(SHAPES)[:2]
     still.requires_grad = False
-    still.data.flags.writeable = False      # as those of a folded model are
+    still.data.flags.writeable = False  # as those of a folded model are
     start = still.data.copy()
     optimizer = optim.Lookahead(optim.SGD([moving, still], lr=0.1), k=2)
     take(optimizer, [moving], range(4))
@@ -151,10 +151,20 @@ def test_a_step_that_fails_changes_nothing():
     assert [p.data.tobytes() for p in params] == before
 
 
-@pytest.mark.parametrize("entries", [
-    {"k": 0}, {"alpha": 2}, {"count": -1}, {"slow": [np.ones(2)]}, {"slow": 3},
-    {"slow": [np.zeros((3, 4)), np.zeros(4), np.zeros((200, 150))]}, {"optimizer": None},
-    {"other": 1}], ids=lambda entries: " ".join(entries))
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {"k": 0},
+        {"alpha": 2},
+        {"count": -1},
+        {"slow": [np.ones(2)]},
+        {"slow": 3},
+        {"slow": [np.zeros((3, 4)), np.zeros(4), np.zeros((200, 150))]},
+        {"optimizer": None},
+        {"other": 1},
+    ],
+    ids=lambda entries: " ".join(entries),
+)
 def test_a_state_that_does_not_fit_changes_nothing(entries):
     params = parameters(SHAPES)
     optimizer = optim.Lookahead(INNER[0](params), k=2)

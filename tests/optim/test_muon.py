@@ -15,9 +15,14 @@ from tests.support.optimizers import give_gradients, parameters, trained
 from tests.support.threads import threads
 
 SHAPES = [(40, 30), (30, 40), (3, 3, 8, 16), (1, 1, 4, 32), (1, 7), (7, 1), (0, 4)]
-OPTIONS = [{}, {"lr": 0.2, "nesterov": False}, {"momentum": 0, "steps": 3},
-           {"weight_decay": 0.1, "momentum": 0.5}, {"normalize": True, "steps": 3, "momentum": 0.6},
-           {"normalize": True, "weight_decay": 0.3}]
+OPTIONS = [
+    {},
+    {"lr": 0.2, "nesterov": False},
+    {"momentum": 0, "steps": 3},
+    {"weight_decay": 0.1, "momentum": 0.5},
+    {"normalize": True, "steps": 3, "momentum": 0.6},
+    {"normalize": True, "weight_decay": 0.3},
+]
 every_option = pytest.mark.parametrize("options", OPTIONS, ids=str)
 
 
@@ -45,8 +50,9 @@ def muon(p, g, state, lr, momentum=0.95, nesterov=True, weight_decay=0, steps=5,
 
 
 def run(options, dtype=np.float32, steps=10):
-    return trained(lambda params: optim.Muon(params, **{"lr": 0.02, **options}), SHAPES, dtype,
-                   steps)
+    return trained(
+        lambda params: optim.Muon(params, **{"lr": 0.02, **options}), SHAPES, dtype, steps
+    )
 
 
 @every_option
@@ -60,8 +66,10 @@ def test_ten_steps_by_the_formula(options, dtype, backend):
     states = [{} for _ in given]
     for step in range(10):
         give_gradients(given, step)
-        expected = [muon(p, g.grad.astype(np.float64), state, **{"lr": 0.02, **options})
-                    for p, g, state in zip(expected, given, states, strict=True)]
+        expected = [
+            muon(p, g.grad.astype(np.float64), state, **{"lr": 0.02, **options})
+            for p, g, state in zip(expected, given, states, strict=True)
+        ]
     for p, value, start in zip(found, expected, given, strict=True):
         assert p.dtype == dtype
         close(p.data, value, 10)
@@ -138,15 +146,25 @@ def test_normalized_zeros_stay_zeros():
 
 def test_what_is_no_matrix_is_refused():
     for shape in ((), (64,)):
-        with refuses(ValueError, "Muon: params must be matrices or filters", str(shape),
-                     "optim.groups(model"):
+        with refuses(
+            ValueError, "Muon: params must be matrices or filters", str(shape), "optim.groups(model"
+        ):
             optim.Muon([nn.Parameter(np.ones((2, 2))), nn.Parameter(np.ones(shape))], lr=0.1)
 
 
-@pytest.mark.parametrize(("name", "wrong", "error"), [
-    ("steps", 0, ValueError), ("steps", 101, ValueError), ("steps", 2.5, TypeError),
-    ("lr", -1, ValueError), ("momentum", -0.1, ValueError), ("weight_decay", -1, ValueError),
-    ("normalize", "yes", TypeError), ("nesterov", 2, TypeError)])
+@pytest.mark.parametrize(
+    ("name", "wrong", "error"),
+    [
+        ("steps", 0, ValueError),
+        ("steps", 101, ValueError),
+        ("steps", 2.5, TypeError),
+        ("lr", -1, ValueError),
+        ("momentum", -0.1, ValueError),
+        ("weight_decay", -1, ValueError),
+        ("normalize", "yes", TypeError),
+        ("nesterov", 2, TypeError),
+    ],
+)
 def test_options(name, wrong, error):
     with refuses(error, f"Muon: {name} must be", repr(wrong)):
         optim.Muon(parameters([(2, 2)]), **{"lr": 0.1, name: wrong})

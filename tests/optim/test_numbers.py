@@ -21,8 +21,12 @@ every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 
 def two_groups(kind, taken=2):
     """An optimizer of two groups that has taken some steps."""
-    optimizer = kind([{"params": [nn.Parameter(np.ones((2, 2), np.float32))]},
-                      {"params": [nn.Parameter(np.ones(3, np.float32))]}])
+    optimizer = kind(
+        [
+            {"params": [nn.Parameter(np.ones((2, 2), np.float32))]},
+            {"params": [nn.Parameter(np.ones(3, np.float32))]},
+        ]
+    )
     for _ in range(taken):
         step(optimizer)
     return optimizer
@@ -37,19 +41,21 @@ def step(optimizer):
 
 def everything(optimizer):
     return [p.data.tobytes() for group in optimizer.groups for p in group["params"]] + [
-        repr(optimizer.state_dict())]
+        repr(optimizer.state_dict())
+    ]
 
 
 @every_kind
-@pytest.mark.parametrize("rate", [np.nan, np.inf, -0.1, np.float32("nan"), "0.1", None, True],
-                         ids=repr)
+@pytest.mark.parametrize(
+    "rate", [np.nan, np.inf, -0.1, np.float32("nan"), "0.1", None, True], ids=repr
+)
 def test_a_rate_set_later(kind, rate):
     optimizer = two_groups(kind)
     before = everything(optimizer)
     with refuses((TypeError, ValueError), type(optimizer).__name__, "lr", repr(rate)):
         optimizer.lr = rate
     assert everything(optimizer) == before
-    optimizer.groups[1]["lr"] = rate        # of the last group: the first must not move either
+    optimizer.groups[1]["lr"] = rate  # of the last group: the first must not move either
     before = everything(optimizer)
     with refuses((TypeError, ValueError), type(optimizer).__name__, "lr", repr(rate)):
         step(optimizer)
@@ -82,8 +88,12 @@ def test_step_counts(kind, count):
     state = two_groups(kind, 3).state_dict()
     state["state"]["1"]["step"] = count
     before = everything(optimizer)
-    with refuses(nn.StateError, f"load_state_dict of {type(optimizer).__name__}",
-                 "step of parameter 1", repr(count)):
+    with refuses(
+        nn.StateError,
+        f"load_state_dict of {type(optimizer).__name__}",
+        "step of parameter 1",
+        repr(count),
+    ):
         optimizer.load_state_dict(state)
     assert everything(optimizer) == before
     for expected in (0, np.int64(7), 2**53):
@@ -99,19 +109,23 @@ def test_arrays_of_a_state(kind):
     before = everything(optimizer)
     for name in optimizer.state_names:
         expected = state["state"]["1"][name]
-        wrong = [np.array([0, np.nan, 0]), expected.astype(complex), expected.astype(str),
-                 expected[:2]]
+        wrong = [
+            np.array([0, np.nan, 0]),
+            expected.astype(complex),
+            expected.astype(str),
+            expected[:2],
+        ]
         if name in ("square", "sum"):
             wrong.append(-1 - expected)
         else:
-            wrong += [np.array([0, 1, -np.inf]), np.full(3, 1e300)]     # beyond float32
+            wrong += [np.array([0, 1, -np.inf]), np.full(3, 1e300)]  # beyond float32
         for value in wrong:
             state["state"]["1"][name] = value
             with refuses(nn.StateError, f"{name} of parameter 1"):
                 optimizer.load_state_dict(state)
             assert everything(optimizer) == before
         state["state"]["1"][name] = expected.tolist()
-    optimizer.load_state_dict(state)        # lists of numbers are arrays too
+    optimizer.load_state_dict(state)  # lists of numbers are arrays too
 
 
 @every_kind
@@ -121,14 +135,16 @@ def test_options_of_a_state(kind):
     for name, value in optimizer.groups[0].items():
         if name != "params":
             state = copy.deepcopy(two_groups(kind, 3).state_dict())
-            state["groups"][1][name] = (np.nan, 0.9) if name == "betas" else \
-                "no" if isinstance(value, bool) else np.nan
+            state["groups"][1][name] = (
+                (np.nan, 0.9) if name == "betas" else "no" if isinstance(value, bool) else np.nan
+            )
             with refuses(nn.StateError, name):
                 optimizer.load_state_dict(state)
             assert everything(optimizer) == before
 
 
 # Schedules
+
 
 class Made(optim.Schedule):
     """Whatever rate it is told to give at its third step."""
@@ -164,17 +180,27 @@ def test_rates_beyond_all_numbers():
     with refuses(nn.StateError, "load_state_dict of StepLR", "too large"):
         schedule.load_state_dict({**before, "count": 3})
     assert schedule.state_dict() == before
-    sequence = optim.SequenceLR([optim.StepLR(optimizer, 1, gamma=1e200),
-                                 optim.StepLR(optimizer, 2)], [5])
+    sequence = optim.SequenceLR(
+        [optim.StepLR(optimizer, 1, gamma=1e200), optim.StepLR(optimizer, 2)], [5]
+    )
     before = sequence.state_dict()
     with refuses(nn.StateError, "too large"):
         sequence.load_state_dict({**before, "count": 4})
     assert sequence.state_dict() == before
 
 
-@pytest.mark.parametrize("entries", [{"count": 2**53 + 1}, {"count": True}, {"count": -1},
-                                     {"base": [np.nan, 0.1]}, {"steps": 10**400},
-                                     {"min_lr": np.nan}], ids=str)
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {"count": 2**53 + 1},
+        {"count": True},
+        {"count": -1},
+        {"base": [np.nan, 0.1]},
+        {"steps": 10**400},
+        {"min_lr": np.nan},
+    ],
+    ids=str,
+)
 def test_states_of_schedules(entries):
     schedule = optim.CosineLR(two_groups(KINDS["SGD"]), 10)
     before = schedule.state_dict()
@@ -183,8 +209,11 @@ def test_states_of_schedules(entries):
     assert schedule.state_dict() == before
 
 
-@pytest.mark.parametrize("entries", [{"best": np.nan}, {"best": True}, {"best": "1"},
-                                     {"bad": 2**60}, {"lr": [np.inf, 1.0]}], ids=str)
+@pytest.mark.parametrize(
+    "entries",
+    [{"best": np.nan}, {"best": True}, {"best": "1"}, {"bad": 2**60}, {"lr": [np.inf, 1.0]}],
+    ids=str,
+)
 def test_states_of_plateaus(entries):
     schedule = optim.ReduceOnPlateau(two_groups(KINDS["SGD"]))
     before = schedule.state_dict()
@@ -210,18 +239,30 @@ def test_flags_are_flags():
 
 
 @pytest.mark.parametrize("scalar", [np.float16, np.float32, np.int64, np.uint8])
-@pytest.mark.parametrize("kind, options", [
-    (optim.SGD, {"momentum": 0}), (optim.Adam, {"eps": 1}), (optim.AdamW, {"eps": 1}),
-    (optim.RMSprop, {"eps": 1}), (optim.Adagrad, {"lr_decay": 3, "eps": 1}),
-    (optim.LARS, {"trust": 1}), (optim.Muon, {"momentum": 0})],
-    ids=lambda value: getattr(value, "__name__", None))
+@pytest.mark.parametrize(
+    "kind, options",
+    [
+        (optim.SGD, {"momentum": 0}),
+        (optim.Adam, {"eps": 1}),
+        (optim.AdamW, {"eps": 1}),
+        (optim.RMSprop, {"eps": 1}),
+        (optim.Adagrad, {"lr_decay": 3, "eps": 1}),
+        (optim.LARS, {"trust": 1}),
+        (optim.Muon, {"momentum": 0}),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
 def test_numpys_scalars_as_options_compute_as_pythons_numbers(kind, options, scalar):
     """200 times 2 is more than a uint8 holds."""
     found = []
     for make in (float, scalar):
         p = nn.Parameter(np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3))
-        optimizer = kind([p], lr=make(200), weight_decay=make(2),
-                         **{name: make(value) for name, value in options.items()})
+        optimizer = kind(
+            [p],
+            lr=make(200),
+            weight_decay=make(2),
+            **{name: make(value) for name, value in options.items()},
+        )
         for _ in range(3):
             p.grad = np.ones((2, 3), np.float32)
             optimizer.step()

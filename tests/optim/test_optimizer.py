@@ -15,9 +15,14 @@ from tests.support.tensors import parameter
 
 def test_groups_have_options_of_their_own():
     a, b, c = parameter(2), parameter(3), parameter(4)
-    optimizer = optim.SGD([{"params": [a], "lr": 1.0},
-                           {"params": (p for p in [b]), "weight_decay": 0.5},
-                           {"params": c, "momentum": 0.9}], lr=0.1)
+    optimizer = optim.SGD(
+        [
+            {"params": [a], "lr": 1.0},
+            {"params": (p for p in [b]), "weight_decay": 0.5},
+            {"params": c, "momentum": 0.9},
+        ],
+        lr=0.1,
+    )
     assert [group["lr"] for group in optimizer.groups] == [1.0, 0.1, 0.1]
     steps(optimizer)
     close(a.data, np.full(2, 1 - 1.0 - 1.0))
@@ -27,10 +32,18 @@ def test_groups_have_options_of_their_own():
 
 
 @every_kind
-@pytest.mark.parametrize("given", [lambda p: [p], lambda p: (p,), lambda p: iter([p]),
-                                   lambda p: p, lambda p: {"params": p},
-                                   lambda p: [{"params": [p]}]],
-                         ids=["list", "tuple", "iterator", "tensor", "group", "groups"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda p: [p],
+        lambda p: (p,),
+        lambda p: iter([p]),
+        lambda p: p,
+        lambda p: {"params": p},
+        lambda p: [{"params": [p]}],
+    ],
+    ids=["list", "tuple", "iterator", "tensor", "group", "groups"],
+)
 def test_parameters_may_be_given_in_many_ways(kind, given):
     p = parameter(3)
     optimizer = kind(given(p), lr=0.5)
@@ -40,16 +53,28 @@ def test_parameters_may_be_given_in_many_ways(kind, given):
 
 
 def test_defaults():
-    options = {kind.__name__: {k: v for k, v in kind([parameter(1)], lr=0.1).groups[0].items()
-                               if k != "params"} for kind in KINDS}
+    options = {
+        kind.__name__: {
+            k: v for k, v in kind([parameter(1)], lr=0.1).groups[0].items() if k != "params"
+        }
+        for kind in KINDS
+    }
     adam = {"lr": 0.1, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0}
     assert options == {
         "SGD": {"lr": 0.1, "momentum": 0, "nesterov": False, "weight_decay": 0},
-        "Adam": adam, "AdamW": {**adam, "weight_decay": 0.01},
-        "RMSprop": {"lr": 0.1, "alpha": 0.99, "eps": 1e-8, "momentum": 0, "centered": False,
-                    "weight_decay": 0},
+        "Adam": adam,
+        "AdamW": {**adam, "weight_decay": 0.01},
+        "RMSprop": {
+            "lr": 0.1,
+            "alpha": 0.99,
+            "eps": 1e-8,
+            "momentum": 0,
+            "centered": False,
+            "weight_decay": 0,
+        },
         "Adagrad": {"lr": 0.1, "eps": 1e-10, "initial": 0.0, "lr_decay": 0, "weight_decay": 0},
-        "LARS": {"lr": 0.1, "momentum": 0.9, "trust": 0.001, "eps": 1e-8, "weight_decay": 0}}
+        "LARS": {"lr": 0.1, "momentum": 0.9, "trust": 0.001, "eps": 1e-8, "weight_decay": 0},
+    }
     assert optim.Adam([parameter(1)]).lr == optim.AdamW([parameter(1)]).lr == 1e-3
     assert optim.RMSprop([parameter(1)]).lr == optim.Adagrad([parameter(1)]).lr == 0.01
 
@@ -84,7 +109,7 @@ def test_an_option_set_between_steps_starts_its_state_from_zero():
     steps(optimizer, 1)
     assert sorted(optimizer.state[p]) == ["mean", "square", "step", "velocity"]
     close(optimizer.state[p]["mean"], np.full(2, 0.01))
-    root = np.sqrt(1 - 0.99 ** 2 - 0.01 ** 2)
+    root = np.sqrt(1 - 0.99**2 - 0.01**2)
     close(optimizer.state[p]["velocity"], np.full(2, 1 / root))
 
 
@@ -137,24 +162,27 @@ def test_errors_name_the_optimizer_and_what_is_wrong(kind, call, error, words):
         call(kind)
 
 
-@pytest.mark.parametrize("call, words", [
-    (lambda: optim.SGD([p], lr=0.1, momentum=-0.5), ["momentum", "-0.5"]),
-    (lambda: optim.SGD([p], lr=0.1, nesterov=True), ["nesterov", "momentum"]),
-    (lambda: optim.SGD([{"params": p, "nesterov": True}], lr=0.1), ["nesterov", "momentum"]),
-    (lambda: optim.Adam([p], betas=(0.9, 1.0)), ["betas", "1.0"]),
-    (lambda: optim.AdamW([p], betas=(-0.1, 0.9)), ["AdamW", "betas", "-0.1"]),
-    (lambda: optim.Adam([p], betas=(0.9,)), ["betas", "0.9"]),
-    (lambda: optim.Adam([p], eps=-1e-8), ["eps", "-1e-08"]),
-    (lambda: optim.RMSprop([p], alpha=1.0), ["RMSprop", "alpha", "1.0"]),
-    (lambda: optim.RMSprop([p], alpha=-0.1), ["alpha", "-0.1"]),
-    (lambda: optim.RMSprop([p], momentum=-0.1), ["RMSprop", "momentum", "-0.1"]),
-    (lambda: optim.RMSprop([p], eps=np.nan), ["eps", "nan"]),
-    (lambda: optim.Adagrad([p], initial=-1), ["Adagrad", "initial", "-1"]),
-    (lambda: optim.Adagrad([p], lr_decay=-1), ["Adagrad", "lr_decay", "-1"]),
-    (lambda: optim.LARS([p], lr=1, trust=-1), ["LARS", "trust", "-1"]),
-    (lambda: optim.LARS([p], lr=1, momentum=-1), ["LARS", "momentum", "-1"]),
-    (lambda: optim.LARS([{"params": p, "eps": -1}], lr=1), ["LARS", "eps", "-1"]),
-])
+@pytest.mark.parametrize(
+    "call, words",
+    [
+        (lambda: optim.SGD([p], lr=0.1, momentum=-0.5), ["momentum", "-0.5"]),
+        (lambda: optim.SGD([p], lr=0.1, nesterov=True), ["nesterov", "momentum"]),
+        (lambda: optim.SGD([{"params": p, "nesterov": True}], lr=0.1), ["nesterov", "momentum"]),
+        (lambda: optim.Adam([p], betas=(0.9, 1.0)), ["betas", "1.0"]),
+        (lambda: optim.AdamW([p], betas=(-0.1, 0.9)), ["AdamW", "betas", "-0.1"]),
+        (lambda: optim.Adam([p], betas=(0.9,)), ["betas", "0.9"]),
+        (lambda: optim.Adam([p], eps=-1e-8), ["eps", "-1e-08"]),
+        (lambda: optim.RMSprop([p], alpha=1.0), ["RMSprop", "alpha", "1.0"]),
+        (lambda: optim.RMSprop([p], alpha=-0.1), ["alpha", "-0.1"]),
+        (lambda: optim.RMSprop([p], momentum=-0.1), ["RMSprop", "momentum", "-0.1"]),
+        (lambda: optim.RMSprop([p], eps=np.nan), ["eps", "nan"]),
+        (lambda: optim.Adagrad([p], initial=-1), ["Adagrad", "initial", "-1"]),
+        (lambda: optim.Adagrad([p], lr_decay=-1), ["Adagrad", "lr_decay", "-1"]),
+        (lambda: optim.LARS([p], lr=1, trust=-1), ["LARS", "trust", "-1"]),
+        (lambda: optim.LARS([p], lr=1, momentum=-1), ["LARS", "momentum", "-1"]),
+        (lambda: optim.LARS([{"params": p, "eps": -1}], lr=1), ["LARS", "eps", "-1"]),
+    ],
+)
 def test_errors_of_single_options(call, words):
     with refuses(ValueError, *words):
         call()
@@ -194,13 +222,15 @@ def test_parameters_made_of_results_learn():
     close(layer.weight.data, np.full((3, 2), 0.1 - 0.4, np.float32))
 
 
-@pytest.mark.parametrize("kind", [*KINDS, optim.Muon,
-                                  lambda p, lr: optim.Lookahead(optim.SGD(p, lr), k=2)])
+@pytest.mark.parametrize(
+    "kind", [*KINDS, optim.Muon, lambda p, lr: optim.Lookahead(optim.SGD(p, lr), k=2)]
+)
 def test_one_group_of_both_float_dtypes_steps_as_two_optimizers(kind):
     values = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32)
 
     def made():
         return nn.Parameter(values[0]), nn.Parameter(values[1].astype(np.float64))
+
     together, alone = made(), made()
     steps(kind(together, lr=0.1), 3)
     for p in alone:

@@ -35,8 +35,15 @@ def test_read_only_memory_in_a_later_group_changes_nothing(kind):
 
 
 @every_kind
-@pytest.mark.parametrize("cut", [lambda m: (m[:6], m[5:]), lambda m: (m, m), lambda m: (m[4:5], m),
-                                 lambda m: (m[:3], m[6:], m[2:5])])
+@pytest.mark.parametrize(
+    "cut",
+    [
+        lambda m: (m[:6], m[5:]),
+        lambda m: (m, m),
+        lambda m: (m[4:5], m),
+        lambda m: (m[:3], m[6:], m[2:5]),
+    ],
+)
 def test_parameters_that_share_memory_are_refused(kind, cut):
     memory = np.zeros(9, np.float32)
     params = [nn.Parameter(part) for part in cut(memory)]
@@ -57,7 +64,7 @@ def test_neighbours_in_memory_are_apart():
 def test_a_gradient_in_the_parameters_memory_is_refused_or_right(backend, start):
     memory = np.arange(8, dtype=np.float32)
     p = nn.Parameter(memory[:6])
-    p.grad = memory[start:start + 6]
+    p.grad = memory[start : start + 6]
     with md.use_backend(backend):
         try:
             optim.SGD([p], lr=1).step()

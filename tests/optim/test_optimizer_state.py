@@ -24,9 +24,12 @@ def test_a_state_needs_what_its_options_need():
 
 
 def trained(options=None, count=3):
-    optimizer = optim.SGD([{"params": [parameter(2), parameter(3)]},
-                           {"params": [parameter(4)], "lr": 0.5}], lr=0.1, momentum=0.9,
-                          **(options or {}))
+    optimizer = optim.SGD(
+        [{"params": [parameter(2), parameter(3)]}, {"params": [parameter(4)], "lr": 0.5}],
+        lr=0.1,
+        momentum=0.9,
+        **(options or {}),
+    )
     steps(optimizer, count)
     return optimizer
 
@@ -103,8 +106,9 @@ BAD_STATES = {
     "a number": lambda: 3,
     "a model's": lambda: nn.Dense(2, 2).state_dict(),
     "fewer groups": lambda: optim.SGD([p, q], lr=0.1, momentum=0.9).state_dict(),
-    "other groups": lambda: optim.SGD([{"params": [p]}, {"params": [q, parameter(4)]}], lr=0.1,
-                                      momentum=0.9).state_dict(),
+    "other groups": lambda: optim.SGD(
+        [{"params": [p]}, {"params": [q, parameter(4)]}], lr=0.1, momentum=0.9
+    ).state_dict(),
     "Adam's": lambda: optim.Adam([{"params": [p, q]}, {"params": [parameter(4)]}]).state_dict(),
     "no velocity": lambda: changed(velocity=None),
     "no step": lambda: changed(step=None),

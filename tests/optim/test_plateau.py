@@ -28,23 +28,38 @@ CASES = {
     "an improvement in between": ({"patience": 1}, [3, 3, 2, 2, 2], [1, 1, 1, 1, 0.5]),
     "max": ({"patience": 0, "mode": "max"}, [1, 2, 3, 3, 2], [1, 1, 1, 0.5, 0.25]),
     "a threshold": ({"patience": 0, "threshold": 0.1}, [10, 9.5, 8.9], [1, 0.5, 0.5]),
-    "a threshold, max": ({"patience": 0, "threshold": 0.1, "mode": "max"}, [10, 10.5, 11.5],
-                         [1, 0.5, 0.5]),
+    "a threshold, max": (
+        {"patience": 0, "threshold": 0.1, "mode": "max"},
+        [10, 10.5, 11.5],
+        [1, 0.5, 0.5],
+    ),
     "no threshold": ({"patience": 0, "threshold": 0}, [10, 9.999999, 9.999999], [1, 1, 0.5]),
     "a cooldown": ({"patience": 0, "cooldown": 2}, [1] * 7, [1, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25]),
     "a smallest rate": ({"patience": 0, "min_lr": 0.15}, [1] * 4, [1, 0.5, 0.3, 0.3]),
     "NaN": ({"patience": 0}, [1, math.nan, 0.5], [1, 0.5, 0.5]),
     "NaN first": ({"patience": 1}, [math.nan, math.nan, 1, 1, 1], [1, 0.5, 0.5, 0.5, 0.25]),
     "below 0": ({"patience": 0}, [-1, -1.1, -1.1, -1.09, -2], [1, 1, 0.5, 0.25, 0.25]),
-    "below 0, max": ({"patience": 0, "mode": "max"}, [-1, -0.9, -0.9, -0.91, -0.5],
-                     [1, 1, 0.5, 0.25, 0.25]),
-    "below 0, a threshold": ({"patience": 0, "threshold": 0.1}, [-10, -10.5, -11.5, -11.5, 0],
-                             [1, 0.5, 0.5, 0.25, 0.125]),
-    "below 0, a threshold, max": ({"patience": 0, "threshold": 0.1, "mode": "max"},
-                                  [-10, -9.5, -8.5, 0, 0], [1, 0.5, 0.5, 0.5, 0.25]),
+    "below 0, max": (
+        {"patience": 0, "mode": "max"},
+        [-1, -0.9, -0.9, -0.91, -0.5],
+        [1, 1, 0.5, 0.25, 0.25],
+    ),
+    "below 0, a threshold": (
+        {"patience": 0, "threshold": 0.1},
+        [-10, -10.5, -11.5, -11.5, 0],
+        [1, 0.5, 0.5, 0.25, 0.125],
+    ),
+    "below 0, a threshold, max": (
+        {"patience": 0, "threshold": 0.1, "mode": "max"},
+        [-10, -9.5, -8.5, 0, 0],
+        [1, 0.5, 0.5, 0.5, 0.25],
+    ),
     "through 0": ({"patience": 0, "threshold": 0.5}, [1, 0.4, 0, -0.1], [1, 1, 1, 1]),
-    "a threshold above 1": ({"patience": 0, "threshold": 3}, [10, 1, -19, -21, -80],
-                            [1, 0.5, 0.25, 0.25, 0.125]),
+    "a threshold above 1": (
+        {"patience": 0, "threshold": 3},
+        [10, 1, -19, -21, -80],
+        [1, 0.5, 0.25, 0.25, 0.125],
+    ),
     "infinity": ({"patience": 0}, [math.inf, 1e300], [0.5, 0.5]),
 }
 
@@ -65,8 +80,14 @@ def test_all_groups_are_reduced_and_none_is_raised():
 
 def test_defaults():
     schedule = optim.ReduceOnPlateau(optimizer())
-    assert schedule.options == {"factor": 0.1, "patience": 10, "threshold": 1e-4, "mode": "min",
-                                "min_lr": 0.0, "cooldown": 0}
+    assert schedule.options == {
+        "factor": 0.1,
+        "patience": 10,
+        "threshold": 1e-4,
+        "mode": "min",
+        "min_lr": 0.0,
+        "cooldown": 0,
+    }
     assert schedule.lr == RATES
 
 
@@ -107,9 +128,22 @@ def test_an_interrupted_run_continues_with_the_same_rates(taken, mode, tmp_path)
     assert state == kept
 
 
-@pytest.mark.parametrize("entries", [
-    {"best": None}, {"best": "low"}, {"bad": -1}, {"bad": 1.5}, {"cooling": None}, {"lr": [1.0]},
-    {"lr": 1.0}, {"lr": [1.0, -1.0]}, {"factor": 1.0}, {"mode": "most"}, {"extra": 1}])
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {"best": None},
+        {"best": "low"},
+        {"bad": -1},
+        {"bad": 1.5},
+        {"cooling": None},
+        {"lr": [1.0]},
+        {"lr": 1.0},
+        {"lr": [1.0, -1.0]},
+        {"factor": 1.0},
+        {"mode": "most"},
+        {"extra": 1},
+    ],
+)
 def test_a_state_that_does_not_fit_changes_nothing(entries):
     schedule = optim.ReduceOnPlateau(optimizer(), 0.5, 1)
     run(schedule, [2, 2])
@@ -124,22 +158,28 @@ def test_a_state_that_does_not_fit_changes_nothing(entries):
 def test_repr():
     schedule = optim.ReduceOnPlateau(optimizer([1.0]), factor=0.5, patience=0)
     schedule.step(2)
-    assert repr(schedule) == ("ReduceOnPlateau(factor=0.5, patience=0, threshold=0.0001, "
-                              "mode='min', min_lr=0.0, cooldown=0, best=2.0, bad=0, lr=[1.0])")
+    assert repr(schedule) == (
+        "ReduceOnPlateau(factor=0.5, patience=0, threshold=0.0001, "
+        "mode='min', min_lr=0.0, cooldown=0, best=2.0, bad=0, lr=[1.0])"
+    )
 
 
-@pytest.mark.parametrize("options, error, words", [
-    ({"factor": 1.0}, ValueError, ["factor", "> 0 and < 1", "1.0"]),
-    ({"factor": 0}, ValueError, ["factor", "0"]),
-    ({"factor": None}, TypeError, ["factor", "None"]),
-    ({"patience": -1}, ValueError, ["patience", ">= 0", "-1"]),
-    ({"patience": 1.5}, TypeError, ["patience", "an int", "1.5"]),
-    ({"threshold": -1e-4}, ValueError, ["threshold", "-0.0001"]),
-    ({"mode": "most"}, ValueError, ["mode", '"min"', "'most'"]),
-    ({"min_lr": -1}, ValueError, ["min_lr", "-1"]),
-    ({"cooldown": -1}, ValueError, ["cooldown", "-1"]),
-    ({"optimizer": None}, TypeError, ["optimizer", "None"]),
-], ids=str)
+@pytest.mark.parametrize(
+    "options, error, words",
+    [
+        ({"factor": 1.0}, ValueError, ["factor", "> 0 and < 1", "1.0"]),
+        ({"factor": 0}, ValueError, ["factor", "0"]),
+        ({"factor": None}, TypeError, ["factor", "None"]),
+        ({"patience": -1}, ValueError, ["patience", ">= 0", "-1"]),
+        ({"patience": 1.5}, TypeError, ["patience", "an int", "1.5"]),
+        ({"threshold": -1e-4}, ValueError, ["threshold", "-0.0001"]),
+        ({"mode": "most"}, ValueError, ["mode", '"min"', "'most'"]),
+        ({"min_lr": -1}, ValueError, ["min_lr", "-1"]),
+        ({"cooldown": -1}, ValueError, ["cooldown", "-1"]),
+        ({"optimizer": None}, TypeError, ["optimizer", "None"]),
+    ],
+    ids=str,
+)
 def test_errors_name_the_argument(options, error, words):
     with refuses(error, "ReduceOnPlateau", *words):
         optim.ReduceOnPlateau(**{"optimizer": optimizer(), **options})

@@ -36,13 +36,13 @@ def adamw(p, g, state, weight_decay=1e-2, **options):
     return adam(p, g, state, weight_decay=weight_decay, decoupled=True, **options)
 
 
-def rmsprop(p, g, state, lr=0.01, alpha=0.99, eps=1e-8, momentum=0, centered=False,
-            weight_decay=0):
+def rmsprop(p, g, state, lr=0.01, alpha=0.99, eps=1e-8, momentum=0, centered=False, weight_decay=0):
     g = g + weight_decay * p
     s = state["s"] = alpha * state.get("s", 0) + (1 - alpha) * g * g
     m = state["m"] = alpha * state.get("m", 0) + (1 - alpha) * g
-    v = state["v"] = (momentum * state.get("v", 0)
-                      + g / (np.sqrt(s - m * m if centered else s) + eps))
+    v = state["v"] = momentum * state.get("v", 0) + g / (
+        np.sqrt(s - m * m if centered else s) + eps
+    )
     return p - lr * v
 
 
@@ -56,7 +56,7 @@ def adagrad(p, g, state, lr=0.01, eps=1e-10, initial=0.0, lr_decay=0, weight_dec
 def lars(p, g, state, lr, momentum=0.9, trust=0.001, eps=1e-8, weight_decay=0):
     rate = 1
     if p.ndim > 1:
-        norms = np.sqrt((p ** 2).sum()), np.sqrt((g ** 2).sum())
+        norms = np.sqrt((p**2).sum()), np.sqrt((g**2).sum())
         if all(norms):
             rate = trust * norms[0] / (norms[1] + weight_decay * norms[0] + eps)
         g = g + weight_decay * p
@@ -83,8 +83,11 @@ RULES = [
     (optim.RMSprop, rmsprop, {"lr": 0.01, "alpha": 0.9, "eps": 1e-3, "weight_decay": 0.1}),
     (optim.RMSprop, rmsprop, {"momentum": 0.9}),
     (optim.RMSprop, rmsprop, {"centered": True}),
-    (optim.RMSprop, rmsprop, {"centered": True, "momentum": 0.5, "weight_decay": 0.01,
-                              "alpha": 0.5}),
+    (
+        optim.RMSprop,
+        rmsprop,
+        {"centered": True, "momentum": 0.5, "weight_decay": 0.01, "alpha": 0.5},
+    ),
     (optim.Adagrad, adagrad, {}),
     (optim.Adagrad, adagrad, {"lr": 0.1, "lr_decay": 0.1, "initial": 0.5}),
     (optim.Adagrad, adagrad, {"lr": 0.1, "weight_decay": 0.1, "eps": 1e-3}),
@@ -93,7 +96,8 @@ RULES = [
     (optim.LARS, lars, {"lr": 5.0, "momentum": 0, "weight_decay": 1e-3}),
 ]
 every_rule = pytest.mark.parametrize(
-    "kind, rule, options", RULES, ids=[f"{row[0].__name__}({row[2]})" for row in RULES])
+    "kind, rule, options", RULES, ids=[f"{row[0].__name__}({row[2]})" for row in RULES]
+)
 
 
 def run(kind, options, dtype=np.float64, steps=30):
@@ -112,8 +116,10 @@ def test_thirty_steps_by_the_formula(kind, rule, options, dtype, backend):
     states = [{} for _ in given]
     for step in range(30):
         give_gradients(given, step)
-        expected = [rule(p, g.grad.astype(np.float64), state, **options)
-                    for p, g, state in zip(expected, given, states, strict=True)]
+        expected = [
+            rule(p, g.grad.astype(np.float64), state, **options)
+            for p, g, state in zip(expected, given, states, strict=True)
+        ]
     for p, value, start in zip(found, expected, given, strict=True):
         assert p.dtype == dtype
         close(p.data, value, tolerance=2)
@@ -174,7 +180,7 @@ def test_an_interrupted_training_continues_bit_for_bit(kind, rule, options, tmp_
         for step in range(5, 10):
             give_gradients(again, step)
             other.step()
-        assert repr(other.state_dict()) == repr(optimizer.state_dict())     # the order, too
+        assert repr(other.state_dict()) == repr(optimizer.state_dict())  # the order, too
         for p, q in zip(params, again, strict=True):
             assert p.data.tobytes() == q.data.tobytes()
 

@@ -29,43 +29,74 @@ def one_cycle(count, peak, steps=20, warmup=0.3, start_div=25, final_div=1e4):
 # name: (the schedule of an optimizer, the rate that belongs to a count and a base rate)
 SCHEDULES = {
     "StepLR": (lambda o: optim.StepLR(o, 3), lambda k, base: base * 0.1 ** (k // 3)),
-    "StepLR, gamma": (lambda o: optim.StepLR(o, step_size=1, gamma=1.5),
-                      lambda k, base: base * 1.5 ** k),
-    "CosineLR": (lambda o: optim.CosineLR(o, 20),
-                 lambda k, base: cosine(base, 0, min(k / 20, 1))),
-    "CosineLR, min_lr": (lambda o: optim.CosineLR(o, steps=7, min_lr=0.01),
-                         lambda k, base: cosine(base, 0.01, min(k / 7, 1))),
+    "StepLR, gamma": (
+        lambda o: optim.StepLR(o, step_size=1, gamma=1.5),
+        lambda k, base: base * 1.5**k,
+    ),
+    "CosineLR": (lambda o: optim.CosineLR(o, 20), lambda k, base: cosine(base, 0, min(k / 20, 1))),
+    "CosineLR, min_lr": (
+        lambda o: optim.CosineLR(o, steps=7, min_lr=0.01),
+        lambda k, base: cosine(base, 0.01, min(k / 7, 1)),
+    ),
     "WarmupLR": (lambda o: optim.WarmupLR(o, 10), lambda k, base: base * min(k / 10, 1)),
-    "WarmupLR, start": (lambda o: optim.WarmupLR(o, steps=4, start=0.25),
-                        lambda k, base: base * min(0.25 + 0.75 * k / 4, 1)),
-    "MultiStepLR": (lambda o: optim.MultiStepLR(o, [3, 10, 12]),
-                    lambda k, base: base * 0.1 ** ((k >= 3) + (k >= 10) + (k >= 12))),
-    "MultiStepLR, gamma": (lambda o: optim.MultiStepLR(o, milestones=[5, 5, 2, 9], gamma=0.5),
-                           lambda k, base: base * 0.5 ** ((k >= 2) + 2 * (k >= 5)
-                                                                 + (k >= 9))),
+    "WarmupLR, start": (
+        lambda o: optim.WarmupLR(o, steps=4, start=0.25),
+        lambda k, base: base * min(0.25 + 0.75 * k / 4, 1),
+    ),
+    "MultiStepLR": (
+        lambda o: optim.MultiStepLR(o, [3, 10, 12]),
+        lambda k, base: base * 0.1 ** ((k >= 3) + (k >= 10) + (k >= 12)),
+    ),
+    "MultiStepLR, gamma": (
+        lambda o: optim.MultiStepLR(o, milestones=[5, 5, 2, 9], gamma=0.5),
+        lambda k, base: base * 0.5 ** ((k >= 2) + 2 * (k >= 5) + (k >= 9)),
+    ),
     "LinearLR": (lambda o: optim.LinearLR(o, 20), lambda k, base: base * max(0, 1 - k / 20)),
-    "LinearLR, end": (lambda o: optim.LinearLR(o, steps=[6, 20], end=0.25),
-                      lambda k, base: base * max(0.25, 1 - 0.75 * k / (6 if base == RATES[0]
-                                                                       else 20))),
+    "LinearLR, end": (
+        lambda o: optim.LinearLR(o, steps=[6, 20], end=0.25),
+        lambda k, base: base * max(0.25, 1 - 0.75 * k / (6 if base == RATES[0] else 20)),
+    ),
     "OneCycleLR": (lambda o: optim.OneCycleLR(o, 3.0, 20), lambda k, base: one_cycle(k, 3.0)),
     "OneCycleLR, options": (
         lambda o: optim.OneCycleLR(o, RATES, 24, warmup=0.5, start_div=10, final_div=5),
-        lambda k, base: one_cycle(k, base, 24, 0.5, 10, 5)),
-    "OneCycleLR, down only": (lambda o: optim.OneCycleLR(o, 3.0, 20, warmup=0),
-                              lambda k, base: one_cycle(k, 3.0, warmup=0)),
-    "OneCycleLR, top at once": (lambda o: optim.OneCycleLR(o, 3.0, 20, warmup=1 / 20),
-                                lambda k, base: one_cycle(k, 3.0, warmup=1 / 20)),
+        lambda k, base: one_cycle(k, base, 24, 0.5, 10, 5),
+    ),
+    "OneCycleLR, down only": (
+        lambda o: optim.OneCycleLR(o, 3.0, 20, warmup=0),
+        lambda k, base: one_cycle(k, 3.0, warmup=0),
+    ),
+    "OneCycleLR, top at once": (
+        lambda o: optim.OneCycleLR(o, 3.0, 20, warmup=1 / 20),
+        lambda k, base: one_cycle(k, 3.0, warmup=1 / 20),
+    ),
     "SequenceLR": (
-        lambda o: optim.SequenceLR([optim.WarmupLR(o, 5), optim.CosineLR(o, 10),
-                                    optim.StepLR(o, 2)], [5, 15]),
-        lambda k, base: (base * k / 5 if k < 5 else cosine(base, 0, (k - 5) / 10) if k < 15
-                         else base * 0.1 ** ((k - 15) // 2))),
+        lambda o: optim.SequenceLR(
+            [optim.WarmupLR(o, 5), optim.CosineLR(o, 10), optim.StepLR(o, 2)], [5, 15]
+        ),
+        lambda k, base: (
+            base * k / 5
+            if k < 5
+            else cosine(base, 0, (k - 5) / 10)
+            if k < 15
+            else base * 0.1 ** ((k - 15) // 2)
+        ),
+    ),
     "SequenceLR of a sequence": (
-        lambda o: optim.SequenceLR([
-            optim.StepLR(o, 1, 0.5),
-            optim.SequenceLR([optim.WarmupLR(o, 4), optim.StepLR(o, 2)], [4])], [3]),
-        lambda k, base: (base * 0.5 ** k if k < 3 else base * (k - 3) / 4 if k < 7
-                         else base * 0.1 ** ((k - 7) // 2))),
+        lambda o: optim.SequenceLR(
+            [
+                optim.StepLR(o, 1, 0.5),
+                optim.SequenceLR([optim.WarmupLR(o, 4), optim.StepLR(o, 2)], [4]),
+            ],
+            [3],
+        ),
+        lambda k, base: (
+            base * 0.5**k
+            if k < 3
+            else base * (k - 3) / 4
+            if k < 7
+            else base * 0.1 ** ((k - 7) // 2)
+        ),
+    ),
 }
 every_schedule = pytest.mark.parametrize("make, rate", SCHEDULES.values(), ids=SCHEDULES)
 
@@ -132,8 +163,11 @@ def test_schedules_made_one_after_another_have_one_base():
 def test_a_sequence_may_be_made_in_any_order(order):
     def rates(order):
         o = optimizer()
-        makers = [lambda: optim.WarmupLR(o, 2), lambda: optim.CosineLR(o, 5, 0.25),
-                  lambda: optim.OneCycleLR(o, 3.0, 8)]
+        makers = [
+            lambda: optim.WarmupLR(o, 2),
+            lambda: optim.CosineLR(o, 5, 0.25),
+            lambda: optim.OneCycleLR(o, 3.0, 8),
+        ]
         made = {i: makers[i]() for i in order}
         return run(optim.SequenceLR([made[i] for i in range(3)], [2, 6]), 15)
 
@@ -141,6 +175,7 @@ def test_a_sequence_may_be_made_in_any_order(order):
 
 
 # -------------------------------------------------------------------------------------- state
+
 
 @every_schedule
 @pytest.mark.parametrize("taken", [0, 1, 6, 24])
@@ -212,10 +247,21 @@ def test_a_state_that_does_not_fit_changes_nothing(make, nested):
     assert (schedule.state_dict(), schedule.lr) == before
 
 
-@pytest.mark.parametrize("entries", [
-    {"schedules": []}, {"schedules": None}, {"schedules": 3}, {"milestones": [2, 4]},
-    {"milestones": 2}, {"milestones": []}, {"milestones": [0]}, {"milestones": [1.5]},
-    {"count": "a"}, {"extra": 1}])
+@pytest.mark.parametrize(
+    "entries",
+    [
+        {"schedules": []},
+        {"schedules": None},
+        {"schedules": 3},
+        {"milestones": [2, 4]},
+        {"milestones": 2},
+        {"milestones": []},
+        {"milestones": [0]},
+        {"milestones": [1.5]},
+        {"count": "a"},
+        {"extra": 1},
+    ],
+)
 def test_a_sequence_refuses_other_states(entries):
     o = optimizer()
     schedule = optim.SequenceLR([optim.WarmupLR(o, 2), optim.StepLR(o, 2)], [2])
@@ -230,6 +276,7 @@ def test_a_sequence_refuses_other_states(entries):
 
 # ------------------------------------------------------------------------- repr, other errors
 
+
 def test_repr():
     o = optimizer([1.0])
     step = optim.StepLR(o, 2)
@@ -239,7 +286,8 @@ def test_repr():
     sequence.step()
     assert repr(sequence) == (
         "SequenceLR([WarmupLR(steps=4, start=0.0, count=0, lr=[0.25]), "
-        "StepLR(step_size=2, gamma=0.1, count=0, lr=[0.25])], [4], count=1, lr=[0.25])")
+        "StepLR(step_size=2, gamma=0.1, count=0, lr=[0.25])], [4], count=1, lr=[0.25])"
+    )
 
 
 def two(o):
@@ -271,26 +319,45 @@ ERRORS = [
     ("OneCycleLR", lambda o: optim.OneCycleLR(o, 1, 0), ValueError, ["steps", "0"]),
     ("OneCycleLR", lambda o: optim.OneCycleLR(o, 1, 9, warmup=2), ValueError, ["warmup", "2"]),
     ("OneCycleLR", lambda o: optim.OneCycleLR(o, 1, 9, start_div=0), ValueError, ["start_div"]),
-    ("OneCycleLR", lambda o: optim.OneCycleLR(o, 1, 9, final_div=math.inf), ValueError,
-     ["final_div", "inf"]),
+    (
+        "OneCycleLR",
+        lambda o: optim.OneCycleLR(o, 1, 9, final_div=math.inf),
+        ValueError,
+        ["final_div", "inf"],
+    ),
     ("OneCycleLR", lambda o: optim.OneCycleLR(None, 1, 9), TypeError, ["optimizer", "None"]),
     ("SequenceLR", lambda o: optim.SequenceLR([], []), ValueError, ["schedules", "empty"]),
     ("SequenceLR", lambda o: optim.SequenceLR(two(o), []), ValueError, ["milestones", "1", "[]"]),
     ("SequenceLR", lambda o: optim.SequenceLR(two(o), [1, 2]), ValueError, ["milestones"]),
-    ("SequenceLR", lambda o: optim.SequenceLR([*two(o), *two(o)], [1, 3, 3]), ValueError,
-     ["milestones", "increasing", "[1, 3, 3]"]),
+    (
+        "SequenceLR",
+        lambda o: optim.SequenceLR([*two(o), *two(o)], [1, 3, 3]),
+        ValueError,
+        ["milestones", "increasing", "[1, 3, 3]"],
+    ),
     ("SequenceLR", lambda o: optim.SequenceLR(two(o), [0]), ValueError, ["milestones[0]", ">= 1"]),
     ("SequenceLR", lambda o: optim.SequenceLR(two(o), 3), TypeError, ["milestones", "list", "3"]),
     ("SequenceLR", lambda o: optim.SequenceLR([o], []), TypeError, ["schedules", "SGD"]),
-    ("SequenceLR", lambda o: optim.SequenceLR([optim.ReduceOnPlateau(o)], []), TypeError,
-     ["schedules", "ReduceOnPlateau"]),
-    ("SequenceLR", lambda o: optim.SequenceLR([*two(o)[:1], *two(optimizer())[:1]], [1]),
-     ValueError, ["one optimizer"]),
+    (
+        "SequenceLR",
+        lambda o: optim.SequenceLR([optim.ReduceOnPlateau(o)], []),
+        TypeError,
+        ["schedules", "ReduceOnPlateau"],
+    ),
+    (
+        "SequenceLR",
+        lambda o: optim.SequenceLR([*two(o)[:1], *two(optimizer())[:1]], [1]),
+        ValueError,
+        ["one optimizer"],
+    ),
 ]
 
 
-@pytest.mark.parametrize("name, call, error, words", ERRORS,
-                         ids=[f"{name} {' '.join(words)}" for name, *_, words in ERRORS])
+@pytest.mark.parametrize(
+    "name, call, error, words",
+    ERRORS,
+    ids=[f"{name} {' '.join(words)}" for name, *_, words in ERRORS],
+)
 def test_errors_name_the_schedule_and_the_argument(name, call, error, words):
     o = optimizer()
     with refuses(error, name, *words):

@@ -13,8 +13,13 @@ def test_tensors_of_pytorch():
     x = torch.tensor([[1.0, -2.0], [0.5, 3.0]])
     labels = torch.tensor([0, 1])
     expected = x.numpy()
-    for ours in (md.tensor(x), md.Tensor(x), md.relu(x) - md.relu(-expected), md.zeros(2) + x,
-                 md.where(x > -9, x, 0.0)):
+    for ours in (
+        md.tensor(x),
+        md.Tensor(x),
+        md.relu(x) - md.relu(-expected),
+        md.zeros(2) + x,
+        md.where(x > -9, x, 0.0),
+    ):
         assert ours.dtype == np.float32
         np.testing.assert_array_equal(ours, expected)
     assert md.cross_entropy(x, labels).item() == md.cross_entropy(expected, [0, 1]).item()
@@ -24,8 +29,10 @@ def test_tensors_of_pytorch():
     assert md.tensor(x.double()).dtype == np.float64
 
 
-@pytest.mark.parametrize("call", [md.relu, md.tensor, md.Tensor, lambda x: md.cross_entropy(x, [0]),
-                                  lambda x: md.ones(2) * x])
+@pytest.mark.parametrize(
+    "call",
+    [md.relu, md.tensor, md.Tensor, lambda x: md.cross_entropy(x, [0]), lambda x: md.ones(2) * x],
+)
 def test_a_gradient_does_not_pass(call):
     with refuses(TypeError, "torch.Tensor", "detach()"):
         call(torch.ones(1, 2, requires_grad=True))

@@ -10,7 +10,7 @@ from minidl import nn
 from tests.support.parity import assert_close, both_floats, draw, torch_type
 
 N, L, S, FEATURES, HEADS = 3, 5, 6, 12, 4
-PAIRS = (draw("pairs", (L, S)) > -0.8) | (np.arange(S) == 0)        # a key for each query at least
+PAIRS = (draw("pairs", (L, S)) > -0.8) | (np.arange(S) == 0)  # a key for each query at least
 LENGTHS = np.arange(S) < np.array([6, 2, 4])[:, None]
 SQUARE = np.arange(L) <= np.arange(L)[:, None]
 
@@ -21,19 +21,26 @@ def pair(dtype, **options):
     for name, p in layer.named_parameters():
         p.data[...] = draw(name, p.shape, dtype, -0.5, 0.5)
     sizes = {"key_features": "kdim", "value_features": "vdim"}
-    module = tn.MultiheadAttention(FEATURES, HEADS, batch_first=True, **{
-        sizes.get(name, name): value for name, value in options.items()}).to(
-        torch_type(dtype))
+    module = tn.MultiheadAttention(
+        FEATURES,
+        HEADS,
+        batch_first=True,
+        **{sizes.get(name, name): value for name, value in options.items()},
+    ).to(torch_type(dtype))
     parts = (layer.query, layer.key, layer.value)
     state = {"out_proj.weight": layer.output.weight.data.T}
     if "key_features" in options:
-        state |= {f"{name}_proj_weight": part.weight.data.T
-                  for name, part in zip("qkv", parts, strict=True)}
+        state |= {
+            f"{name}_proj_weight": part.weight.data.T
+            for name, part in zip("qkv", parts, strict=True)
+        }
     else:
         state["in_proj_weight"] = np.concatenate([part.weight.data.T for part in parts])
     if layer.output.bias is not None:
-        state |= {"in_proj_bias": np.concatenate([part.bias.data for part in parts]),
-                  "out_proj.bias": layer.output.bias.data}
+        state |= {
+            "in_proj_bias": np.concatenate([part.bias.data for part in parts]),
+            "out_proj.bias": layer.output.bias.data,
+        }
     module.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in state.items()})
     return layer, module
 
@@ -55,8 +62,11 @@ def agree(layer, module, arrays, ours, theirs):
     parts = (layer.query, layer.key, layer.value)
     assert_close(layer.output.weight.grad, module.out_proj.weight.grad.numpy().T, "output.weight")
     if module.in_proj_weight is not None:
-        assert_close(np.concatenate([part.weight.grad.T for part in parts]),
-                     module.in_proj_weight.grad.numpy(), "weights")
+        assert_close(
+            np.concatenate([part.weight.grad.T for part in parts]),
+            module.in_proj_weight.grad.numpy(),
+            "weights",
+        )
     else:
         for name, part in zip("qkv", parts, strict=True):
             assert_close(part.weight.grad, getattr(module, f"{name}_proj_weight").grad.numpy().T)
@@ -81,20 +91,25 @@ MASKS = {
     "none": ({}, {}),
     "pairs": ({"mask": PAIRS}, {"attn_mask": torch.from_numpy(~PAIRS)}),
     "keys": ({"key_mask": LENGTHS}, {"key_padding_mask": torch.from_numpy(~LENGTHS)}),
-    "pairs and keys": ({"mask": PAIRS, "key_mask": LENGTHS}, {
-        "attn_mask": torch.from_numpy(~PAIRS), "key_padding_mask": torch.from_numpy(~LENGTHS)}),
+    "pairs and keys": (
+        {"mask": PAIRS, "key_mask": LENGTHS},
+        {"attn_mask": torch.from_numpy(~PAIRS), "key_padding_mask": torch.from_numpy(~LENGTHS)},
+    ),
 }
 
 
-@pytest.mark.parametrize("sizes", [{}, {"key_features": 7, "value_features": 9}],
-                         ids=["one size", "their own"])
+@pytest.mark.parametrize(
+    "sizes", [{}, {"key_features": 7, "value_features": 9}], ids=["one size", "their own"]
+)
 @pytest.mark.parametrize("name", MASKS)
 @both_floats
 def test_of_others(name, sizes, dtype):
     layer, module = pair(dtype, **sizes)
-    arrays = [draw("query", (N, L, FEATURES), dtype),
-              draw("key", (N, S, sizes.get("key_features", FEATURES)), dtype),
-              draw("value", (N, S, sizes.get("value_features", FEATURES)), dtype)]
+    arrays = [
+        draw("query", (N, L, FEATURES), dtype),
+        draw("key", (N, S, sizes.get("key_features", FEATURES)), dtype),
+        draw("value", (N, S, sizes.get("value_features", FEATURES)), dtype),
+    ]
     agree(layer, module, arrays, *MASKS[name])
 
 
@@ -102,7 +117,14 @@ def test_of_others(name, sizes, dtype):
 def test_a_mask_of_floats_for_each_head(dtype):
     layer, module = pair(dtype)
     mask = draw("floats", (N, HEADS, L, S), dtype)
-    arrays = [draw(name, (N, length, FEATURES), dtype)
-              for name, length in (("query", L), ("key", S), ("value", S))]
-    agree(layer, module, arrays, {"mask": mask},
-          {"attn_mask": torch.from_numpy(mask.reshape(N * HEADS, L, S))})
+    arrays = [
+        draw(name, (N, length, FEATURES), dtype)
+        for name, length in (("query", L), ("key", S), ("value", S))
+    ]
+    agree(
+        layer,
+        module,
+        arrays,
+        {"mask": mask},
+        {"attn_mask": torch.from_numpy(mask.reshape(N * HEADS, L, S))},
+    )

@@ -19,9 +19,14 @@ FIRST_OF_KIND = {case.kind: case for case in reversed(cases.network_cases())}
 def test_networks_are_twins(name):
     network, dataset = WORKLOADS[name]
     model = network().astype(np.float64)
-    state = {key: draw(key, value.shape, low=0.5, high=1.5) if "var" in key or "gamma" in key
-             else draw(key, value.shape, low=-0.5, high=0.5) if value.dtype.kind == "f" else value
-             for key, value in model.state_dict().items()}
+    state = {
+        key: draw(key, value.shape, low=0.5, high=1.5)
+        if "var" in key or "gamma" in key
+        else draw(key, value.shape, low=-0.5, high=0.5)
+        if value.dtype.kind == "f"
+        else value
+        for key, value in model.state_dict().items()
+    }
     model.load_state_dict(state)
     module = torch_models.MODELS[name]().double()
     torch_models.load(module, state)
@@ -42,8 +47,9 @@ def test_networks_are_twins(name):
     assert len(found) == len(list(model.parameters()))
     for key, p in model.named_parameters():
         assert isinstance(p, Parameter)
-        assert_close(turned(module, key, p.grad), found[their_name(key)].grad.numpy(), key,
-                     tolerance=100)
+        assert_close(
+            turned(module, key, p.grad), found[their_name(key)].grad.numpy(), key, tolerance=100
+        )
 
 
 def their_name(key):

@@ -16,7 +16,7 @@ keras = pytest.importorskip("keras")
 
 PAGE = pages.ROOT / "docs" / "coming-from.md"
 TEXT = PAGE.read_text(encoding="utf-8")
-TABLES = TEXT[TEXT.index("## Tensors"):TEXT.index("## Every name")]
+TABLES = TEXT[TEXT.index("## Tensors") : TEXT.index("## Every name")]
 # In Keras's column, but no expressions.
 WORDS = {"training="}
 
@@ -31,7 +31,7 @@ def test_the_programs_of_the_page_run(library, tmp_path, monkeypatch, capsys):
             ran += 1
     assert ran == {"torch": 2, "keras": 1}[library]
     if library == "torch":
-        assert capsys.readouterr().out.endswith("True\n")      # both models say the same
+        assert capsys.readouterr().out.endswith("True\n")  # both models say the same
 
 
 @pytest.fixture
@@ -40,10 +40,21 @@ def names(tmp_path, monkeypatch):
     model = torch.nn.Linear(8, 4)
     x, y = torch.rand(2, 3, requires_grad=True), torch.rand(2, 3)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    return {"torch": torch, "nn": torch.nn, "optim": torch.optim, "F": torch.nn.functional,
-            "x": x, "y": y, "loss": (x * x).sum(), "model": model, "optimizer": optimizer,
-            "params": list(model.parameters()), "logits": torch.rand(6, 4),
-            "labels": torch.arange(6) % 3, "pairs": [(0, 0), (1, 1)]}
+    return {
+        "torch": torch,
+        "nn": torch.nn,
+        "optim": torch.optim,
+        "F": torch.nn.functional,
+        "x": x,
+        "y": y,
+        "loss": (x * x).sum(),
+        "model": model,
+        "optimizer": optimizer,
+        "params": list(model.parameters()),
+        "logits": torch.rand(6, 4),
+        "labels": torch.arange(6) % 3,
+        "pairs": [(0, 0), (1, 1)],
+    }
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -55,14 +66,15 @@ def test_the_column_of_pytorch(code, names):
         names["x"] = torch.tensor(1.0)
     if "net.pt" in code:
         torch.save({}, "net.pt")
-    if code in ("resume", "no_grad"):       # an argument of Lightning's, and a word
+    if code in ("resume", "no_grad"):  # an argument of Lightning's, and a word
         return
     eval(code.replace("torch.set_num_threads(2)", "torch.set_num_threads"), names)
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("code", [code for code in pages.table_cells(TABLES, 1)
-                                  if code not in WORDS])
+@pytest.mark.parametrize(
+    "code", [code for code in pages.table_cells(TABLES, 1) if code not in WORDS]
+)
 def test_the_column_of_keras(code, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4)])
@@ -80,7 +92,9 @@ def test_the_momentum_of_batch_norm():
     x = np.random.default_rng(0).normal(3, 2, (32, 16)).astype(np.float32)
     same = np.asarray(keras.ops.convert_to_numpy(theirs(x, training=True)))
     np.testing.assert_allclose(ours(x).data, same, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(ours.running_mean, keras.ops.convert_to_numpy(theirs.moving_mean),
-                               rtol=1e-5)
-    np.testing.assert_allclose(ours.running_var,
-                               keras.ops.convert_to_numpy(theirs.moving_variance), rtol=1e-5)
+    np.testing.assert_allclose(
+        ours.running_mean, keras.ops.convert_to_numpy(theirs.moving_mean), rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        ours.running_var, keras.ops.convert_to_numpy(theirs.moving_variance), rtol=1e-5
+    )

@@ -22,8 +22,11 @@ class Pictures(theirs.Dataset):
 
 
 def test_data_sets_of_pytorch():
-    for dataset, rows in ((Pictures(), range(10)), (theirs.Subset(Pictures(), [7, 2]), [7, 2]),
-                          (data.Subset(Pictures(), [7, 2]), [7, 2])):
+    for dataset, rows in (
+        (Pictures(), range(10)),
+        (theirs.Subset(Pictures(), [7, 2]), [7, 2]),
+        (data.Subset(Pictures(), [7, 2]), [7, 2]),
+    ):
         images, labels = next(iter(data.DataLoader(dataset, 10, transform=T.RandomFlip())))
         assert images.dtype == np.float32 and images.shape == (len(rows), 4, 5, 3)
         assert images.numpy()[:, 0, 0, 0].tolist() == list(rows)

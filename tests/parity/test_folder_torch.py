@@ -12,8 +12,19 @@ def test_it_trains_and_resumes(tmp_path):
 
     def run(epochs):
         return subprocess.run(
-            [sys.executable, "-m", "benchmarks.folder_torch", tmp_path / "photos", tmp_path / "out",
-             "--epochs", str(epochs)], cwd=ROOT, capture_output=True, text=True, check=True
+            [
+                sys.executable,
+                "-m",
+                "benchmarks.folder_torch",
+                tmp_path / "photos",
+                tmp_path / "out",
+                "--epochs",
+                str(epochs),
+            ],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout.splitlines()
 
     first = run(2)

@@ -41,8 +41,10 @@ class FilterResponseNorm(tn.Module):
         self.eps = tn.Parameter(torch.full((features,), 1e-4)) if learn_eps else eps
 
     def forward(self, x):
-        weight, bias, eps = (p if isinstance(p, float) else p.reshape(-1, *[1] * (x.ndim - 2))
-                             for p in (self.weight, self.bias, self.eps))
+        weight, bias, eps = (
+            p if isinstance(p, float) else p.reshape(-1, *[1] * (x.ndim - 2))
+            for p in (self.weight, self.bias, self.eps)
+        )
         squares = (x**2).mean(tuple(range(2, x.ndim)), keepdim=True)
         return weight * x / torch.sqrt(squares + abs(eps)) + bias
 
@@ -68,45 +70,74 @@ class MeanOfTaps(tn.Module):
         x = tn.functional.pad(x, self.padding)
         kh, kw = self.window
         return tn.functional.unfold(x, self.window, **self.options).unflatten(
-            1, (x.shape[1], kh * kw))
+            1, (x.shape[1], kh * kw)
+        )
 
     def forward(self, x):
         columns, there = self.columns(x), self.columns(torch.ones_like(x))
         count = there.sum(2) if self.count_padding is False else self.window[0] * self.window[1]
-        _, _, h, w = tn.functional.max_pool2d(tn.functional.pad(x, self.padding), self.window,
-                                              **self.options).shape
+        _, _, h, w = tn.functional.max_pool2d(
+            tn.functional.pad(x, self.padding), self.window, **self.options
+        ).shape
         return (columns.sum(2) / count).unflatten(2, (h, w))
 
 
 LAYERS = {
     # ours, theirs, shape of x; Conv and BatchNorm are below and in test_norm
     "Dense": (lambda: nn.Dense(20, 30), lambda: tn.Linear(20, 30), (16, 20)),
-    "Dense, no bias": (lambda: nn.Dense(784, 256, bias=False),
-                       lambda: tn.Linear(784, 256, bias=False), (32, 784)),
+    "Dense, no bias": (
+        lambda: nn.Dense(784, 256, bias=False),
+        lambda: tn.Linear(784, 256, bias=False),
+        (32, 784),
+    ),
     "Dense, one row": (lambda: nn.Dense(7, 1), lambda: tn.Linear(7, 1), (1, 7)),
     "ReLU": (nn.ReLU, tn.ReLU, (8, 33)),
     "ReLU, images": (nn.ReLU, tn.ReLU, (2, 7, 9, 3)),
     "LayerNorm": (lambda: nn.LayerNorm(33), lambda: tn.LayerNorm(33), (8, 33)),
     "RMSNorm": (lambda: nn.RMSNorm(33), lambda: tn.RMSNorm(33, eps=1e-5), (8, 33)),
-    "LayerNorm, no bias": (lambda: nn.LayerNorm(33, bias=False),
-                           lambda: tn.LayerNorm(33, bias=False), (8, 33)),
-    "LayerNorm, not affine": (lambda: nn.LayerNorm(33, affine=False),
-                              lambda: tn.LayerNorm(33, elementwise_affine=False), (8, 33)),
-    "RMSNorm, not affine": (lambda: nn.RMSNorm(33, affine=False),
-                            lambda: tn.RMSNorm(33, eps=1e-5, elementwise_affine=False), (8, 33)),
-    "GroupNorm, not affine": (lambda: nn.GroupNorm(4, 24, affine=False),
-                              lambda: tn.GroupNorm(4, 24, affine=False), (3, 7, 5, 24)),
+    "LayerNorm, no bias": (
+        lambda: nn.LayerNorm(33, bias=False),
+        lambda: tn.LayerNorm(33, bias=False),
+        (8, 33),
+    ),
+    "LayerNorm, not affine": (
+        lambda: nn.LayerNorm(33, affine=False),
+        lambda: tn.LayerNorm(33, elementwise_affine=False),
+        (8, 33),
+    ),
+    "RMSNorm, not affine": (
+        lambda: nn.RMSNorm(33, affine=False),
+        lambda: tn.RMSNorm(33, eps=1e-5, elementwise_affine=False),
+        (8, 33),
+    ),
+    "GroupNorm, not affine": (
+        lambda: nn.GroupNorm(4, 24, affine=False),
+        lambda: tn.GroupNorm(4, 24, affine=False),
+        (3, 7, 5, 24),
+    ),
     "GroupNorm": (lambda: nn.GroupNorm(4, 24), lambda: tn.GroupNorm(4, 24), (3, 7, 5, 24)),
     "GroupNorm, one": (lambda: nn.GroupNorm(1, 6), lambda: tn.GroupNorm(1, 6), (3, 7, 5, 6)),
     "InstanceNorm": (lambda: nn.InstanceNorm(6), lambda: tn.InstanceNorm2d(6), (3, 7, 5, 6)),
-    "InstanceNorm, affine": (lambda: nn.InstanceNorm(6, affine=True),
-                             lambda: tn.InstanceNorm2d(6, affine=True), (3, 7, 5, 6)),
-    "FilterResponseNorm": (lambda: nn.FilterResponseNorm(24), lambda: FilterResponseNorm(24),
-                           (3, 7, 5, 24)),
-    "FilterResponseNorm, sequences": (lambda: nn.FilterResponseNorm(6, 0.1),
-                                      lambda: FilterResponseNorm(6, 0.1), (3, 9, 6)),
-    "FilterResponseNorm, learn_eps": (lambda: nn.FilterResponseNorm(6, learn_eps=True),
-                                      lambda: FilterResponseNorm(6, learn_eps=True), (3, 2, 2, 6)),
+    "InstanceNorm, affine": (
+        lambda: nn.InstanceNorm(6, affine=True),
+        lambda: tn.InstanceNorm2d(6, affine=True),
+        (3, 7, 5, 6),
+    ),
+    "FilterResponseNorm": (
+        lambda: nn.FilterResponseNorm(24),
+        lambda: FilterResponseNorm(24),
+        (3, 7, 5, 24),
+    ),
+    "FilterResponseNorm, sequences": (
+        lambda: nn.FilterResponseNorm(6, 0.1),
+        lambda: FilterResponseNorm(6, 0.1),
+        (3, 9, 6),
+    ),
+    "FilterResponseNorm, learn_eps": (
+        lambda: nn.FilterResponseNorm(6, learn_eps=True),
+        lambda: FilterResponseNorm(6, learn_eps=True),
+        (3, 2, 2, 6),
+    ),
     "TLU": (lambda: nn.TLU(6), lambda: TLU(6), (3, 7, 5, 6)),
     "LeakyReLU": (lambda: nn.LeakyReLU(0.2), lambda: tn.LeakyReLU(0.2), (8, 33)),
     "GELU": (nn.GELU, tn.GELU, (8, 33)),
@@ -118,87 +149,173 @@ LAYERS = {
     "MaxPool": (lambda: nn.MaxPool(2), lambda: tn.MaxPool2d(2), (4, 8, 10, 32)),
     "MaxPool, odd size": (lambda: nn.MaxPool(2), lambda: tn.MaxPool2d(2), (2, 7, 9, 5)),
     "MaxPool, overlapping": (lambda: nn.MaxPool(3, 2), lambda: tn.MaxPool2d(3, 2), (2, 9, 11, 6)),
-    "MaxPool, padding": (lambda: nn.MaxPool(3, 2, 1), lambda: tn.MaxPool2d(3, 2, 1),
-                         (2, 8, 9, 17)),
-    "MaxPool, pairs": (lambda: nn.MaxPool((3, 2), (1, 2), (1, 0)),
-                       lambda: tn.MaxPool2d((3, 2), (1, 2), (1, 0)), (2, 8, 9, 4)),
+    "MaxPool, padding": (lambda: nn.MaxPool(3, 2, 1), lambda: tn.MaxPool2d(3, 2, 1), (2, 8, 9, 17)),
+    "MaxPool, pairs": (
+        lambda: nn.MaxPool((3, 2), (1, 2), (1, 0)),
+        lambda: tn.MaxPool2d((3, 2), (1, 2), (1, 0)),
+        (2, 8, 9, 4),
+    ),
     "MaxPool, gaps": (lambda: nn.MaxPool(2, 3), lambda: tn.MaxPool2d(2, 3), (2, 8, 9, 4)),
     "AvgPool": (lambda: nn.AvgPool(2), lambda: tn.AvgPool2d(2), (4, 8, 10, 32)),
     "AvgPool, overlapping": (lambda: nn.AvgPool(3, 1), lambda: tn.AvgPool2d(3, 1), (2, 8, 9, 5)),
     "AvgPool, padding counts": (
-        lambda: nn.AvgPool(3, 2, 1), lambda: tn.AvgPool2d(3, 2, 1, count_include_pad=True),
-        (2, 8, 9, 17)),
-    "AvgPool, pairs": (lambda: nn.AvgPool((2, 3), (2, 1), (0, 1)),
-                       lambda: tn.AvgPool2d((2, 3), (2, 1), (0, 1)), (2, 8, 9, 4)),
-    "MaxPool, ceil": (lambda: nn.MaxPool(3, 2, ceil_mode=True),
-                      lambda: tn.MaxPool2d(3, 2, ceil_mode=True), (2, 8, 10, 6)),
-    "MaxPool, ceil, 2x2": (lambda: nn.MaxPool(2, ceil_mode=True),
-                           lambda: tn.MaxPool2d(2, ceil_mode=True), (2, 7, 9, 16)),
-    "MaxPool, ceil, padding": (lambda: nn.MaxPool(2, 3, 1, True),
-                               lambda: tn.MaxPool2d(2, 3, 1, ceil_mode=True), (2, 8, 9, 6)),
-    "MaxPool, dilation": (lambda: nn.MaxPool(3, 2, 1, True, (2, 3)),
-                          lambda: tn.MaxPool2d(3, 2, 1, (2, 3), ceil_mode=True), (2, 9, 12, 6)),
-    "MaxPool, uneven": (lambda: nn.MaxPool(3, 2, ((2, 0), (0, 1))), lambda: Padded(
-        tn.MaxPool2d(3, 2), (0, 1, 2, 0), -np.inf), (2, 8, 9, 17)),
-    "MaxPool, same": (lambda: nn.MaxPool(2, 1, "same"), lambda: Padded(
-        tn.MaxPool2d(2, 1), (0, 1, 0, 1), -np.inf), (2, 6, 7, 5)),
-    "AvgPool, ceil": (lambda: nn.AvgPool(3, 2, ceil_mode=True),
-                      lambda: tn.AvgPool2d(3, 2, ceil_mode=True), (2, 8, 10, 6)),
-    "AvgPool, ceil, padding": (lambda: nn.AvgPool(2, 3, 1, True),
-                               lambda: tn.AvgPool2d(2, 3, 1, True), (2, 8, 9, 6)),
+        lambda: nn.AvgPool(3, 2, 1),
+        lambda: tn.AvgPool2d(3, 2, 1, count_include_pad=True),
+        (2, 8, 9, 17),
+    ),
+    "AvgPool, pairs": (
+        lambda: nn.AvgPool((2, 3), (2, 1), (0, 1)),
+        lambda: tn.AvgPool2d((2, 3), (2, 1), (0, 1)),
+        (2, 8, 9, 4),
+    ),
+    "MaxPool, ceil": (
+        lambda: nn.MaxPool(3, 2, ceil_mode=True),
+        lambda: tn.MaxPool2d(3, 2, ceil_mode=True),
+        (2, 8, 10, 6),
+    ),
+    "MaxPool, ceil, 2x2": (
+        lambda: nn.MaxPool(2, ceil_mode=True),
+        lambda: tn.MaxPool2d(2, ceil_mode=True),
+        (2, 7, 9, 16),
+    ),
+    "MaxPool, ceil, padding": (
+        lambda: nn.MaxPool(2, 3, 1, True),
+        lambda: tn.MaxPool2d(2, 3, 1, ceil_mode=True),
+        (2, 8, 9, 6),
+    ),
+    "MaxPool, dilation": (
+        lambda: nn.MaxPool(3, 2, 1, True, (2, 3)),
+        lambda: tn.MaxPool2d(3, 2, 1, (2, 3), ceil_mode=True),
+        (2, 9, 12, 6),
+    ),
+    "MaxPool, uneven": (
+        lambda: nn.MaxPool(3, 2, ((2, 0), (0, 1))),
+        lambda: Padded(tn.MaxPool2d(3, 2), (0, 1, 2, 0), -np.inf),
+        (2, 8, 9, 17),
+    ),
+    "MaxPool, same": (
+        lambda: nn.MaxPool(2, 1, "same"),
+        lambda: Padded(tn.MaxPool2d(2, 1), (0, 1, 0, 1), -np.inf),
+        (2, 6, 7, 5),
+    ),
+    "AvgPool, ceil": (
+        lambda: nn.AvgPool(3, 2, ceil_mode=True),
+        lambda: tn.AvgPool2d(3, 2, ceil_mode=True),
+        (2, 8, 10, 6),
+    ),
+    "AvgPool, ceil, padding": (
+        lambda: nn.AvgPool(2, 3, 1, True),
+        lambda: tn.AvgPool2d(2, 3, 1, True),
+        (2, 8, 9, 6),
+    ),
     "AvgPool, ceil, padding does not count": (
         lambda: nn.AvgPool(3, 2, 1, True, count_padding=False),
-        lambda: tn.AvgPool2d(3, 2, 1, True, False), (2, 8, 9, 17)),
+        lambda: tn.AvgPool2d(3, 2, 1, True, False),
+        (2, 8, 9, 17),
+    ),
     "AvgPool, padding does not count": (
         lambda: nn.AvgPool(3, 1, (0, 1), count_padding=False),
-        lambda: tn.AvgPool2d(3, 1, (0, 1), count_include_pad=False), (2, 8, 9, 4)),
-    "AvgPool, uneven": (lambda: nn.AvgPool(3, 2, ((2, 0), (0, 1))), lambda: Padded(
-        tn.AvgPool2d(3, 2), (0, 1, 2, 0)), (2, 8, 9, 17)),
+        lambda: tn.AvgPool2d(3, 1, (0, 1), count_include_pad=False),
+        (2, 8, 9, 4),
+    ),
+    "AvgPool, uneven": (
+        lambda: nn.AvgPool(3, 2, ((2, 0), (0, 1))),
+        lambda: Padded(tn.AvgPool2d(3, 2), (0, 1, 2, 0)),
+        (2, 8, 9, 17),
+    ),
     "AvgPool, uneven, dilation": (
         lambda: nn.AvgPool((3, 2), 2, ((2, 0), (1, 2)), dilation=(2, 3)),
-        lambda: MeanOfTaps((3, 2), 2, (1, 2, 2, 0), (2, 3), True), (2, 8, 9, 4)),
+        lambda: MeanOfTaps((3, 2), 2, (1, 2, 2, 0), (2, 3), True),
+        (2, 8, 9, 4),
+    ),
     "AvgPool, uneven, dilation, padding does not count": (
         lambda: nn.AvgPool((3, 2), 2, ((2, 0), (1, 2)), dilation=(2, 3), count_padding=False),
-        lambda: MeanOfTaps((3, 2), 2, (1, 2, 2, 0), (2, 3), False), (2, 8, 9, 4)),
+        lambda: MeanOfTaps((3, 2), 2, (1, 2, 2, 0), (2, 3), False),
+        (2, 8, 9, 4),
+    ),
     "AvgPool, same does not count": (
         lambda: nn.AvgPool(2, 1, "same", count_padding=False),
-        lambda: MeanOfTaps((2, 2), 1, (0, 1, 0, 1), 1, False), (2, 6, 7, 5)),
+        lambda: MeanOfTaps((2, 2), 1, (0, 1, 0, 1), 1, False),
+        (2, 6, 7, 5),
+    ),
     "MaxPool1d": (lambda: nn.MaxPool1d(3, 2, 1), lambda: tn.MaxPool1d(3, 2, 1), (4, 9, 17)),
-    "MaxPool1d, options": (lambda: nn.MaxPool1d(3, 2, 1, True, 2),
-                           lambda: tn.MaxPool1d(3, 2, 1, 2, ceil_mode=True), (4, 10, 6)),
-    "MaxPool1d, causal": (lambda: nn.MaxPool1d(3, 1, "causal"),
-                          lambda: Padded(tn.MaxPool1d(3, 1), (2, 0), -np.inf), (4, 9, 6)),
+    "MaxPool1d, options": (
+        lambda: nn.MaxPool1d(3, 2, 1, True, 2),
+        lambda: tn.MaxPool1d(3, 2, 1, 2, ceil_mode=True),
+        (4, 10, 6),
+    ),
+    "MaxPool1d, causal": (
+        lambda: nn.MaxPool1d(3, 1, "causal"),
+        lambda: Padded(tn.MaxPool1d(3, 1), (2, 0), -np.inf),
+        (4, 9, 6),
+    ),
     "AvgPool1d": (lambda: nn.AvgPool1d(3, 2, 1), lambda: tn.AvgPool1d(3, 2, 1), (4, 9, 17)),
-    "AvgPool1d, options": (lambda: nn.AvgPool1d(3, 2, 1, True, count_padding=False),
-                           lambda: tn.AvgPool1d(3, 2, 1, True, False), (4, 10, 6)),
+    "AvgPool1d, options": (
+        lambda: nn.AvgPool1d(3, 2, 1, True, count_padding=False),
+        lambda: tn.AvgPool1d(3, 2, 1, True, False),
+        (4, 10, 6),
+    ),
     "Conv1d": (lambda: nn.Conv1d(5, 7, 3), lambda: tn.Conv1d(5, 7, 3), (3, 9, 5)),
-    "Conv1d, padding": (lambda: nn.Conv1d(16, 32, 5, padding=2, bias=False),
-                        lambda: tn.Conv1d(16, 32, 5, padding=2, bias=False), (3, 40, 16)),
-    "Conv1d, same": (lambda: nn.Conv1d(5, 7, 4, padding="same", dilation=3),
-                     lambda: tn.Conv1d(5, 7, 4, padding="same", dilation=3), (3, 12, 5)),
+    "Conv1d, padding": (
+        lambda: nn.Conv1d(16, 32, 5, padding=2, bias=False),
+        lambda: tn.Conv1d(16, 32, 5, padding=2, bias=False),
+        (3, 40, 16),
+    ),
+    "Conv1d, same": (
+        lambda: nn.Conv1d(5, 7, 4, padding="same", dilation=3),
+        lambda: tn.Conv1d(5, 7, 4, padding="same", dilation=3),
+        (3, 12, 5),
+    ),
     "Conv1d, stride and groups": (
-        lambda: nn.Conv1d(6, 9, 3, 2, 2, 2, 3), lambda: tn.Conv1d(6, 9, 3, 2, 2, 2, 3), (3, 12, 6)),
-    "Conv1d, depthwise": (lambda: nn.Conv1d(32, 32, 3, padding=1, groups=32),
-                          lambda: tn.Conv1d(32, 32, 3, padding=1, groups=32), (3, 12, 32)),
+        lambda: nn.Conv1d(6, 9, 3, 2, 2, 2, 3),
+        lambda: tn.Conv1d(6, 9, 3, 2, 2, 2, 3),
+        (3, 12, 6),
+    ),
+    "Conv1d, depthwise": (
+        lambda: nn.Conv1d(32, 32, 3, padding=1, groups=32),
+        lambda: tn.Conv1d(32, 32, 3, padding=1, groups=32),
+        (3, 12, 32),
+    ),
     "GlobalAvgPool": (nn.GlobalAvgPool, GlobalMean, (3, 7, 5, 24)),
-    "AdaptiveAvgPool": (lambda: nn.AdaptiveAvgPool((3, 4)), lambda: tn.AdaptiveAvgPool2d((3, 4)),
-                        (3, 7, 5, 24)),
-    "AdaptiveAvgPool, sequences": (lambda: nn.AdaptiveAvgPool(3), lambda: tn.AdaptiveAvgPool1d(3),
-                                   (3, 7, 24)),
-    "Upsample": (lambda: nn.Upsample(scale_factor=2), lambda: tn.Upsample(scale_factor=2),
-                 (3, 7, 5, 24)),
-    "Upsample, sequences": (lambda: nn.Upsample(scale_factor=3),
-                            lambda: tn.Upsample(scale_factor=3), (3, 7, 24)),
-    "Upsample, linear": (lambda: nn.Upsample(scale_factor=(2, 3), mode="linear"),
-                         lambda: tn.Upsample(scale_factor=(2, 3), mode="bilinear"), (3, 7, 5, 24)),
-    "Upsample, size": (lambda: nn.Upsample((5, 11), mode="linear"),
-                       lambda: tn.Upsample((5, 11), mode="bilinear"), (3, 7, 5, 24)),
+    "AdaptiveAvgPool": (
+        lambda: nn.AdaptiveAvgPool((3, 4)),
+        lambda: tn.AdaptiveAvgPool2d((3, 4)),
+        (3, 7, 5, 24),
+    ),
+    "AdaptiveAvgPool, sequences": (
+        lambda: nn.AdaptiveAvgPool(3),
+        lambda: tn.AdaptiveAvgPool1d(3),
+        (3, 7, 24),
+    ),
+    "Upsample": (
+        lambda: nn.Upsample(scale_factor=2),
+        lambda: tn.Upsample(scale_factor=2),
+        (3, 7, 5, 24),
+    ),
+    "Upsample, sequences": (
+        lambda: nn.Upsample(scale_factor=3),
+        lambda: tn.Upsample(scale_factor=3),
+        (3, 7, 24),
+    ),
+    "Upsample, linear": (
+        lambda: nn.Upsample(scale_factor=(2, 3), mode="linear"),
+        lambda: tn.Upsample(scale_factor=(2, 3), mode="bilinear"),
+        (3, 7, 5, 24),
+    ),
+    "Upsample, size": (
+        lambda: nn.Upsample((5, 11), mode="linear"),
+        lambda: tn.Upsample((5, 11), mode="bilinear"),
+        (3, 7, 5, 24),
+    ),
     "Flatten": (nn.Flatten, Flat, (3, 4, 5, 6)),
     "Dropout, eval": (lambda: nn.Dropout(0.5).eval(), lambda: tn.Dropout(0.5).eval(), (8, 33)),
     "Dropout, p = 0": (lambda: nn.Dropout(0), lambda: tn.Dropout(0), (8, 33)),
     "Lambda": (lambda: nn.Lambda(md.tanh), tn.Tanh, (4, 5)),
-    "Identity": (lambda: nn.Sequential(nn.Identity()), lambda: tn.Sequential(tn.Identity()),
-                 (4, 5)),
+    "Identity": (
+        lambda: nn.Sequential(nn.Identity()),
+        lambda: tn.Sequential(tn.Identity()),
+        (4, 5),
+    ),
 }
 
 
@@ -215,13 +332,25 @@ def test_layer(name, dtype):
 
 
 def test_the_tables_have_every_layer():
-    there = {name.split(",")[0] for name in LAYERS} | {"Conv", "ConvTranspose",
-                                                          "BatchNorm", "Embedding"}
-    layers = {name for name in nn.__all__ if isinstance(getattr(nn, name), type)
-              and issubclass(getattr(nn, name), nn.Layer)}
-    elsewhere = {"RNN", "GRU", "LSTM", "MultiHeadAttention"}    # test_recurrent, test_attention
-    assert layers - there - elsewhere == {"Layer", "LayerList", "Normalization",
-                                          "Sequential", "StepNorm"}   # which PyTorch has not
+    there = {name.split(",")[0] for name in LAYERS} | {
+        "Conv",
+        "ConvTranspose",
+        "BatchNorm",
+        "Embedding",
+    }
+    layers = {
+        name
+        for name in nn.__all__
+        if isinstance(getattr(nn, name), type) and issubclass(getattr(nn, name), nn.Layer)
+    }
+    elsewhere = {"RNN", "GRU", "LSTM", "MultiHeadAttention"}  # test_recurrent, test_attention
+    assert layers - there - elsewhere == {
+        "Layer",
+        "LayerList",
+        "Normalization",
+        "Sequential",
+        "StepNorm",
+    }  # which PyTorch has not
 
 
 @both_floats
@@ -256,11 +385,15 @@ def test_dense_on_sequences(dtype):
 AXES = (2, 3, 2, 5, 4)
 
 
-@pytest.mark.parametrize("make, make_theirs", [
-    (lambda: nn.LayerNorm(AXES), lambda: tn.LayerNorm(AXES)),
-    (lambda: nn.LayerNorm(AXES, bias=False), lambda: tn.LayerNorm(AXES, bias=False)),
-    (lambda: nn.RMSNorm(AXES), lambda: tn.RMSNorm(AXES, eps=1e-5)),
-], ids=["LayerNorm", "LayerNorm, no bias", "RMSNorm"])
+@pytest.mark.parametrize(
+    "make, make_theirs",
+    [
+        (lambda: nn.LayerNorm(AXES), lambda: tn.LayerNorm(AXES)),
+        (lambda: nn.LayerNorm(AXES, bias=False), lambda: tn.LayerNorm(AXES, bias=False)),
+        (lambda: nn.RMSNorm(AXES), lambda: tn.RMSNorm(AXES, eps=1e-5)),
+    ],
+    ids=["LayerNorm", "LayerNorm, no bias", "RMSNorm"],
+)
 @both_floats
 def test_normalizations_of_several_axes(make, make_theirs, dtype):
     layer = make().astype(dtype)

@@ -7,7 +7,7 @@ import torch
 from minidl import nn, optim
 from tests.support.parity import both_floats, draw
 
-SHAPES = [(8, 30), (30, 8), (70, 90)]       # (in, out); PyTorch's are these transposed
+SHAPES = [(8, 30), (30, 8), (70, 90)]  # (in, out); PyTorch's are these transposed
 OPTIONS = [{}, {"nesterov": False, "momentum": 0.5}, {"steps": 3, "weight_decay": 0.2}]
 every_option = pytest.mark.parametrize("options", OPTIONS, ids=str)
 
@@ -18,8 +18,11 @@ def both(options, dtype, steps):
     params = [nn.Parameter(np.array(a)) for a in start]
     tensors = [torch.from_numpy(np.array(a.T, order="C")).requires_grad_() for a in start]
     ours = optim.Muon(params, lr=0.02, **options)
-    theirs = torch.optim.Muon(tensors, lr=0.02, **{
-        "weight_decay": 0, **{{"steps": "ns_steps"}.get(k, k): v for k, v in options.items()}})
+    theirs = torch.optim.Muon(
+        tensors,
+        lr=0.02,
+        **{"weight_decay": 0, **{{"steps": "ns_steps"}.get(k, k): v for k, v in options.items()}},
+    )
     for step in range(steps):
         for k, (p, t) in enumerate(zip(params, tensors, strict=True)):
             p.grad = draw(f"gradient {k} {step}", p.shape, dtype)
@@ -34,8 +37,9 @@ def both(options, dtype, steps):
 def test_the_same_where_pytorch_does_not_round(options, dtype, monkeypatch):
     monkeypatch.setattr(torch.Tensor, "bfloat16", torch.Tensor.clone)
     for ours, theirs in zip(*both(options, dtype, 20), strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=0,
-                                   atol=1e-4 if dtype == np.float32 else 1e-12)
+        np.testing.assert_allclose(
+            ours, theirs, rtol=0, atol=1e-4 if dtype == np.float32 else 1e-12
+        )
 
 
 @every_option

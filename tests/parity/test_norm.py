@@ -53,8 +53,10 @@ def pair_of_layers(rank, options, dtype):
     if layer.gamma is not None:
         layer.gamma.data = draw("gamma", (features,), dtype, 0.5, 1.5)
         layer.beta.data = draw("beta", (features,), dtype)
-    theirs = {"track_running_stats" if name == "track_stats" else name: value
-              for name, value in options.items()}
+    theirs = {
+        "track_running_stats" if name == "track_stats" else name: value
+        for name, value in options.items()
+    }
     module = kind(features, **theirs).to(torch_type(dtype))
     copy_state(layer, module)
     return layer, module
@@ -115,15 +117,21 @@ def test_the_operation(given, training, dtype):
     ones = torch.ones(6, dtype=torch_type(dtype)) if given == "beta" else None
     y = md.batch_norm(x, gamma, beta, *stats, training=training, momentum=0.3, eps=1e-3)
     theirs = tn.functional.batch_norm(
-        torch.from_numpy(channels_first(x)), *their_stats,
+        torch.from_numpy(channels_first(x)),
+        *their_stats,
         ones if gamma is None else torch.from_numpy(gamma),
-        None if beta is None else torch.from_numpy(beta), training, 0.3, 1e-3)
+        None if beta is None else torch.from_numpy(beta),
+        training,
+        0.3,
+        1e-3,
+    )
     assert_close(y.data, channels_last(theirs.numpy()))
     for ours, expected in zip(stats, their_stats, strict=True):
         assert_close(ours, expected.numpy())
 
 
 # ------------------------------------------------------------------------------------- blocks
+
 
 class Block(nn.Layer):
     """A residual block, with a 1x1 convolution and BatchNorm as shortcut if `project`."""
@@ -151,8 +159,9 @@ class TorchBlock(tn.Module):
     def forward(self, x):
         y = self.bn2(self.conv2(torch.relu(self.bn1(self.conv1(x)))))
         shortcut = x if self.conv3 is None else self.bn3(self.conv3(x))
-        self.closest = min(y.add(shortcut).abs().min().item(),
-                           self.bn1_output(x).abs().min().item())
+        self.closest = min(
+            y.add(shortcut).abs().min().item(), self.bn1_output(x).abs().min().item()
+        )
         return torch.relu(y + shortcut)
 
     def bn1_output(self, x):
@@ -173,7 +182,7 @@ def test_residual_blocks(project, dtype):
     for k in range(2):
         x = draw(f"block {k}", (2, 5, 4, 8), dtype)
         compare(block, module, x)
-        assert module.closest > 1e-5        # no ReLU is decided by rounding
+        assert module.closest > 1e-5  # no ReLU is decided by rounding
     block.eval()
     module.eval()
     compare(block, module, draw("block", (2, 5, 4, 8), dtype))
@@ -181,15 +190,21 @@ def test_residual_blocks(project, dtype):
 
 CHAINS = {
     "relu": (lambda h: md.relu(h), torch.relu),
-    "relu, pool": (lambda h: md.max_pool(md.relu(h), 2),
-                   lambda h: tn.functional.max_pool2d(torch.relu(h), 2)),
-    "pool, relu": (lambda h: md.relu(md.max_pool(h, 2)),
-                   lambda h: torch.relu(tn.functional.max_pool2d(h, 2))),
+    "relu, pool": (
+        lambda h: md.max_pool(md.relu(h), 2),
+        lambda h: tn.functional.max_pool2d(torch.relu(h), 2),
+    ),
+    "pool, relu": (
+        lambda h: md.relu(md.max_pool(h, 2)),
+        lambda h: torch.relu(tn.functional.max_pool2d(h, 2)),
+    ),
     "used twice": (lambda h: md.relu(h) + md.tanh(h), lambda h: torch.relu(h) + torch.tanh(h)),
     "added to itself": (lambda h: md.relu(h + h), lambda h: torch.relu(h + h)),
     "tanh": (md.tanh, torch.tanh),
-    "relu, global mean": (lambda h: md.global_avg_pool(md.relu(h)),
-                          lambda h: torch.relu(h).mean((2, 3))),
+    "relu, global mean": (
+        lambda h: md.global_avg_pool(md.relu(h)),
+        lambda h: torch.relu(h).mean((2, 3)),
+    ),
 }
 
 

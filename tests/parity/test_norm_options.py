@@ -23,15 +23,19 @@ from tests.support.parity import (
 )
 from tests.support.reference import norm as formulas
 
-pytestmark = [small_batches,
-              pytest.mark.filterwarnings("ignore:recalibrate. the running statistics")]
+pytestmark = [
+    small_batches,
+    pytest.mark.filterwarnings("ignore:recalibrate. the running statistics"),
+]
 SHAPE = (11, 3, 5, 6)
 
 
 def pair(dtype, options=None, **ours):
     layer = nn.BatchNorm(6, **(options or {}), **ours).astype(dtype)
-    layer.gamma.data, layer.beta.data = draw("gamma", (6,), dtype, 0.5, 1.5), draw("beta", (6,),
-                                                                                    dtype)
+    layer.gamma.data, layer.beta.data = (
+        draw("gamma", (6,), dtype, 0.5, 1.5),
+        draw("beta", (6,), dtype),
+    )
     module = tn.BatchNorm1d(6, **(options or {})).to(torch_type(dtype))
     copy_state(layer, module)
     return layer, module
@@ -86,14 +90,14 @@ def test_a_mask_is_the_batch_of_what_it_leaves(momentum, size, dtype):
         step = size if size and module.training else len(x)
         for first in range(0, len(x), step):
             counted = torch.zeros(x.shape[:-1], dtype=torch.bool)
-            counted[first:first + step] = torch.from_numpy(mask)[first:first + step]
+            counted[first : first + step] = torch.from_numpy(mask)[first : first + step]
             if counted.any():
                 y[counted] = module(x[counted])
         return y
 
     for k in range(4):
         mask = draw(f"mask {k}", SHAPE[:-1]) > 0.5
-        mask[8:] &= k != 2                  # one virtual batch that has nothing
+        mask[8:] &= k != 2  # one virtual batch that has nothing
         train(layer, module, masked, *batch(k, dtype), mask)
     layer.eval()
     module.eval()
@@ -116,11 +120,15 @@ def test_padded_sequences(dtype):
 
 
 @both_floats
-@pytest.mark.parametrize("options", [
-    {"eps": 1e-3, "momentum": 0.01, "unbiased": False},          # as Keras has it
-    {"eps": 1e-5, "momentum": 0.01, "unbiased": False},          # and Flax
-    {"momentum": None, "unbiased": False},
-], ids=["keras", "flax", "average"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"eps": 1e-3, "momentum": 0.01, "unbiased": False},  # as Keras has it
+        {"eps": 1e-5, "momentum": 0.01, "unbiased": False},  # and Flax
+        {"momentum": None, "unbiased": False},
+    ],
+    ids=["keras", "flax", "average"],
+)
 def test_biased_running_variance(options, dtype):
     """Training outputs are PyTorch's, running statistics those of the formula."""
     layer, module = pair(dtype, {"eps": options.get("eps", 1e-5)})
@@ -130,10 +138,10 @@ def test_biased_running_variance(options, dtype):
     for k in range(5):
         x = next(batch(k, dtype))
         y = layer(x).data
-        assert_close(y, module(torch.from_numpy(x.reshape(-1, 6))).detach().numpy().reshape(
-            SHAPE))
-        formulas.batch_norm(x.astype(np.float64), layer.gamma.data, layer.beta.data, state,
-                            **options)
+        assert_close(y, module(torch.from_numpy(x.reshape(-1, 6))).detach().numpy().reshape(SHAPE))
+        formulas.batch_norm(
+            x.astype(np.float64), layer.gamma.data, layer.beta.data, state, **options
+        )
     assert_close(layer.running_mean, state["mean"].astype(dtype))
     assert_close(layer.running_var, state["var"].astype(dtype))
 
@@ -141,15 +149,26 @@ def test_biased_running_variance(options, dtype):
 def test_recalibrate_is_the_population_of_each_layer():
     """PyTorch runs batch by batch with batch statistics, and its inputs of each layer are kept."""
     md.manual_seed(2)
-    model = nn.Sequential(nn.Conv(3, 5, 3, bias=False), nn.BatchNorm(5), nn.ReLU(),
-                          nn.Conv(5, 4, 1, bias=False), nn.BatchNorm(4)).astype(np.float64)
-    module = tn.Sequential(tn.Conv2d(3, 5, 3, bias=False), tn.BatchNorm2d(5), tn.ReLU(),
-                           tn.Conv2d(5, 4, 1, bias=False), tn.BatchNorm2d(4)).double()
+    model = nn.Sequential(
+        nn.Conv(3, 5, 3, bias=False),
+        nn.BatchNorm(5),
+        nn.ReLU(),
+        nn.Conv(5, 4, 1, bias=False),
+        nn.BatchNorm(4),
+    ).astype(np.float64)
+    module = tn.Sequential(
+        tn.Conv2d(3, 5, 3, bias=False),
+        tn.BatchNorm2d(5),
+        tn.ReLU(),
+        tn.Conv2d(5, 4, 1, bias=False),
+        tn.BatchNorm2d(4),
+    ).double()
     copy_state(model, module)
     inputs = {1: [], 4: []}
     for at, kept in inputs.items():
         module[at].register_forward_hook(
-            lambda _, given, y, kept=kept: kept.append(channels_last(given[0].detach().numpy())))
+            lambda _, given, y, kept=kept: kept.append(channels_last(given[0].detach().numpy()))
+        )
     given = [draw(f"images {n}", (n, 6, 5, 3)) * n for n in (2, 7, 4)]
     with torch.no_grad():
         for x in given:

@@ -22,7 +22,9 @@ def test_agreement_with_pytorch(case, dtype):
 
 def test_the_variance_of_large_means_beside_pytorchs():
     found = table.variance_errors()
-    page = {row[0]: [float(cell) for cell in row[1:]]
-            for row in table.rows(table.parts(table.PAGE.read_text())["large means"])}
+    page = {
+        row[0]: [float(cell) for cell in row[1:]]
+        for row in table.rows(table.parts(table.PAGE.read_text())["large means"])
+    }
     assert max(found["minidl"]) <= max(found["PyTorch"])
     np.testing.assert_allclose(page["PyTorch"], found["PyTorch"], rtol=9)

@@ -29,7 +29,7 @@ def made(network):
             torch.nn.init.uniform_(part.weight, 0.5, 1.5)
             torch.nn.init.normal_(part.bias, 0, 0.1)
         if isinstance(part, torch.nn.Dropout):
-            part.p = 0.0        # whose numbers differ
+            part.p = 0.0  # whose numbers differ
     return model.eval()
 
 
@@ -38,10 +38,18 @@ def written(model, x, opset=17, **options):
     file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.onnx.export(model, (x,), file, dynamo=False, opset_version=opset,
-                          input_names=["x"], dynamic_axes={"x": {0: "N"}},
-                          training=torch.onnx.TrainingMode.PRESERVE, do_constant_folding=False,
-                          **options)
+        torch.onnx.export(
+            model,
+            (x,),
+            file,
+            dynamo=False,
+            opset_version=opset,
+            input_names=["x"],
+            dynamic_axes={"x": {0: "N"}},
+            training=torch.onnx.TrainingMode.PRESERVE,
+            do_constant_folding=False,
+            **options,
+        )
     return file.getvalue()
 
 
@@ -61,15 +69,18 @@ def test_outputs(network):
     plain = md.onnx.load(content, layout="NCHW")(x.numpy())
     assert_close(plain.data, model(x).detach().numpy())
     assert {name for name, _ in ours.named_parameters()} == {
-        name for name, _ in model.named_parameters()}
+        name for name, _ in model.named_parameters()
+    }
     assert {name for name, _ in ours.named_buffers()} >= {
-        name for name, _ in model.named_buffers() if "num_batches" not in name}
+        name for name, _ in model.named_buffers() if "num_batches" not in name
+    }
     traced = {node.operation for node in md.trace(ours, last(x))}
     assert not traced & {"Transpose", "Constant"}
 
 
-@pytest.mark.parametrize(("network", "opset", "size"), [
-    (VGG, 9, 32), (UNet, 11, 16), (UNet, 13, 16), (UNet, 20, 16)])
+@pytest.mark.parametrize(
+    ("network", "opset", "size"), [(VGG, 9, 32), (UNet, 11, 16), (UNet, 13, 16), (UNet, 20, 16)]
+)
 def test_opsets(network, opset, size):
     model, x = made(network), torch.randn(2, 3, size, size)
     assert_close(md.onnx.load(written(model, x, opset))(last(x)).data, last(model(x)))
@@ -83,8 +94,10 @@ def test_a_step_of_fine_tuning(network):
     theirs = copy.deepcopy(model).to(torch.float64).train()
     x = x.to(torch.float64)
     labels = torch.randint(0, 3, (8,) if network is not UNet else (8, 32, 32))
-    optimizers = (optim.SGD(ours.parameters(), lr=0.1, momentum=0.9),
-                  torch.optim.SGD(theirs.parameters(), lr=0.1, momentum=0.9))
+    optimizers = (
+        optim.SGD(ours.parameters(), lr=0.1, momentum=0.9),
+        torch.optim.SGD(theirs.parameters(), lr=0.1, momentum=0.9),
+    )
     loss = md.cross_entropy(ours(last(x)), labels.numpy())
     expected = torch.nn.functional.cross_entropy(theirs(x), labels)
     assert_close(loss.data, expected.detach().numpy(), "loss")
@@ -98,7 +111,7 @@ def test_a_step_of_fine_tuning(network):
         value = theirs_value.numpy()
         if name.endswith("num_batches_tracked"):
             assert layer.num_batches == value
-        elif network is not VGG or name != "classifier.1.weight":   # whose rows are in our order
+        elif network is not VGG or name != "classifier.1.weight":  # whose rows are in our order
             assert_close(ours.state_dict()[name], in_our_layout(value, layer), name, 10)
     ours.eval()
     theirs.eval()
@@ -107,8 +120,9 @@ def test_a_step_of_fine_tuning(network):
 
 def in_our_layout(value, layer):
     if value.ndim == 4:
-        return value.transpose(*((2, 3, 0, 1) if isinstance(layer, md.nn.ConvTranspose) else
-                                 (2, 3, 1, 0)))
+        return value.transpose(
+            *((2, 3, 0, 1) if isinstance(layer, md.nn.ConvTranspose) else (2, 3, 1, 0))
+        )
     return value.T if value.ndim == 2 else value
 
 
@@ -158,7 +172,10 @@ def test_attention():
 @pytest.mark.filterwarnings("ignore")
 def test_the_program_of_the_guide_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    blocks = [text for language, more, text in pages.blocks(pages.ROOT / "docs" / "guide-onnx.md")
-              if (language, more) == ("python", "torch")]
+    blocks = [
+        text
+        for language, more, text in pages.blocks(pages.ROOT / "docs" / "guide-onnx.md")
+        if (language, more) == ("python", "torch")
+    ]
     assert len(blocks) == 1
     exec(compile(blocks[0], "guide-onnx.md", "exec"), {"np": np, "md": md})

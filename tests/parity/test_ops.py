@@ -14,6 +14,7 @@ def run(ours, theirs, arrays, dtype, last_to_second=False, tolerance=1.0):
 
     `last_to_second`: PyTorch gets arrays of three axes or more with the last axis as second.
     """
+
     def turned(a):
         return np.moveaxis(a, -1, 1) if last_to_second and a.ndim > 2 else a
 
@@ -66,35 +67,55 @@ def test_cross_entropy(name, reduction, dtype):
     options = CROSS_ENTROPY[name]
     theirs = their_options(options, dtype)
     logits = draw(f"logits {name}", (10, 7), low=-5, high=5)
-    run(lambda x: md.cross_entropy(x, LABELS, reduction=reduction, **options),
+    run(
+        lambda x: md.cross_entropy(x, LABELS, reduction=reduction, **options),
         lambda x: tf.cross_entropy(x, torch.from_numpy(LABELS), reduction=reduction, **theirs),
-        [logits], dtype)
-    images = draw(f"images {name}", (2, 5, 1, 7), low=-5, high=5)       # classes last
+        [logits],
+        dtype,
+    )
+    images = draw(f"images {name}", (2, 5, 1, 7), low=-5, high=5)  # classes last
     labels = LABELS.reshape(2, 5, 1)
-    run(lambda x: md.cross_entropy(x, labels, reduction=reduction, **options),
+    run(
+        lambda x: md.cross_entropy(x, labels, reduction=reduction, **options),
         lambda x: tf.cross_entropy(x, torch.from_numpy(labels), reduction=reduction, **theirs),
-        [images], dtype, last_to_second=True)
+        [images],
+        dtype,
+        last_to_second=True,
+    )
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
-@pytest.mark.parametrize("options", [
-    {}, {"weight": WEIGHT}, {"label_smoothing": 0.1}, {"weight": WEIGHT, "label_smoothing": 0.3},
-], ids=["plain", "weight", "smoothing", "both"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"weight": WEIGHT}, {"label_smoothing": 0.1}, {"weight": WEIGHT, "label_smoothing": 0.3}],
+    ids=["plain", "weight", "smoothing", "both"],
+)
 @both_floats
 def test_cross_entropy_of_distributions(options, reduction, dtype):
     """Gradients of the target too."""
     theirs = their_options(options, dtype)
     logits, target = draw("logits", (10, 7), low=-5, high=5), draw("target", (10, 7), low=0.1)
     target /= target.sum(1, keepdims=True)
-    run(lambda x, t: md.cross_entropy(x, t, reduction=reduction, **options),
+    run(
+        lambda x, t: md.cross_entropy(x, t, reduction=reduction, **options),
         lambda x, t: tf.cross_entropy(x, t, reduction=reduction, **theirs),
-        [logits, target], dtype)
-    run(lambda x: md.cross_entropy(x, target.reshape(2, 5, 7).astype(dtype), reduction="sum",
-                                   **options),
+        [logits, target],
+        dtype,
+    )
+    run(
+        lambda x: md.cross_entropy(
+            x, target.reshape(2, 5, 7).astype(dtype), reduction="sum", **options
+        ),
         lambda x: tf.cross_entropy(
-            x, torch.from_numpy(target.reshape(2, 5, 7).astype(dtype)).movedim(-1, 1),
-            reduction="sum", **theirs),
-        [logits.reshape(2, 5, 7)], dtype, last_to_second=True)
+            x,
+            torch.from_numpy(target.reshape(2, 5, 7).astype(dtype)).movedim(-1, 1),
+            reduction="sum",
+            **theirs,
+        ),
+        [logits.reshape(2, 5, 7)],
+        dtype,
+        last_to_second=True,
+    )
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
@@ -103,40 +124,57 @@ def test_cross_entropy_of_distributions(options, reduction, dtype):
 def test_nll_loss(name, reduction, dtype):
     options = CROSS_ENTROPY[name]
     theirs = their_options(options, dtype)
-    run(lambda x: md.nll_loss(x, LABELS, reduction=reduction, **options),
+    run(
+        lambda x: md.nll_loss(x, LABELS, reduction=reduction, **options),
         lambda x: tf.nll_loss(x, torch.from_numpy(LABELS), reduction=reduction, **theirs),
-        [draw(f"log probs {name}", (10, 7), low=-5, high=0)], dtype)
+        [draw(f"log probs {name}", (10, 7), low=-5, high=0)],
+        dtype,
+    )
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
-@pytest.mark.parametrize("names", [(), ("weight",), ("pos_weight",), ("weight", "pos_weight")],
-                         ids=lambda names: " ".join(names) or "plain")
+@pytest.mark.parametrize(
+    "names",
+    [(), ("weight",), ("pos_weight",), ("weight", "pos_weight")],
+    ids=lambda names: " ".join(names) or "plain",
+)
 @both_floats
 def test_binary_cross_entropy_with_logits(names, reduction, dtype):
     weights = {name: draw(name, (7,), dtype, 0.2, 2) for name in names}
     theirs = {name: torch.from_numpy(w) for name, w in weights.items()}
-    run(lambda x, t: md.binary_cross_entropy_with_logits(x, t, reduction=reduction, **weights),
+    run(
+        lambda x, t: md.binary_cross_entropy_with_logits(x, t, reduction=reduction, **weights),
         lambda x, t: tf.binary_cross_entropy_with_logits(x, t, reduction=reduction, **theirs),
-        [draw("logits", (10, 7), low=-30, high=30), draw("target", (10, 7), low=0, high=1)], dtype)
+        [draw("logits", (10, 7), low=-30, high=30), draw("target", (10, 7), low=0, high=1)],
+        dtype,
+    )
 
 
 @both_floats
 def test_cross_entropy_of_nothing(dtype):
     """All rows ignored, or no rows: NaN for the mean, 0 for the sum."""
-    for logits, labels in ((np.zeros((3, 7), dtype), np.full(3, 5)),
-                           (np.zeros((0, 7), dtype), np.zeros(0, np.int64))):
+    for logits, labels in (
+        (np.zeros((3, 7), dtype), np.full(3, 5)),
+        (np.zeros((0, 7), dtype), np.zeros(0, np.int64)),
+    ):
         for reduction, expected in (("mean", np.nan), ("sum", 0.0)):
-            theirs = tf.cross_entropy(torch.from_numpy(logits), torch.from_numpy(labels),
-                                      ignore_index=5, reduction=reduction).item()
+            theirs = tf.cross_entropy(
+                torch.from_numpy(logits),
+                torch.from_numpy(labels),
+                ignore_index=5,
+                reduction=reduction,
+            ).item()
             with np.errstate(invalid="ignore"):
                 ours = md.cross_entropy(logits, labels, ignore_index=5, reduction=reduction)
             np.testing.assert_array_equal([ours.item(), theirs], [expected, expected])
 
 
 @pytest.mark.parametrize("low, high", [(-2, 2), (-80, 80), (1e4, 1.001e4)])
-@pytest.mark.parametrize("ours, theirs", [(md.softmax, torch.softmax),
-                                          (md.log_softmax, torch.log_softmax)],
-                         ids=["softmax", "log_softmax"])
+@pytest.mark.parametrize(
+    "ours, theirs",
+    [(md.softmax, torch.softmax), (md.log_softmax, torch.log_softmax)],
+    ids=["softmax", "log_softmax"],
+)
 @pytest.mark.parametrize("axis", [-1, 0, 1])
 @both_floats
 def test_softmax(ours, theirs, axis, low, high, dtype):
@@ -158,31 +196,57 @@ OPERATIONS = {
     "leaky_relu": (lambda x: md.leaky_relu(x, 0.2), lambda x: tf.leaky_relu(x, 0.2), [(3, 50)]),
     "elu": (lambda x: md.elu(x, 1.5), lambda x: tf.elu(x, 1.5), [(3, 50)]),
     "softplus": (lambda x: md.softplus(9 * x), lambda x: tf.softplus(9 * x), [(3, 50)]),
-    "softplus, options": (lambda x: md.softplus(x, 2, 1), lambda x: tf.softplus(x, 2, 1),
-                          [(3, 50)]),
+    "softplus, options": (
+        lambda x: md.softplus(x, 2, 1),
+        lambda x: tf.softplus(x, 2, 1),
+        [(3, 50)],
+    ),
     "silu": (lambda x: md.silu(4 * x), lambda x: tf.silu(4 * x), [(3, 50)]),
     "gelu": (lambda x: md.gelu(2 * x), lambda x: tf.gelu(2 * x), [(3, 50)]),
-    "gelu, tanh": (lambda x: md.gelu(2 * x, "tanh"), lambda x: tf.gelu(2 * x, approximate="tanh"),
-                   [(3, 50)]),
-    "logsumexp": (lambda x: md.logsumexp(x, (0, 2)), lambda x: torch.logsumexp(x, (0, 2)),
-                  [(3, 4, 5)]),
-    "einsum, product": (lambda a, b: md.einsum("bij,bkj->bik", a, b),
-                        lambda a, b: torch.einsum("bij,bkj->bik", a, b), [(2, 3, 5), (2, 4, 5)]),
-    "einsum, chain": (lambda a, b, c: md.einsum("ij,jk,kl->li", a, b, c),
-                      lambda a, b, c: torch.einsum("ij,jk,kl->li", a, b, c),
-                      [(3, 4), (4, 5), (5, 2)]),
-    "einsum, diagonal": (lambda a: md.einsum("bii->bi", a), lambda a: torch.einsum("bii->bi", a),
-                         [(2, 3, 3)]),
-    "embedding": (lambda w: md.embedding([[1, 0], [1, 3]], w),
-                  lambda w: tf.embedding(torch.tensor([[1, 0], [1, 3]]), w), [(4, 5)]),
+    "gelu, tanh": (
+        lambda x: md.gelu(2 * x, "tanh"),
+        lambda x: tf.gelu(2 * x, approximate="tanh"),
+        [(3, 50)],
+    ),
+    "logsumexp": (
+        lambda x: md.logsumexp(x, (0, 2)),
+        lambda x: torch.logsumexp(x, (0, 2)),
+        [(3, 4, 5)],
+    ),
+    "einsum, product": (
+        lambda a, b: md.einsum("bij,bkj->bik", a, b),
+        lambda a, b: torch.einsum("bij,bkj->bik", a, b),
+        [(2, 3, 5), (2, 4, 5)],
+    ),
+    "einsum, chain": (
+        lambda a, b, c: md.einsum("ij,jk,kl->li", a, b, c),
+        lambda a, b, c: torch.einsum("ij,jk,kl->li", a, b, c),
+        [(3, 4), (4, 5), (5, 2)],
+    ),
+    "einsum, diagonal": (
+        lambda a: md.einsum("bii->bi", a),
+        lambda a: torch.einsum("bii->bi", a),
+        [(2, 3, 3)],
+    ),
+    "embedding": (
+        lambda w: md.embedding([[1, 0], [1, 3]], w),
+        lambda w: tf.embedding(torch.tensor([[1, 0], [1, 3]]), w),
+        [(4, 5)],
+    ),
     "mse_loss": (md.mse_loss, tf.mse_loss, [(3, 5), (3, 5)]),
     "l1_loss": (md.l1_loss, tf.l1_loss, [(3, 5), (3, 5)]),
-    "huber_loss": (lambda a, b: md.huber_loss(a, b, delta=0.7),
-                   lambda a, b: tf.huber_loss(a, b, delta=0.7), [(3, 5), (3, 5)]),
+    "huber_loss": (
+        lambda a, b: md.huber_loss(a, b, delta=0.7),
+        lambda a, b: tf.huber_loss(a, b, delta=0.7),
+        [(3, 5), (3, 5)],
+    ),
     "clip": (lambda x: md.clip(x, -1, 0.5), lambda x: torch.clip(x, -1, 0.5), [(3, 50)]),
     "maximum": (md.maximum, torch.maximum, [(3, 5), (3, 5)]),
-    "broadcasting": (lambda a, b: a * b / (1 + b * b) - b, lambda a, b: a * b / (1 + b * b) - b,
-                     [(2, 3, 5), (3, 1)]),
+    "broadcasting": (
+        lambda a, b: a * b / (1 + b * b) - b,
+        lambda a, b: a * b / (1 + b * b) - b,
+        [(2, 3, 5), (3, 1)],
+    ),
     "matmul": (md.matmul, torch.matmul, [(33, 65), (65, 17)]),
     "matmul, batches": (md.matmul, torch.matmul, [(2, 1, 6, 7), (3, 7, 5)]),
     "matmul, vectors": (md.matmul, torch.matmul, [(2, 6, 7), (7,)]),
@@ -194,37 +258,71 @@ OPERATIONS = {
     "min": (lambda x: md.min(x, (0, 1)), lambda x: x.amin((0, 1)), [(3, 4, 5)]),
     "cumsum": (lambda x: md.cumsum(x, 1), lambda x: x.cumsum(1), [(3, 40, 5)]),
     "sort": (lambda x: md.sort(x, 1), lambda x: x.sort(1).values, [(3, 40, 5)]),
-    "argsort": (lambda x: x[:, 0][md.argsort(x, 0)[:, 1]],
-                lambda x: x[:, 0][x.argsort(0)[:, 1]], [(30, 5)]),
+    "argsort": (
+        lambda x: x[:, 0][md.argsort(x, 0)[:, 1]],
+        lambda x: x[:, 0][x.argsort(0)[:, 1]],
+        [(30, 5)],
+    ),
     "topk": (lambda x: md.topk(x, 7, 1)[0], lambda x: x.topk(7, 1).values, [(3, 40, 5)]),
     "topk of all": (lambda x: md.topk(x, 5)[0], lambda x: x.topk(5).values, [(3, 5)]),
     "layer_norm, two axes": (
         lambda x, g, b: md.layer_norm(x, g, b, axis=(-2, -1)),
-        lambda x, g, b: tf.layer_norm(x, (4, 5), g, b), [(3, 4, 5), (4, 5), (4, 5)]),
+        lambda x, g, b: tf.layer_norm(x, (4, 5), g, b),
+        [(3, 4, 5), (4, 5), (4, 5)],
+    ),
     "rms_norm, two axes": (
         lambda x, g: md.rms_norm(x, g, axis=(-2, -1)),
-        lambda x, g: tf.rms_norm(x, (4, 5), g, 1e-5), [(3, 4, 5), (4, 5)]),
-    "conv1d": (md.conv1d, lambda x, w: tf.conv1d(x.mT, w.permute(2, 1, 0)).mT,
-               [(2, 9, 5), (3, 5, 7)]),
-    "max_pool1d": (lambda x: md.max_pool1d(x, 3, 2, 1, True),
-                   lambda x: tf.max_pool1d(x.mT, 3, 2, 1, ceil_mode=True).mT, [(2, 10, 5)]),
-    "avg_pool1d": (lambda x: md.avg_pool1d(x, 3, 2, 1, True, 1, False),
-                   lambda x: tf.avg_pool1d(x.mT, 3, 2, 1, True, False).mT, [(2, 10, 5)]),
+        lambda x, g: tf.rms_norm(x, (4, 5), g, 1e-5),
+        [(3, 4, 5), (4, 5)],
+    ),
+    "conv1d": (
+        md.conv1d,
+        lambda x, w: tf.conv1d(x.mT, w.permute(2, 1, 0)).mT,
+        [(2, 9, 5), (3, 5, 7)],
+    ),
+    "max_pool1d": (
+        lambda x: md.max_pool1d(x, 3, 2, 1, True),
+        lambda x: tf.max_pool1d(x.mT, 3, 2, 1, ceil_mode=True).mT,
+        [(2, 10, 5)],
+    ),
+    "avg_pool1d": (
+        lambda x: md.avg_pool1d(x, 3, 2, 1, True, 1, False),
+        lambda x: tf.avg_pool1d(x.mT, 3, 2, 1, True, False).mT,
+        [(2, 10, 5)],
+    ),
     "conv_transpose, uneven": (
         lambda x, w: md.conv_transpose(x, w, stride=2, padding=((1, 0), (0, 2))),
-        lambda x, w: tf.conv_transpose2d(x.permute(0, 3, 1, 2), w.permute(2, 3, 0, 1), stride=2)
-        .permute(0, 2, 3, 1)[:, 1:, :-2], [(2, 4, 5, 3), (3, 3, 3, 4)]),
-    "pad, reflect": (lambda x: md.pad(x, ((0, 0), (1, 2)), mode="reflect"),
-                     lambda x: tf.pad(x, (1, 2), mode="reflect"), [(3, 5)]),
-    "pad, edge": (lambda x: md.pad(x, ((0, 0), (1, 2)), mode="edge"),
-                  lambda x: tf.pad(x, (1, 2), mode="replicate"), [(3, 5)]),
-    "pad, wrap": (lambda x: md.pad(x, ((0, 0), (1, 2)), mode="wrap"),
-                  lambda x: tf.pad(x, (1, 2), mode="circular"), [(3, 5)]),
+        lambda x, w: tf.conv_transpose2d(
+            x.permute(0, 3, 1, 2), w.permute(2, 3, 0, 1), stride=2
+        ).permute(0, 2, 3, 1)[:, 1:, :-2],
+        [(2, 4, 5, 3), (3, 3, 3, 4)],
+    ),
+    "pad, reflect": (
+        lambda x: md.pad(x, ((0, 0), (1, 2)), mode="reflect"),
+        lambda x: tf.pad(x, (1, 2), mode="reflect"),
+        [(3, 5)],
+    ),
+    "pad, edge": (
+        lambda x: md.pad(x, ((0, 0), (1, 2)), mode="edge"),
+        lambda x: tf.pad(x, (1, 2), mode="replicate"),
+        [(3, 5)],
+    ),
+    "pad, wrap": (
+        lambda x: md.pad(x, ((0, 0), (1, 2)), mode="wrap"),
+        lambda x: tf.pad(x, (1, 2), mode="circular"),
+        [(3, 5)],
+    ),
     "indexing": (lambda x: x[1:, [0, 2, 2]], lambda x: x[1:, [0, 2, 2]], [(3, 4, 5)]),
-    "concatenate": (lambda a, b: md.concatenate([a, b, a], axis=1),
-                    lambda a, b: torch.cat([a, b, a], 1), [(3, 4), (3, 2)]),
-    "stack": (lambda a, b: md.stack([a, b], axis=1), lambda a, b: torch.stack([a, b], 1),
-              [(3, 4), (3, 4)]),
+    "concatenate": (
+        lambda a, b: md.concatenate([a, b, a], axis=1),
+        lambda a, b: torch.cat([a, b, a], 1),
+        [(3, 4), (3, 2)],
+    ),
+    "stack": (
+        lambda a, b: md.stack([a, b], axis=1),
+        lambda a, b: torch.stack([a, b], 1),
+        [(3, 4), (3, 4)],
+    ),
 }
 
 
@@ -236,9 +334,16 @@ def test_operation(name, dtype):
 
 
 # Sizes before and after, of one axis or of two.
-SIZES = [((2, 5, 3), 8), ((2, 5, 3), 2), ((2, 7, 9, 3), (14, 27)), ((2, 7, 9, 3), (4, 5)),
-         ((2, 3, 4, 5), (7, 3)), ((1, 1, 6, 2), (3, 6)), ((2, 8, 8, 4), (4, 2)),
-         ((1, 3, 33, 2), (50, 20))]
+SIZES = [
+    ((2, 5, 3), 8),
+    ((2, 5, 3), 2),
+    ((2, 7, 9, 3), (14, 27)),
+    ((2, 7, 9, 3), (4, 5)),
+    ((2, 3, 4, 5), (7, 3)),
+    ((1, 1, 6, 2), (3, 6)),
+    ((2, 8, 8, 4), (4, 2)),
+    ((1, 3, 33, 2), (50, 20)),
+]
 
 
 def both(f):
@@ -248,11 +353,19 @@ def both(f):
 
 RESIZED = {
     "nearest": (md.resize, lambda x, size: tf.interpolate(x, size, mode="nearest-exact")),
-    "linear": (lambda x, size: md.resize(x, size, "linear"), both([
-        lambda x, size: tf.interpolate(x, size, mode="linear", align_corners=False),
-        lambda x, size: tf.interpolate(x, size, mode="bilinear", align_corners=False)])),
-    "adaptive_avg_pool": (md.adaptive_avg_pool, both([tf.adaptive_avg_pool1d,
-                                                      tf.adaptive_avg_pool2d])),
+    "linear": (
+        lambda x, size: md.resize(x, size, "linear"),
+        both(
+            [
+                lambda x, size: tf.interpolate(x, size, mode="linear", align_corners=False),
+                lambda x, size: tf.interpolate(x, size, mode="bilinear", align_corners=False),
+            ]
+        ),
+    ),
+    "adaptive_avg_pool": (
+        md.adaptive_avg_pool,
+        both([tf.adaptive_avg_pool1d, tf.adaptive_avg_pool2d]),
+    ),
 }
 
 
@@ -291,7 +404,8 @@ def test_nan_and_equal_values_in_order(dtype):
 
 
 MASKS = {
-    "none": {}, "causal": {"causal": True},
+    "none": {},
+    "causal": {"causal": True},
     "booleans": {"mask": draw("booleans", (6, 7)) > 0},
     "of each": {"mask": draw("of each", (2, 1, 6, 7)) > 0},
     "a row without keys": {"mask": np.arange(6)[:, None] % 3 < np.ones(7)},
@@ -303,11 +417,18 @@ MASKS = {
 @pytest.mark.parametrize("name", MASKS)
 @both_floats
 def test_scaled_dot_product_attention(name, dtype):
-    options = {key: value.astype(dtype) if getattr(value, "dtype", bool) == np.float64 else value
-               for key, value in MASKS[name].items()}
+    options = {
+        key: value.astype(dtype) if getattr(value, "dtype", bool) == np.float64 else value
+        for key, value in MASKS[name].items()
+    }
     mask = options.get("mask")
-    theirs = {"attn_mask": None if mask is None else torch.from_numpy(mask),
-              "is_causal": options.get("causal", False)}
-    run(lambda q, k, v: md.scaled_dot_product_attention(q, k, v, **options),
+    theirs = {
+        "attn_mask": None if mask is None else torch.from_numpy(mask),
+        "is_causal": options.get("causal", False),
+    }
+    run(
+        lambda q, k, v: md.scaled_dot_product_attention(q, k, v, **options),
         lambda q, k, v: tf.scaled_dot_product_attention(q, k, v, **theirs),
-        [draw("q", (2, 3, 6, 8)), draw("k", (2, 3, 7, 8)), draw("v", (2, 3, 7, 5))], dtype)
+        [draw("q", (2, 3, 6, 8)), draw("k", (2, 3, 7, 8)), draw("v", (2, 3, 7, 5))],
+        dtype,
+    )

@@ -10,6 +10,7 @@ from tests.support.parity import assert_close, both_floats, draw
 SHAPES = [(), (5,), (3, 3, 4, 6), (70, 90)]
 STEPS = 50
 
+
 class TorchLARS(torch.optim.SGD):
     """LARS by PyTorch's SGD, which has none: each gradient of two axes or more is scaled first."""
 
@@ -36,34 +37,66 @@ OPTIMIZERS = {
     "SGD": (optim.SGD, torch.optim.SGD, {"lr": 0.1}),
     "SGD, weight decay": (optim.SGD, torch.optim.SGD, {"lr": 0.1, "weight_decay": 0.01}),
     "SGD, momentum": (optim.SGD, torch.optim.SGD, {"lr": 0.05, "momentum": 0.9}),
-    "SGD, momentum and decay": (optim.SGD, torch.optim.SGD,
-                                {"lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4}),
-    "SGD, Nesterov": (optim.SGD, torch.optim.SGD,
-                      {"lr": 0.05, "momentum": 0.8, "nesterov": True, "weight_decay": 0.02}),
+    "SGD, momentum and decay": (
+        optim.SGD,
+        torch.optim.SGD,
+        {"lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4},
+    ),
+    "SGD, Nesterov": (
+        optim.SGD,
+        torch.optim.SGD,
+        {"lr": 0.05, "momentum": 0.8, "nesterov": True, "weight_decay": 0.02},
+    ),
     "Adam": (optim.Adam, torch.optim.Adam, {}),
-    "Adam, options": (optim.Adam, torch.optim.Adam,
-                      {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-4, "weight_decay": 0.1}),
+    "Adam, options": (
+        optim.Adam,
+        torch.optim.Adam,
+        {"lr": 0.01, "betas": (0.8, 0.95), "eps": 1e-4, "weight_decay": 0.1},
+    ),
     "AdamW": (optim.AdamW, torch.optim.AdamW, {}),
-    "AdamW, options": (optim.AdamW, torch.optim.AdamW,
-                       {"lr": 0.01, "betas": (0.5, 0.9), "weight_decay": 0.3}),
+    "AdamW, options": (
+        optim.AdamW,
+        torch.optim.AdamW,
+        {"lr": 0.01, "betas": (0.5, 0.9), "weight_decay": 0.3},
+    ),
     "RMSprop": (optim.RMSprop, torch.optim.RMSprop, {"lr": 0.01}),
-    "RMSprop, momentum": (optim.RMSprop, torch.optim.RMSprop,
-                          {"lr": 1e-3, "alpha": 0.9, "momentum": 0.9}),
+    "RMSprop, momentum": (
+        optim.RMSprop,
+        torch.optim.RMSprop,
+        {"lr": 1e-3, "alpha": 0.9, "momentum": 0.9},
+    ),
     "RMSprop, centered": (optim.RMSprop, torch.optim.RMSprop, {"lr": 0.01, "centered": True}),
-    "RMSprop, options": (optim.RMSprop, torch.optim.RMSprop,
-                         {"lr": 1e-3, "alpha": 0.95, "eps": 1e-3, "weight_decay": 0.1,
-                          "momentum": 0.5, "centered": True}),
+    "RMSprop, options": (
+        optim.RMSprop,
+        torch.optim.RMSprop,
+        {
+            "lr": 1e-3,
+            "alpha": 0.95,
+            "eps": 1e-3,
+            "weight_decay": 0.1,
+            "momentum": 0.5,
+            "centered": True,
+        },
+    ),
     "Adagrad": (optim.Adagrad, torch.optim.Adagrad, {"lr": 0.01}),
-    "Adagrad, options": (optim.Adagrad, torch.optim.Adagrad,
-                         {"lr": 0.1, "eps": 1e-3, "initial": 0.5, "lr_decay": 0.05,
-                          "weight_decay": 0.1}),
+    "Adagrad, options": (
+        optim.Adagrad,
+        torch.optim.Adagrad,
+        {"lr": 0.1, "eps": 1e-3, "initial": 0.5, "lr_decay": 0.05, "weight_decay": 0.1},
+    ),
     "LARS": (optim.LARS, TorchLARS, {"lr": 0.05, "trust": 0.1}),
-    "LARS, options": (optim.LARS, TorchLARS, {"lr": 0.05, "momentum": 0.5, "trust": 0.5,
-                                              "eps": 0.1, "weight_decay": 0.01}),
-    "LARS, no momentum": (optim.LARS, TorchLARS, {"lr": 0.1, "momentum": 0, "trust": 0.5,
-                                                  "weight_decay": 0.1}),
+    "LARS, options": (
+        optim.LARS,
+        TorchLARS,
+        {"lr": 0.05, "momentum": 0.5, "trust": 0.5, "eps": 0.1, "weight_decay": 0.01},
+    ),
+    "LARS, no momentum": (
+        optim.LARS,
+        TorchLARS,
+        {"lr": 0.1, "momentum": 0, "trust": 0.5, "weight_decay": 0.1},
+    ),
 }
-THEIR_NAMES = {"initial": "initial_accumulator_value"}      # where they differ
+THEIR_NAMES = {"initial": "initial_accumulator_value"}  # where they differ
 
 
 def gradient(k, step, p):
@@ -93,10 +126,10 @@ def test_fifty_steps(name, groups, dtype):
         their_groups = optimizers[1].param_groups
     else:
         split = {"weight_decay": 0.05, "lr": 0.02}
-        optimizers = [make([{"params": each[:2]}, {"params": each[2:], **split}],
-                           **{"lr": 1e-3, **given})
-                      for make, each, given in ((ours, params, options),
-                                                (theirs, tensors, their_options))]
+        optimizers = [
+            make([{"params": each[:2]}, {"params": each[2:], **split}], **{"lr": 1e-3, **given})
+            for make, each, given in ((ours, params, options), (theirs, tensors, their_options))
+        ]
         their_groups = optimizers[1].param_groups
     rates = [group["lr"] for group in their_groups]
     assert [group["lr"] for group in optimizers[0].groups] == rates
@@ -121,14 +154,15 @@ def test_fifty_steps(name, groups, dtype):
 @both_floats
 def test_clipped_gradients(max_norm, dtype):
     params = [nn.Parameter(np.zeros(shape, dtype)) for shape in SHAPES]
-    tensors = [torch.zeros(shape, dtype=torch.from_numpy(params[0].data).dtype)
-               for shape in SHAPES]
+    tensors = [torch.zeros(shape, dtype=torch.from_numpy(params[0].data).dtype) for shape in SHAPES]
     for k, (p, t) in enumerate(zip(params, tensors, strict=True)):
         p.grad = draw(f"gradient {k}", p.shape, dtype)
         t.grad = torch.from_numpy(p.grad.copy())
     norm = optim.clip_grad_norm(params, max_norm)
-    assert norm == pytest.approx(torch.nn.utils.clip_grad_norm_(tensors, max_norm).item(),
-                                 rel=1e-6 if dtype == np.float32 else 1e-13)
+    assert norm == pytest.approx(
+        torch.nn.utils.clip_grad_norm_(tensors, max_norm).item(),
+        rel=1e-6 if dtype == np.float32 else 1e-13,
+    )
     for k, (p, t) in enumerate(zip(params, tensors, strict=True)):
         assert_close(p.grad, t.grad.numpy(), f"gradient {k}", tolerance=0.1)
     assert 80 < norm < 100

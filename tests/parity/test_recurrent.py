@@ -10,8 +10,13 @@ from minidl import nn
 from tests.support.parity import assert_close, both_floats, draw, torch_type
 
 KINDS = {"RNN": (nn.RNN, tn.RNN), "GRU": (nn.GRU, tn.GRU), "LSTM": (nn.LSTM, tn.LSTM)}
-OPTIONS = ({}, {"num_layers": 2}, {"bidirectional": True}, {"bias": False},
-           {"num_layers": 2, "bidirectional": True})
+OPTIONS = (
+    {},
+    {"num_layers": 2},
+    {"bidirectional": True},
+    {"bias": False},
+    {"num_layers": 2, "bidirectional": True},
+)
 N, T, C, H = 5, 7, 3, 6
 
 
@@ -31,10 +36,11 @@ def copy_weights(layer, module):
         if cell.bias is not None:
             bias, other = cell.bias.data, np.zeros_like(cell.bias.data)
             if isinstance(layer, nn.GRU):
-                other[2 * layer.hidden:] = cell.bias_h.data
-                other[:2 * layer.hidden] = bias[:2 * layer.hidden] / 4
+                other[2 * layer.hidden :] = cell.bias_h.data
+                other[: 2 * layer.hidden] = bias[: 2 * layer.hidden] / 4
                 state[f"bias_ih_{end}"] = bias - np.where(
-                    np.arange(bias.size) < 2 * layer.hidden, other, 0)
+                    np.arange(bias.size) < 2 * layer.hidden, other, 0
+                )
             else:
                 other = bias / 4
                 state[f"bias_ih_{end}"] = bias - other
@@ -50,8 +56,9 @@ def assert_same_gradients(layer, module):
         if cell.bias is not None:
             assert_close(cell.bias.grad, theirs[f"bias_ih_{end}"], f"bias {end}")
             if isinstance(layer, nn.GRU):
-                assert_close(cell.bias_h.grad, theirs[f"bias_hh_{end}"][2 * layer.hidden:],
-                             f"bias_h {end}")
+                assert_close(
+                    cell.bias_h.grad, theirs[f"bias_hh_{end}"][2 * layer.hidden :], f"bias_h {end}"
+                )
 
 
 def pair(state):
@@ -109,8 +116,12 @@ def test_dropout_is_between_layers_only(name):
     """With p = 1 the last layer sees zeros, and its output is not dropped: in both."""
     md.manual_seed(0)
     make, make_theirs = KINDS[name]
-    compare(make(C, H, num_layers=2, dropout=1.0),
-            make_theirs(C, H, num_layers=2, dropout=1.0, batch_first=True), np.float64, False)
+    compare(
+        make(C, H, num_layers=2, dropout=1.0),
+        make_theirs(C, H, num_layers=2, dropout=1.0, batch_first=True),
+        np.float64,
+        False,
+    )
     layer = make(C, H, dropout=1.0)
     assert layer(draw("x", (N, T, C), np.float32))[0].data.any()
 
@@ -120,9 +131,11 @@ def test_first_values_have_pytorchs_spread(name):
     md.manual_seed(0)
     make, make_theirs = KINDS[name]
     layer, module = make(40, 100), make_theirs(40, 100)
-    for ours, theirs in ((layer.cells[0].weight_x, module.weight_ih_l0),
-                         (layer.cells[0].weight_h, module.weight_hh_l0),
-                         (layer.cells[0].bias, module.bias_ih_l0)):
+    for ours, theirs in (
+        (layer.cells[0].weight_x, module.weight_ih_l0),
+        (layer.cells[0].weight_h, module.weight_hh_l0),
+        (layer.cells[0].bias, module.bias_ih_l0),
+    ):
         w, expected = ours.data, theirs.detach().numpy()
         assert 0.09 < np.abs(w).max() <= 0.1 * (1 + 1e-6)
         assert abs(w.std() / expected.std() - 1) < (0.05 if w.ndim > 1 else 0.3)
@@ -131,8 +144,7 @@ def test_first_values_have_pytorchs_spread(name):
 @both_floats
 def test_nn_step_norm_is_a_batch_norm_for_each_step(dtype):
     norm = nn.StepNorm(C, max_steps=3, gamma_init=1.0, shift=True).astype(dtype)
-    theirs = [tn.BatchNorm1d(C).to(torch_type(dtype))
-              for _ in range(3)]
+    theirs = [tn.BatchNorm1d(C).to(torch_type(dtype)) for _ in range(3)]
     for k in range(4):
         for step in range(3 - k % 2):
             x = draw(f"x {k} {step}", (N, C), dtype)

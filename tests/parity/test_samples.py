@@ -33,8 +33,9 @@ def reduction(function):
             return NotImplemented
         axis = axis_of(dim)
         if x.ndim == 0 and axis is not None:
-            return function(x.reshape(1), axis, keepdim).reshape(())    # a number has no axis here
+            return function(x.reshape(1), axis, keepdim).reshape(())  # a number has no axis here
         return function(x, axis, keepdims=keepdim)
+
     return call
 
 
@@ -43,41 +44,57 @@ def variance(function):
         if isinstance(dim, bool):
             dim, unbiased = None, dim
         ddof = (1.0 if unbiased else 0.0) if correction is None else float(correction)
-        count = x.size if axis_of(dim) is None else np.prod(
-            [x.shape[d] for d in np.atleast_1d(dim)])
+        count = (
+            x.size if axis_of(dim) is None else np.prod([x.shape[d] for d in np.atleast_1d(dim)])
+        )
         if count <= ddof or x.ndim == 0:
-            return NotImplemented       # infinite or not a number, in other ways
+            return NotImplemented  # infinite or not a number, in other ways
         return function(x, axis_of(dim), ddof=ddof, keepdims=keepdim)
+
     return call
 
 
 def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     if x.ndim != 4:
         return NotImplemented
-    return first(md.conv(last(x), weight.transpose(2, 3, 1, 0), bias, stride, padding, dilation,
-                         groups))
+    return first(
+        md.conv(last(x), weight.transpose(2, 3, 1, 0), bias, stride, padding, dilation, groups)
+    )
 
 
-def conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1,
-                     dilation=1):
+def conv_transpose2d(
+    x, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1
+):
     if x.ndim != 4:
         return NotImplemented
     ci, per, kh, kw = weight.shape
-    turned = weight.reshape(groups, ci // groups, per, kh, kw).transpose(3, 4, 1, 0, 2).reshape(
-        kh, kw, ci // groups, groups * per)
-    return first(md.conv_transpose(last(x), turned, bias, stride, padding, output_padding, groups,
-                                   dilation))
+    turned = (
+        weight.reshape(groups, ci // groups, per, kh, kw)
+        .transpose(3, 4, 1, 0, 2)
+        .reshape(kh, kw, ci // groups, groups * per)
+    )
+    return first(
+        md.conv_transpose(last(x), turned, bias, stride, padding, output_padding, groups, dilation)
+    )
 
 
-def max_pool2d(x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False,
-               return_indices=False):
+def max_pool2d(
+    x, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False, return_indices=False
+):
     if ceil_mode or return_indices or dilation not in (1, (1, 1)) or x.ndim != 4:
         return NotImplemented
     return first(md.max_pool(last(x), kernel_size, stride, padding))
 
 
-def avg_pool2d(x, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True,
-               divisor_override=None):
+def avg_pool2d(
+    x,
+    kernel_size,
+    stride=None,
+    padding=0,
+    ceil_mode=False,
+    count_include_pad=True,
+    divisor_override=None,
+):
     if ceil_mode or not count_include_pad or divisor_override is not None or x.ndim != 4:
         return NotImplemented
     padding = padding[0] if np.size(padding) == 1 and not np.isscalar(padding) else padding
@@ -92,7 +109,7 @@ def batch_norm(x, mean, var, weight=None, bias=None, training=False, momentum=0.
 
 
 def layer_norm(x, shape, weight=None, bias=None, eps=1e-5):
-    if len(shape) != 1 or shape == (1,):        # of one value, the gradient is rounding
+    if len(shape) != 1 or shape == (1,):  # of one value, the gradient is rounding
         return NotImplemented
     return md.layer_norm(x, weight, bias, eps)
 
@@ -109,20 +126,38 @@ def group_norm(x, groups, weight=None, bias=None, eps=1e-5):
     return first(md.group_norm(last(x), groups, weight, bias, eps))
 
 
-def instance_norm(x, running_mean=None, running_var=None, weight=None, bias=None,
-                  use_input_stats=True, momentum=0.1, eps=1e-5):
+def instance_norm(
+    x,
+    running_mean=None,
+    running_var=None,
+    weight=None,
+    bias=None,
+    use_input_stats=True,
+    momentum=0.1,
+    eps=1e-5,
+):
     if not use_input_stats or x.ndim < 3:
         return NotImplemented
     return first(md.instance_norm(last(x), weight, bias, eps))
 
 
 def labelled(function):
-    def call(x, target, weight=None, size_average=None, ignore_index=-100, reduce=None,
-             reduction="mean", label_smoothing=0.0):
+    def call(
+        x,
+        target,
+        weight=None,
+        size_average=None,
+        ignore_index=-100,
+        reduce=None,
+        reduction="mean",
+        label_smoothing=0.0,
+    ):
         distribution = target.dtype.kind == "f"
         if x.ndim == 1:
-            x, target = x.reshape(1, -1), target.reshape(1, -1) if distribution else \
-                target.reshape(1)
+            x, target = (
+                x.reshape(1, -1),
+                target.reshape(1, -1) if distribution else target.reshape(1),
+            )
             if reduction == "none":
                 return NotImplemented
         options = {"reduction": reduction, "weight": weight}
@@ -131,6 +166,7 @@ def labelled(function):
         if not distribution:
             options["ignore_index"] = ignore_index
         return function(last(x), last(target) if distribution else target, **options)
+
     return call
 
 
@@ -139,12 +175,14 @@ def elementwise_loss(function):
         if x.shape != target.shape:
             return NotImplemented
         return function(x, target, reduction=reduction, **options)
+
     return call
 
 
 def pad(x, width, mode="constant", value=None):
     widths = [(0, 0)] * (x.ndim - len(width) // 2) + [
-        tuple(width[k:k + 2]) for k in range(len(width) - 2, -1, -2)]
+        tuple(width[k : k + 2]) for k in range(len(width) - 2, -1, -2)
+    ]
     if any(w < 0 for pair in widths for w in pair):
         return NotImplemented
     mode = {"replicate": "edge", "circular": "wrap"}.get(mode, mode)
@@ -154,8 +192,9 @@ def pad(x, width, mode="constant", value=None):
 
 def split(x, size, dim=0):
     n = x.shape[dim]
-    ends = np.cumsum(size)[:-1].tolist() if not isinstance(size, int) else list(range(size, n,
-                                                                                      size))
+    ends = (
+        np.cumsum(size)[:-1].tolist() if not isinstance(size, int) else list(range(size, n, size))
+    )
     return md.split(x, ends, axis=dim)
 
 
@@ -168,66 +207,117 @@ def arithmetic(function):
         if alpha is not None:
             b = b * alpha
         return NotImplemented if rounding_mode else function(a, b)
+
     return call
 
 
 OPERATIONS = {
-    "exp": md.exp, "log": md.log, "sqrt": md.sqrt, "abs": md.abs, "tanh": md.tanh,
-    "sigmoid": md.sigmoid, "neg": md.negative, "nn.functional.relu": md.relu,
+    "exp": md.exp,
+    "log": md.log,
+    "sqrt": md.sqrt,
+    "abs": md.abs,
+    "tanh": md.tanh,
+    "sigmoid": md.sigmoid,
+    "neg": md.negative,
+    "nn.functional.relu": md.relu,
     "nn.functional.leaky_relu": lambda x, negative_slope=0.01: md.leaky_relu(x, negative_slope),
-    "nn.functional.gelu": md.gelu, "nn.functional.silu": md.silu,
+    "nn.functional.gelu": md.gelu,
+    "nn.functional.silu": md.silu,
     "nn.functional.softplus": md.softplus,
     "nn.functional.elu": lambda x, alpha=1.0: md.elu(x, alpha),
-    "softmax": lambda x, dim, dtype=None: NotImplemented if x.ndim == 0 or dtype else
-    md.softmax(x, dim),
-    "log_softmax": lambda x, dim, dtype=None: NotImplemented if x.ndim == 0 or dtype else
-    md.log_softmax(x, dim),
-    "logsumexp": lambda x, dim, keepdim=False: NotImplemented if x.ndim == 0 else
-    md.logsumexp(x, axis_of(dim), keepdim),
-    "clamp": lambda x, min=None, max=None: NotImplemented if x.dtype.kind != "f" else
-    md.clip(x, min, max),
+    "softmax": lambda x, dim, dtype=None: (
+        NotImplemented if x.ndim == 0 or dtype else md.softmax(x, dim)
+    ),
+    "log_softmax": lambda x, dim, dtype=None: (
+        NotImplemented if x.ndim == 0 or dtype else md.log_softmax(x, dim)
+    ),
+    "logsumexp": lambda x, dim, keepdim=False: (
+        NotImplemented if x.ndim == 0 else md.logsumexp(x, axis_of(dim), keepdim)
+    ),
+    "clamp": lambda x, min=None, max=None: (
+        NotImplemented if x.dtype.kind != "f" else md.clip(x, min, max)
+    ),
     "where": lambda x, condition, other: md.where(condition, x, other),
-    "maximum": md.maximum, "minimum": md.minimum,
-    "sum": reduction(md.sum), "mean": reduction(md.mean), "amax": reduction(md.max),
-    "amin": reduction(md.min), "var": variance(md.var), "std": variance(md.std),
-    "any": reduction(md.any), "all": reduction(md.all),
-    "floor_divide": md.floor_divide, "remainder": md.remainder,
-    "argmax": lambda x, dim=None, keepdim=False: NotImplemented if x.ndim == 0 else
-    md.argmax(x, dim, keepdim),
-    "argmin": lambda x, dim=None, keepdim=False: NotImplemented if x.ndim == 0 else
-    md.argmin(x, dim, keepdim),
-    "add": arithmetic(md.add), "sub": arithmetic(md.subtract), "mul": arithmetic(md.multiply),
-    "div": arithmetic(md.divide), "pow": md.power,
-    "matmul": product, "mm": product, "bmm": product, "mv": product, "dot": product,
-    "einsum": lambda operands, text: NotImplemented if "..." in text.partition("->")[0] and
-    "->" in text and "..." not in text.partition("->")[2] else md.einsum(text, *operands),
-    "nn.functional.linear": lambda x, w, b=None: md.matmul(x, w.T) if b is None else
-    md.matmul(x, w.T) + b,
-    "reshape": md.reshape, "permute": md.transpose, "unsqueeze": md.expand_dims,
-    "squeeze": lambda x, dim=None: NotImplemented if dim is not None and (
-        not isinstance(dim, int) or x.ndim == 0 or x.shape[dim] != 1) else md.squeeze(x, dim),
+    "maximum": md.maximum,
+    "minimum": md.minimum,
+    "sum": reduction(md.sum),
+    "mean": reduction(md.mean),
+    "amax": reduction(md.max),
+    "amin": reduction(md.min),
+    "var": variance(md.var),
+    "std": variance(md.std),
+    "any": reduction(md.any),
+    "all": reduction(md.all),
+    "floor_divide": md.floor_divide,
+    "remainder": md.remainder,
+    "argmax": lambda x, dim=None, keepdim=False: (
+        NotImplemented if x.ndim == 0 else md.argmax(x, dim, keepdim)
+    ),
+    "argmin": lambda x, dim=None, keepdim=False: (
+        NotImplemented if x.ndim == 0 else md.argmin(x, dim, keepdim)
+    ),
+    "add": arithmetic(md.add),
+    "sub": arithmetic(md.subtract),
+    "mul": arithmetic(md.multiply),
+    "div": arithmetic(md.divide),
+    "pow": md.power,
+    "matmul": product,
+    "mm": product,
+    "bmm": product,
+    "mv": product,
+    "dot": product,
+    "einsum": lambda operands, text: (
+        NotImplemented
+        if "..." in text.partition("->")[0]
+        and "->" in text
+        and "..." not in text.partition("->")[2]
+        else md.einsum(text, *operands)
+    ),
+    "nn.functional.linear": lambda x, w, b=None: (
+        md.matmul(x, w.T) if b is None else md.matmul(x, w.T) + b
+    ),
+    "reshape": md.reshape,
+    "permute": md.transpose,
+    "unsqueeze": md.expand_dims,
+    "squeeze": lambda x, dim=None: (
+        NotImplemented
+        if dim is not None and (not isinstance(dim, int) or x.ndim == 0 or x.shape[dim] != 1)
+        else md.squeeze(x, dim)
+    ),
     "broadcast_to": md.broadcast_to,
-    "flatten": lambda x, start_dim=0, end_dim=-1: NotImplemented if x.ndim == 0 or end_dim not in (
-        -1, x.ndim - 1) else md.flatten(x, start_dim),
-    "cat": lambda xs, dim=0: NotImplemented if len({t.ndim for t in xs}) > 1 else
-    md.concatenate(xs, dim),
+    "flatten": lambda x, start_dim=0, end_dim=-1: (
+        NotImplemented
+        if x.ndim == 0 or end_dim not in (-1, x.ndim - 1)
+        else md.flatten(x, start_dim)
+    ),
+    "cat": lambda xs, dim=0: (
+        NotImplemented if len({t.ndim for t in xs}) > 1 else md.concatenate(xs, dim)
+    ),
     "stack": lambda xs, dim=0: md.stack(xs, dim),
-    "split": split, "nn.functional.pad": pad, "flip": lambda x, dims: md.flip(x, dims),
+    "split": split,
+    "nn.functional.pad": pad,
+    "flip": lambda x, dims: md.flip(x, dims),
     "__getitem__": lambda x, index: x[index],
-    "nn.functional.embedding": lambda weight, ids, **rest: NotImplemented if rest else
-    md.embedding(ids, weight),
-    "nn.functional.conv2d": conv2d, "nn.functional.conv_transpose2d": conv_transpose2d,
-    "nn.functional.max_pool2d": max_pool2d, "nn.functional.avg_pool2d": avg_pool2d,
-    "nn.functional.batch_norm": batch_norm, "nn.functional.layer_norm": layer_norm,
-    "nn.functional.rms_norm": rms_norm, "nn.functional.group_norm": group_norm,
+    "nn.functional.embedding": lambda weight, ids, **rest: (
+        NotImplemented if rest else md.embedding(ids, weight)
+    ),
+    "nn.functional.conv2d": conv2d,
+    "nn.functional.conv_transpose2d": conv_transpose2d,
+    "nn.functional.max_pool2d": max_pool2d,
+    "nn.functional.avg_pool2d": avg_pool2d,
+    "nn.functional.batch_norm": batch_norm,
+    "nn.functional.layer_norm": layer_norm,
+    "nn.functional.rms_norm": rms_norm,
+    "nn.functional.group_norm": group_norm,
     "nn.functional.instance_norm": instance_norm,
     "nn.functional.cross_entropy": labelled(md.cross_entropy),
     "nn.functional.nll_loss": labelled(md.nll_loss),
     "nn.functional.mse_loss": elementwise_loss(md.mse_loss),
     "nn.functional.l1_loss": elementwise_loss(md.l1_loss),
     "nn.functional.huber_loss": elementwise_loss(md.huber_loss),
-    "nn.functional.binary_cross_entropy_with_logits":
-        elementwise_loss(md.binary_cross_entropy_with_logits),
+    "nn.functional.binary_cross_entropy_with_logits": elementwise_loss(
+        md.binary_cross_entropy_with_logits
+    ),
 }
 
 
@@ -267,8 +357,12 @@ def test_samples(name):
         outputs = [(a, b) for a, b in zip(ys, rights, strict=True) if a.requires_grad]
         if outputs and leaves:
             starts = [np.linspace(0.5, 1.5, a.size).reshape(a.shape) for a, _ in outputs]
-            theirs = torch.autograd.grad([b for _, b in outputs], [b for b, _ in leaves],
-                                         [torch.from_numpy(s) for s in starts], allow_unused=True)
+            theirs = torch.autograd.grad(
+                [b for _, b in outputs],
+                [b for b, _ in leaves],
+                [torch.from_numpy(s) for s in starts],
+                allow_unused=True,
+            )
             mine = md.grad([a for a, _ in outputs], [t for _, t in leaves], starts)
             for g, expected_g in zip(mine, theirs, strict=True):
                 if expected_g is not None:
@@ -283,7 +377,9 @@ def test_numbers_are_operands_of_ours(name):
     PyTorch's other operations have it, they are operands like any other."""
     (op, *_) = (op for op in op_db if op.name == name)
     for wrong in op.error_inputs("cpu"):
-        given = [v.numpy() if isinstance(v, torch.Tensor) else v
-                 for v in (wrong.sample_input.input, *wrong.sample_input.args)]
+        given = [
+            v.numpy() if isinstance(v, torch.Tensor) else v
+            for v in (wrong.sample_input.input, *wrong.sample_input.args)
+        ]
         got = getattr(md, name)(*(md.tensor(v) if isinstance(v, np.ndarray) else v for v in given))
         np.testing.assert_array_equal(got, getattr(np, name)(*given))

@@ -43,12 +43,13 @@ def compare(ours, theirs, shape, exact=True, **options):
     assert report.missing == report.unexpected == [] and set(report.loaded) == set(state)
     expected = channels_last(theirs(torch.from_numpy(channels_first(x))).detach().numpy())
     assert_close(ours.predict(x), expected)
-    back = md.torch.state_dict(ours, like=state, **{k: v for k, v in options.items()
-                                                    if k == "example"})
+    back = md.torch.state_dict(
+        ours, like=state, **{k: v for k, v in options.items() if k == "example"}
+    )
     assert list(back) == list(state)
     if exact:
         assert all(torch.equal(back[name], tensor) for name, tensor in state.items())
-    else:       # two biases have become one
+    else:  # two biases have become one
         theirs.load_state_dict(back)
         again = channels_last(theirs(torch.from_numpy(channels_first(x))).detach().numpy())
         assert_close(again, expected)
@@ -56,38 +57,73 @@ def compare(ours, theirs, shape, exact=True, **options):
 
 CASES = {
     "flattened": (
-        lambda: nn.Sequential(nn.Conv(3, 8, 3), nn.ReLU(), nn.MaxPool(2), nn.Flatten(),
-                              nn.Dense(200, 7)),
-        lambda: tn.Sequential(tn.Conv2d(3, 8, 3), tn.ReLU(), tn.MaxPool2d(2), tn.Flatten(),
-                              tn.Linear(200, 7))),
+        lambda: nn.Sequential(
+            nn.Conv(3, 8, 3), nn.ReLU(), nn.MaxPool(2), nn.Flatten(), nn.Dense(200, 7)
+        ),
+        lambda: tn.Sequential(
+            tn.Conv2d(3, 8, 3), tn.ReLU(), tn.MaxPool2d(2), tn.Flatten(), tn.Linear(200, 7)
+        ),
+    ),
     "normalized features": (
-        lambda: nn.Sequential(nn.Conv(3, 8, 3), nn.Flatten(), nn.BatchNorm(800), nn.LayerNorm(800),
-                              nn.Dense(800, 7)),
-        lambda: tn.Sequential(tn.Conv2d(3, 8, 3), tn.Flatten(), tn.BatchNorm1d(800),
-                              tn.LayerNorm(800), tn.Linear(800, 7))),
+        lambda: nn.Sequential(
+            nn.Conv(3, 8, 3), nn.Flatten(), nn.BatchNorm(800), nn.LayerNorm(800), nn.Dense(800, 7)
+        ),
+        lambda: tn.Sequential(
+            tn.Conv2d(3, 8, 3),
+            tn.Flatten(),
+            tn.BatchNorm1d(800),
+            tn.LayerNorm(800),
+            tn.Linear(800, 7),
+        ),
+    ),
     "groups and transposed": (
-        lambda: nn.Sequential(nn.Conv(3, 8, 3, bias=False), nn.Conv(8, 8, (3, 2), groups=8),
-                              nn.ConvTranspose(8, 4, 3, stride=2, groups=2), nn.GroupNorm(2, 4),
-                              nn.InstanceNorm(4, affine=True)),
-        lambda: tn.Sequential(tn.Conv2d(3, 8, 3, bias=False), tn.Conv2d(8, 8, (3, 2), groups=8),
-                              tn.ConvTranspose2d(8, 4, 3, stride=2, groups=2), tn.GroupNorm(2, 4),
-                              tn.InstanceNorm2d(4, affine=True))),
+        lambda: nn.Sequential(
+            nn.Conv(3, 8, 3, bias=False),
+            nn.Conv(8, 8, (3, 2), groups=8),
+            nn.ConvTranspose(8, 4, 3, stride=2, groups=2),
+            nn.GroupNorm(2, 4),
+            nn.InstanceNorm(4, affine=True),
+        ),
+        lambda: tn.Sequential(
+            tn.Conv2d(3, 8, 3, bias=False),
+            tn.Conv2d(8, 8, (3, 2), groups=8),
+            tn.ConvTranspose2d(8, 4, 3, stride=2, groups=2),
+            tn.GroupNorm(2, 4),
+            tn.InstanceNorm2d(4, affine=True),
+        ),
+    ),
     "weight normalization": (
-        lambda: nn.Sequential(nn.weight_norm(nn.Conv(3, 8, 3)), nn.Flatten(),
-                              nn.weight_norm(nn.Dense(800, 7))),
-        lambda: tn.Sequential(tn.utils.parametrizations.weight_norm(tn.Conv2d(3, 8, 3)),
-                              tn.Flatten(),
-                              tn.utils.parametrizations.weight_norm(tn.Linear(800, 7)))),
+        lambda: nn.Sequential(
+            nn.weight_norm(nn.Conv(3, 8, 3)), nn.Flatten(), nn.weight_norm(nn.Dense(800, 7))
+        ),
+        lambda: tn.Sequential(
+            tn.utils.parametrizations.weight_norm(tn.Conv2d(3, 8, 3)),
+            tn.Flatten(),
+            tn.utils.parametrizations.weight_norm(tn.Linear(800, 7)),
+        ),
+    ),
     "an autoencoder": (
-        lambda: nn.Sequential(nn.Conv(3, 8, 2, stride=2), nn.Flatten(), nn.Dense(288, 288),
-                              nn.BatchNorm(288), images(6, 6, 8),
-                              nn.ConvTranspose(8, 3, 2, stride=2)),
-        lambda: tn.Sequential(tn.Conv2d(3, 8, 2, stride=2), tn.Flatten(), tn.Linear(288, 288),
-                              tn.BatchNorm1d(288), Reshape(8, 6, 6),
-                              tn.ConvTranspose2d(8, 3, 2, stride=2))),
+        lambda: nn.Sequential(
+            nn.Conv(3, 8, 2, stride=2),
+            nn.Flatten(),
+            nn.Dense(288, 288),
+            nn.BatchNorm(288),
+            images(6, 6, 8),
+            nn.ConvTranspose(8, 3, 2, stride=2),
+        ),
+        lambda: tn.Sequential(
+            tn.Conv2d(3, 8, 2, stride=2),
+            tn.Flatten(),
+            tn.Linear(288, 288),
+            tn.BatchNorm1d(288),
+            Reshape(8, 6, 6),
+            tn.ConvTranspose2d(8, 3, 2, stride=2),
+        ),
+    ),
     "other names": (
         lambda: nn.Sequential(nn.Conv(3, 8, 3), md.relu, nn.Flatten(), nn.Dense(800, 7)),
-        lambda: tn.ModuleDict({"conv": tn.Conv2d(3, 8, 3), "fc": tn.Linear(800, 7)})),
+        lambda: tn.ModuleDict({"conv": tn.Conv2d(3, 8, 3), "fc": tn.Linear(800, 7)}),
+    ),
 }
 
 
@@ -101,16 +137,30 @@ def test_a_model(name):
 
 
 def test_a_decoder():
-    ours = nn.Sequential(nn.Dense(5, 6), nn.ReLU(), nn.Dense(6, 128), nn.BatchNorm(128), nn.ReLU(),
-                         images(4, 4, 8), nn.BatchNorm(8), nn.ConvTranspose(8, 3, 2, stride=2))
-    theirs = tn.Sequential(tn.Linear(5, 6), tn.ReLU(), tn.Linear(6, 128), tn.BatchNorm1d(128),
-                           tn.ReLU(), Reshape(8, 4, 4), tn.BatchNorm2d(8),
-                           tn.ConvTranspose2d(8, 3, 2, stride=2))
+    ours = nn.Sequential(
+        nn.Dense(5, 6),
+        nn.ReLU(),
+        nn.Dense(6, 128),
+        nn.BatchNorm(128),
+        nn.ReLU(),
+        images(4, 4, 8),
+        nn.BatchNorm(8),
+        nn.ConvTranspose(8, 3, 2, stride=2),
+    )
+    theirs = tn.Sequential(
+        tn.Linear(5, 6),
+        tn.ReLU(),
+        tn.Linear(6, 128),
+        tn.BatchNorm1d(128),
+        tn.ReLU(),
+        Reshape(8, 4, 4),
+        tn.BatchNorm2d(8),
+        tn.ConvTranspose2d(8, 3, 2, stride=2),
+    )
     compare(ours, theirs, (3, 5))
 
 
-@pytest.mark.parametrize("options", [{}, {"num_layers": 2, "bidirectional": True},
-                                     {"bias": False}])
+@pytest.mark.parametrize("options", [{}, {"num_layers": 2, "bidirectional": True}, {"bias": False}])
 @pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
 def test_a_recurrent_layer(kind, options):
     class Ours(nn.Layer):
@@ -127,7 +177,7 @@ def test_a_recurrent_layer(kind, options):
             self.rnn = getattr(tn, kind)(3, 5, batch_first=True, **options)
 
         def forward(self, x):
-            return self.rnn(x.transpose(1, 2))[0][:, -1]    # the comparison turns images
+            return self.rnn(x.transpose(1, 2))[0][:, -1]  # the comparison turns images
 
     compare(Ours(), Theirs(), (4, 6, 3), exact=False)
 
@@ -166,8 +216,13 @@ class TheirColumns(tn.Module):
 
 
 def test_columns_of_images():
-    compare(Columns(), TheirColumns(), (2, 12, 8, 3), exact=False,
-            example=np.zeros((1, 12, 8, 3), np.float32))
+    compare(
+        Columns(),
+        TheirColumns(),
+        (2, 12, 8, 3),
+        exact=False,
+        example=np.zeros((1, 12, 8, 3), np.float32),
+    )
 
 
 def test_a_model_of_the_registry():
@@ -188,8 +243,13 @@ def test_a_model_of_the_registry():
 
 
 def test_an_embedding_and_one_axis():
-    ours = nn.Sequential(nn.Embedding(9, 3), nn.Lambda(lambda x: md.expand_dims(x, 1)),
-                         nn.Conv(3, 4, (1, 3)), nn.GlobalAvgPool(), nn.Dense(4, 2))
+    ours = nn.Sequential(
+        nn.Embedding(9, 3),
+        nn.Lambda(lambda x: md.expand_dims(x, 1)),
+        nn.Conv(3, 4, (1, 3)),
+        nn.GlobalAvgPool(),
+        nn.Dense(4, 2),
+    )
 
     class Theirs(tn.Module):
         def __init__(self):
@@ -218,24 +278,32 @@ def test_a_state_of_pytorch_in_the_wrong_place():
 
 
 def test_a_step_of_training_is_the_same():
-    ours = nn.Sequential(nn.Conv(3, 4, 3), nn.BatchNorm(4), nn.ReLU(), nn.Flatten(),
-                         nn.Dense(144, 5))
-    theirs = drawn(tn.Sequential(tn.Conv2d(3, 4, 3), tn.BatchNorm2d(4), tn.ReLU(), tn.Flatten(),
-                                 tn.Linear(144, 5))).train()
+    ours = nn.Sequential(
+        nn.Conv(3, 4, 3), nn.BatchNorm(4), nn.ReLU(), nn.Flatten(), nn.Dense(144, 5)
+    )
+    theirs = drawn(
+        tn.Sequential(
+            tn.Conv2d(3, 4, 3), tn.BatchNorm2d(4), tn.ReLU(), tn.Flatten(), tn.Linear(144, 5)
+        )
+    ).train()
     md.torch.load_state(ours, theirs.state_dict())
     x, labels = draw("x", (8, 8, 8, 3), np.float32), np.arange(8) % 5
-    optimizers = (md.optim.SGD(ours.parameters(), lr=0.1, momentum=0.9),
-                  torch.optim.SGD(theirs.parameters(), lr=0.1, momentum=0.9))
+    optimizers = (
+        md.optim.SGD(ours.parameters(), lr=0.1, momentum=0.9),
+        torch.optim.SGD(theirs.parameters(), lr=0.1, momentum=0.9),
+    )
     for _ in range(3):
-        losses = (md.cross_entropy(ours(md.tensor(x)), labels), F.cross_entropy(
-            theirs(torch.from_numpy(channels_first(x))), torch.from_numpy(labels)))
+        losses = (
+            md.cross_entropy(ours(md.tensor(x)), labels),
+            F.cross_entropy(theirs(torch.from_numpy(channels_first(x))), torch.from_numpy(labels)),
+        )
         for optimizer, loss in zip(optimizers, losses, strict=True):
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
     back = md.torch.state_dict(ours)
     for name, tensor in theirs.state_dict().items():
-        if tensor.dtype.is_floating_point and name != "0.bias":     # which the mean takes away
+        if tensor.dtype.is_floating_point and name != "0.bias":  # which the mean takes away
             assert_close(back[name].numpy(), tensor.numpy(), name, tolerance=10)
 
 
@@ -247,8 +315,10 @@ def test_attention(options):
     state = theirs.state_dict()
     report = md.torch.load_state(ours, state)
     assert report.missing == report.unexpected == [] and set(report.loaded) == set(state)
-    q, k, v = (draw(name, (2, 4, width), np.float32) for name, width in
-               (("q", 8), ("k", options.get("kdim", 8)), ("v", options.get("vdim", 8))))
+    q, k, v = (
+        draw(name, (2, 4, width), np.float32)
+        for name, width in (("q", 8), ("k", options.get("kdim", 8)), ("v", options.get("vdim", 8)))
+    )
     expected = theirs(*map(torch.from_numpy, (q, k, v)))[0].detach().numpy()
     assert_close(ours(*map(md.tensor, (q, k, v))).data, expected)
     back = md.torch.state_dict(ours)
@@ -266,8 +336,11 @@ def test_attention_among_other_layers_of_other_names():
         def forward(self, x):
             return self.head(self.attention(self.norm(x)))
 
-    theirs = drawn(tn.ModuleList([tn.LayerNorm(8), tn.MultiheadAttention(8, 2, batch_first=True),
-                                  tn.Linear(8, 8)]))
+    theirs = drawn(
+        tn.ModuleList(
+            [tn.LayerNorm(8), tn.MultiheadAttention(8, 2, batch_first=True), tn.Linear(8, 8)]
+        )
+    )
     ours = Block()
     md.torch.load_state(ours, theirs.state_dict())
     x = draw("x", (2, 4, 8), np.float32)
@@ -278,8 +351,9 @@ def test_attention_among_other_layers_of_other_names():
 
 def test_attention_of_four_linear_layers():
     """A module that has projections as layers, as here."""
-    state = tn.ModuleDict({name: tn.Linear(8, 8) for name in
-                           ("query", "key", "value", "output")}).state_dict()
+    state = tn.ModuleDict(
+        {name: tn.Linear(8, 8) for name in ("query", "key", "value", "output")}
+    ).state_dict()
     ours = nn.MultiHeadAttention(8, 2)
     md.torch.load_state(ours, state)
     assert np.array_equal(ours.key.weight.data, state["key.weight"].numpy().T)

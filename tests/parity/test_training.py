@@ -60,8 +60,11 @@ class TorchMLP(tn.Module):
 
 
 SGD = (optim.SGD, torch.optim.SGD, {"lr": 0.1, "momentum": 0.9})
-NESTEROV = (optim.SGD, torch.optim.SGD,
-            {"lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4})
+NESTEROV = (
+    optim.SGD,
+    torch.optim.SGD,
+    {"lr": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4},
+)
 ADAMW = (optim.AdamW, torch.optim.AdamW, {"lr": 1e-3, "weight_decay": 0.05})
 
 TRAININGS = {
@@ -92,8 +95,9 @@ def test_twenty_steps(name, dtype):
         model.zero_grad()
         loss.backward()
         optimizer.step()
-        their_loss = tf.cross_entropy(module(torch.from_numpy(channels_first(x))),
-                                      torch.from_numpy(labels))
+        their_loss = tf.cross_entropy(
+            module(torch.from_numpy(channels_first(x))), torch.from_numpy(labels)
+        )
         other.zero_grad()
         their_loss.backward()
         other.step()
@@ -103,8 +107,9 @@ def test_twenty_steps(name, dtype):
     assert expected[-1] < 0.5 * expected[0]
     tolerance = STATES[np.dtype(dtype)] / (1e-4 if dtype == np.float32 else 1e-10)
     assert_same_state(model, module, tolerance)
-    assert all(int(value) == STEPS for key, value in model.named_buffers()
-               if key.endswith("num_batches"))
+    assert all(
+        int(value) == STEPS for key, value in model.named_buffers() if key.endswith("num_batches")
+    )
     check_predictions(model, module, dtype, tolerance)
 
 

@@ -26,13 +26,22 @@ OURS = {"norm": nn.weight_norm, "standardization": nn.weight_standardization}
 LAYERS = {
     "Dense": (lambda: nn.Dense(20, 30), lambda: tn.Linear(20, 30), (16, 20)),
     "Dense, one output": (lambda: nn.Dense(20, 1), lambda: tn.Linear(20, 1), (16, 20)),
-    "Conv": (lambda: nn.Conv(3, 16, 3, padding=1), lambda: tn.Conv2d(3, 16, 3, padding=1),
-             (4, 8, 9, 3)),
+    "Conv": (
+        lambda: nn.Conv(3, 16, 3, padding=1),
+        lambda: tn.Conv2d(3, 16, 3, padding=1),
+        (4, 8, 9, 3),
+    ),
     "Conv, Winograd": (lambda: nn.Conv(16, 32, 3), lambda: tn.Conv2d(16, 32, 3), (2, 9, 8, 16)),
-    "Conv, groups": (lambda: nn.Conv(8, 12, 3, stride=2, groups=2),
-                     lambda: tn.Conv2d(8, 12, 3, stride=2, groups=2), (2, 9, 8, 8)),
-    "Conv, depthwise": (lambda: nn.Conv(16, 16, 3, groups=16),
-                        lambda: tn.Conv2d(16, 16, 3, groups=16), (2, 6, 7, 16)),
+    "Conv, groups": (
+        lambda: nn.Conv(8, 12, 3, stride=2, groups=2),
+        lambda: tn.Conv2d(8, 12, 3, stride=2, groups=2),
+        (2, 9, 8, 8),
+    ),
+    "Conv, depthwise": (
+        lambda: nn.Conv(16, 16, 3, groups=16),
+        lambda: tn.Conv2d(16, 16, 3, groups=16),
+        (2, 6, 7, 16),
+    ),
 }
 
 
@@ -79,7 +88,7 @@ def in_our_layout(name, theirs):
 @both_floats
 def test_values_gradients_and_steps(name, kind, dtype):
     layer, module = pair_of(name, kind, dtype)
-    if kind == "norm":      # off its start
+    if kind == "norm":  # off its start
         gain = draw("gain", layer.transform.gain.shape, dtype, 0.5, 2)
         layer.transform.gain.data = gain
         module.parametrizations.weight.original0.data.view(-1)[:] = torch.from_numpy(gain)
@@ -119,8 +128,10 @@ def test_functions(shape, dtype):
     def norm(v, gain):
         return gain * v / torch.sqrt((v * v).sum(axes))
 
-    for ours, theirs, arrays in ((md.weight_standardization, standardization, (v,)),
-                                 (md.weight_norm, norm, (v, gain))):
+    for ours, theirs, arrays in (
+        (md.weight_standardization, standardization, (v,)),
+        (md.weight_norm, norm, (v, gain)),
+    ):
         inputs = [md.tensor(a, requires_grad=True) for a in arrays]
         their_inputs = [torch.from_numpy(a.copy()).requires_grad_() for a in arrays]
         w, their_w = ours(*inputs), theirs(*their_inputs)

@@ -18,20 +18,27 @@ pytestmark = pytest.mark.usefixtures("nothing_is_left_on")
 
 
 def small_net():
-    return nn.Sequential(nn.Conv(8, 8, 3, padding=1, bias=False), nn.BatchNorm(8), nn.ReLU(),
-                         nn.Conv(8, 8, 3), nn.Flatten(), nn.Dense(128, 3))
+    return nn.Sequential(
+        nn.Conv(8, 8, 3, padding=1, bias=False),
+        nn.BatchNorm(8),
+        nn.ReLU(),
+        nn.Conv(8, 8, 3),
+        nn.Flatten(),
+        nn.Dense(128, 3),
+    )
 
 
 # -------------------------------------------------------------------------------------- memory
 
+
 def test_memory_held_at_the_peak():
-    x = md.ones((512, 512))         # older than the block: 1 MiB that is not counted
+    x = md.ones((512, 512))  # older than the block: 1 MiB that is not counted
     dense = nn.Dense(512, 256, bias=False)
     with md.profile() as p, md.no_grad():
-        y = md.exp(x)               # 1 MiB
-        z = md.exp(y)               # 2 MiB
+        y = md.exp(x)  # 1 MiB
+        z = md.exp(y)  # 2 MiB
         del y
-        w = dense(z)                # 1.5 MiB
+        w = dense(z)  # 1.5 MiB
         del z, w
     assert p.summary.held == 2 * 2**20
     assert rows(p)["Exp", "forward"].held == 2 * 2**20
@@ -78,6 +85,7 @@ def test_arrays_that_live_on_hold_no_recorder_and_no_model(tmp_path):
 
 # ------------------------------------------------------------------------------------- the block
 
+
 def test_an_exception_in_the_block():
     with pytest.raises(ValueError, match="matmul"), md.profile() as p:
         md.exp(images())
@@ -99,7 +107,7 @@ def test_a_layer_that_fails():
         md.log(md.ones(3))
     found = rows(p, "layers")
     assert found["1", "forward"].calls == 1
-    assert found["outside of layers", "forward"].calls == 1     # md.log
+    assert found["outside of layers", "forward"].calls == 1  # md.log
 
 
 def test_profiles_inside_each_other():
@@ -150,8 +158,10 @@ def test_each_thread_has_its_own():
             found[name] = p
         barrier.wait()
 
-    threads = [threading.Thread(target=work, args=pair)
-               for pair in (("exp", md.exp), ("sigmoid", md.sigmoid), ("none", None))]
+    threads = [
+        threading.Thread(target=work, args=pair)
+        for pair in (("exp", md.exp), ("sigmoid", md.sigmoid), ("none", None))
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -63,8 +63,10 @@ def test_rows_are_all_of_the_time(by):
 def test_work_and_memory_are_the_same_in_each_view():
     summary = profiled_step().summary
     for amount in ("flops", "held"):
-        sums = {sum(getattr(row, amount) for row in view)
-                for view in (summary.operations, summary.layers, summary.kernels)}
+        sums = {
+            sum(getattr(row, amount) for row in view)
+            for view in (summary.operations, summary.layers, summary.kernels)
+        }
         assert len(sums) == 1 and sums.pop() > 0, amount
     assert sum(row.held for row in summary.layers) == summary.held
 
@@ -116,10 +118,10 @@ def test_layers_have_their_names_in_both_directions():
         for phase in ("forward", "backward"):
             assert found[name, phase].calls == 3
             assert found[name, phase].flops > 0
-    assert found["blocks.0.bn", "forward"].calls == 3       # the sum and the ReLU in its pass too
+    assert found["blocks.0.bn", "forward"].calls == 3  # the sum and the ReLU in its pass too
     assert found["blocks.0.bn", "backward"].calls == 3
     assert found["Net", "forward"].calls == found["blocks", "forward"].calls == 3
-    assert ("outside of layers", "forward") in found        # the loss
+    assert ("outside of layers", "forward") in found  # the loss
     assert found["SGD.step", "optimizer"].calls == 3
 
 
@@ -128,7 +130,7 @@ def test_names_of_several_models():
     with md.profile() as p:
         dense(one(images()))
         other(images())
-        one.fc(md.randn(2, 8))      # a part of a model that is known
+        one.fc(md.randn(2, 8))  # a part of a model that is known
     names = {name for name, _ in rows(p, "layers")}
     assert {"Net", "Net_1", "Dense", "Net.fc", "Net_1.blocks.0.conv"} <= names
     assert rows(p, "layers")["Net.fc", "forward"].calls == 2
@@ -159,6 +161,7 @@ def test_computes_the_same_bits():
 
 
 # ------------------------------------------------------------------------------ other computations
+
 
 def test_backward_of_a_graph_that_is_older():
     net = Net()
@@ -202,6 +205,7 @@ def test_a_walk_that_fails():
 
 def test_gradients_inside_of_a_gradient():
     """A Function whose backward walks back through a graph of its own."""
+
     class Inner(md.Function):
         def forward(self, x):
             self.x = x
@@ -216,7 +220,7 @@ def test_gradients_inside_of_a_gradient():
         Inner.apply(x).sum().backward()
     found = rows(p)
     assert found["Inner", "backward"].calls == 1
-    assert found["Exp", "backward"].calls == 2      # both of its directions, on the way back
+    assert found["Exp", "backward"].calls == 2  # both of its directions, on the way back
     assert found["walk back", "backward"].calls == 2
     assert all(row.seconds >= 0 for row in p.summary.operations)
 
@@ -264,7 +268,7 @@ def test_operations_that_numpy_computes():
     found = rows(p)
     assert found["Transpose", "forward"].bytes == 2 * 4000
     assert found["Transpose", "backward"].bytes == 2 * 4000
-    assert found["Reshape", "forward"].bytes == 0       # a view
+    assert found["Reshape", "forward"].bytes == 0  # a view
 
 
 def test_data_of_a_loader():
@@ -272,15 +276,16 @@ def test_data_of_a_loader():
     batches = iter(loader)
     next(batches)
     with md.profile() as p:
-        assert len(list(batches)) == 2      # an iteration that is older
+        assert len(list(batches)) == 2  # an iteration that is older
         assert len(list(loader)) == 3
-    assert rows(p)["DataLoader", "data"].calls == 7     # with those that find the end
+    assert rows(p)["DataLoader", "data"].calls == 7  # with those that find the end
 
 
 def test_a_training():
     net = nn.Sequential(nn.Dense(4, 8), nn.BatchNorm(8), nn.ReLU(), nn.Dense(8, 2))
-    pairs = data.ArrayDataset(np.random.default_rng(0).random((64, 4), np.float32),
-                              np.arange(64) % 2)
+    pairs = data.ArrayDataset(
+        np.random.default_rng(0).random((64, 4), np.float32), np.arange(64) % 2
+    )
     loader = data.DataLoader(pairs, batch_size=16)
     trainer = train.Trainer(net, optim.SGD(net.parameters(), lr=0.1), clip=1.0, progress=False)
     with md.profile() as p:
@@ -288,4 +293,4 @@ def test_a_training():
     found = rows(p)
     assert p.summary.steps == 4
     assert found["BatchNorm+ReLU", "backward"].calls == 4
-    assert found["square_sum", "other"].calls == 8      # clipping asks for both float types
+    assert found["square_sum", "other"].calls == 8  # clipping asks for both float types

@@ -20,8 +20,14 @@ NAMES = [name for names in kernels.FAMILIES.values() for name in names]
 
 def entries():
     """What stands in the places that a profile changes."""
-    return [vars(Function)["apply"], vars(nn.Layer)["__call__"], vars(Lazy)["compute"],
-            backward._walk, vars(Optimizer)["step"], *(getattr(kernels, name) for name in NAMES)]
+    return [
+        vars(Function)["apply"],
+        vars(nn.Layer)["__call__"],
+        vars(Lazy)["compute"],
+        backward._walk,
+        vars(Optimizer)["step"],
+        *(getattr(kernels, name) for name in NAMES),
+    ]
 
 
 @pytest.fixture(autouse=True)
@@ -123,7 +129,7 @@ def test_threads_in_any_order():
     with md.profile():
         thread.start()
         first.wait(10)
-    assert is_on()              # for the other thread
+    assert is_on()  # for the other thread
     second.set()
     thread.join()
     assert not is_on()
@@ -145,7 +151,7 @@ def test_backends_change_within_a_profile_and_around_it():
     block = md.use_backend("numpy")
     block.__enter__()
     with md.profile():
-        block.__exit__(None, None, None)        # a backend that ends before the profile does
+        block.__exit__(None, None, None)  # a backend that ends before the profile does
     assert not is_on()
 
 

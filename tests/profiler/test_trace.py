@@ -15,8 +15,13 @@ PHASES = {"X": {"dur", "args"}, "M": {"args"}, "C": {"args"}, "s": {"id"}, "f": 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     path = tmp_path_factory.mktemp("trace") / "trace.json"
-    net = nn.Sequential(nn.Conv(8, 8, 3, bias=False), nn.BatchNorm(8), nn.ReLU(), nn.Flatten(),
-                        nn.Dense(4 * 4 * 8, 2))
+    net = nn.Sequential(
+        nn.Conv(8, 8, 3, bias=False),
+        nn.BatchNorm(8),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Dense(4 * 4 * 8, 2),
+    )
     optimizer = optim.SGD(net.parameters(), lr=0.1)
     x = md.randn(16, 6, 6, 8)
     with md.profile() as p:
@@ -42,16 +47,21 @@ def test_fields(made):
         assert event["ts"] >= 0
         if event["ph"] == "X":
             assert event["dur"] >= 0 and event["cat"]
-    names = {event["name"]: event["args"]["name"] for event in content["traceEvents"]
-             if event["ph"] == "M"}
+    names = {
+        event["name"]: event["args"]["name"]
+        for event in content["traceEvents"]
+        if event["ph"] == "M"
+    }
     assert names == {"process_name": "minidl", "thread_name": "the profiled thread"}
 
 
 def test_spans_lie_inside_each_other(made):
     """Two spans are apart, or one is inside the other: else viewers draw nonsense. In nanoseconds,
     of which the microseconds of the file have all digits."""
-    found = [(round(event["ts"] * 1000), round((event["ts"] + event["dur"]) * 1000), event["cat"])
-             for event in spans(made)]
+    found = [
+        (round(event["ts"] * 1000), round((event["ts"] + event["dur"]) * 1000), event["cat"])
+        for event in spans(made)
+    ]
     open_ones = []
     inside = set()
     for begin, end, kind in found:
@@ -61,9 +71,15 @@ def test_spans_lie_inside_each_other(made):
             assert end <= open_ones[-1][0]
             inside.add((kind, open_ones[-1][1]))
         open_ones.append((end, kind))
-    assert {("layer", "layer"), ("operation", "layer"), ("kernel", "operation"),
-            ("kernel", "compute"), ("gradient", "walk"), ("kernel", "gradient"),
-            ("kernel", "part")} <= inside
+    assert {
+        ("layer", "layer"),
+        ("operation", "layer"),
+        ("kernel", "operation"),
+        ("kernel", "compute"),
+        ("gradient", "walk"),
+        ("kernel", "gradient"),
+        ("kernel", "part"),
+    } <= inside
     last = max(end for _, end, _ in found)
     assert last <= round(made[1].summary.seconds * 1e9)
 
@@ -73,7 +89,13 @@ def test_names_and_arguments(made):
     for event in spans(made):
         by_kind.setdefault(event["cat"], []).append(event)
     assert {event["name"] for event in by_kind["layer"]} == {
-        "Sequential", "0 (Conv)", "1 (BatchNorm)", "2 (ReLU)", "3 (Flatten)", "4 (Dense)"}
+        "Sequential",
+        "0 (Conv)",
+        "1 (BatchNorm)",
+        "2 (ReLU)",
+        "3 (Flatten)",
+        "4 (Dense)",
+    }
     fused = [event["args"] for event in by_kind["gradient"] if event["name"] == "BatchNorm+ReLU"]
     assert fused == [{"phase": "backward", "layer": "1"}]
     conv = next(event["args"] for event in by_kind["kernel"] if event["name"] == "conv")
@@ -88,8 +110,9 @@ def test_arrows_lead_from_an_operation_to_its_gradient(made):
     ends = {event["id"]: event["ts"] for event in events if event["ph"] == "f"}
     gradients = [event for event in spans(made) if event["cat"] == "gradient"]
     assert set(begins) == set(ends) and len(begins) == len(gradients)
-    places = {event["ts"]: event for event in spans(made)
-              if event["cat"] in ("operation", "gradient")}
+    places = {
+        event["ts"]: event for event in spans(made) if event["cat"] in ("operation", "gradient")
+    }
     for number, begin in begins.items():
         assert places[begin]["name"] == places[ends[number]]["name"]
         assert (places[begin]["cat"], places[ends[number]]["cat"]) == ("operation", "gradient")

@@ -39,13 +39,16 @@ def counted(images, filters, stride, padding, groups):
     return count
 
 
-@pytest.mark.parametrize(("images", "filters", "stride", "padding", "groups"), [
-    ((2, 5, 6, 3), (3, 2, 3, 4), 1, 0, 1),
-    ((1, 7, 7, 4), (3, 3, 2, 6), 2, 1, 2),
-    ((2, 6, 5, 16), (3, 3, 1, 16), 1, 1, 16),       # depthwise
-    ((1, 6, 6, 16), (3, 3, 16, 16), 1, 1, 1),       # Winograd
-    ((1, 4, 4, 16), (1, 1, 16, 32), 1, 0, 1),
-])
+@pytest.mark.parametrize(
+    ("images", "filters", "stride", "padding", "groups"),
+    [
+        ((2, 5, 6, 3), (3, 2, 3, 4), 1, 0, 1),
+        ((1, 7, 7, 4), (3, 3, 2, 6), 2, 1, 2),
+        ((2, 6, 5, 16), (3, 3, 1, 16), 1, 1, 16),  # depthwise
+        ((1, 6, 6, 16), (3, 3, 16, 16), 1, 1, 1),  # Winograd
+        ((1, 4, 4, 16), (1, 1, 16, 32), 1, 0, 1),
+    ],
+)
 def test_convolutions(images, filters, stride, padding, groups):
     x = md.tensor(normal(*images), requires_grad=True)
     w = md.tensor(normal(*filters), requires_grad=True)
@@ -54,7 +57,7 @@ def test_convolutions(images, filters, stride, padding, groups):
 
     def forward():
         y.append(md.conv(x, w, stride=stride, padding=padding, groups=groups))
-        assert y[0].data.shape[0] == images[0]      # computed now
+        assert y[0].data.shape[0] == images[0]  # computed now
 
     assert flops(forward) == expected
     assert flops(lambda: y[0].backward(np.ones_like(y[0].data))) == 2 * expected
@@ -78,8 +81,10 @@ def test_a_convolution_and_its_pool():
 @pytest.mark.parametrize("family", ["pointwise", "depthwise"])
 def test_a_convolution_between_normalizations(family):
     groups, kernel = (1, 1) if family == "pointwise" else (16, 3)
-    bn, conv = nn.BatchNorm(16), nn.Conv(16, 16, kernel, padding=kernel // 2, groups=groups,
-                                         bias=False)
+    bn, conv = (
+        nn.BatchNorm(16),
+        nn.Conv(16, 16, kernel, padding=kernel // 2, groups=groups, bias=False),
+    )
     x = md.tensor(normal(2, 4, 4, 16), requires_grad=True)
     expected = counted(x.shape, conv.weight.shape, 1, kernel // 2, groups)
     with md.profile() as p:

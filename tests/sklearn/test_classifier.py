@@ -38,9 +38,14 @@ def test_one_class():
 
 def test_weights_of_classes():
     rng = np.random.default_rng(0)
-    rows, y = rng.normal(size=(200, 3)), np.repeat([0, 1], [20, 180])      # nothing to be learned
-    shares = [Classifier(random_state=0, class_weight=weight, hidden=(), epochs=40).fit(
-        rows, y).predict_proba(rows)[:, 0].mean() for weight in (None, "balanced", {0: 100, 1: 1})]
+    rows, y = rng.normal(size=(200, 3)), np.repeat([0, 1], [20, 180])  # nothing to be learned
+    shares = [
+        Classifier(random_state=0, class_weight=weight, hidden=(), epochs=40)
+        .fit(rows, y)
+        .predict_proba(rows)[:, 0]
+        .mean()
+        for weight in (None, "balanced", {0: 100, 1: 1})
+    ]
     assert shares[0] < 0.2 and 0.4 < shares[1] < 0.6 and shares[2] > 0.8
 
 
@@ -61,13 +66,21 @@ def passed():
     return Classifier(**quick).partial_fit(X, Y, classes=np.unique(Y))
 
 
-test_errors = errors_of([
-    (lambda: Classifier().partial_fit(X, Y), ValueError, "needs classes"),
-    (lambda: Classifier().partial_fit(X, Y, classes=["cat"]), ValueError, "not among", "dog"),
-    (lambda: passed().partial_fit(X, Y, classes=["cat"]), ValueError, "first time"),
-    (lambda: Classifier(class_weight="balanced").partial_fit(X, Y, classes=np.unique(Y)),
-     ValueError, "class_weight a dict"),
-    (lambda: Classifier(**quick, warm_start=True).fit(X, Y).fit(X[:2], Y[:2]), ValueError,
-     "with warm_start the classes"),
-    (lambda: Classifier().fit(X, X[:, 0]), ValueError, "continuous"),
-])
+test_errors = errors_of(
+    [
+        (lambda: Classifier().partial_fit(X, Y), ValueError, "needs classes"),
+        (lambda: Classifier().partial_fit(X, Y, classes=["cat"]), ValueError, "not among", "dog"),
+        (lambda: passed().partial_fit(X, Y, classes=["cat"]), ValueError, "first time"),
+        (
+            lambda: Classifier(class_weight="balanced").partial_fit(X, Y, classes=np.unique(Y)),
+            ValueError,
+            "class_weight a dict",
+        ),
+        (
+            lambda: Classifier(**quick, warm_start=True).fit(X, Y).fit(X[:2], Y[:2]),
+            ValueError,
+            "with warm_start the classes",
+        ),
+        (lambda: Classifier().fit(X, X[:, 0]), ValueError, "continuous"),
+    ]
+)

@@ -34,10 +34,14 @@ def test_the_checks_of_scikit_learn(estimator, check):
 
 def test_a_grid_search_in_two_processes_is_that_in_one():
     net = make_pipeline(StandardScaler(), Classifier(model=dropping, epochs=2, random_state=0))
-    searches = [GridSearchCV(net, {"classifier__lr": [0.001, 0.01]}, n_jobs=jobs, cv=2).fit(X, Y)
-                for jobs in (1, 2)]
-    results = [{name: value for name, value in search.cv_results_.items() if "time" not in name}
-               for search in searches]
+    searches = [
+        GridSearchCV(net, {"classifier__lr": [0.001, 0.01]}, n_jobs=jobs, cv=2).fit(X, Y)
+        for jobs in (1, 2)
+    ]
+    results = [
+        {name: value for name, value in search.cv_results_.items() if "time" not in name}
+        for search in searches
+    ]
     assert all(np.array_equal(value, results[1][name]) for name, value in results[0].items())
     assert np.array_equal(*[search.predict_proba(X) for search in searches])
 
@@ -82,7 +86,7 @@ def test_pickles(options):
     net = Classifier(**options, epochs=2, random_state=0).fit(X, Y)
     other = pickle.loads(pickle.dumps(net))
     assert np.array_equal(other.predict_proba(X), net.predict_proba(X))
-    for twin in (net, other):       # the optimizer's averages are in it
+    for twin in (net, other):  # the optimizer's averages are in it
         twin.partial_fit(X, Y)
     assert np.array_equal(other.predict_proba(X), net.predict_proba(X))
 
@@ -127,21 +131,32 @@ def test_images():
         net = Classifier(model=model, epochs=10, random_state=0).fit(images, labels)
         assert net.score(images, labels) == 1.0
         assert net.input_shape_ == (6, 5, 3) and net.n_features_in_ == 90
-    net.set_params(model=None).fit(X, Y)        # another fit forgets the images
+    net.set_params(model=None).fit(X, Y)  # another fit forgets the images
     assert not hasattr(net, "input_shape_") and net.predict(X).shape == (90,)
 
 
 def test_floats_of_images_are_taken_as_they_are():
     images, labels = pictures()
-    nets = [Classifier(model=convolutions, epochs=2, random_state=0).fit(x, labels)
-            for x in (images, (images / 255).astype(np.float32))]
-    assert np.allclose(nets[0].predict_proba(images),
-                       nets[1].predict_proba((images / 255).astype(np.float32)), atol=1e-5)
+    nets = [
+        Classifier(model=convolutions, epochs=2, random_state=0).fit(x, labels)
+        for x in (images, (images / 255).astype(np.float32))
+    ]
+    assert np.allclose(
+        nets[0].predict_proba(images),
+        nets[1].predict_proba((images / 255).astype(np.float32)),
+        atol=1e-5,
+    )
 
 
 def test_early_stopping_takes_the_best_epoch():
-    net = Classifier(epochs=200, lr=0.3, early_stopping=True, n_iter_no_change=3,
-                     validation_fraction=0.4, random_state=0).fit(X, Y)
+    net = Classifier(
+        epochs=200,
+        lr=0.3,
+        early_stopping=True,
+        n_iter_no_change=3,
+        validation_fraction=0.4,
+        random_state=0,
+    ).fit(X, Y)
     losses = net.history_["valid_loss"]
     assert net.n_iter_ == len(losses) < 200
     assert min(losses) == losses[-4] and min(losses[-3:]) >= losses[-4]
@@ -188,43 +203,85 @@ def wrong(**options):
 
 
 images, labels = pictures(8)
-test_errors = errors_of([
-    (wrong(epochs=0), ValueError, "Classifier: epochs"),
-    (wrong(epochs="ten"), TypeError, "Classifier: epochs"),
-    (wrong(batch_size=0), ValueError, "Classifier: batch_size"),
-    (wrong(lr=-1), ValueError, "lr"),
-    (wrong(optimizer="lion"), ValueError, "Classifier: optimizer"),
-    (wrong(optimizer=3), TypeError, "Classifier: optimizer"),
-    (wrong(model=3), TypeError, "Classifier: model"),
-    (wrong(model=lambda a, b: 3), TypeError, "what model returns must be a Layer"),
-    (wrong(model=nn.Dense(4, 3)), TypeError, "Classifier: model must be None, the name of a model, "
-     "or a function of (in_features, outputs)", "got a layer, Dense"),
-    (wrong(model=lambda inputs, outputs: nn.Dense(inputs, 5)), ValueError, "Classifier: model",
-     "3 outputs", "['cat' 'dog' 'emu']", "(2, 5)"),
-    (wrong(model=lambda inputs, outputs: nn.Dense(inputs, 2)), ValueError, "(2, 2)"),
-    (lambda: Regressor(lambda inputs, outputs: nn.Dense(inputs, 2)).fit(X, X[:, 0]), ValueError,
-     "Regressor: model", "1 outputs", "targets", "(2, 2)"),
-    (wrong(hidden=8), TypeError, "hidden"),
-    (wrong(early_stopping="yes"), TypeError, "early_stopping"),
-    (wrong(warm_start=3), TypeError, "warm_start"),
-    (wrong(early_stopping=True, n_iter_no_change=0), ValueError, "n_iter_no_change"),
-    (lambda: Classifier().fit(images, labels), ValueError, "dim 4"),
-    (lambda: Classifier(**quick).fit(X, Y).partial_fit(X[:1], Y[:1]), ValueError,
-     "minimum of 2 is required by Classifier"),
-    (lambda: Classifier(convolutions, 1).fit(images, labels).partial_fit(images[:1], labels[:1]),
-     ValueError, "minimum of 2"),
-    (lambda: Regressor(**quick).fit(X, X[:, 0]).partial_fit(X[:1], X[:1, 0]), ValueError,
-     "minimum of 2 is required by Regressor"),
-    (lambda: Classifier(**quick, warm_start=True).fit(X, Y).fit(X[:1], Y[:1]), ValueError,
-     "minimum of 2"),
-    (lambda: Classifier(convolutions, 1).fit(images, labels[:5]), ValueError, "inconsistent"),
-    (lambda: Classifier(convolutions, 1).fit(images, labels).predict(images[:, 1:]), ValueError,
-     "fitted with images (6, 5, 3), got images (5, 5, 3)"),
-    (lambda: Classifier(convolutions, 1).fit(images, labels).predict(X), ValueError,
-     "fitted with images (6, 5, 3), got an array of 2 axes"),
-    (lambda: Classifier(dropping, 1).fit(X, Y).predict(images), ValueError,
-     "fitted with rows, got images"),
-])
+test_errors = errors_of(
+    [
+        (wrong(epochs=0), ValueError, "Classifier: epochs"),
+        (wrong(epochs="ten"), TypeError, "Classifier: epochs"),
+        (wrong(batch_size=0), ValueError, "Classifier: batch_size"),
+        (wrong(lr=-1), ValueError, "lr"),
+        (wrong(optimizer="lion"), ValueError, "Classifier: optimizer"),
+        (wrong(optimizer=3), TypeError, "Classifier: optimizer"),
+        (wrong(model=3), TypeError, "Classifier: model"),
+        (wrong(model=lambda a, b: 3), TypeError, "what model returns must be a Layer"),
+        (
+            wrong(model=nn.Dense(4, 3)),
+            TypeError,
+            "Classifier: model must be None, the name of a model, "
+            "or a function of (in_features, outputs)",
+            "got a layer, Dense",
+        ),
+        (
+            wrong(model=lambda inputs, outputs: nn.Dense(inputs, 5)),
+            ValueError,
+            "Classifier: model",
+            "3 outputs",
+            "['cat' 'dog' 'emu']",
+            "(2, 5)",
+        ),
+        (wrong(model=lambda inputs, outputs: nn.Dense(inputs, 2)), ValueError, "(2, 2)"),
+        (
+            lambda: Regressor(lambda inputs, outputs: nn.Dense(inputs, 2)).fit(X, X[:, 0]),
+            ValueError,
+            "Regressor: model",
+            "1 outputs",
+            "targets",
+            "(2, 2)",
+        ),
+        (wrong(hidden=8), TypeError, "hidden"),
+        (wrong(early_stopping="yes"), TypeError, "early_stopping"),
+        (wrong(warm_start=3), TypeError, "warm_start"),
+        (wrong(early_stopping=True, n_iter_no_change=0), ValueError, "n_iter_no_change"),
+        (lambda: Classifier().fit(images, labels), ValueError, "dim 4"),
+        (
+            lambda: Classifier(**quick).fit(X, Y).partial_fit(X[:1], Y[:1]),
+            ValueError,
+            "minimum of 2 is required by Classifier",
+        ),
+        (
+            lambda: (
+                Classifier(convolutions, 1).fit(images, labels).partial_fit(images[:1], labels[:1])
+            ),
+            ValueError,
+            "minimum of 2",
+        ),
+        (
+            lambda: Regressor(**quick).fit(X, X[:, 0]).partial_fit(X[:1], X[:1, 0]),
+            ValueError,
+            "minimum of 2 is required by Regressor",
+        ),
+        (
+            lambda: Classifier(**quick, warm_start=True).fit(X, Y).fit(X[:1], Y[:1]),
+            ValueError,
+            "minimum of 2",
+        ),
+        (lambda: Classifier(convolutions, 1).fit(images, labels[:5]), ValueError, "inconsistent"),
+        (
+            lambda: Classifier(convolutions, 1).fit(images, labels).predict(images[:, 1:]),
+            ValueError,
+            "fitted with images (6, 5, 3), got images (5, 5, 3)",
+        ),
+        (
+            lambda: Classifier(convolutions, 1).fit(images, labels).predict(X),
+            ValueError,
+            "fitted with images (6, 5, 3), got an array of 2 axes",
+        ),
+        (
+            lambda: Classifier(dropping, 1).fit(X, Y).predict(images),
+            ValueError,
+            "fitted with rows, got images",
+        ),
+    ]
+)
 
 
 def test_anything_with_rows_is_data_for_the_network():
@@ -234,15 +291,21 @@ def test_anything_with_rows_is_data_for_the_network():
     assert np.array_equal(net.classes_[outputs.argmax(1)], net.predict(X))
 
 
-@pytest.mark.parametrize("again", [lambda net, x: net, lambda net, x: net.fit(x, Y),
-                                   lambda net, x: net.partial_fit(x + 3, Y)])
+@pytest.mark.parametrize(
+    "again",
+    [lambda net, x: net, lambda net, x: net.fit(x, Y), lambda net, x: net.partial_fit(x + 3, Y)],
+)
 def test_the_default_network_standardizes_its_features_itself(again, tmp_path):
     far = np.float32(X * [0.1, 1, 10, 1] + [1, 0, -100, 5])
     net = again(Classifier(**quick, warm_start=True).fit(far, Y), far)
     expected = net.predict_log_proba(far)
     models.save(tmp_path / "model", net.model_, net.classes_)
-    for model in (net.model_, models.load(tmp_path / "model", trust=True).model,
-                  nn.fold(net.model_), md.compile(net.model_, far[:1])):
+    for model in (
+        net.model_,
+        models.load(tmp_path / "model", trust=True).model,
+        nn.fold(net.model_),
+        md.compile(net.model_, far[:1]),
+    ):
         outputs = model(far)
         found = md.log_softmax(outputs, axis=1).data
         assert np.allclose(found, expected, rtol=1e-3, atol=1e-4)
@@ -258,7 +321,8 @@ def test_a_model_that_was_refused_is_not_kept():
 
 def test_networks_without_statistics_of_a_single_row():
     def network(inputs, outputs):
-        return nn.Sequential(nn.Dense(inputs, 8), nn.BatchNorm(8, track_stats=False), nn.ReLU(),
-                             nn.Dense(8, outputs))
+        return nn.Sequential(
+            nn.Dense(inputs, 8), nn.BatchNorm(8, track_stats=False), nn.ReLU(), nn.Dense(8, outputs)
+        )
 
     assert Classifier(network, random_state=0).fit(X, Y).score(X, Y) > 0.9

@@ -43,16 +43,22 @@ def test_a_warm_start_keeps_the_scale_of_targets():
     assert net.score(X, Y) > 0.9
 
 
-test_errors = errors_of([
-    (lambda: Regressor(epochs=1, warm_start=True).fit(X, Y).fit(X, np.stack([Y, Y], 1)),
-     ValueError, "shape of the first fit"),
-    (lambda: Regressor().fit(X, np.full(120, np.nan)), ValueError, "NaN"),
-])
+test_errors = errors_of(
+    [
+        (
+            lambda: Regressor(epochs=1, warm_start=True).fit(X, Y).fit(X, np.stack([Y, Y], 1)),
+            ValueError,
+            "shape of the first fit",
+        ),
+        (lambda: Regressor().fit(X, np.full(120, np.nan)), ValueError, "NaN"),
+    ]
+)
 
 
 def test_what_the_network_puts_out_becomes_targets_by_public_numbers():
     y = 1000 + 50 * X[:, :2]
     net = Regressor(epochs=2).fit(X, y)
     outputs = net.model_.predict(np.float32(X))
-    assert np.allclose(outputs * net.target_deviation_ + net.target_mean_, net.predict(X),
-                       rtol=1e-5)
+    assert np.allclose(
+        outputs * net.target_deviation_ + net.target_mean_, net.predict(X), rtol=1e-5
+    )

@@ -35,9 +35,9 @@ class Case:
     inputs: tuple[Any, ...]
     options: dict[str, Any]
     between: tuple[float, float] = (-2.0, 2.0)
-    grad: bool = True           # whether the result has a gradient
-    large: Any = None           # inputs in place of the small ones, worth sharing among threads
-    tolerance: float = 1.0      # in units of TOLERANCE
+    grad: bool = True  # whether the result has a gradient
+    large: Any = None  # inputs in place of the small ones, worth sharing among threads
+    tolerance: float = 1.0  # in units of TOLERANCE
 
     def arrays(self, large: bool = False) -> list[Any]:
         """The inputs with shapes replaced by float64 values that float32 holds exactly."""
@@ -63,13 +63,22 @@ class Case:
         return [tensor(value) for value in self.arrays(large)]
 
 
-def case(name, ours, reference, *inputs, between=(-2.0, 2.0), grad=True, large=None, tolerance=1.0,
-         **options):
+def case(
+    name,
+    ours,
+    reference,
+    *inputs,
+    between=(-2.0, 2.0),
+    grad=True,
+    large=None,
+    tolerance=1.0,
+    **options,
+):
     """A line of a table; `options` go to our function and to the reference."""
     return Case(name, ours, reference, inputs, options, between, grad, large, tolerance)
 
 
-TABLES: list[Case] = []         # of all modules imported so far: tools/coverage_table.py reads them
+TABLES: list[Case] = []  # of all modules imported so far: tools/coverage_table.py reads them
 ERRORS: list[Callable[..., Any]] = []
 
 
@@ -106,8 +115,11 @@ def errors_of(rows):
     """A test of a table of errors: (call, type, words that the message must have)."""
     ERRORS.extend(call for call, *_ in rows)
 
-    @pytest.mark.parametrize("call, error, words", [(c, e, w) for c, e, *w in rows],
-                             ids=[" ".join(w) for _, _, *w in rows])
+    @pytest.mark.parametrize(
+        "call, error, words",
+        [(c, e, w) for c, e, *w in rows],
+        ids=[" ".join(w) for _, _, *w in rows],
+    )
     def test_errors(call, error, words):
         with refuses(error, *words):
             call()
@@ -119,7 +131,7 @@ def check_values(case, dtype, backend):
     """Our result is the reference's, in shape, dtype and value, and read-only; the inputs are as
     before, and may be written to."""
     arrays, tensors = case.arrays(), case.tensors(dtype)
-    with warnings.catch_warnings():     # of NumPy's, where it averages nothing
+    with warnings.catch_warnings():  # of NumPy's, where it averages nothing
         warnings.simplefilter("ignore", RuntimeWarning)
         references = as_list(case.reference(*arrays, **case.options))
     with np.errstate(all="ignore"), md.use_backend(backend):
@@ -129,11 +141,14 @@ def check_values(case, dtype, backend):
     of_floats = any(isinstance(t, md.Tensor) and t.dtype.kind == "f" for t in tensors)
     for result, value, expected in zip(results, values, map(np.asarray, references), strict=True):
         assert isinstance(result, md.Tensor)
-        assert result.dtype == value.dtype == (
-            dtype if of_floats and expected.dtype.kind == "f" else expected.dtype)
+        assert (
+            result.dtype
+            == value.dtype
+            == (dtype if of_floats and expected.dtype.kind == "f" else expected.dtype)
+        )
         assert result.requires_grad == case.grad
         assert result.shape == expected.shape
-        if not any(result is t for t in tensors):       # as +x is x itself
+        if not any(result is t for t in tensors):  # as +x is x itself
             assert not (case.grad and value.flags.writeable)
         close(value, expected, case.tolerance)
     for array, tensor in zip(arrays, tensors, strict=True):

@@ -9,7 +9,7 @@ from minidl import nn
 from minidl.mode import evaluation
 from tests.support.threads import threads
 
-TOLERANCE = 1e-5        # of the largest value of each array
+TOLERANCE = 1e-5  # of the largest value of each array
 
 
 def draw(*shape, seed=0):
@@ -18,6 +18,7 @@ def draw(*shape, seed=0):
 
 def module(forward, *parts):
     """A layer that holds parts and calls forward(*inputs, *parts)."""
+
     class Module(nn.Layer):
         def __init__(self):
             super().__init__()

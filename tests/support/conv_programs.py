@@ -87,8 +87,9 @@ PROGRAMS = {
     "two blocks": lambda m, x: separable(m, separable(m, m.relu(m.bn(x)), 48), 16),
     "stride 2": lambda m, x: separable(m, m.relu(m.bn(x)), stride=2),
     "same padding": lambda m, x: separable(m, m.relu(m.bn(x)), stride=(1, 2), padding="same"),
-    "window of 5x5": lambda m, x: separable(m, m.relu(m.bn(x)), kernel=5, padding=(2, 1),
-                                            dilation=1),
+    "window of 5x5": lambda m, x: separable(
+        m, m.relu(m.bn(x)), kernel=5, padding=(2, 1), dilation=1
+    ),
     "no relu": lambda m, x: m.relu(m.depthwise(m.bn(x))),
     "no relu, 1x1": lambda m, x: m.relu(m.conv(m.bn(x), 32)),
     "no normalization behind": lambda m, x: m.conv(m.relu(m.bn(m.conv(m.relu(m.bn(x)), 48)))),
@@ -125,9 +126,12 @@ def train(program, x=None, **settings):
 
 def found(network, x, y):
     """By name: the output, the running statistics, and the gradients of the leaves."""
-    return {"y": y.data, "dx": x.grad,
-            **{f"statistics {k}": array for k, array in enumerate(network.statistics)},
-            **{f"gradient {k}": p.grad for k, p in enumerate(network.parameters)}}
+    return {
+        "y": y.data,
+        "dx": x.grad,
+        **{f"statistics {k}": array for k, array in enumerate(network.statistics)},
+        **{f"gradient {k}": p.grad for k, p in enumerate(network.parameters)},
+    }
 
 
 def agree(one, other, tolerance=3.0):

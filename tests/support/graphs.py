@@ -24,8 +24,9 @@ def replayed(graph, *arrays):
     with md.no_grad():
         for node in graph:
             made = node.function.apply(*map(given, node.inputs), **node.options)
-            values.update(zip(node.outputs, made if isinstance(made, tuple) else (made,),
-                              strict=True))
+            values.update(
+                zip(node.outputs, made if isinstance(made, tuple) else (made,), strict=True)
+            )
 
     def outputs(x):
         if isinstance(x, md.Value):
@@ -74,9 +75,14 @@ def check(f, *arrays):
 def settled(model):
     """With other statistics and parameters than at first."""
     rng = np.random.default_rng(0)
-    for name, array in (*((n, p.data) for n, p in model.named_parameters()),
-                        *model.named_buffers()):
+    for name, array in (
+        *((n, p.data) for n, p in model.named_parameters()),
+        *model.named_buffers(),
+    ):
         if array.dtype.kind == "f":
-            array[...] = rng.uniform(0.3, 1, array.shape) if "var" in name else rng.normal(
-                0, 0.3, array.shape)
+            array[...] = (
+                rng.uniform(0.3, 1, array.shape)
+                if "var" in name
+                else rng.normal(0, 0.3, array.shape)
+            )
     return model

@@ -15,7 +15,7 @@ import sys
 from tests.support.processes import ROOT
 
 SECONDS = 20
-BYTES = 6 << 30         # of address space: more is a MemoryError, whatever the machine has
+BYTES = 6 << 30  # of address space: more is a MemoryError, whatever the machine has
 
 CHILD = """
 import json, resource, signal, sys
@@ -63,9 +63,14 @@ def outcomes(cases, backend="native"):
     answers, left = {}, dict(cases)
     memory = 0 if "libasan" in os.environ.get("LD_PRELOAD", "") else BYTES
     while left:
-        done = subprocess.run([sys.executable, "-W", "ignore", "-c", CHILD], cwd=ROOT, text=True,
-                              input=json.dumps([backend, SECONDS, memory, left]),
-                              capture_output=True, timeout=SECONDS * (len(left) + 2))
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", CHILD],
+            cwd=ROOT,
+            text=True,
+            input=json.dumps([backend, SECONDS, memory, left]),
+            capture_output=True,
+            timeout=SECONDS * (len(left) + 2),
+        )
         for name, *answer in map(json.loads, done.stdout.splitlines()):
             answers[name] = answer[0] if answer else f"died: {done.returncode} {done.stderr[-500:]}"
             left.pop(name, None)
@@ -76,6 +81,7 @@ def outcomes(cases, backend="native"):
 def table(cases, backend="native"):
     """A function (name) that checks one of {name: (expression, expected)}; all run at once, when
     the first is asked for."""
+
     @functools.cache
     def answers():
         return outcomes({name: call for name, (call, _) in cases.items()}, backend)
@@ -87,4 +93,5 @@ def table(cases, backend="native"):
             assert answer.split(":")[0] in kinds, f"{cases[name][0]} came to {answer}"
         else:
             assert answer == expected, f"{cases[name][0]} came to {answer}"
+
     return check

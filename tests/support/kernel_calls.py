@@ -11,6 +11,7 @@ def kernels_run(monkeypatch, *names):
         def noted(*args, **options):
             calls.append(name)
             return kernel(*args, **options)
+
         return noted
 
     for name in names:

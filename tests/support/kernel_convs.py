@@ -12,22 +12,33 @@ SAME = ((1, 1), (1, 1))
 
 # kind: (forward, its twin, backward, its twin)
 native, twin = kernels_of("conv.")
-KERNELS = {kind: tuple(getattr(package, f"{kind}_{name}") for name in ("conv", "backward")
-                       for package in (native, twin))
-           for kind in ("pointwise", "depthwise")}
+KERNELS = {
+    kind: tuple(
+        getattr(package, f"{kind}_{name}")
+        for name in ("conv", "backward")
+        for package in (native, twin)
+    )
+    for kind in ("pointwise", "depthwise")
+}
 
 
 def output_size(size, kernel, stride, padding, dilation):
     return (size + sum(padding) - dilation * (kernel - 1) - 1) // stride + 1
 
 
-def depthwise_cases(n, h, w, channels, kernel=(3, 3), stride=(1, 1), padding=SAME,
-                    dilation=(1, 1), make=whole):
+def depthwise_cases(
+    n, h, w, channels, kernel=(3, 3), stride=(1, 1), padding=SAME, dilation=(1, 1), make=whole
+):
     """Arguments of the forward and of the backward for one geometry."""
     oh = output_size(h, kernel[0], stride[0], padding[0], dilation[0])
     ow = output_size(w, kernel[1], stride[1], padding[1], dilation[1])
-    forward = {"x": make(n, h, w, channels), "w": make(*kernel, 1, channels, seed=1),
-               "stride": stride, "padding": padding, "dilation": dilation}
+    forward = {
+        "x": make(n, h, w, channels),
+        "w": make(*kernel, 1, channels, seed=1),
+        "stride": stride,
+        "padding": padding,
+        "dilation": dilation,
+    }
     return forward, {"dy": make(n, oh, ow, channels, seed=2), **forward}
 
 
@@ -44,16 +55,22 @@ def whole_factors(channels, seed=3):
 def whole_consumer(dy, relu=True, centre=True):
     """A normalization behind, dy being the gradient of its output."""
     channels = dy.shape[-1]
-    return (whole(*dy.shape, seed=4), whole_factors(channels, seed=5), relu,
-            whole(2, channels, seed=6, top=1) if centre else None)
+    return (
+        whole(*dy.shape, seed=4),
+        whole_factors(channels, seed=5),
+        relu,
+        whole(2, channels, seed=6, top=1) if centre else None,
+    )
 
 
 def fused(cases, relu=True):
     """The cases with a normalization before and one behind."""
     forward, backward = cases
     before = {"factors": whole_factors(forward["x"].shape[-1]), "relu": relu}
-    return ({**forward, **before, "stats": True},
-            {**backward, **before, "consumer": whole_consumer(backward["dy"], relu)})
+    return (
+        {**forward, **before, "stats": True},
+        {**backward, **before, "consumer": whole_consumer(backward["dy"], relu)},
+    )
 
 
 def agree(kind, cases, factors, relu, consumer):
@@ -64,8 +81,11 @@ def agree(kind, cases, factors, relu, consumer):
     identical(y, forward_twin(**cases[0], **before))
     if y.size:
         identical(forward(**cases[0], **before, stats=True)[0], y)
-    for got, expected in zip(backward(**cases[1], **before, consumer=consumer),
-                             backward_twin(**cases[1], **before, consumer=consumer), strict=True):
+    for got, expected in zip(
+        backward(**cases[1], **before, consumer=consumer),
+        backward_twin(**cases[1], **before, consumer=consumer),
+        strict=True,
+    ):
         identical(got, expected)
 
 

@@ -20,19 +20,45 @@ FLOATS = pytest.mark.parametrize("dtype", (np.float32, np.float64), ids=("f32", 
 SIZES = (0, 1, 2, 3, 7, 15, 16, 17, 31, 33, 64, 65, 1000, 16383, 16384, 16385, 50_001)
 
 # For batch norm, whose blocks are 32 KB or 16 rows, in chunks of which there are at most 64.
-NORM_SHAPES = ((1, 1), (2, 1), (3, 5), (16, 3), (17, 16), (100, 33), (8193, 1), (33_000, 3),
-               (4, 5, 6, 7), (5, 10_000), (40, 9000), (600_001, 1), (128, 14, 14, 32), (9000, 70))
+NORM_SHAPES = (
+    (1, 1),
+    (2, 1),
+    (3, 5),
+    (16, 3),
+    (17, 16),
+    (100, 33),
+    (8193, 1),
+    (33_000, 3),
+    (4, 5, 6, 7),
+    (5, 10_000),
+    (40, 9000),
+    (600_001, 1),
+    (128, 14, 14, 32),
+    (9000, 70),
+)
 
-many = settings(derandomize=True, max_examples=150, deadline=None, database=None,
-                suppress_health_check=list(HealthCheck))
+many = settings(
+    derandomize=True,
+    max_examples=150,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
 
 
 def kernels_of(prefix):
     """All native kernels of the families whose names begin with `prefix`, and all their twins."""
-    return [SimpleNamespace(**{
-        name: getattr(importlib.import_module(f"{package}.{family}"), name)
-        for family, names in FAMILIES.items() if family.startswith(prefix) for name in names})
-        for package in ("minidl_ext", "minidl.kernels.reference")]
+    return [
+        SimpleNamespace(
+            **{
+                name: getattr(importlib.import_module(f"{package}.{family}"), name)
+                for family, names in FAMILIES.items()
+                if family.startswith(prefix)
+                for name in names
+            }
+        )
+        for package in ("minidl_ext", "minidl.kernels.reference")
+    ]
 
 
 def values(*shape, dtype=np.float32, seed=0):
@@ -105,8 +131,9 @@ def corners(array):
 
 def reached(twin, case, argument, test):
     """Which results read a value of an argument that passes the test: its 1 among 0 arrives."""
-    ones = {name: np.ones_like(value) for name, value in case.items()
-            if isinstance(value, np.ndarray)}
+    ones = {
+        name: np.ones_like(value) for name, value in case.items() if isinstance(value, np.ndarray)
+    }
     ones[argument] = test(case[argument]).astype(ones[argument].dtype)
     return twin(**{**case, **ones}) > 0
 
@@ -158,9 +185,13 @@ def refuses(kernel, case, name, kinds, errors=(TypeError, ValueError)):
     """Each kind of bad array as argument `name` is an error that names kernel and argument."""
     for kind, spoil in kinds.items():
         spoiled = spoil(case[name])
-        if isinstance(spoiled, np.ndarray) and spoiled.itemsize == 1 and kind in LAYOUTS \
-                and kind != "strided":
-            continue                    # a byte has neither alignment nor order
+        if (
+            isinstance(spoiled, np.ndarray)
+            and spoiled.itemsize == 1
+            and kind in LAYOUTS
+            and kind != "strided"
+        ):
+            continue  # a byte has neither alignment nor order
         with pytest.raises(errors) as info:
             kernel(**{**case, name: spoiled})
         message = str(info.value)
@@ -184,7 +215,9 @@ def checks_out(kernel, case, in_place=()):
     bad = {
         "shape": np.zeros((*expected.shape[:-1], expected.shape[-1] + 1), expected.dtype),
         "size, transposed": np.zeros((*expected.shape[::-1], 1), expected.dtype),
-        "dtype": np.zeros(expected.shape, other), "read-only": locked, "list": expected.tolist(),
+        "dtype": np.zeros(expected.shape, other),
+        "read-only": locked,
+        "list": expected.tolist(),
         **{kind: spoil(expected) for kind, spoil in LAYOUTS.items()},
     }
     for kind, array in bad.items():
@@ -210,7 +243,7 @@ def _checks_overlap(kernel, case, name, array, expected, in_place):
         with pytest.raises(ValueError, match="overlap") as info:
             kernel(**{**case, name: moved}, out=out)
         assert f"{kernel.__name__}: out overlaps {name} in memory" == str(info.value)
-        np.testing.assert_array_equal(moved, array)         # nothing was written
+        np.testing.assert_array_equal(moved, array)  # nothing was written
     if array.shape == expected.shape and array.dtype == expected.dtype:
         copy = array.copy()
         if in_place:

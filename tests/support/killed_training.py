@@ -23,8 +23,14 @@ def shifted(images, rng):
 
 def model():
     md.manual_seed(7)
-    return nn.Sequential(nn.Conv(1, 8, 3, stride=2, bias=False), nn.BatchNorm(8), nn.ReLU(),
-                         nn.Flatten(), nn.Dropout(0.3), nn.Dense(13 * 13 * 8, 10))
+    return nn.Sequential(
+        nn.Conv(1, 8, 3, stride=2, bias=False),
+        nn.BatchNorm(8),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Dropout(0.3),
+        nn.Dense(13 * 13 * 8, 10),
+    )
 
 
 def training(folder, resume="auto", epochs=3, valid=None, **options):
@@ -33,13 +39,19 @@ def training(folder, resume="auto", epochs=3, valid=None, **options):
     images, labels = digits.images[:330], digits.labels[:330]
     net = model()
     optimizer = optim.SGD(net.parameters(), lr=0.05, momentum=0.9, weight_decay=1e-4)
-    given = {"schedule": optim.OneCycleLR(optimizer, max_lr=0.1, steps=27), "clip": 1.0,
-             "accumulate": 2, "ema": 0.9, "progress": False,
-             "callbacks": [train.Checkpoint(folder, every=1),
-                           train.EarlyStopping(patience=50)], **options}
+    given = {
+        "schedule": optim.OneCycleLR(optimizer, max_lr=0.1, steps=27),
+        "clip": 1.0,
+        "accumulate": 2,
+        "ema": 0.9,
+        "progress": False,
+        "callbacks": [train.Checkpoint(folder, every=1), train.EarlyStopping(patience=50)],
+        **options,
+    }
     trainer = train.Trainer(net, optimizer, **given)
-    batches = data.DataLoader(data.ArrayDataset(images, labels), 20, shuffle=True,
-                              transform=shifted, seed=5)
+    batches = data.DataLoader(
+        data.ArrayDataset(images, labels), 20, shuffle=True, transform=shifted, seed=5
+    )
     valid = valid or (digits.images[400:500], digits.labels[400:500])
     trainer.fit(batches, valid=valid, epochs=epochs, resume=resume)
     return trainer
@@ -47,10 +59,13 @@ def training(folder, resume="auto", epochs=3, valid=None, **options):
 
 def result(trainer):
     """The hash of all weights, buffers, the optimizer's state, and the figures of the history."""
-    figures = {name: np.array(column) for name, column in trainer.history.items()
-               if name != "seconds"}
-    velocity = {number: values["velocity"]
-                for number, values in trainer.optimizer.state_dict()["state"].items()}
+    figures = {
+        name: np.array(column) for name, column in trainer.history.items() if name != "seconds"
+    }
+    velocity = {
+        number: values["velocity"]
+        for number, values in trainer.optimizer.state_dict()["state"].items()
+    }
     return digest(trainer.model.state_dict(), trainer.averaged.state_dict(), velocity, figures)
 
 
@@ -69,15 +84,20 @@ class Ends:
 def ended(folder, batches, error=KeyboardInterrupt, every="epoch"):
     """A training whose callback raises an error after some batches."""
     with pytest.raises(error):
-        training(folder, callbacks=[
-            train.EarlyStopping(patience=50), Ends(batches, error),
-            train.Checkpoint(folder, every=every)])
+        training(
+            folder,
+            callbacks=[
+                train.EarlyStopping(patience=50),
+                Ends(batches, error),
+                train.Checkpoint(folder, every=every),
+            ],
+        )
 
 
 def damaged(path, how):
     content = bytearray(path.read_bytes())
     if how == "cut":
-        content = content[:len(content) // 2]
+        content = content[: len(content) // 2]
     elif how == "empty":
         content = b""
     elif how == "one bit":

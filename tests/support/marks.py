@@ -12,5 +12,7 @@ both_backends = pytest.mark.parametrize("backend", BACKENDS)
 both_floats = pytest.mark.parametrize("dtype", FLOATS, ids=["float32", "float64"])
 # For tests whose batches are as small as BatchNorm warns of.
 small_batches = pytest.mark.filterwarnings("ignore:BatchNorm.*values a channel")
-needs_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0,
-                                reason="only the superuser becomes another user")
+needs_root = pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0,
+    reason="only the superuser becomes another user",
+)

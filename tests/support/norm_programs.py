@@ -18,6 +18,7 @@ def numpys(training):
     def bn(x):
         mean, var = (x.mean((0, 1)), x.var((0, 1))) if training else (MEAN, VAR)
         return GAMMA * (x - mean) / np.sqrt(var + 1e-5) + BETA
+
     return SimpleNamespace(relu=lambda x: np.maximum(x, 0), bn=bn, maximum=np.maximum)
 
 
@@ -25,6 +26,7 @@ def ours(training):
     def bn(x):
         gamma, beta = (md.tensor(v, dtype=x.dtype) for v in (GAMMA, BETA))
         return md.batch_norm(x, gamma, beta, MEAN.copy(), VAR.copy(), training)
+
     return SimpleNamespace(relu=md.relu, bn=bn, maximum=md.maximum)
 
 

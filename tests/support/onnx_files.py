@@ -19,6 +19,7 @@ def draw(*shape, dtype=np.float32, seed=0):
 def file_of(nodes, inputs, outputs, arrays=(), opset=21, ir_version=8):
     """The bytes of a model. `inputs` are (name, shape) or (name, shape, dtype); `outputs` likewise,
     or names of floats of any shape; `arrays` are initializers by name."""
+
     def told(value):
         if isinstance(value, str):
             return helper.make_tensor_value_info(value, TensorProto.FLOAT, None)
@@ -27,12 +28,13 @@ def file_of(nodes, inputs, outputs, arrays=(), opset=21, ir_version=8):
         return helper.make_tensor_value_info(name, number, shape)
 
     initializers = [numpy_helper.from_array(a, name) for name, a in dict(arrays).items()]
-    graph = helper.make_graph(list(nodes), "test", [told(v) for v in inputs],
-                              [told(v) for v in outputs], initializers)
+    graph = helper.make_graph(
+        list(nodes), "test", [told(v) for v in inputs], [told(v) for v in outputs], initializers
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
     model.ir_version = ir_version
     with contextlib.suppress(shape_inference.InferenceError):
-        model = shape_inference.infer_shapes(model)     # shapes of outputs
+        model = shape_inference.infer_shapes(model)  # shapes of outputs
     return model.SerializeToString()
 
 
@@ -43,20 +45,44 @@ def network(opset=21):
     """Convolution, normalization, ReLU, a dropout, a flattening and a dense layer; in PyTorch's
     words."""
     return file_of(
-        [node("Conv", ["x", "body.conv.weight", "body.conv.bias"], ["a"], name="/body/conv/Conv",
-              pads=[1, 1, 1, 1]),
-         node("BatchNormalization", ["a", *("body.norm." + n for n in (
-             "weight", "bias", "running_mean", "running_var"))], ["b"], epsilon=1e-3,
-             momentum=0.8),
-         node("Relu", ["b"], ["c"]), node("Dropout", ["c", "ratio"], ["d"], name="/drop/Dropout"),
-         node("Flatten", ["d"], ["e"]),
-         node("Gemm", ["e", "head.weight", "head.bias"], ["y"], transB=1)],
-        [("x", ("N", 3, 4, 5))], [("y", ("N", 7))],
-        {"body.conv.weight": draw(6, 3, 3, 3), "body.conv.bias": draw(6),
-         "body.norm.weight": draw(6, seed=1), "body.norm.bias": draw(6, seed=2),
-         "body.norm.running_mean": draw(6, seed=3), "body.norm.running_var": draw(6) ** 2 + 1,
-         "head.weight": draw(7, 120), "head.bias": draw(7), "ratio": np.array(0.25, np.float32)},
-        opset)
+        [
+            node(
+                "Conv",
+                ["x", "body.conv.weight", "body.conv.bias"],
+                ["a"],
+                name="/body/conv/Conv",
+                pads=[1, 1, 1, 1],
+            ),
+            node(
+                "BatchNormalization",
+                [
+                    "a",
+                    *("body.norm." + n for n in ("weight", "bias", "running_mean", "running_var")),
+                ],
+                ["b"],
+                epsilon=1e-3,
+                momentum=0.8,
+            ),
+            node("Relu", ["b"], ["c"]),
+            node("Dropout", ["c", "ratio"], ["d"], name="/drop/Dropout"),
+            node("Flatten", ["d"], ["e"]),
+            node("Gemm", ["e", "head.weight", "head.bias"], ["y"], transB=1),
+        ],
+        [("x", ("N", 3, 4, 5))],
+        [("y", ("N", 7))],
+        {
+            "body.conv.weight": draw(6, 3, 3, 3),
+            "body.conv.bias": draw(6),
+            "body.norm.weight": draw(6, seed=1),
+            "body.norm.bias": draw(6, seed=2),
+            "body.norm.running_mean": draw(6, seed=3),
+            "body.norm.running_var": draw(6) ** 2 + 1,
+            "head.weight": draw(7, 120),
+            "head.bias": draw(7),
+            "ratio": np.array(0.25, np.float32),
+        },
+        opset,
+    )
 
 
 def run(content, *arrays):
@@ -64,8 +90,7 @@ def run(content, *arrays):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    return session.run(None, dict(zip([i.name for i in session.get_inputs()], arrays,
-                                      strict=True)))
+    return session.run(None, dict(zip([i.name for i in session.get_inputs()], arrays, strict=True)))
 
 
 def operators(content):

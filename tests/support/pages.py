@@ -41,7 +41,7 @@ def run(page, folder, given=""):
     """All blocks of a page, in a folder, in which the reader has what `given` makes."""
     name = page.stem.replace("-", "_")
     module = types.ModuleType(name)
-    sys.modules[name] = module      # a class of the page can be imported, as from a file
+    sys.modules[name] = module  # a class of the page can be imported, as from a file
     try:
         exec(given, module.__dict__)
         for language, more, text in blocks(page):
@@ -82,30 +82,37 @@ def session(text, names, where):
 
 def quoted(text, path):
     """Whether the lines stand in a file one after the other, however far in."""
+
     def lines(content):
         return [line.strip() for line in content.strip().splitlines()]
 
-    def declared(line):     # pages leave types out
+    def declared(line):  # pages leave types out
         return re.sub(r": [A-Z]\w*(\[.*?\])?(?=[,)])| -> .*(?=:$)", "", line)
 
     wanted, there = lines(text), [declared(line) for line in lines(path.read_text())]
-    return any(there[i:i + len(wanted)] == [declared(line) for line in wanted]
-               for i in range(len(there)))
+    return any(
+        there[i : i + len(wanted)] == [declared(line) for line in wanted] for i in range(len(there))
+    )
 
 
 def commands(text):
     """The commands of a block, without comments."""
     text = re.sub(r"(^| {2,})#.*$", "", text.replace("\\\n", " "), flags=re.M)
-    return [part.strip() for line in text.splitlines() for part in line.split("&&")
-            if part.strip()]
+    return [part.strip() for line in text.splitlines() for part in line.split("&&") if part.strip()]
 
 
 def shell(command, folder):
     """Run a command of minidl; of others, see that there is such a thing."""
     if command.startswith("minidl "):
-        done = subprocess.run([sys.executable, "-m", *shlex.split(command)], cwd=folder,
-                              capture_output=True, text=True, timeout=600,
-                              env=environment(), check=False)
+        done = subprocess.run(
+            [sys.executable, "-m", *shlex.split(command)],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            env=environment(),
+            check=False,
+        )
         assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     elif not command.startswith(SETTING_UP):
         check(command)
@@ -118,7 +125,7 @@ def environment():
 def check(command):
     """Without running it: that the program exists, and has the options it is given."""
     words = shlex.split(command)
-    while re.match(r"[A-Z_]+=", words[0]):      # settings of the environment
+    while re.match(r"[A-Z_]+=", words[0]):  # settings of the environment
         words.pop(0)
     if words[0] == "make":
         makefile = (ROOT / "Makefile").read_text()
@@ -151,24 +158,41 @@ def options(command, program, words):
 @cache
 def help_of(program):
     """What a program says of itself."""
-    done = subprocess.run([sys.executable, *program, "--help"], cwd=ROOT, capture_output=True,
-                          text=True, timeout=120, check=True, env=environment())
+    done = subprocess.run(
+        [sys.executable, *program, "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+        env=environment(),
+    )
     return done.stdout
 
 
 def inline_commands(page):
     """Commands within the sentences of a page."""
     text = BLOCK.sub("", page.read_text(encoding="utf-8"))
-    found = [" ".join(command.split()) for command in re.findall(
-        r"`((?:make|python -m|python [\w/]+\.py|pip install|minidl)(?: [^`]+)?)`", text)]
-    return [command for command in found if not re.search(r"[.]{3}|[A-Z]{4,}(?!=)", command)
-            or command.startswith("make")]
+    found = [
+        " ".join(command.split())
+        for command in re.findall(
+            r"`((?:make|python -m|python [\w/]+\.py|pip install|minidl)(?: [^`]+)?)`", text
+        )
+    ]
+    return [
+        command
+        for command in found
+        if not re.search(r"[.]{3}|[A-Z]{4,}(?!=)", command) or command.startswith("make")
+    ]
 
 
 def table_cells(text, column):
     """The pieces of code in a column of all tables of a text, by its number."""
-    cells = [re.split(r"(?<!\\)\|", line)[column + 1] for line in text.splitlines()
-             if line.startswith("| ") or line.startswith("|  ")]
+    cells = [
+        re.split(r"(?<!\\)\|", line)[column + 1]
+        for line in text.splitlines()
+        if line.startswith("| ") or line.startswith("|  ")
+    ]
     return [code for cell in cells for code in re.findall(r"`([^`]+)`", cell)]
 
 
@@ -182,7 +206,6 @@ def photos(folder):
         (folder / "photos" / name).mkdir(parents=True)
         for i in range(10):
             Image.fromarray(rng.integers(0, 256, (40, 50, 3), np.uint8)).save(
-                folder / "photos" / name / f"{i}.png")
+                folder / "photos" / name / f"{i}.png"
+            )
     Image.fromarray(rng.integers(0, 256, (40, 50, 3), np.uint8)).save(folder / "cat.jpg")
-
-

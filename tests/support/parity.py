@@ -19,8 +19,7 @@ torch.use_deterministic_algorithms(True)
 # "Relative": max|a - b| <= tolerance * max|b|, for each array.
 TOLERANCE = {np.dtype(np.float32): 1e-4, np.dtype(np.float64): 1e-10}
 
-both_floats = pytest.mark.parametrize("dtype", [np.float32, np.float64],
-                                      ids=["float32", "float64"])
+both_floats = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
 
 # our name of a parameter or buffer: PyTorch's, where they differ
 NAMES = {"gamma": "weight", "beta": "bias", "num_batches": "num_batches_tracked"}
@@ -86,8 +85,10 @@ def their_name(name):
 
 def copy_state(layer, module):
     """Give a PyTorch module the parameters and buffers of our layer."""
-    state = {their_name(name): torch.from_numpy(np.array(weight_to_torch(value)))
-             for name, value in layer.state_dict().items()}
+    state = {
+        their_name(name): torch.from_numpy(np.array(weight_to_torch(value)))
+        for name, value in layer.state_dict().items()
+    }
     module.load_state_dict(state)
 
 

@@ -9,8 +9,10 @@ def smooth(height, width, channels=3, seed=0):
     which lose something lose little."""
     rng = np.random.default_rng((seed, height, width))
     i, j = np.mgrid[:height, :width]
-    waves = [127 + 120 * np.sin(i / 9 * rng.uniform(0.2, 1) + j / 7 * rng.uniform(0.2, 1) + phase)
-             for phase in rng.uniform(0, 6, channels)]
+    waves = [
+        127 + 120 * np.sin(i / 9 * rng.uniform(0.2, 1) + j / 7 * rng.uniform(0.2, 1) + phase)
+        for phase in rng.uniform(0, 6, channels)
+    ]
     return np.stack(waves, axis=-1).astype(np.uint8)
 
 

@@ -15,11 +15,17 @@ def python(code, *options, **variables):
 
     `variables` are set in the environment, or taken out of it where they are None.
     """
-    env = {name: value for name, value in os.environ.items()
-           if not name.startswith(("OMP_", "GOMP_"))} | variables
-    return subprocess.run([sys.executable, *options, "-c", textwrap.dedent(code)], cwd=ROOT,
-                          env={name: value for name, value in env.items() if value is not None},
-                          capture_output=True, text=True, timeout=200)
+    env = {
+        name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))
+    } | variables
+    return subprocess.run(
+        [sys.executable, *options, "-c", textwrap.dedent(code)],
+        cwd=ROOT,
+        env={name: value for name, value in env.items() if value is not None},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
 
 
 def printed(code, *options, **variables):
@@ -42,8 +48,9 @@ with open("/proc/self/statm") as file:
     used = int(file.read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + ({megabytes} << 20),) * 2)
 """
-    run = subprocess.run([sys.executable, "-c", start + code, *map(str, arguments)],
-                         capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, "-c", start + code, *map(str, arguments)], capture_output=True, text=True
+    )
     assert run.returncode == 0, run.stderr
     return run.stdout
 
@@ -60,7 +67,8 @@ os.setgroups([])
 os.setgid({NOBODY})
 os.setuid({NOBODY})
 """
-    run = subprocess.run([sys.executable, "-c", start + code, str(folder)], capture_output=True,
-                         text=True)
+    run = subprocess.run(
+        [sys.executable, "-c", start + code, str(folder)], capture_output=True, text=True
+    )
     assert run.returncode == 0, run.stderr
     return run.stdout.strip()

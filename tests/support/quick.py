@@ -45,8 +45,10 @@ def sample(nodeids, slow=()):
         function, _, case = nodeid.partition("[")
         if function not in slow:
             alike[function, re.match(r"\w*", case)[0]].append(nodeid)
-    return {min(cases, key=lambda one: ("numpy" in one, zlib.crc32(one.encode())))
-            for cases in alike.values()}
+    return {
+        min(cases, key=lambda one: ("numpy" in one, zlib.crc32(one.encode())))
+        for cases in alike.values()
+    }
 
 
 def seconds():
@@ -85,5 +87,7 @@ class Clock:
             mean = fmean(times) + fmean(self.files[file_of(function)])
             if mean > SECONDS:
                 lines[function] = f"{mean:.2f}"
-        LIST.write_text("".join(f"{lines[function]} {function}\n" for function in sorted(lines)),
-                        encoding="utf-8")
+        LIST.write_text(
+            "".join(f"{lines[function]} {function}\n" for function in sorted(lines)),
+            encoding="utf-8",
+        )

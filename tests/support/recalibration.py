@@ -12,17 +12,22 @@ large_gaps = pytest.mark.filterwarnings("ignore:recalibrate. the running statist
 
 def batches(sizes=(7, 16, 9), features=3, dtype=np.float32, shift=2.0):
     """Batches with means far apart: an average of their variances would miss much."""
-    return [(uniform(n, features, dtype=np.float64, seed=k) + shift * k).astype(dtype)
-            for k, n in enumerate(sizes)]
+    return [
+        (uniform(n, features, dtype=np.float64, seed=k) + shift * k).astype(dtype)
+        for k, n in enumerate(sizes)
+    ]
 
 
 def model_of(*more):
     md.manual_seed(1)
-    return nn.Sequential(nn.Dense(3, 4), nn.BatchNorm(4), nn.ReLU(), *more, nn.Dense(4, 5),
-                         nn.BatchNorm(5))
+    return nn.Sequential(
+        nn.Dense(3, 4), nn.BatchNorm(4), nn.ReLU(), *more, nn.Dense(4, 5), nn.BatchNorm(5)
+    )
 
 
 def everything(model):
     """State and modes, to be compared."""
-    return ({name: value.tobytes() for name, value in model.state_dict().items()},
-            [(name, layer.training, layer.frozen) for name, layer in model.named_layers()])
+    return (
+        {name: value.tobytes() for name, value in model.state_dict().items()},
+        [(name, layer.training, layer.frozen) for name, layer in model.named_layers()],
+    )

@@ -47,8 +47,9 @@ def settings():
 def small_network(seed=0):
     """conv - BatchNorm - ReLU - mean over all places - dense, of pictures with one channel."""
     md.manual_seed(seed)
-    return nn.Sequential(nn.Conv(1, 4, 3, padding=1), nn.BatchNorm(4), nn.ReLU(),
-                         nn.GlobalAvgPool(), nn.Dense(4, 3))
+    return nn.Sequential(
+        nn.Conv(1, 4, 3, padding=1), nn.BatchNorm(4), nn.ReLU(), nn.GlobalAvgPool(), nn.Dense(4, 3)
+    )
 
 
 def pictures(count=60, seed=0):
@@ -57,7 +58,7 @@ def pictures(count=60, seed=0):
     images = rng.integers(0, 60, (count, 12, 12, 1)).astype(np.uint8)
     labels = np.arange(count) % 3
     for image, label in zip(images, labels, strict=True):
-        image[4:8, 4 * label:4 * label + 4] += 150
+        image[4:8, 4 * label : 4 * label + 4] += 150
     return data.ArrayDataset(images, labels, classes=["left", "middle", "right"])
 
 
@@ -65,6 +66,11 @@ def trained(callbacks=(), epochs=2, **options):
     """(model, history) of a short training."""
     model = small_network()
     loader = data.DataLoader(pictures(), 16, shuffle=True, seed=0)
-    trainer = train.Trainer(model, optim.SGD(model.parameters(), lr=0.2, momentum=0.9),
-                            progress=False, callbacks=callbacks, **options)
+    trainer = train.Trainer(
+        model,
+        optim.SGD(model.parameters(), lr=0.2, momentum=0.9),
+        progress=False,
+        callbacks=callbacks,
+        **options,
+    )
     return model, trainer.fit(loader, valid=pictures(30, seed=1), epochs=epochs)

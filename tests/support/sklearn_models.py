@@ -9,13 +9,19 @@ from tests.support.arrays import uniform
 
 def convolutions(shape, outputs):
     """For images (H, W, C): a convolution, and what it finds anywhere."""
-    return nn.Sequential(nn.Conv(shape[-1], 8, 3), nn.BatchNorm(8), nn.ReLU(), nn.GlobalAvgPool(),
-                         nn.Dense(8, outputs))
+    return nn.Sequential(
+        nn.Conv(shape[-1], 8, 3),
+        nn.BatchNorm(8),
+        nn.ReLU(),
+        nn.GlobalAvgPool(),
+        nn.Dense(8, outputs),
+    )
 
 
 def dropping(in_features, outputs):
-    return nn.Sequential(nn.Dense(in_features, 16), nn.ReLU(), nn.Dropout(0.3),
-                         nn.Dense(16, outputs))
+    return nn.Sequential(
+        nn.Dense(in_features, 16), nn.ReLU(), nn.Dropout(0.3), nn.Dense(16, outputs)
+    )
 
 
 def blobs(count=90, features=4):

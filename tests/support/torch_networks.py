@@ -16,8 +16,9 @@ class BasicBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(after)
         self.downsample = None
         if stride != 1 or before != after:
-            self.downsample = nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False),
-                                            nn.BatchNorm2d(after))
+            self.downsample = nn.Sequential(
+                nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after)
+            )
 
     def forward(self, x):
         y = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
@@ -33,9 +34,14 @@ class ResNet18(nn.Module):
         self.maxpool = nn.MaxPool2d(3, 2, 1)
         before = width
         for k in range(4):
-            after = width * 2 ** k
-            setattr(self, f"layer{k + 1}", nn.Sequential(
-                BasicBlock(before, after, 1 if k == 0 else 2), BasicBlock(after, after, 1)))
+            after = width * 2**k
+            setattr(
+                self,
+                f"layer{k + 1}",
+                nn.Sequential(
+                    BasicBlock(before, after, 1 if k == 0 else 2), BasicBlock(after, after, 1)
+                ),
+            )
             before = after
         self.avgpool = nn.AdaptiveAvgPool2d((1, 1))
         self.fc = nn.Linear(before, classes)
@@ -47,8 +53,11 @@ class ResNet18(nn.Module):
 
 
 def conv_bn(before, after, kernel, stride=1, groups=1):
-    return nn.Sequential(nn.Conv2d(before, after, kernel, stride, (kernel - 1) // 2, groups=groups,
-                                   bias=False), nn.BatchNorm2d(after), nn.ReLU6(inplace=True))
+    return nn.Sequential(
+        nn.Conv2d(before, after, kernel, stride, (kernel - 1) // 2, groups=groups, bias=False),
+        nn.BatchNorm2d(after),
+        nn.ReLU6(inplace=True),
+    )
 
 
 class InvertedResidual(nn.Module):
@@ -57,8 +66,12 @@ class InvertedResidual(nn.Module):
         hidden = before * expand
         self.shortcut = stride == 1 and before == after
         layers = [conv_bn(before, hidden, 1)] if expand != 1 else []
-        self.conv = nn.Sequential(*layers, conv_bn(hidden, hidden, 3, stride, hidden),
-                                  nn.Conv2d(hidden, after, 1, bias=False), nn.BatchNorm2d(after))
+        self.conv = nn.Sequential(
+            *layers,
+            conv_bn(hidden, hidden, 3, stride, hidden),
+            nn.Conv2d(hidden, after, 1, bias=False),
+            nn.BatchNorm2d(after),
+        )
 
     def forward(self, x):
         return x + self.conv(x) if self.shortcut else self.conv(x)
@@ -68,9 +81,15 @@ class MobileNetV2(nn.Module):
     def __init__(self, classes=10):
         super().__init__()
         layers, before = [conv_bn(3, 32, 3, 2)], 32
-        for expand, after, count, stride in ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2),
-                                             (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2),
-                                             (6, 320, 1, 1)):
+        for expand, after, count, stride in (
+            (1, 16, 1, 1),
+            (6, 24, 2, 2),
+            (6, 32, 3, 2),
+            (6, 64, 4, 2),
+            (6, 96, 3, 1),
+            (6, 160, 3, 2),
+            (6, 320, 1, 1),
+        ):
             for k in range(count):
                 layers.append(InvertedResidual(before, after, stride if k == 0 else 1, expand))
                 before = after
@@ -97,8 +116,13 @@ class UNet(nn.Module):
     @staticmethod
     def pair(before, after):
         return nn.Sequential(
-            nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU(),
-            nn.Conv2d(after, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU())
+            nn.Conv2d(before, after, 3, padding=1, bias=False),
+            nn.BatchNorm2d(after),
+            nn.ReLU(),
+            nn.Conv2d(after, after, 3, padding=1, bias=False),
+            nn.BatchNorm2d(after),
+            nn.ReLU(),
+        )
 
     def forward(self, x):
         a = self.first(x)
@@ -116,10 +140,17 @@ class VGG(nn.Module):
     def __init__(self, classes=10):
         super().__init__()
         self.features = nn.Sequential(
-            nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2))
-        self.classifier = nn.Sequential(nn.Dropout(0.0), nn.Linear(16 * 64, 32), nn.ReLU(),
-                                        nn.Linear(32, classes))
+            nn.Conv2d(3, 8, 3, padding=1),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(8, 16, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+        )
+        self.classifier = nn.Sequential(
+            nn.Dropout(0.0), nn.Linear(16 * 64, 32), nn.ReLU(), nn.Linear(32, classes)
+        )
 
     def forward(self, x):
         return self.classifier(self.features(x).flatten(1))

@@ -7,9 +7,13 @@ from minidl import models, optim
 from tests.support.arrays import uniform
 
 # Batches of which almost every layer is worth sharing among threads.
-SHAPES = {models.MLP: (256, 28, 28, 1), models.MnistCNN: (32, 28, 28, 1),
-          models.ResNet20: (32, 32, 32, 3), models.VGG8: (32, 32, 32, 3),
-          models.Mobile: (32, 32, 32, 3)}
+SHAPES = {
+    models.MLP: (256, 28, 28, 1),
+    models.MnistCNN: (32, 28, 28, 1),
+    models.ResNet20: (32, 32, 32, 3),
+    models.VGG8: (32, 32, 32, 3),
+    models.Mobile: (32, 32, 32, 3),
+}
 
 
 def two_steps(make):

@@ -21,8 +21,13 @@ def loader(count=40, batch_size=8, seed=3, **options):
 
 def network(seed=0, features=6, classes=3, dropout=0.2, norm=True):
     md.manual_seed(seed)
-    return nn.Sequential(nn.Dense(features, 16), *([nn.BatchNorm(16)] if norm else []), nn.ReLU(),
-                         nn.Dropout(dropout), nn.Dense(16, classes))
+    return nn.Sequential(
+        nn.Dense(features, 16),
+        *([nn.BatchNorm(16)] if norm else []),
+        nn.ReLU(),
+        nn.Dropout(dropout),
+        nn.Dense(16, classes),
+    )
 
 
 def trainer(model=None, optimizer=None, **options):

@@ -25,8 +25,12 @@ def epoch_of(transform, images, batch_size, skip=0, epoch=0, shuffle=True, prefe
     count = len(images)
     places = np.arange(count)
     data = ArrayDataset(images, places, places, classes=[str(i) for i in places])
-    loader = DataLoader(data, batch_size, shuffle=shuffle, transform=transform, seed=5,
-                        prefetch=prefetch)
+    loader = DataLoader(
+        data, batch_size, shuffle=shuffle, transform=transform, seed=5, prefetch=prefetch
+    )
     loader.load_state_dict({"seed": 5, "epoch": epoch, "position": skip})
-    return {int(item): (image, label) for batch, labels, items in loader
-            for image, label, item in zip(batch.numpy(), labels, items, strict=True)}
+    return {
+        int(item): (image, label)
+        for batch, labels, items in loader
+        for image, label, item in zip(batch.numpy(), labels, items, strict=True)
+    }

@@ -41,13 +41,22 @@ def test_a_transposed_convolution(groups):
     inputs, outputs = 4 // groups, 8 // groups
     assert theirs.shape == (4, outputs, 3, 2)
     for i in range(4):
-        for o in range(outputs):        # of the group that input i is in
+        for o in range(outputs):  # of the group that input i is in
             ours = layer.weight.data[:, :, i % inputs, i // inputs * outputs + o]
             assert np.array_equal(theirs[i, o], ours)
 
 
-@pytest.mark.parametrize("layer", [nn.BatchNorm(3), nn.LayerNorm(3), nn.GroupNorm(1, 3),
-                                   nn.InstanceNorm(3, affine=True), nn.RMSNorm(3)], ids=repr)
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.BatchNorm(3),
+        nn.LayerNorm(3),
+        nn.GroupNorm(1, 3),
+        nn.InstanceNorm(3, affine=True),
+        nn.RMSNorm(3),
+    ],
+    ids=repr,
+)
 def test_a_normalization(layer):
     theirs = state(layer)
     assert np.array_equal(theirs["weight"], layer.gamma.data)
@@ -107,8 +116,11 @@ def test_a_gru_keeps_the_bias_of_the_state_in_its_new_gate():
 def test_layers_and_directions_of_a_recurrent_network():
     layer = nn.LSTM(3, 2, num_layers=2, bidirectional=True, bias=False)
     theirs = state(layer)
-    assert list(theirs) == [f"weight_{kind}_{end}" for end in
-                            ("l0", "l0_reverse", "l1", "l1_reverse") for kind in ("ih", "hh")]
+    assert list(theirs) == [
+        f"weight_{kind}_{end}"
+        for end in ("l0", "l0_reverse", "l1", "l1_reverse")
+        for kind in ("ih", "hh")
+    ]
     assert np.array_equal(theirs["weight_hh_l1_reverse"], layer.cells[3].weight_h.data.T)
 
 
@@ -134,18 +146,33 @@ class Own(nn.Layer):
 def test_other_arrays_keep_names_and_axes():
     theirs = md.torch.state_dict(Own(), arrays=True)
     assert {name: a.shape for name, a in theirs.items()} == {
-        "scale": (2, 3), "gamma": (2,), "weight": (3,), "parts.0": (4,), "parts.1": (5,),
-        "table": (3,)}
+        "scale": (2, 3),
+        "gamma": (2,),
+        "weight": (3,),
+        "parts.0": (4,),
+        "parts.1": (5,),
+        "table": (3,),
+    }
 
 
-LAYERS = [lambda: nn.Dense(3, 2, bias=False), lambda: nn.Conv(4, 6, 3, groups=2),
-          lambda: nn.ConvTranspose(4, 6, (3, 2), groups=2), lambda: nn.BatchNorm(3),
-          lambda: nn.BatchNorm(3, affine=False), lambda: nn.BatchNorm(3, track_stats=False),
-          lambda: nn.Embedding(4, 3), lambda: nn.RNN(3, 2, bidirectional=True),
-          lambda: nn.GRU(3, 2, num_layers=2), lambda: nn.LSTM(3, 2),
-          lambda: nn.LSTM(3, 2, norm="batch"), lambda: nn.GRU(3, 2, norm="layer"),
-          lambda: nn.weight_norm(nn.ConvTranspose(4, 6, 3)), lambda: nn.FilterResponseNorm(3),
-          lambda: nn.TLU(3), Own]
+LAYERS = [
+    lambda: nn.Dense(3, 2, bias=False),
+    lambda: nn.Conv(4, 6, 3, groups=2),
+    lambda: nn.ConvTranspose(4, 6, (3, 2), groups=2),
+    lambda: nn.BatchNorm(3),
+    lambda: nn.BatchNorm(3, affine=False),
+    lambda: nn.BatchNorm(3, track_stats=False),
+    lambda: nn.Embedding(4, 3),
+    lambda: nn.RNN(3, 2, bidirectional=True),
+    lambda: nn.GRU(3, 2, num_layers=2),
+    lambda: nn.LSTM(3, 2),
+    lambda: nn.LSTM(3, 2, norm="batch"),
+    lambda: nn.GRU(3, 2, norm="layer"),
+    lambda: nn.weight_norm(nn.ConvTranspose(4, 6, 3)),
+    lambda: nn.FilterResponseNorm(3),
+    lambda: nn.TLU(3),
+    Own,
+]
 
 
 @pytest.mark.parametrize("make", LAYERS)

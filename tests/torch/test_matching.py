@@ -11,8 +11,9 @@ from tests.support.errors import refuses
 
 
 def net(classes=3):
-    return nn.Sequential(nn.Conv(3, 4, 3), nn.BatchNorm(4), nn.ReLU(), nn.GlobalAvgPool(),
-                         nn.Dense(4, classes))
+    return nn.Sequential(
+        nn.Conv(3, 4, 3), nn.BatchNorm(4), nn.ReLU(), nn.GlobalAvgPool(), nn.Dense(4, classes)
+    )
 
 
 @pytest.fixture
@@ -25,8 +26,10 @@ def theirs():
 
 def renamed(state, **names):
     """A state with other names for layers."""
-    return {f"{names['_' + name.split('.')[0]]}.{name.partition('.')[2]}": array
-            for name, array in state.items()}
+    return {
+        f"{names['_' + name.split('.')[0]]}.{name.partition('.')[2]}": array
+        for name, array in state.items()
+    }
 
 
 def same(model, theirs):
@@ -53,8 +56,9 @@ def test_the_order_of_a_sorted_file_says_nothing(theirs):
     model = net()
     before = model.state_dict()
     given = renamed(theirs, _0="c", _1="b", _4="a")
-    with refuses(nn.StateError, "sorted by name", "give a mapping", "missing: 0.weight",
-                 "c.weight"):
+    with refuses(
+        nn.StateError, "sorted by name", "give a mapping", "missing: 0.weight", "c.weight"
+    ):
         md.torch.load_state(model, dict(sorted(given.items())))
     assert all(np.array_equal(a, before[name]) for name, a in model.state_dict().items())
     md.torch.load_state(model, dict(sorted(given.items())), {"0": "c", "1": "b", "4": "a"})
@@ -93,8 +97,10 @@ def test_the_longest_name_of_a_mapping_counts(theirs):
     assert same(model, theirs)
 
 
-@pytest.mark.parametrize(("mapping", "words"), [
-    ({"5": "4"}, ("model has nothing named '5'",)), ({"4": "head"}, ("state", "'head'"))])
+@pytest.mark.parametrize(
+    ("mapping", "words"),
+    [({"5": "4"}, ("model has nothing named '5'",)), ({"4": "head"}, ("state", "'head'"))],
+)
 def test_a_mapping_of_what_is_not_there(theirs, mapping, words):
     with refuses(nn.StateError, "mapping", *words):
         md.torch.load_state(net(), theirs, mapping)
@@ -106,8 +112,14 @@ def test_everything_that_is_left_is_listed_and_nothing_is_loaded(theirs):
     given = {name: array for name, array in theirs.items() if name != "4.bias"}
     given["1.weight"] = np.ones(7)
     given["more.weight"] = np.ones((2, 2))
-    with refuses(nn.StateError, "missing: 1.gamma", "4.bias", "unexpected:", "more.weight",
-                 "wrong: 1.weight: (4,) expected, got (7,)"):
+    with refuses(
+        nn.StateError,
+        "missing: 1.gamma",
+        "4.bias",
+        "unexpected:",
+        "more.weight",
+        "wrong: 1.weight: (4,) expected, got (7,)",
+    ):
         md.torch.load_state(model, given)
     assert all(np.array_equal(a, before[name]) for name, a in model.state_dict().items())
 
@@ -115,8 +127,12 @@ def test_everything_that_is_left_is_listed_and_nothing_is_loaded(theirs):
 def test_the_first_layer_that_does_not_fit_is_named(theirs):
     given = renamed(theirs, _0="a", _1="b", _4="c")
     given["c.weight"] = np.ones((5, 4))
-    with refuses(nn.StateError, "'4' (weight (3, 4), bias (3,)) meets 'c' (weight (5, 4)",
-                 "missing: 4.weight, 4.bias", "unexpected: c.weight, c.bias"):
+    with refuses(
+        nn.StateError,
+        "'4' (weight (3, 4), bias (3,)) meets 'c' (weight (5, 4)",
+        "missing: 4.weight, 4.bias",
+        "unexpected: c.weight, c.bias",
+    ):
         md.torch.load_state(net(), given)
 
 
@@ -128,8 +144,9 @@ def test_another_number_of_layers(theirs):
         md.torch.load_state(model, renamed(theirs, _0="a", _1="b", _4="c"))
 
 
-@pytest.mark.parametrize("names", [{"_0": "0", "_1": "1", "_4": "4"},
-                                   {"_0": "a", "_1": "b", "_4": "c"}])
+@pytest.mark.parametrize(
+    "names", [{"_0": "0", "_1": "1", "_4": "4"}, {"_0": "a", "_1": "b", "_4": "c"}]
+)
 def test_a_new_head(theirs, names):
     """Without `strict`, layers that do not fit stay as they are."""
     model = net(classes=9)
@@ -160,8 +177,15 @@ def test_states_without_a_count_of_batches(theirs):
 def test_one_by_one_convolutions_are_dense_layers():
     model = nn.Sequential(nn.Dense(4, 3), nn.Conv(3, 2, 1))
     weights = uniform(3, 4, 1, 1), uniform(2, 3)
-    md.torch.load_state(model, {"0.weight": weights[0], "0.bias": np.ones(3),
-                                "1.weight": weights[1], "1.bias": np.ones(2)})
+    md.torch.load_state(
+        model,
+        {
+            "0.weight": weights[0],
+            "0.bias": np.ones(3),
+            "1.weight": weights[1],
+            "1.bias": np.ones(2),
+        },
+    )
     assert np.array_equal(model[0].weight.data.T, weights[0][:, :, 0, 0])
     assert np.array_equal(model[1].weight.data[0, 0].T, weights[1])
 
@@ -197,8 +221,9 @@ def test_like_another_state(theirs):
     assert list(found) == list(given)
     assert all(found[name].shape == array.shape for name, array in given.items())
     del given["c.bias"]
-    with refuses(nn.StateError, "like:", "without a place: 4.weight, 4.bias",
-                 "without a value: c.weight"):
+    with refuses(
+        nn.StateError, "like:", "without a place: 4.weight, 4.bias", "without a value: c.weight"
+    ):
         md.torch.state_dict(net(), like=given, arrays=True)
 
 
@@ -206,5 +231,6 @@ def test_other_names_for_what_goes_out():
     names = list(md.torch.state_dict(net(), {"": "module", "4": "head"}, arrays=True))
     assert names[0] == "module.0.weight" and names[-1] == "head.bias"
     with refuses(ValueError, "two entries", "'x.weight'"):
-        md.torch.state_dict(nn.Sequential(nn.Dense(2, 2), nn.Dense(2, 2)), {"0": "x", "1": "x"},
-                            arrays=True)
+        md.torch.state_dict(
+            nn.Sequential(nn.Dense(2, 2), nn.Dense(2, 2)), {"0": "x", "1": "x"}, arrays=True
+        )

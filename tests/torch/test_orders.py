@@ -41,22 +41,34 @@ def check_rows(between, features=2 * 3 * 4, example=None, same=False):
     assert np.array_equal(theirs.T, ours if same else channels_first(ours, 2, 3, 4))
 
 
-@pytest.mark.parametrize("between", [
-    lambda x: x.flatten(1), lambda x: md.relu(x).reshape(len(x), -1),
-    lambda x: md.softmax(x.flatten(1)),
-    lambda x: (x * x.mean(axis=(1, 2), keepdims=True)).flatten(1),
-    lambda x: md.concatenate([x[..., :2], x[..., 2:]], axis=3).flatten(1),
-    lambda x: x.reshape(-1, 2, 3, 2, 2).transpose(0, 1, 2, 4, 3).reshape(-1, 2, 3, 4).flatten(1),
-])
+@pytest.mark.parametrize(
+    "between",
+    [
+        lambda x: x.flatten(1),
+        lambda x: md.relu(x).reshape(len(x), -1),
+        lambda x: md.softmax(x.flatten(1)),
+        lambda x: (x * x.mean(axis=(1, 2), keepdims=True)).flatten(1),
+        lambda x: md.concatenate([x[..., :2], x[..., 2:]], axis=3).flatten(1),
+        lambda x: (
+            x.reshape(-1, 2, 3, 2, 2).transpose(0, 1, 2, 4, 3).reshape(-1, 2, 3, 4).flatten(1)
+        ),
+    ],
+)
 def test_flattened_images(between):
     check_rows(between, example=np.zeros((1, 2, 3, 3), np.float32))
 
 
-@pytest.mark.parametrize(("between", "features"), [
-    (lambda x: x.mean(axis=(1, 2)), 4), (lambda x: x.transpose(0, 3, 1, 2).flatten(1), 24),
-    (lambda x: md.relu(x.transpose(0, 3, 1, 2)).flatten(1), 24), (lambda x: x, 4),
-    (lambda x: x.reshape(len(x), 6, 4), 4), (lambda x: md.concatenate(
-        [x.mean(axis=(1, 2)), x.max(axis=(1, 2))], axis=1), 8)])
+@pytest.mark.parametrize(
+    ("between", "features"),
+    [
+        (lambda x: x.mean(axis=(1, 2)), 4),
+        (lambda x: x.transpose(0, 3, 1, 2).flatten(1), 24),
+        (lambda x: md.relu(x.transpose(0, 3, 1, 2)).flatten(1), 24),
+        (lambda x: x, 4),
+        (lambda x: x.reshape(len(x), 6, 4), 4),
+        (lambda x: md.concatenate([x.mean(axis=(1, 2)), x.max(axis=(1, 2))], axis=1), 8),
+    ],
+)
 def test_what_is_in_the_same_order(between, features):
     check_rows(between, features, np.zeros((1, 2, 3, 3), np.float32), same=True)
 
@@ -99,9 +111,14 @@ def test_a_transformed_weight():
 
 
 def test_features_that_become_images():
-    model = nn.Sequential(nn.Dense(5, 24), nn.BatchNorm(24), nn.ReLU(),
-                          nn.Lambda(lambda x: x.reshape(-1, 2, 3, 4)), nn.BatchNorm(4),
-                          nn.ConvTranspose(4, 3, 2))
+    model = nn.Sequential(
+        nn.Dense(5, 24),
+        nn.BatchNorm(24),
+        nn.ReLU(),
+        nn.Lambda(lambda x: x.reshape(-1, 2, 3, 4)),
+        nn.BatchNorm(4),
+        nn.ConvTranspose(4, 3, 2),
+    )
     theirs = theirs_of(model)
     assert np.array_equal(theirs["0.weight"], channels_first(model[0].weight.data.T, 2, 3, 4))
     assert np.array_equal(theirs["0.bias"], channels_first(model[0].bias.data, 2, 3, 4))
@@ -126,15 +143,21 @@ def test_a_model_of_the_registry_says_what_it_takes():
 @pytest.mark.parametrize("size", [(28, 28), (9, 9), (14, 10), (5, 20)])
 def test_an_input_is_found(size):
     height, width = (n // 2 for n in size)
-    model = nn.Sequential(nn.Conv(1, 4, 3, padding=1), nn.MaxPool(2), nn.Flatten(),
-                          nn.Dense(height * width * 4, 2))
+    model = nn.Sequential(
+        nn.Conv(1, 4, 3, padding=1), nn.MaxPool(2), nn.Flatten(), nn.Dense(height * width * 4, 2)
+    )
     theirs = theirs_of(model)["3.weight"]
     assert np.array_equal(theirs.T, channels_first(model[3].weight.data, height, width, 4))
 
 
 def test_ids_are_found():
-    model = nn.Sequential(nn.Embedding(9, 3), nn.Lambda(lambda x: md.expand_dims(x, 1)),
-                          nn.Conv(3, 4, (1, 3)), nn.Flatten(), nn.Dense(20, 2))
+    model = nn.Sequential(
+        nn.Embedding(9, 3),
+        nn.Lambda(lambda x: md.expand_dims(x, 1)),
+        nn.Conv(3, 4, (1, 3)),
+        nn.Flatten(),
+        nn.Dense(20, 2),
+    )
     theirs = theirs_of(model)["4.weight"]
     assert np.array_equal(theirs.T, channels_first(model[4].weight.data, 1, 5, 4))
 
@@ -161,8 +184,9 @@ def test_sequences():
 
 
 def test_statistics_of_the_batch():
-    model = nn.Sequential(nn.Conv(3, 4, 1), nn.Flatten(), nn.Dense(36, 5),
-                          nn.BatchNorm(5, track_stats=False))
+    model = nn.Sequential(
+        nn.Conv(3, 4, 1), nn.Flatten(), nn.Dense(36, 5), nn.BatchNorm(5, track_stats=False)
+    )
     theirs = theirs_of(model)["2.weight"]
     assert np.array_equal(theirs.T, channels_first(model[2].weight.data, 3, 3, 4))
 

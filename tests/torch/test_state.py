@@ -93,32 +93,59 @@ class Module:
         return STATE
 
 
-test_errors = errors_of([
-    (lambda: md.torch.load_state(STATE, STATE), TypeError, "model must be a Layer"),
-    (lambda: md.torch.load_state(nn.Dense(3, 2), Module()), TypeError, "give module.state_dict()"),
-    (lambda: md.torch.load_state(nn.Dense(3, 2), [1]), TypeError, "state_dict must be a dict"),
-    (lambda: md.torch.load_state(nn.Dense(3, 2), {"state": STATE, "epoch": 3}), TypeError,
-     "'state' holds a dict"),
-    (lambda: md.torch.load_state(nn.Dense(3, 2), STATE, {1: "a"}), TypeError, "mapping"),
-    (lambda: md.torch.load_state(nn.Dense(3, 2), STATE, "a"), TypeError, "mapping"),
-    (lambda: md.torch.load_state(nn.Dense(3, 2), STATE, strict="no"), TypeError, "strict"),
-    (lambda: md.torch.load_state(nn.Dense(3, 2), STATE | {"bias": np.array([1j, 2])}),
-     nn.StateError, "missing: bias | unexpected: bias"),
-    (lambda: md.torch.state_dict(STATE), TypeError, "model must be a Layer"),
-    (lambda: md.torch.state_dict(nn.Dense(3, 2), arrays=2), TypeError, "arrays"),
-    (lambda: md.torch.state_dict(nn.Dense(3, 2), [1], arrays=True), TypeError, "mapping"),
-    (lambda: md.torch.state_dict(nn.Dense(3, 2), {"weight": 3}, arrays=True), TypeError,
-     "mapping must be a dict of names to names"),
-    (lambda: md.torch.state_dict(nn.Dense(3, 2), {"fc": "head"}, arrays=True), nn.StateError,
-     "mapping: the model has nothing named 'fc'"),
-    (lambda: md.torch.state_dict(nn.Dense(3, 2), {"bias": "weight"}, arrays=True), ValueError,
-     "two entries would be named 'weight'"),
-])
+test_errors = errors_of(
+    [
+        (lambda: md.torch.load_state(STATE, STATE), TypeError, "model must be a Layer"),
+        (
+            lambda: md.torch.load_state(nn.Dense(3, 2), Module()),
+            TypeError,
+            "give module.state_dict()",
+        ),
+        (lambda: md.torch.load_state(nn.Dense(3, 2), [1]), TypeError, "state_dict must be a dict"),
+        (
+            lambda: md.torch.load_state(nn.Dense(3, 2), {"state": STATE, "epoch": 3}),
+            TypeError,
+            "'state' holds a dict",
+        ),
+        (lambda: md.torch.load_state(nn.Dense(3, 2), STATE, {1: "a"}), TypeError, "mapping"),
+        (lambda: md.torch.load_state(nn.Dense(3, 2), STATE, "a"), TypeError, "mapping"),
+        (lambda: md.torch.load_state(nn.Dense(3, 2), STATE, strict="no"), TypeError, "strict"),
+        (
+            lambda: md.torch.load_state(nn.Dense(3, 2), STATE | {"bias": np.array([1j, 2])}),
+            nn.StateError,
+            "missing: bias | unexpected: bias",
+        ),
+        (lambda: md.torch.state_dict(STATE), TypeError, "model must be a Layer"),
+        (lambda: md.torch.state_dict(nn.Dense(3, 2), arrays=2), TypeError, "arrays"),
+        (lambda: md.torch.state_dict(nn.Dense(3, 2), [1], arrays=True), TypeError, "mapping"),
+        (
+            lambda: md.torch.state_dict(nn.Dense(3, 2), {"weight": 3}, arrays=True),
+            TypeError,
+            "mapping must be a dict of names to names",
+        ),
+        (
+            lambda: md.torch.state_dict(nn.Dense(3, 2), {"fc": "head"}, arrays=True),
+            nn.StateError,
+            "mapping: the model has nothing named 'fc'",
+        ),
+        (
+            lambda: md.torch.state_dict(nn.Dense(3, 2), {"bias": "weight"}, arrays=True),
+            ValueError,
+            "two entries would be named 'weight'",
+        ),
+    ]
+)
 
 
-@pytest.mark.parametrize("model", [
-    nn.Sequential(nn.Dense(3, 3), nn.BatchNorm(3)), nn.Sequential(nn.Dense(3, 3), nn.Dense(3, 2)),
-    nn.Sequential(nn.Dense(3, 3), nn.LSTM(3, 4))], ids=["a gamma", "a shape", "a cell"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        nn.Sequential(nn.Dense(3, 3), nn.BatchNorm(3)),
+        nn.Sequential(nn.Dense(3, 3), nn.Dense(3, 2)),
+        nn.Sequential(nn.Dense(3, 3), nn.LSTM(3, 4)),
+    ],
+    ids=["a gamma", "a shape", "a cell"],
+)
 @pytest.mark.parametrize("strict", [True, False])
 def test_a_state_of_minidl_is_told(model, strict):
     before = {name: array.copy() for name, array in model.state_dict().items()}

@@ -27,8 +27,10 @@ def test_the_formula(decay):
     t = trainer(model, ema=decay, callbacks=[keep])
     t.fit(loader(), epochs=3)
     for step, weights in enumerate(keep.weights, 1):
-        expected = [total + decay ** (15 - step) * w.astype(np.float64)
-                    for total, w in zip(expected, weights, strict=True)]
+        expected = [
+            total + decay ** (15 - step) * w.astype(np.float64)
+            for total, w in zip(expected, weights, strict=True)
+        ]
     assert len(keep.weights) == 15
     shares = sum(decay ** (15 - step) for step in range(1, 16))
     for average, total in zip(t.averaged.parameters(), expected, strict=True):
@@ -44,7 +46,7 @@ def test_weights_of_two_dtypes():
         averaged.update()
     for average, p in zip(averaged.model.parameters(), model.parameters(), strict=True):
         assert average.dtype == p.dtype
-        np.testing.assert_allclose(average.data, 2)     # (0.5 · 0 + 1 · 3) / (0.5 + 1)
+        np.testing.assert_allclose(average.data, 2)  # (0.5 · 0 + 1 · 3) / (0.5 + 1)
 
 
 @pytest.mark.parametrize("valid", [None, pairs(16, seed=8)], ids=["without", "with validation"])
@@ -66,7 +68,7 @@ def test_statistics_are_recalibrated_on_training_batches(valid):
 def test_the_model_keeps_its_own_weights():
     plain = network()
     trainer(plain).fit(loader(), epochs=2)
-    averaged = network()        # which seeds dropout, too
+    averaged = network()  # which seeds dropout, too
     trainer(averaged, ema=0.9).fit(loader(), epochs=2)
     own, other = plain.state_dict(), averaged.state_dict()
     assert all(np.array_equal(own[name], other[name]) for name in own)

@@ -26,32 +26,46 @@ class Two(nn.Layer):
 ONE = nn.Dense(3, 4)
 
 
-@pytest.mark.parametrize(("model", "batch", "inputs", "labels"), [
-    (ONE, A, [A], A), (ONE, (A,), [A], A), (ONE, (A, LABELS), [A], LABELS),
-    (ONE, [A, LABELS, B], [A], LABELS),
-    (ONE, {"image": A, "label": LABELS}, [A], LABELS),
-    (ONE, {"id": LABELS + 5, "labels": LABELS, "images": A}, [A], LABELS),
-    (ONE, {"x": A, "y": LABELS}, [A], LABELS), (ONE, {"y": LABELS, "x": A}, [A], LABELS),
-    (ONE, {"picture": A, "kind": LABELS}, [A], LABELS), (ONE, {"picture": A}, [A], A),
-    (Two(), (A, B, LABELS), [A, B], LABELS), (Two(), ((A, B), LABELS), [A, B], LABELS),
-    (Two(), ({"right": B, "left": A}, LABELS), [B, A], LABELS),
-    (Two(), {"label": LABELS, "right": B, "left": A}, [A, B], LABELS),
-    (Two(), {"image": (A, B), "label": LABELS}, [A, B], LABELS),
-])
+@pytest.mark.parametrize(
+    ("model", "batch", "inputs", "labels"),
+    [
+        (ONE, A, [A], A),
+        (ONE, (A,), [A], A),
+        (ONE, (A, LABELS), [A], LABELS),
+        (ONE, [A, LABELS, B], [A], LABELS),
+        (ONE, {"image": A, "label": LABELS}, [A], LABELS),
+        (ONE, {"id": LABELS + 5, "labels": LABELS, "images": A}, [A], LABELS),
+        (ONE, {"x": A, "y": LABELS}, [A], LABELS),
+        (ONE, {"y": LABELS, "x": A}, [A], LABELS),
+        (ONE, {"picture": A, "kind": LABELS}, [A], LABELS),
+        (ONE, {"picture": A}, [A], A),
+        (Two(), (A, B, LABELS), [A, B], LABELS),
+        (Two(), ((A, B), LABELS), [A, B], LABELS),
+        (Two(), ({"right": B, "left": A}, LABELS), [B, A], LABELS),
+        (Two(), {"label": LABELS, "right": B, "left": A}, [A, B], LABELS),
+        (Two(), {"image": (A, B), "label": LABELS}, [A, B], LABELS),
+    ],
+)
 def test_what_is_what(model, batch, inputs, labels):
     example = Reader(model)(batch)
     assert example.count == 4
     assert [np.array_equal(x.data, y) for x, y in zip(example, inputs, strict=True)] == [
-        True] * len(inputs)
+        True
+    ] * len(inputs)
     given = example.labels
     assert np.array_equal(given.data if isinstance(given, md.Tensor) else given, labels)
     model(*example.inputs, **example.named)
 
 
-@pytest.mark.parametrize(("batch", "text"), [
-    ((), "empty list or tuple"), ({}, "empty dict"), ((A, B), "no labels left after the 2 input"),
-    (((), LABELS), "no input"),
-])
+@pytest.mark.parametrize(
+    ("batch", "text"),
+    [
+        ((), "empty list or tuple"),
+        ({}, "empty dict"),
+        ((A, B), "no labels left after the 2 input"),
+        (((), LABELS), "no input"),
+    ],
+)
 def test_batches_that_are_none(batch, text):
     with pytest.raises(ValueError, match=text):
         Reader(Two())(batch)

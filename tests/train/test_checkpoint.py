@@ -28,8 +28,11 @@ def test_every_so_many_steps(tmp_path):
 
 
 def test_how_many_are_kept(tmp_path):
-    for keep, names in ((1, ["last"]), (2, ["last", "last-1"]), (4, ["last", "last-1", "last-2",
-                                                                     "last-3"])):
+    for keep, names in (
+        (1, ["last"]),
+        (2, ["last", "last-1"]),
+        (4, ["last", "last-1", "last-2", "last-3"]),
+    ):
         trainer(callbacks=[train.Checkpoint(tmp_path, every=1, keep=keep)]).fit(loader(), epochs=2)
         assert checkpoints(tmp_path) == names
         steps = [files.read(str(tmp_path / f"{name}.safetensors"))["step"] for name in names]
@@ -61,7 +64,7 @@ def test_without_a_validation_the_best_is_the_last(tmp_path):
     t.fit(loader(), epochs=2)
     found = md.load(tmp_path / "best.safetensors")
     assert all(np.array_equal(value, found[name]) for name, value in t.model.state_dict().items())
-    with pytest.raises(ZeroDivisionError):      # of another training, before its end
+    with pytest.raises(ZeroDivisionError):  # of another training, before its end
         trainer(callbacks=[train.Checkpoint(tmp_path), Stop()]).fit(loader(), epochs=3)
     assert not (tmp_path / "best.safetensors").exists()
 
@@ -90,7 +93,8 @@ def test_a_kill_before_the_new_file_has_its_name(tmp_path, monkeypatch):
     for _ in range(2):
         with pytest.warns(UserWarning, match="damaged"), pytest.raises(SystemExit):
             trainer(callbacks=[train.Checkpoint(tmp_path, keep=2)]).fit(
-                loader(), epochs=3, resume="auto")
+                loader(), epochs=3, resume="auto"
+            )
     monkeypatch.undo()
     with pytest.warns(UserWarning, match="damaged"):
         path, state = files.newest(str(tmp_path))
@@ -106,8 +110,9 @@ def test_the_best_model_is_kept(tmp_path):
         def on_epoch_end(self, trainer):
             best.append(trainer.model.state_dict())
 
-    t = trainer(model, metrics=[], callbacks=[
-        Watch(), train.Checkpoint(tmp_path, monitor="valid_loss")])
+    t = trainer(
+        model, metrics=[], callbacks=[Watch(), train.Checkpoint(tmp_path, monitor="valid_loss")]
+    )
     t.evaluate = lambda loader: {"loss": next(values)}
     t.fit(loader(), valid=pairs(8), epochs=4)
     found = md.load(tmp_path / "best.safetensors")
@@ -134,13 +139,15 @@ def test_a_file_of_another_kind_and_of_a_newer_format(tmp_path):
 
 # ------------------------------------------------------------------------- another configuration
 
+
 def other(change):
     """A trainer and a loader that differ from those of the checkpoint in one thing."""
     model, batches, options = network(), loader(), {}
     rate, kind = 0.1, optim.SGD
     if change == "model":
-        model = nn.Sequential(nn.Dense(6, 8), nn.BatchNorm(8), nn.ReLU(), nn.Dropout(0.2),
-                              nn.Dense(8, 3))
+        model = nn.Sequential(
+            nn.Dense(6, 8), nn.BatchNorm(8), nn.ReLU(), nn.Dropout(0.2), nn.Dense(8, 3)
+        )
     elif change == "option":
         model = network(dropout=0.5)
     elif change == "rate":
@@ -158,17 +165,23 @@ def other(change):
     return trainer(model, kind(model.parameters(), lr=rate, momentum=0.9), **options), batches
 
 
-@pytest.mark.parametrize(("change", "text"), [
-    ("model", r"parameters 0\.weight: float32 \(6, 16\) in the checkpoint, float32 \(6, 8\) here"),
-    ("option", r"model 3: Dropout\(p=0\.2\) in the checkpoint, Dropout\(p=0\.5\) here"),
-    ("rate", r"optimizer group 0 lr: 0\.1 in the checkpoint, 0\.2 here"),
-    ("optimizer", "optimizer class: SGD in the checkpoint, LARS here"),
-    ("batch_size", "loader batch_size: 8 in the checkpoint, 4 here"),
-    ("transform", "loader transform: nothing in the checkpoint, negative here"),
-    ("items", "loader items: 40 in the checkpoint, 48 here"),
-    ("loss", "loss: cross_entropy in the checkpoint, mse_loss here"),
-    ("accumulate", "trainer accumulate: 1 in the checkpoint, 2 here"),
-])
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (
+            "model",
+            r"parameters 0\.weight: float32 \(6, 16\) in the checkpoint, float32 \(6, 8\) here",
+        ),
+        ("option", r"model 3: Dropout\(p=0\.2\) in the checkpoint, Dropout\(p=0\.5\) here"),
+        ("rate", r"optimizer group 0 lr: 0\.1 in the checkpoint, 0\.2 here"),
+        ("optimizer", "optimizer class: SGD in the checkpoint, LARS here"),
+        ("batch_size", "loader batch_size: 8 in the checkpoint, 4 here"),
+        ("transform", "loader transform: nothing in the checkpoint, negative here"),
+        ("items", "loader items: 40 in the checkpoint, 48 here"),
+        ("loss", "loss: cross_entropy in the checkpoint, mse_loss here"),
+        ("accumulate", "trainer accumulate: 1 in the checkpoint, 2 here"),
+    ],
+)
 def test_a_checkpoint_of_another_configuration_is_refused(tmp_path, change, text):
     trainer(callbacks=[train.Checkpoint(tmp_path)]).fit(loader())
     t, batches = other(change)
@@ -194,6 +207,7 @@ def test_a_state_that_fails_halfway_changes_nothing(tmp_path):
 
 
 # --------------------------------------------------------------------------------- a full disk
+
 
 def test_a_full_disk_is_named_and_the_previous_checkpoint_kept(tmp_path, monkeypatch):
     def full(path, state):
@@ -223,8 +237,12 @@ def small_disk(tmp_path):
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = shutil.which("mount")
-    if not mount or subprocess.run([mount, "-t", "tmpfs", "-o", "size=600k", "tmpfs", folder],
-                                   capture_output=True).returncode:
+    if (
+        not mount
+        or subprocess.run(
+            [mount, "-t", "tmpfs", "-o", "size=600k", "tmpfs", folder], capture_output=True
+        ).returncode
+    ):
         pytest.skip("needs the right to mount a file system")
     yield folder
     subprocess.run(["umount", folder], check=True)
@@ -233,6 +251,7 @@ def small_disk(tmp_path):
 @pytest.mark.parametrize("best", [False, True])
 def test_a_disk_that_is_really_full(small_disk, best):
     """A checkpoint of 130 kB fits; the disk is then filled but for 40 kB."""
+
     class Fills:
         def on_epoch_end(self, trainer):
             if trainer.epoch == 2:
@@ -241,8 +260,13 @@ def test_a_disk_that_is_really_full(small_disk, best):
 
     def training(*callbacks):
         model = nn.Sequential(nn.Dense(6, 2000), nn.ReLU(), nn.Dense(2000, 3))
-        return trainer(model, callbacks=[*callbacks, train.Checkpoint(
-            small_disk, monitor="loss" if best else "valid_loss")])
+        return trainer(
+            model,
+            callbacks=[
+                *callbacks,
+                train.Checkpoint(small_disk, monitor="loss" if best else "valid_loss"),
+            ],
+        )
 
     with pytest.raises(OSError, match=r"the disk of .*disk is full .* kept") as caught:
         training(Fills()).fit(loader(), epochs=4)
@@ -267,13 +291,17 @@ def test_without_hard_links(tmp_path, monkeypatch):
 
 # ------------------------------------------------------------------------------------ arguments
 
-@pytest.mark.parametrize(("options", "error", "text"), [
-    ({"every": "step"}, ValueError, "every must be"),
-    ({"every": 0}, ValueError, "every must be"),
-    ({"keep": 0}, ValueError, "keep must be"),
-    ({"monitor": 3}, TypeError, "monitor must be"),
-    ({"mode": "least"}, ValueError, "mode must be"),
-])
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"every": "step"}, ValueError, "every must be"),
+        ({"every": 0}, ValueError, "every must be"),
+        ({"keep": 0}, ValueError, "keep must be"),
+        ({"monitor": 3}, TypeError, "monitor must be"),
+        ({"mode": "least"}, ValueError, "mode must be"),
+    ],
+)
 def test_wrong_arguments(tmp_path, options, error, text):
     with pytest.raises(error, match=f"^Checkpoint: {text}"):
         train.Checkpoint(tmp_path, **options)

@@ -16,18 +16,21 @@ LABELS = np.arange(10) % 3
 @pytest.fixture
 def t():
     md.manual_seed(0)
-    return trainer(nn.Sequential(nn.Conv(2, 3, 3), nn.BatchNorm(3), nn.ReLU(), nn.Flatten(),
-                                 nn.Dense(48, 3)))
+    return trainer(
+        nn.Sequential(nn.Conv(2, 3, 3), nn.BatchNorm(3), nn.ReLU(), nn.Flatten(), nn.Dense(48, 3))
+    )
 
 
 def expected(t, *views):
     outputs = np.mean([t.model.predict(view) for view in views], axis=0)
-    return {"loss": pytest.approx(md.cross_entropy(outputs, LABELS).item(), rel=1e-6),
-            "accuracy": pytest.approx(md.accuracy(outputs, LABELS))}
+    return {
+        "loss": pytest.approx(md.cross_entropy(outputs, LABELS).item(), rel=1e-6),
+        "accuracy": pytest.approx(md.accuracy(outputs, LABELS)),
+    }
 
 
 def darker(images):
-    images *= 0.5       # it may write to what it gets
+    images *= 0.5  # it may write to what it gets
     return images
 
 
@@ -38,9 +41,16 @@ def noisy(images, rng):
 MIRRORED, DARKER = IMAGES[:, :, ::-1].copy(), IMAGES * 0.5
 
 
-@pytest.mark.parametrize(("tta", "views"), [
-    (None, [IMAGES]), ("flip", [IMAGES, MIRRORED]), (darker, [IMAGES, DARKER]),
-    (["flip", darker], [IMAGES, MIRRORED, DARKER]), ([], [IMAGES])])
+@pytest.mark.parametrize(
+    ("tta", "views"),
+    [
+        (None, [IMAGES]),
+        ("flip", [IMAGES, MIRRORED]),
+        (darker, [IMAGES, DARKER]),
+        (["flip", darker], [IMAGES, MIRRORED, DARKER]),
+        ([], [IMAGES]),
+    ],
+)
 def test_test_time_augmentation(t, tta, views):
     batches = data.DataLoader(data.ArrayDataset(IMAGES, LABELS), 4)
     assert t.evaluate(batches, tta=tta) == expected(t, *views)
@@ -51,8 +61,9 @@ def test_random_numbers_are_the_same_each_time(t):
     assert t.evaluate((IMAGES, LABELS), tta=noisy) == first != t.evaluate((IMAGES, LABELS))
 
 
-@pytest.mark.parametrize(("tta", "error", "text"), [
-    ("turn", ValueError, "tta must be"), (3, TypeError, "tta must be")])
+@pytest.mark.parametrize(
+    ("tta", "error", "text"), [("turn", ValueError, "tta must be"), (3, TypeError, "tta must be")]
+)
 def test_what_is_no_transform(t, tta, error, text):
     with pytest.raises(error, match=text):
         t.evaluate((IMAGES, LABELS), tta=tta)
@@ -63,9 +74,14 @@ def test_rows_cannot_be_mirrored():
         trainer(nn.Dense(4, 3)).evaluate((np.ones((5, 4), np.float32), LABELS[:5]), tta="flip")
 
 
-@pytest.mark.parametrize(("given", "error", "text"), [
-    ([], ValueError, "has no batch"), (3, TypeError, "^evaluate: loader must be"),
-    (iter(()), TypeError, "only once")])
+@pytest.mark.parametrize(
+    ("given", "error", "text"),
+    [
+        ([], ValueError, "has no batch"),
+        (3, TypeError, "^evaluate: loader must be"),
+        (iter(()), TypeError, "only once"),
+    ],
+)
 def test_what_cannot_be_evaluated(t, given, error, text):
     with pytest.raises(error, match=text):
         t.evaluate(given)
@@ -80,7 +96,7 @@ def test_the_mode_is_that_of_the_thread(t):
             thread = threading.Thread(target=lambda: seen.append(t.model.training))
             thread.start()
             thread.join()
-            yield IMAGES[start:start + 5], LABELS[start:start + 5]
+            yield IMAGES[start : start + 5], LABELS[start : start + 5]
 
     before = t.model.state_dict()
     t.evaluate(list(batches()))

@@ -42,22 +42,24 @@ def test_the_curve_is_that_of_steps_with_growing_rates():
 
 def test_the_suggestion_is_where_the_loss_falls_fastest():
     finder = train.LearningRateFinder(steps=7)
-    finder.rates = [10.0 ** k for k in range(-6, 1)]
+    finder.rates = [10.0**k for k in range(-6, 1)]
     finder.losses = [2.0, 2.0, 1.8, 1.0, 0.9, 3.0, 9.0]
-    assert finder.suggestion == pytest.approx(10 ** -3.5)      # from 1.8 to 1.0
+    assert finder.suggestion == pytest.approx(10**-3.5)  # from 1.8 to 1.0
 
 
 def test_it_ends_where_the_loss_grows():
     finder = train.LearningRateFinder(low=1e-5, high=1e4, steps=90).find(
-        trainer(network(norm=False)), loader())
+        trainer(network(norm=False)), loader()
+    )
     assert len(finder.rates) < 90 and np.isfinite(finder.losses).all()
     assert 1e-3 < finder.suggestion < 100
 
 
 def test_as_a_callback(tmp_path):
     model = network()
-    optimizer = optim.SGD([{"params": [model[0].weight], "lr": 0.5},
-                           {"params": model[4].parameters()}], lr=1.0)
+    optimizer = optim.SGD(
+        [{"params": [model[0].weight], "lr": 0.5}, {"params": model[4].parameters()}], lr=1.0
+    )
     finder = train.LearningRateFinder(low=1e-4, steps=60, apply=True)
     t = trainer(model, optimizer, callbacks=[finder])
     history = t.fit(loader(), epochs=1)
@@ -66,10 +68,11 @@ def test_as_a_callback(tmp_path):
 
 def test_not_in_a_training_that_is_resumed(tmp_path):
     trainer(callbacks=[train.Checkpoint(tmp_path), train.LearningRateFinder(steps=10)]).fit(
-        loader(), epochs=1)
+        loader(), epochs=1
+    )
     finder = train.LearningRateFinder(steps=99)
     trainer(callbacks=[train.Checkpoint(tmp_path), finder]).fit(loader(), epochs=2, resume="auto")
-    assert len(finder.rates) == 10      # the curve of the first
+    assert len(finder.rates) == 10  # the curve of the first
 
 
 def test_plot(tmp_path):
@@ -85,12 +88,15 @@ def test_plot_says_what_is_missing(monkeypatch):
         train.LearningRateFinder().plot()
 
 
-@pytest.mark.parametrize(("options", "error", "text"), [
-    ({"low": 0}, ValueError, "low must be"),
-    ({"low": 1.0, "high": 0.5}, ValueError, "high must be"),
-    ({"steps": 2}, ValueError, "steps must be"),
-    ({"smoothing": 1.0}, ValueError, "smoothing must be"),
-])
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"low": 0}, ValueError, "low must be"),
+        ({"low": 1.0, "high": 0.5}, ValueError, "high must be"),
+        ({"steps": 2}, ValueError, "steps must be"),
+        ({"smoothing": 1.0}, ValueError, "smoothing must be"),
+    ],
+)
 def test_wrong_arguments(options, error, text):
     with pytest.raises(error, match=f"^LearningRateFinder: {text}"):
         train.LearningRateFinder(**options)
@@ -99,14 +105,18 @@ def test_wrong_arguments(options, error, text):
 def test_no_suggestion():
     finder = train.LearningRateFinder()
     with pytest.raises(ValueError, match="has not looked"):
-        finder.suggestion       # noqa: B018
+        finder.suggestion  # noqa: B018
     finder.rates, finder.losses = [1.0, 2.0, 3.0], [1.0, 1.0, 1.0]
     with pytest.raises(ValueError, match="has not fallen"):
-        finder.suggestion       # noqa: B018
+        finder.suggestion  # noqa: B018
     model = network()
     optimizer = optim.SGD(model.parameters(), lr=1.0)
-    t = trainer(model, optimizer, schedule=optim.StepLR(optimizer, 1),
-                callbacks=[train.LearningRateFinder(apply=True)])
+    t = trainer(
+        model,
+        optimizer,
+        schedule=optim.StepLR(optimizer, 1),
+        callbacks=[train.LearningRateFinder(apply=True)],
+    )
     with pytest.raises(ValueError, match="without schedule"):
         t.fit(loader())
     with pytest.raises(ValueError, match="no batch"):
@@ -132,5 +142,5 @@ def test_a_model_that_has_learned_already():
         _ = finder.suggestion
     pytest.importorskip("matplotlib")
     assert len(finder.plot().axes[0].lines) == 1
-    finder.losses = [*(1 + noise), 1.0, 0.8, 0.5, 0.3, 0.4, 0.5]    # it falls at last
+    finder.losses = [*(1 + noise), 1.0, 0.8, 0.5, 0.3, 0.4, 0.5]  # it falls at last
     assert finder.rates[30] < finder.suggestion < finder.rates[33]

@@ -22,9 +22,12 @@ class Log(nn.Layer):
 
 def inner(calls):
     md.manual_seed(0)
-    return nn.Sequential(nn.Dense(6, 8), nn.BatchNorm(8),
-                         nn.Sequential(nn.ReLU(), Log(calls), nn.BatchNorm(8), nn.Dropout(0.2)),
-                         nn.Dense(8, 3))
+    return nn.Sequential(
+        nn.Dense(6, 8),
+        nn.BatchNorm(8),
+        nn.Sequential(nn.ReLU(), Log(calls), nn.BatchNorm(8), nn.Dropout(0.2)),
+        nn.Dense(8, 3),
+    )
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
@@ -32,9 +35,12 @@ def test_the_first_layer_is_named_and_the_step_taken_back(accumulate):
     """Weights and running statistics are those of a training that ended before that batch."""
     model = inner(7)
     t = trainer(model, accumulate=accumulate)
-    with pytest.raises(FloatingPointError, match=r"epoch 2, batch 3: the loss is nan; the first "
-                                                 r"layer whose output is not finite is '2\.1' "
-                                                 r"\(Log\)"):
+    with pytest.raises(
+        FloatingPointError,
+        match=r"epoch 2, batch 3: the loss is nan; the first "
+        r"layer whose output is not finite is '2\.1' "
+        r"\(Log\)",
+    ):
         t.fit(loader(), epochs=3)
     assert t.step == (7 if accumulate == 1 else 4)
 
@@ -58,8 +64,10 @@ def test_the_model_itself_is_named():
         def forward(self, x):
             return self.fc(x) / 0
 
-    with np.errstate(all="ignore"), pytest.raises(FloatingPointError,
-                                                  match=r"the model itself \(Net\.forward\)"):
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(FloatingPointError, match=r"the model itself \(Net\.forward\)"),
+    ):
         trainer(Net()).fit(loader())
 
 
@@ -96,7 +104,7 @@ def test_buffers_that_a_layer_replaces_are_taken_back():
     model = nn.Sequential(nn.Dense(6, 3), Counts(), Log(6))
     with pytest.raises(FloatingPointError):
         trainer(model, accumulate=2).fit(loader(), epochs=2)
-    assert model[1].calls.tolist() == [5.0, 5.0]     # in the middle of a step of two batches
+    assert model[1].calls.tolist() == [5.0, 5.0]  # in the middle of a step of two batches
 
 
 class Root(nn.Layer):
@@ -110,9 +118,14 @@ class Root(nn.Layer):
 def test_a_parameter_with_such_a_gradient_is_named(clip):
     model = nn.Sequential(nn.Dense(6, 8), Root(), nn.Dense(8, 3))
     before = model.state_dict()
-    with np.errstate(all="ignore"), pytest.raises(
-            FloatingPointError, match=r"gradients are not finite: those of '0\.bias', "
-                                      r"'0\.weight' are not"):
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(
+            FloatingPointError,
+            match=r"gradients are not finite: those of '0\.bias', "
+            r"'0\.weight' are not",
+        ),
+    ):
         trainer(model, clip=clip).fit(loader())
     assert digest(model.state_dict()) == digest(before)
 

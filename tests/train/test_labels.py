@@ -18,7 +18,7 @@ FEATURES = np.zeros((40, 6), np.float32)
 def labelled(*labels, classes=None):
     """A data set of 40 items of class 0, the last ones of which have these labels."""
     found = np.zeros(40, np.int64)
-    found[40 - len(labels):] = labels
+    found[40 - len(labels) :] = labels
     return ArrayDataset(FEATURES, found, classes=classes)
 
 
@@ -34,11 +34,17 @@ def fit(dataset, valid=None, classes=3, loss=md.cross_entropy, steps=5, **option
         raise
 
 
-@pytest.mark.parametrize("make", [
-    lambda wrong: (wrong, None), lambda wrong: (Subset(wrong, range(40)), None),
-    lambda wrong: (pairs(), wrong), lambda wrong: (pairs(), DataLoader(wrong, 8)),
-    lambda wrong: (pairs(), (wrong.images, wrong.labels))],
-    ids=["loader", "part", "valid", "valid loader", "valid arrays"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda wrong: (wrong, None),
+        lambda wrong: (Subset(wrong, range(40)), None),
+        lambda wrong: (pairs(), wrong),
+        lambda wrong: (pairs(), DataLoader(wrong, 8)),
+        lambda wrong: (pairs(), (wrong.images, wrong.labels)),
+    ],
+    ids=["loader", "part", "valid", "valid loader", "valid arrays"],
+)
 @pytest.mark.parametrize("label, named", [(3, "label 3"), (-1, "label -1")])
 def test_a_label_that_is_no_class_is_named_before_the_first_step(make, label, named):
     dataset, valid = make(labelled(label, 0))
@@ -56,28 +62,38 @@ def test_one_class_is_nothing_to_learn():
         fit(labelled(), classes=1)
 
 
-@pytest.mark.parametrize("dataset, options", [
-    (labelled(2), {}),
-    (labelled(-100), {"loss": functools.partial(md.cross_entropy, ignore_index=-100)}),
-    (labelled(5), {"loss": lambda outputs, labels: md.mse_loss(outputs[:, 0], labels * 1.0)}),
-    (labelled(3), {"transform": lambda images, labels: (images, labels % 3)}),
-    (labelled(3), {"sampler": lambda rng: np.zeros(40, int)})],
-    ids=["all classes", "ignored", "no classes", "changed by a transform", "not drawn"])
+@pytest.mark.parametrize(
+    "dataset, options",
+    [
+        (labelled(2), {}),
+        (labelled(-100), {"loss": functools.partial(md.cross_entropy, ignore_index=-100)}),
+        (labelled(5), {"loss": lambda outputs, labels: md.mse_loss(outputs[:, 0], labels * 1.0)}),
+        (labelled(3), {"transform": lambda images, labels: (images, labels % 3)}),
+        (labelled(3), {"sampler": lambda rng: np.zeros(40, int)}),
+    ],
+    ids=["all classes", "ignored", "no classes", "changed by a transform", "not drawn"],
+)
 def test_labels_that_fit(dataset, options):
     fit(dataset, **options)
 
 
 def test_a_mixing_transform_says_so_itself():
-    pictures = ArrayDataset(np.zeros((40, 2, 3, 1), np.float32), labelled(3).labels,
-                            classes=["a", "b", "c", "d"])
+    pictures = ArrayDataset(
+        np.zeros((40, 2, 3, 1), np.float32), labelled(3).labels, classes=["a", "b", "c", "d"]
+    )
     with refuses(ValueError, "cross_entropy: a distribution must have the shape of the logits"):
         fit(pictures, transform=T.Compose(T.Mixup(), lambda images: images.reshape(-1, 6)))
 
 
-@pytest.mark.parametrize("theirs, words", [
-    (["cat", "owl"], "'owl' is unknown and 'dog' is missing"), (["dog"], "'cat' is missing"),
-    (["dog", "cat"], "they are in another order"),
-    (["cat", "dog", "owl"], "'owl' is unknown")])
+@pytest.mark.parametrize(
+    "theirs, words",
+    [
+        (["cat", "owl"], "'owl' is unknown and 'dog' is missing"),
+        (["dog"], "'cat' is missing"),
+        (["dog", "cat"], "they are in another order"),
+        (["cat", "dog", "owl"], "'owl' is unknown"),
+    ],
+)
 def test_data_sets_with_other_classes_are_refused(theirs, words):
     own, other = labelled(1, classes=["cat", "dog"]), labelled(classes=theirs)
     for valid in (other, DataLoader(other, 8), Subset(other, [0, 1])):

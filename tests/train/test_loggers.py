@@ -18,7 +18,8 @@ def rows(path):
 
 def test_csv(tmp_path):
     history = trainer(callbacks=[train.CSVLogger(tmp_path / "new" / "log.csv")]).fit(
-        loader(), valid=pairs(8), epochs=3)
+        loader(), valid=pairs(8), epochs=3
+    )
     found = rows(tmp_path / "new" / "log.csv")
     assert [row.pop("epoch") for row in found] == ["1", "2", "3"]
     assert {name: [float(row[name]) for row in found] for name in found[0]} == history
@@ -28,8 +29,9 @@ def test_json(tmp_path):
     def broken(outputs, labels):
         return float("nan")
 
-    history = trainer(metrics=["accuracy", broken],
-                      callbacks=[train.JSONLogger(tmp_path / "log.json")]).fit(loader(), epochs=2)
+    history = trainer(
+        metrics=["accuracy", broken], callbacks=[train.JSONLogger(tmp_path / "log.json")]
+    ).fit(loader(), epochs=2)
     found = json.loads((tmp_path / "log.json").read_text())
     assert found == {**history, "broken": [None, None]}
 
@@ -40,14 +42,16 @@ def test_a_resumed_training_has_every_epoch_once(tmp_path, logger):
 
     class Ends:
         def on_epoch_end(self, trainer):
-            if trainer.epoch == 3:      # the line is written, the checkpoint is not
+            if trainer.epoch == 3:  # the line is written, the checkpoint is not
                 raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         trainer(callbacks=[logger(path), Ends(), train.Checkpoint(tmp_path)]).fit(
-            loader(), epochs=5)
+            loader(), epochs=5
+        )
     history = trainer(callbacks=[logger(path), train.Checkpoint(tmp_path)]).fit(
-        loader(), epochs=5, resume="auto")
+        loader(), epochs=5, resume="auto"
+    )
     if logger is train.CSVLogger:
         assert [float(row["loss"]) for row in rows(path)] == history["loss"]
     else:
@@ -58,7 +62,8 @@ def test_a_column_that_began_later(tmp_path):
     path = tmp_path / "log.csv"
     trainer(callbacks=[train.Checkpoint(tmp_path)]).fit(loader(), epochs=2)
     history = trainer(callbacks=[train.Checkpoint(tmp_path), train.CSVLogger(path)]).fit(
-        loader(), valid=pairs(8), epochs=3, resume="auto")
+        loader(), valid=pairs(8), epochs=3, resume="auto"
+    )
     assert {len(column) for column in history.values()} == {3}
     assert [row["valid_loss"] == "nan" for row in rows(path)] == [True, True, False]
 
@@ -69,6 +74,7 @@ def test_a_path_that_is_none():
 
 
 # -------------------------------------------------------------------------------- TensorBoard
+
 
 class Writer:
     """What TensorBoard uses of tensorboardX, written down."""
@@ -93,9 +99,9 @@ def test_tensorboard(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX", SimpleNamespace(SummaryWriter=Writer))
     monkeypatch.setattr(Writer, "made", [])
     for epochs in (2, 3):
-        history = trainer(callbacks=[train.TensorBoard(tmp_path / "board"),
-                                     train.Checkpoint(tmp_path)]).fit(
-            loader(), valid=pairs(8), epochs=epochs, resume="auto")
+        history = trainer(
+            callbacks=[train.TensorBoard(tmp_path / "board"), train.Checkpoint(tmp_path)]
+        ).fit(loader(), valid=pairs(8), epochs=epochs, resume="auto")
     first, second = Writer.made
     assert first.options == {} and second.options == {"purge_step": 3}
     assert [step for name, _, step in first.points if name == "loss/train"] == [1, 2]

@@ -15,13 +15,19 @@ def run(folder, epochs, resume):
     md.manual_seed(0)
     model = models.MnistCNN()
     loader = data.DataLoader(digits("train", 1500), batch_size=50, shuffle=True)
-    optimizer = optim.SGD(model.parameters(), lr=0.05, momentum=0.9, nesterov=True,
-                          weight_decay=5e-4)
+    optimizer = optim.SGD(
+        model.parameters(), lr=0.05, momentum=0.9, nesterov=True, weight_decay=5e-4
+    )
     trainer = train.Trainer(
-        model, optimizer, loss=functools.partial(md.cross_entropy, label_smoothing=0.1),
-        schedule=optim.OneCycleLR(optimizer, max_lr=0.05, steps=2 * len(loader)), clip=5.0,
-        ema=0.97, metrics=("accuracy", "top2"),
-        callbacks=[train.Checkpoint(folder), train.CSVLogger(folder / "log.csv")])
+        model,
+        optimizer,
+        loss=functools.partial(md.cross_entropy, label_smoothing=0.1),
+        schedule=optim.OneCycleLR(optimizer, max_lr=0.05, steps=2 * len(loader)),
+        clip=5.0,
+        ema=0.97,
+        metrics=("accuracy", "top2"),
+        callbacks=[train.Checkpoint(folder), train.CSVLogger(folder / "log.csv")],
+    )
     history = trainer.fit(loader, valid=digits("test", 500), epochs=epochs, resume=resume)
     return trainer, history
 

@@ -93,7 +93,7 @@ def test_a_signal_waits_for_the_end_of_the_step(tmp_path, whole):
         def on_batch_end(self, trainer):
             if trainer.batch == 6 and trainer.epoch == 0 and not trainer.resumed:
                 os.kill(os.getpid(), signal.SIGINT)
-                for _ in range(1000):       # the signal has come, and waits
+                for _ in range(1000):  # the signal has come, and waits
                     pass
                 seen.append(trainer.batch)
 
@@ -137,7 +137,7 @@ def test_a_rate_that_a_callback_set_is_no_other_configuration(tmp_path):
     t = trainer(callbacks=[Halves(), train.Checkpoint(tmp_path)])
     t.fit(loader(), epochs=2)
     assert t.fit(loader(), epochs=3, resume="auto")["lr"] == [0.1, 0.05, 0.025]
-    t.optimizer.lr = 1.0        # but what the user sets is
+    t.optimizer.lr = 1.0  # but what the user sets is
     with pytest.raises(StateError, match=r"lr: 0\.1 in the checkpoint, 1\.0 here"):
         t.fit(loader(), epochs=4, resume="auto")
 
@@ -147,8 +147,12 @@ def test_adam_and_a_plateau_go_on(tmp_path, every):
     def fit(epochs, *callbacks, resume=None):
         model = network()
         optimizer = optim.AdamW(model.parameters(), lr=0.05)
-        t = trainer(model, optimizer, callbacks=callbacks, schedule=optim.ReduceOnPlateau(
-            optimizer, factor=0.5, patience=0, threshold=0.1))
+        t = trainer(
+            model,
+            optimizer,
+            callbacks=callbacks,
+            schedule=optim.ReduceOnPlateau(optimizer, factor=0.5, patience=0, threshold=0.1),
+        )
         t.fit(loader(), valid=pairs(8, seed=4), epochs=epochs, resume=resume)
         return t
 
@@ -162,6 +166,7 @@ def test_adam_and_a_plateau_go_on(tmp_path, every):
 
 
 # ------------------------------------------------------------------------------------- resume
+
 
 def test_auto_begins_where_there_is_nothing(tmp_path):
     t = trainer(callbacks=[train.Checkpoint(tmp_path / "new")])
@@ -210,7 +215,8 @@ def test_a_loader_without_a_state_is_continued_by_counting(tmp_path):
     expected.fit(batches, epochs=3)
     with pytest.raises(ZeroDivisionError):
         trainer(callbacks=[Ends(8, ZeroDivisionError), train.Checkpoint(tmp_path, every=1)]).fit(
-            batches, epochs=3)
+            batches, epochs=3
+        )
     t = trainer()
     t.fit(batches, epochs=3, resume=tmp_path)
     assert same_bits(t.model, expected.model)
@@ -221,8 +227,9 @@ def test_a_damaged_file_is_named_and_the_one_before_it_used(tmp_path, whole, how
     ended(tmp_path, 30, ZeroDivisionError, every=1)
     damaged(tmp_path / "last.safetensors", how)
     with pytest.warns(UserWarning, match=r"last\.safetensors.*damaged.*last-1\.safetensors"):
-        again = killed_training.training(tmp_path, callbacks=[train.EarlyStopping(patience=50),
-                                                     train.Checkpoint(tmp_path)])
+        again = killed_training.training(
+            tmp_path, callbacks=[train.EarlyStopping(patience=50), train.Checkpoint(tmp_path)]
+        )
     assert killed_training.result(again) == whole
 
 

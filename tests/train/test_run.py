@@ -42,6 +42,7 @@ def same(a, b):
 
 # --------------------------------------------------------------------------------- as a whole
 
+
 def test_before_it_is_trained_nothing_is_written(photos):
     made = train.Run("run", train.Plan(photos, settings={"epochs": 3}))
     assert not os.path.exists("run")
@@ -55,7 +56,7 @@ def test_the_result(photos, capsys):
     made, result = run(photos, epochs=6)
     assert result.part == "valid" and result.accuracy == 1.0
     assert len(result.history["loss"]) == 6 and result.report.accuracy == result.accuracy
-    assert capsys.readouterr() == ("", "")      # progress=False
+    assert capsys.readouterr() == ("", "")  # progress=False
     with open("run/config.json") as file:
         assert json.load(file) == json.loads(json.dumps(made.config))
     assert plan_of(read_config("run")).source == photos
@@ -72,6 +73,7 @@ def test_the_accuracy_is_of_the_best_model_on_the_test_part(tmp_path):
 
 
 # ------------------------------------------------------------------------------ best.safetensors
+
 
 def test_the_best_model_is_the_earliest_of_the_best_epochs(photos):
     """With three epochs each is still there as a checkpoint. The second and the third are right on
@@ -125,7 +127,7 @@ def test_any_reader_of_safetensors_reads_it(photos, tmp_path):
     with safetensors.safe_open("run/best.safetensors", "numpy") as file:
         text = json.dumps(file.metadata())
     for word in ("seconds", str(tmp_path), os.uname().nodename if hasattr(os, "uname") else "\0"):
-        assert word not in text     # no time, no machine
+        assert word not in text  # no time, no machine
     saved = models.load("run/best.safetensors")
     assert saved.classes == ["blue", "red"] and saved.preprocess == made.preprocess
     assert set(saved.info) == {"epoch", "loss", "accuracy", "valid_loss", "valid_accuracy", "lr"}
@@ -136,8 +138,10 @@ def test_it_says_of_pictures_what_was_measured(photos):
     made, result = run(photos, epochs=6)
     saved = models.load("run/best.safetensors")
     said = [saved.predict(path)[0][0][0] for path in made.task.valid.paths]
-    expected = [name == os.path.basename(os.path.dirname(path))
-                for name, path in zip(said, made.task.valid.paths, strict=True)]
+    expected = [
+        name == os.path.basename(os.path.dirname(path))
+        for name, path in zip(said, made.task.valid.paths, strict=True)
+    ]
     assert np.mean(expected) == result.accuracy
 
 
@@ -154,6 +158,7 @@ def test_pictures_that_are_all_the_same(tmp_path):
 
 
 # ------------------------------------------------------------------------------------ resuming
+
 
 def test_resume(photos):
     _, first = run(photos)
@@ -195,6 +200,7 @@ def test_what_is_left_after_an_error(photos, monkeypatch):
             if self.step == at:
                 raise ZeroDivisionError
             step(self, batch)
+
         return fail
 
     monkeypatch.setattr(train.Trainer, "_train_on", failing(2))
@@ -212,16 +218,18 @@ def test_what_is_left_after_an_error(photos, monkeypatch):
 
 # ------------------------------------------------------------------------------------- refused
 
+
 def test_what_cannot_be_carried_out(photos):
     for plan, kind, words in (
-            (train.Plan("nowhere"), FileNotFoundError, ["nowhere"]),
-            (train.Plan(photos, recipe="nix"), ValueError, ["nix", "cifar10-fast"]),
-            (train.Plan(photos, settings={"nix": 3}), ValueError, ["nix", "momentum"]),
-            (train.Plan(photos, settings={"epochs": "3"}), TypeError, ["epochs", "'3'"]),
-            (train.Plan(photos, settings={"valid": 0.0}), ValueError, ["test part", "valid"]),
-            (train.Plan(photos, freeze=True), ValueError, ["freeze", "init"]),
-            (train.Plan(photos, init="nix.safetensors"), FileNotFoundError, ["nix.safetensors"]),
-            (train.Plan("mnist", size=14), ValueError, ["mnist", "size"])):
+        (train.Plan("nowhere"), FileNotFoundError, ["nowhere"]),
+        (train.Plan(photos, recipe="nix"), ValueError, ["nix", "cifar10-fast"]),
+        (train.Plan(photos, settings={"nix": 3}), ValueError, ["nix", "momentum"]),
+        (train.Plan(photos, settings={"epochs": "3"}), TypeError, ["epochs", "'3'"]),
+        (train.Plan(photos, settings={"valid": 0.0}), ValueError, ["test part", "valid"]),
+        (train.Plan(photos, freeze=True), ValueError, ["freeze", "init"]),
+        (train.Plan(photos, init="nix.safetensors"), FileNotFoundError, ["nix.safetensors"]),
+        (train.Plan("mnist", size=14), ValueError, ["mnist", "size"]),
+    ):
         with refuses(kind, *words):
             train.Run("run", plan)
     with refuses(TypeError, "Run", "folder"):
@@ -229,24 +237,33 @@ def test_what_cannot_be_carried_out(photos):
     assert not os.path.exists("run")
 
 
-@pytest.mark.parametrize("there, here, texts", [
-    ({"a": 1}, {"a": 1}, []),
-    ({"a": 1}, {"a": 2}, ["a: 1 there, 2 here"]),
-    ({"a": (1, 2)}, {"a": [1, 2]}, []),
-    ({"minidl": "1"}, {"minidl": "2"}, []),
-    ({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}}, ["a c: 2 there, 3 here"]),
-    ({"a": None}, {"a": 0}, ["a: None there, 0 here"]),
-    ({}, {"a": 1}, ["a: None there, 1 here"]), ({"a": 1}, {}, ["a: 1 there, None here"])])
+@pytest.mark.parametrize(
+    "there, here, texts",
+    [
+        ({"a": 1}, {"a": 1}, []),
+        ({"a": 1}, {"a": 2}, ["a: 1 there, 2 here"]),
+        ({"a": (1, 2)}, {"a": [1, 2]}, []),
+        ({"minidl": "1"}, {"minidl": "2"}, []),
+        ({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}}, ["a c: 2 there, 3 here"]),
+        ({"a": None}, {"a": 0}, ["a: None there, 0 here"]),
+        ({}, {"a": 1}, ["a: None there, 1 here"]),
+        ({"a": 1}, {}, ["a: 1 there, None here"]),
+    ],
+)
 def test_differing(there, here, texts):
     assert differing(there, here) == texts
 
 
-@pytest.mark.parametrize("content, kind, words", [
-    (None, FileNotFoundError, ["'run'", "config.json"]),
-    ("{", ValueError, ["config.json", "damaged"]),
-    ("[1]", ValueError, ["config.json", "not the configuration"]),
-    ("{}", ValueError, ["config.json", "not the configuration"]),
-    ('{"format": 2, "minidl": "9"}', ValueError, ["format 2", "minidl 9", "up to 1"])])
+@pytest.mark.parametrize(
+    "content, kind, words",
+    [
+        (None, FileNotFoundError, ["'run'", "config.json"]),
+        ("{", ValueError, ["config.json", "damaged"]),
+        ("[1]", ValueError, ["config.json", "not the configuration"]),
+        ("{}", ValueError, ["config.json", "not the configuration"]),
+        ('{"format": 2, "minidl": "9"}', ValueError, ["format 2", "minidl 9", "up to 1"]),
+    ],
+)
 def test_read_config(tmp_path, content, kind, words):
     (tmp_path / "run").mkdir()
     if content is not None:

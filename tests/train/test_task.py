@@ -30,10 +30,12 @@ def test_a_known_data_set():
     assert task.classes == tuple("0123456789")
     part, pictures = task.measured
     assert part == "test" and len(pictures) == 10000
-    assert str(task) == ("mnist: 30,000 pictures to train, 30,000 to validate, 10,000 to test; 10 "
-                         "classes, 28 x 28, grey")
+    assert str(task) == (
+        "mnist: 30,000 pictures to train, 30,000 to validate, 10,000 to test; 10 "
+        "classes, 28 x 28, grey"
+    )
     for part in (task.train, task.valid):
-        assert np.bincount(part.labels).min() > 2600     # of each class its share
+        assert np.bincount(part.labels).min() > 2600  # of each class its share
 
 
 def test_a_folder_of_classes(tmp_path):
@@ -45,8 +47,11 @@ def test_a_folder_of_classes(tmp_path):
     assert task.measured[0] == "valid" and task.measured[1] is task.valid
     described = task.description()
     assert set(described.pop("contents")) == {"train", "valid"}
-    assert described == {"pictures": {"train": 24, "valid": 6}, "shape": [8, 8, 3],
-                         "classes": ["blue", "green", "red"]}
+    assert described == {
+        "pictures": {"train": 24, "valid": 6},
+        "shape": [8, 8, 3],
+        "classes": ["blue", "green", "red"],
+    }
     every = set(task.train.paths) | set(task.valid.paths)
     assert len(every) == 30
 
@@ -62,20 +67,29 @@ def test_without_a_valid_part(tmp_path):
     assert task.valid is None and len(task.train) == 30 and task.measured == ("valid", None)
 
 
-@pytest.mark.parametrize("names, parts", [
-    (("train", "valid", "test"), ("train", "valid", "test")),
-    (("training", "val", "test"), ("train", "valid", "test")),
-    (("train", "validation"), ("train", "valid")), (("train", "test"), ("train", "test")),
-    (("train",), ("train",)), (("test", "val"), ("test", "valid"))])
+@pytest.mark.parametrize(
+    "names, parts",
+    [
+        (("train", "valid", "test"), ("train", "valid", "test")),
+        (("training", "val", "test"), ("train", "valid", "test")),
+        (("train", "validation"), ("train", "valid")),
+        (("train", "test"), ("train", "test")),
+        (("train",), ("train",)),
+        (("test", "val"), ("test", "valid")),
+    ],
+)
 def test_the_names_of_parts(tmp_path, names, parts):
     folder(tmp_path / "photos", *names)
     (tmp_path / "photos" / ".thumbnails").mkdir()
     (tmp_path / "photos" / "readme.txt").write_text("")
     found = part_folders(str(tmp_path / "photos"))
-    assert found == {part: str(tmp_path / "photos" / name)
-                     for part, name in zip(parts, names, strict=True)}
+    assert found == {
+        part: str(tmp_path / "photos" / name) for part, name in zip(parts, names, strict=True)
+    }
     assert [has_part(str(tmp_path / "photos"), part) for part in ("valid", "test")] == [
-        "valid" in parts, "test" in parts]
+        "valid" in parts,
+        "test" in parts,
+    ]
     assert sorted(class_folders(str(tmp_path / "photos"))) == sorted(found.values())
 
 
@@ -113,9 +127,10 @@ def test_channels(tmp_path):
     coloured(tmp_path / "photos" / "test", {"dark": 2, "light": 2}, seed=1)
     assert train.load_task(tmp_path / "photos").shape == (8, 8, 1)
     assert train.load_task(tmp_path / "photos", channels=3).shape == (8, 8, 3)
-    coloured(tmp_path / "photos" / "test", {"red": 1})      # in one part is enough
+    coloured(tmp_path / "photos" / "test", {"red": 1})  # in one part is enough
     (tmp_path / "photos" / "test" / "red" / "000.png").rename(
-        tmp_path / "photos" / "test" / "dark" / "red.png")
+        tmp_path / "photos" / "test" / "dark" / "red.png"
+    )
     (tmp_path / "photos" / "test" / "red").rmdir()
     task = train.load_task(tmp_path / "photos")
     assert task.shape == (8, 8, 3) and task.test.images.shape[1:] == (8, 8, 3)
@@ -165,22 +180,33 @@ def test_what_does_not_fit(tmp_path):
 
 # ------------------------------------------------------------------------------------ split_off
 
+
 def labelled(*counts):
     labels = np.repeat(np.arange(len(counts)), counts)
-    return data.ArrayDataset(np.zeros((len(labels), 2, 2, 1), np.uint8), labels,
-                             classes=[f"class {k}" for k in range(len(counts))])
+    return data.ArrayDataset(
+        np.zeros((len(labels), 2, 2, 1), np.uint8),
+        labels,
+        classes=[f"class {k}" for k in range(len(counts))],
+    )
 
 
-@pytest.mark.parametrize("counts, share, word", [
-    ((1, 1), 0.1, "none to validate"), ((2, 2), 0.1, "none to validate"),
-    ((2, 2), 0.9, "none to train")])
+@pytest.mark.parametrize(
+    "counts, share, word",
+    [
+        ((1, 1), 0.1, "none to validate"),
+        ((2, 2), 0.1, "none to validate"),
+        ((2, 2), 0.9, "none to train"),
+    ],
+)
 def test_too_few_pictures(counts, share, word):
     with refuses(ValueError, f"share of {share:g} of {sum(counts)} pictures", word):
         split_off(labelled(*counts), share, 0)
 
 
-@pytest.mark.parametrize("counts, share", [
-    ((1, 99), 0.1), ((1, 1, 18), 0.4), ((5, 5), 0.1), ((3, 3), 0.34), ((1, 1, 1, 97), 0.2)])
+@pytest.mark.parametrize(
+    "counts, share",
+    [((1, 99), 0.1), ((1, 1, 18), 0.4), ((5, 5), 0.1), ((3, 3), 0.34), ((1, 1, 1, 97), 0.2)],
+)
 def test_each_class_is_trained_on(counts, share):
     for seed in range(5):
         train_set, valid_set = split_off(labelled(*counts), share, seed)
@@ -215,10 +241,13 @@ def test_two_parts_of_one_kind(tmp_path):
         train.load_task(tmp_path / "photos")
 
 
-@pytest.mark.parametrize(("parts", "words"), [
-    (("valid", "test"), ["test, valid", "no train part"]),
-    (("train", "test", "more"), ["beside it more", "no parts"]),
-])
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        (("valid", "test"), ["test, valid", "no train part"]),
+        (("train", "test", "more"), ["beside it more", "no parts"]),
+    ],
+)
 def test_parts_that_do_not_fit(tmp_path, parts, words):
     folder(tmp_path / "photos", *parts)
     with refuses(ValueError, *words):

@@ -55,16 +55,20 @@ def test_validation_is_evaluate_in_evaluation_mode():
     labels = pairs(13, seed=5).labels
     expected = md.cross_entropy(outputs, labels).item()
     found = t.evaluate(data.DataLoader(pairs(13, seed=5), 4))
-    assert found == {"loss": pytest.approx(expected, rel=1e-6),
-                     "accuracy": pytest.approx(md.accuracy(outputs, labels))}
+    assert found == {
+        "loss": pytest.approx(expected, rel=1e-6),
+        "accuracy": pytest.approx(md.accuracy(outputs, labels)),
+    }
     assert history["valid_loss"][-1] == found["loss"]
     assert history["valid_accuracy"][-1] == found["accuracy"]
     assert model.training
 
 
-@pytest.mark.parametrize("valid", [pairs(13, seed=5), (pairs(13, seed=5).images,
-                                                       pairs(13, seed=5).labels)],
-                         ids=["a data set", "a tuple of arrays"])
+@pytest.mark.parametrize(
+    "valid",
+    [pairs(13, seed=5), (pairs(13, seed=5).images, pairs(13, seed=5).labels)],
+    ids=["a data set", "a tuple of arrays"],
+)
 def test_what_can_be_evaluated(valid):
     t = trainer()
     expected = t.evaluate(data.DataLoader(pairs(13, seed=5), 13))
@@ -81,8 +85,10 @@ def test_evaluation_and_validation_leave_the_epochs_of_a_loader_alone():
 
 # ------------------------------------------------------------------------------- accumulation
 
-@pytest.mark.parametrize(("count", "small", "large", "times"), [
-    (40, 4, 8, 2), (38, 4, 12, 3), (13, 5, 10, 2)])
+
+@pytest.mark.parametrize(
+    ("count", "small", "large", "times"), [(40, 4, 8, 2), (38, 4, 12, 3), (13, 5, 10, 2)]
+)
 def test_accumulated_gradients_are_those_of_the_large_batch(count, small, large, times):
     found, expected = (network(norm=False, dropout=0.0).astype(np.float64) for _ in range(2))
     t = trainer(found, accumulate=times, precision="float64")
@@ -100,14 +106,16 @@ def test_accumulated_sums():
     found, expected = (network(norm=False, dropout=0.0).astype(np.float64) for _ in range(2))
     for model, size, times in ((found, 5, 2), (expected, 10, 1)):
         optimizer = optim.SGD(model.parameters(), lr=0.01)
-        history = trainer(model, optimizer, loss=losses, reduction="sum", accumulate=times,
-                          precision="float64").fit(loader(13, size))
-        assert history["loss"][0] < 3       # of an item, not of a batch
+        history = trainer(
+            model, optimizer, loss=losses, reduction="sum", accumulate=times, precision="float64"
+        ).fit(loader(13, size))
+        assert history["loss"][0] < 3  # of an item, not of a batch
     for a, b in zip(found.parameters(), expected.parameters(), strict=True):
         np.testing.assert_allclose(a.data, b.data, rtol=1e-12, atol=1e-14)
 
 
 # -------------------------------------------------------------------------------------- tasks
+
 
 def fitted(labels, outputs, **options):
     x = pairs(40).images
@@ -120,13 +128,13 @@ def fitted(labels, outputs, **options):
 
 def test_several_labels():
     x = pairs(40).images
-    history = fitted((x[:, :4] > 0).astype(np.float32), 4,
-                     loss=md.binary_cross_entropy_with_logits)
+    history = fitted((x[:, :4] > 0).astype(np.float32), 4, loss=md.binary_cross_entropy_with_logits)
     assert history["accuracy"][-1] > 0.95 > history["accuracy"][0]
 
 
-@pytest.mark.parametrize("loss", [md.cross_entropy, lambda a, b: md.cross_entropy(a, b)],
-                         ids=["known", "of one's own"])
+@pytest.mark.parametrize(
+    "loss", [md.cross_entropy, lambda a, b: md.cross_entropy(a, b)], ids=["known", "of one's own"]
+)
 def test_distributions_as_labels(loss):
     labels = np.eye(3, dtype=np.float32)[pairs().labels] * 0.9 + 1 / 30
     history = fitted(labels, 3, loss=loss)
@@ -140,8 +148,12 @@ def test_a_loss_of_ones_own_for_numbers_has_no_accuracy():
 
 def test_numbers_have_errors_and_no_accuracy():
     x = pairs(40).images
-    history = fitted((x[:, :1] * 2 + 1).astype(np.float64), 1, loss=md.mse_loss,
-                     metrics=("accuracy", "mae", "mse"))
+    history = fitted(
+        (x[:, :1] * 2 + 1).astype(np.float64),
+        1,
+        loss=md.mse_loss,
+        metrics=("accuracy", "mae", "mse"),
+    )
     assert set(history) == {"loss", "mae", "mse", "lr", "seconds"}
     assert history["mse"] == pytest.approx(history["loss"], rel=1e-5)
     assert history["mae"][-1] < history["mae"][0] / 4
@@ -153,24 +165,27 @@ def test_labels_of_pixels_some_of_them_ignored():
     labels[:, 0] = 255
     md.manual_seed(0)
     model = nn.Conv(1, 2, 1)
-    history = trainer(model, optim.Adam(model.parameters(), lr=0.1),
-                      loss=functools.partial(md.cross_entropy, ignore_index=255)).fit(
-        data.DataLoader(data.ArrayDataset(images, labels), 4), epochs=60)
+    history = trainer(
+        model,
+        optim.Adam(model.parameters(), lr=0.1),
+        loss=functools.partial(md.cross_entropy, ignore_index=255),
+    ).fit(data.DataLoader(data.ArrayDataset(images, labels), 4), epochs=60)
     assert history["accuracy"][-1] > 0.9
 
 
 def test_metrics_that_are_functions():
     def largest(outputs, labels):
         assert isinstance(outputs, np.ndarray) and isinstance(labels, np.ndarray)
-        return outputs.max(axis=1)      # of each item
+        return outputs.max(axis=1)  # of each item
 
     t = trainer(metrics=(largest, "top2"))
     found = t.evaluate(data.DataLoader(pairs(13), 4))
     scores = t.model.predict(pairs(13).images)
     assert found["largest"] == pytest.approx(scores.max(axis=1).mean(), rel=1e-6)
     best = np.argsort(scores, axis=1)[:, -2:]
-    assert found["top2"] == np.mean([y in row for y, row in zip(pairs(13).labels, best,
-                                                                strict=True)])
+    assert found["top2"] == np.mean(
+        [y in row for y, row in zip(pairs(13).labels, best, strict=True)]
+    )
 
 
 def test_precision_converts_the_model():
@@ -180,6 +195,7 @@ def test_precision_converts_the_model():
 
 
 # ------------------------------------------------------------------------------------ schedules
+
 
 def test_plateau_is_stepped_with_the_validation_loss():
     model = network()
@@ -197,6 +213,7 @@ def test_a_plateau_needs_a_validation():
 
 
 # ------------------------------------------------------------------------------------- progress
+
 
 def test_a_line_an_epoch_where_stderr_is_no_terminal(capsys):
     trainer(progress=True).fit(loader(), valid=pairs(8), epochs=2)
@@ -222,19 +239,23 @@ def test_a_bar_on_a_terminal(capsys, monkeypatch):
 
 # --------------------------------------------------------------------------------------- errors
 
-@pytest.mark.parametrize(("options", "error", "text"), [
-    ({"loss": 3}, TypeError, "loss must be a function"),
-    ({"clip": 0}, ValueError, "clip must be"),
-    ({"accumulate": 0}, ValueError, "accumulate must be"),
-    ({"ema": 1.0}, ValueError, "ema must be"),
-    ({"precision": "float16"}, ValueError, "precision must be"),
-    ({"metrics": ("recall",)}, ValueError, "metrics must be"),
-    ({"metrics": ("accuracy", "accuracy")}, ValueError, "twice"),
-    ({"callbacks": [object()]}, TypeError, "on_epoch_end"),
-    ({"callbacks": [train.CSVLogger]}, TypeError, "callbacks must be"),
-    ({"schedule": 0.1}, TypeError, "schedule must be"),
-    ({"reduction": "none"}, ValueError, "reduction must be"),
-])
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        ({"loss": 3}, TypeError, "loss must be a function"),
+        ({"clip": 0}, ValueError, "clip must be"),
+        ({"accumulate": 0}, ValueError, "accumulate must be"),
+        ({"ema": 1.0}, ValueError, "ema must be"),
+        ({"precision": "float16"}, ValueError, "precision must be"),
+        ({"metrics": ("recall",)}, ValueError, "metrics must be"),
+        ({"metrics": ("accuracy", "accuracy")}, ValueError, "twice"),
+        ({"callbacks": [object()]}, TypeError, "on_epoch_end"),
+        ({"callbacks": [train.CSVLogger]}, TypeError, "callbacks must be"),
+        ({"schedule": 0.1}, TypeError, "schedule must be"),
+        ({"reduction": "none"}, ValueError, "reduction must be"),
+    ],
+)
 def test_wrong_arguments(options, error, text):
     with pytest.raises(error, match=f"^Trainer: .*{text}"):
         trainer(**options)
@@ -247,22 +268,28 @@ def test_a_schedule_of_another_optimizer():
         trainer(model, a, schedule=optim.StepLR(b, 1))
 
 
-@pytest.mark.parametrize(("given", "error", "text"), [
-    (pairs(), TypeError, r"data\.DataLoader\(loader"),
-    ((1, 2), TypeError, r"data\.DataLoader\(loader"),
-    (iter([1]), TypeError, "only once"),
-    (3, TypeError, "iterable of batches"),
-    ([], ValueError, "has no batch"),
-])
+@pytest.mark.parametrize(
+    ("given", "error", "text"),
+    [
+        (pairs(), TypeError, r"data\.DataLoader\(loader"),
+        ((1, 2), TypeError, r"data\.DataLoader\(loader"),
+        (iter([1]), TypeError, "only once"),
+        (3, TypeError, "iterable of batches"),
+        ([], ValueError, "has no batch"),
+    ],
+)
 def test_loaders_that_are_none(given, error, text):
     with pytest.raises(error, match=text):
         trainer().fit(given)
 
 
-@pytest.mark.parametrize(("loss", "error", "text"), [
-    (lambda outputs, labels: 1.0, TypeError, "must return a tensor"),
-    (lambda outputs, labels: outputs, ValueError, "one number"),
-])
+@pytest.mark.parametrize(
+    ("loss", "error", "text"),
+    [
+        (lambda outputs, labels: 1.0, TypeError, "must return a tensor"),
+        (lambda outputs, labels: outputs, ValueError, "one number"),
+    ],
+)
 def test_losses_that_are_none(loss, error, text):
     with pytest.raises(error, match=text):
         trainer(loss=loss).fit(loader())

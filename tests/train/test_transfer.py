@@ -13,7 +13,7 @@ from tests.support.trainings import same_bits
 
 pytestmark = small_batches
 
-NAMES = [name for name in models.names() if name != "vgg16"]      # vgg8 with more of the same
+NAMES = [name for name in models.names() if name != "vgg16"]  # vgg8 with more of the same
 OPTIONS = {"cifar-fast": {"widths": (8, 8, 8)}, "mlp": {"hidden": 16}}
 CLASSES = ["cat", "dog", "owl"]
 
@@ -24,8 +24,12 @@ def saved(name, classes=CLASSES, **options):
     md.manual_seed(1)
     model = models.create(name, classes=len(classes), **options)
     rng = np.random.default_rng(0)
-    model.load_state_dict({key: value + rng.random(value.shape).astype(value.dtype)
-                           for key, value in model.state_dict().items()})
+    model.load_state_dict(
+        {
+            key: value + rng.random(value.shape).astype(value.dtype)
+            for key, value in model.state_dict().items()
+        }
+    )
     return models.Saved(model.eval(), classes)
 
 
@@ -53,8 +57,9 @@ def test_all_but_the_head_is_taken(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_same_classes_keep_the_head(name):
     given = saved(name)
-    assert same_bits(transferred(given, tuple(CLASSES), given.model.input_shape, False),
-                     given.model)
+    assert same_bits(
+        transferred(given, tuple(CLASSES), given.model.input_shape, False), given.model
+    )
 
 
 def test_as_many_other_classes_do_not():

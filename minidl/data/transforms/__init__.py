@@ -17,21 +17,28 @@ from .base import LabelTransform, Transform
 from .colour import ColorJitter, Normalize
 from .compose import Compose
 from .mix import CutMix, Mixup
-from .place import (
-    CenterCrop,
-    Cutout,
-    RandomCrop,
-    RandomFlip,
-    RandomRotation,
-    RandomTranslate,
-)
+from .place import CenterCrop, Cutout, RandomCrop, RandomFlip, RandomRotation, RandomTranslate
 from .scale import RandomResizedCrop, Resize
 
-if not TYPE_CHECKING:       # to a type checker a module with __getattr__ has every name
+if not TYPE_CHECKING:  # to a type checker a module with __getattr__ has every name
     from ... import hints
 
     __getattr__ = hints.attributes_of(__name__, hints.TRANSFORMS)
 
-__all__ = ["CenterCrop", "ColorJitter", "Compose", "CutMix", "Cutout", "LabelTransform", "Mixup",
-           "Normalize", "RandomCrop", "RandomFlip", "RandomResizedCrop", "RandomRotation",
-           "RandomTranslate", "Resize", "Transform"]
+__all__ = [
+    "CenterCrop",
+    "ColorJitter",
+    "Compose",
+    "CutMix",
+    "Cutout",
+    "LabelTransform",
+    "Mixup",
+    "Normalize",
+    "RandomCrop",
+    "RandomFlip",
+    "RandomResizedCrop",
+    "RandomRotation",
+    "RandomTranslate",
+    "Resize",
+    "Transform",
+]

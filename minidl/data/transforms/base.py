@@ -14,7 +14,7 @@ from ...arrays import array_of
 from ..draws import Draws
 
 Labels = np.ndarray | None
-MOST_SIDE = 1 << 30     # pixels: places around an image, and in a turned one, are of 32 bits
+MOST_SIDE = 1 << 30  # pixels: places around an image, and in a turned one, are of 32 bits
 
 
 class Transform(hints.Explained):
@@ -38,13 +38,14 @@ class Transform(hints.Explained):
     """
 
     takes_labels = False
-    _any_array = False      # whether it takes what is no batch of pictures, too
+    _any_array = False  # whether it takes what is no batch of pictures, too
 
-    def __init__(self) -> None:     # so that a call with arguments names the class
+    def __init__(self) -> None:  # so that a call with arguments names the class
         pass
 
-    def apply_batch(self, images: np.ndarray, labels: Labels, draws: Draws
-                    ) -> tuple[np.ndarray, Labels]:
+    def apply_batch(
+        self, images: np.ndarray, labels: Labels, draws: Draws
+    ) -> tuple[np.ndarray, Labels]:
         """New images and labels; `images` may be changed."""
         raise NotImplementedError(f"{type(self).__name__} has no apply_batch")
 
@@ -59,8 +60,9 @@ class Transform(hints.Explained):
         return run(self, batch, labels, _draws_of(rng, len(batch), where))
 
     def __repr__(self) -> str:
-        options = ", ".join(f"{name}={value!r}" for name, value in vars(self).items()
-                            if name[0] != "_")
+        options = ", ".join(
+            f"{name}={value!r}" for name, value in vars(self).items() if name[0] != "_"
+        )
         return f"{type(self).__name__}({options})"
 
 
@@ -77,7 +79,7 @@ class LabelTransform(Transform):
 
     takes_labels = True
 
-    def __call__(self, images: Any, labels: Any, rng: Any = None) -> Any:   # type: ignore[override]
+    def __call__(self, images: Any, labels: Any, rng: Any = None) -> Any:  # type: ignore[override]
         return self._called(images, labels, rng)
 
 
@@ -110,8 +112,9 @@ class OfFunction(Transform):
         self.function = function
         self._takes_rng, self.takes_labels = _takes(function)
 
-    def apply_batch(self, images: np.ndarray, labels: Labels, draws: Draws
-                    ) -> tuple[np.ndarray, Labels]:
+    def apply_batch(
+        self, images: np.ndarray, labels: Labels, draws: Draws
+    ) -> tuple[np.ndarray, Labels]:
         rng = [draws.generator()] if self._takes_rng else []
         if not self.takes_labels:
             return transformed(self.function, images, *rng), labels
@@ -122,16 +125,19 @@ class OfFunction(Transform):
 def as_transform(transform: Any, where: str, name: str) -> Any:
     """What has `apply_batch`: the transform itself, or what stands for a function."""
     if isinstance(transform, type) and hasattr(transform, "apply_batch"):
-        raise TypeError(f"{where}: {name} must be a transform, got the class {transform.__name__}; "
-                        f"write {transform.__name__}(...)")
+        raise TypeError(
+            f"{where}: {name} must be a transform, got the class {transform.__name__}; "
+            f"write {transform.__name__}(...)"
+        )
     if not hasattr(transform, "apply_batch"):
         expected = "a function of images" + (", or None" if name == "transform" else "")
         checks.function(transform, where, name, expected)
     return transform if hasattr(transform, "apply_batch") else OfFunction(transform)
 
 
-def run(transform: Any, images: np.ndarray, labels: Labels, draws: Draws
-        ) -> tuple[np.ndarray, Labels]:
+def run(
+    transform: Any, images: np.ndarray, labels: Labels, draws: Draws
+) -> tuple[np.ndarray, Labels]:
     """`apply_batch` of a transform: what comes in and out is checked, images keep their dtype."""
     dtype, where = images.dtype, type(transform).__name__
     if labels is None and getattr(transform, "takes_labels", False):
@@ -139,19 +145,22 @@ def run(transform: Any, images: np.ndarray, labels: Labels, draws: Draws
         raise TypeError(f"{name} takes images and labels, but there are no labels")
     if isinstance(transform, Transform) and not transform._any_array:
         if images.ndim != 4:
-            raise ValueError(f"{where}: images must have the shape (B, H, W, C), got "
-                             f"{images.shape}")
+            raise ValueError(
+                f"{where}: images must have the shape (B, H, W, C), got {images.shape}"
+            )
         if max(images.shape[1:3]) > MOST_SIDE:
-            raise ValueError(f"{where}: images must have sides of at most {MOST_SIDE} pixels, got "
-                             f"{images.shape}")
+            raise ValueError(
+                f"{where}: images must have sides of at most {MOST_SIDE} pixels, got {images.shape}"
+            )
         if dtype.kind != "f":
             raise TypeError(f"{where}: images must be floats or uint8, not {dtype}")
         if dtype.itemsize < 4:
             images = images.astype(np.float32)
     result = transform.apply_batch(images, labels, draws)
     if not isinstance(result, tuple) or len(result) != 2:
-        raise TypeError(f"apply_batch of {where} must return (images, labels), not a "
-                        f"{type(result).__name__}")
+        raise TypeError(
+            f"apply_batch of {where} must return (images, labels), not a {type(result).__name__}"
+        )
     check_images(result[0], images)
     return as_dtype(result[0], dtype), result[1]
 
@@ -181,15 +190,16 @@ def transformed(transform: Callable[..., Any], images: np.ndarray, *rest: Any) -
     """
     result = transform(images, *rest)
     check_images(result, images)
-    new = np.empty(0)[:]    # which nobody else holds
+    new = np.empty(0)[:]  # which nobody else holds
     held = any(a > b for a, b in zip(_references(result), _references(new), strict=True))
     if held and not np.may_share_memory(result, images):
         return np.array(result, images.dtype if images.dtype.kind == "f" else None, order="C")
     return as_dtype(result, images.dtype)
 
 
-def transformed_both(transform: Callable[..., Any], images: np.ndarray, labels: np.ndarray,
-                     *rest: Any) -> tuple[np.ndarray, np.ndarray]:
+def transformed_both(
+    transform: Callable[..., Any], images: np.ndarray, labels: np.ndarray, *rest: Any
+) -> tuple[np.ndarray, np.ndarray]:
     """The same for a function that takes and returns (images, labels). Both are copied where the
     function may still hold them."""
     results = transform(images, labels, *rest)
@@ -199,8 +209,10 @@ def transformed_both(transform: Callable[..., Any], images: np.ndarray, labels: 
     check_images(result, images)
     new = array_of(new, "transform", "the labels that it returns")
     if new.shape[:1] != images.shape[:1]:
-        raise ValueError(f"transform must return as many labels as it got, {len(images)}; "
-                         f"it returned an array of shape {new.shape}")
+        raise ValueError(
+            f"transform must return as many labels as it got, {len(images)}; "
+            f"it returned an array of shape {new.shape}"
+        )
     if result is not images:
         result = np.array(result)
     return as_dtype(result, images.dtype), np.array(new)
@@ -234,8 +246,10 @@ def sides_of(images: np.ndarray, where: str) -> tuple[int, int]:
 
 def least_and_most(values: Any, where: str, name: str, **bounds: Any) -> tuple[float, float]:
     """A pair of numbers of which the first is not the larger one."""
-    pair = [checks.real(value, where, name, **bounds)
-            for value in checks.members(values, where, name, "a pair (least, most)")]
+    pair = [
+        checks.real(value, where, name, **bounds)
+        for value in checks.members(values, where, name, "a pair (least, most)")
+    ]
     if len(pair) != 2 or pair[0] > pair[1]:
         raise ValueError(checks.message(where, name, "a pair (least, most)", values))
     return pair[0], pair[1]

@@ -11,7 +11,7 @@ from ...arrays import array_of
 from ..draws import Draws
 from .base import Labels, Transform
 
-GREY = 0.299, 0.587, 0.114      # how bright red, green and blue are (ITU-R BT.601)
+GREY = 0.299, 0.587, 0.114  # how bright red, green and blue are (ITU-R BT.601)
 
 
 class Normalize(Transform):
@@ -27,18 +27,21 @@ class Normalize(Transform):
     """
 
     def __init__(self, mean: Any, std: Any) -> None:
-        self.mean, self.std = (_per_channel(value, name) for value, name in
-                               ((mean, "mean"), (std, "std")))
+        self.mean, self.std = (
+            _per_channel(value, name) for value, name in ((mean, "mean"), (std, "std"))
+        )
         if not (self.std > 0).all():
             raise ValueError(checks.message("Normalize", "std", "positive", std))
 
-    def apply_batch(self, images: np.ndarray, labels: Labels, draws: Draws
-                    ) -> tuple[np.ndarray, Labels]:
+    def apply_batch(
+        self, images: np.ndarray, labels: Labels, draws: Draws
+    ) -> tuple[np.ndarray, Labels]:
         batch, height, width, channels = images.shape
         for name, value in (("mean", self.mean), ("std", self.std)):
             if value.size not in (1, channels):
-                raise ValueError(f"Normalize: {name} has {value.size} channels, images have "
-                                 f"{channels}")
+                raise ValueError(
+                    f"Normalize: {name} has {value.size} channels, images have {channels}"
+                )
         # Whole lines: a loop over three channels at each pixel would take ten times as long.
         lines = images.reshape(batch, height, width * channels)
         for operation, value in ((np.subtract, self.mean), (np.multiply, 1 / self.std)):
@@ -71,15 +74,21 @@ class ColorJitter(Transform):
     (4, 8, 8, 3)
     """
 
-    def __init__(self, brightness: float = 0.0, contrast: float = 0.0, saturation: float = 0.0,
-                 hue: float = 0.0) -> None:
+    def __init__(
+        self,
+        brightness: float = 0.0,
+        contrast: float = 0.0,
+        saturation: float = 0.0,
+        hue: float = 0.0,
+    ) -> None:
         self.brightness = checks.not_negative(brightness, "ColorJitter", "brightness")
         self.contrast = checks.not_negative(contrast, "ColorJitter", "contrast")
         self.saturation = checks.not_negative(saturation, "ColorJitter", "saturation")
         self.hue = checks.real(hue, "ColorJitter", "hue", 0, 0.5)
 
-    def apply_batch(self, images: np.ndarray, labels: Labels, draws: Draws
-                    ) -> tuple[np.ndarray, Labels]:
+    def apply_batch(
+        self, images: np.ndarray, labels: Labels, draws: Draws
+    ) -> tuple[np.ndarray, Labels]:
         channels = images.shape[-1]
         if channels not in (1, 3):
             raise ValueError(f"ColorJitter: images must have 1 or 3 channels, got {channels}")
@@ -110,8 +119,9 @@ def _brightness(planes: list[np.ndarray]) -> np.ndarray:
     """(B, H, W)"""
     if len(planes) == 1:
         return planes[0]
-    red, green, blue = (plane * plane.dtype.type(share)
-                        for plane, share in zip(planes, GREY, strict=True))
+    red, green, blue = (
+        plane * plane.dtype.type(share) for plane, share in zip(planes, GREY, strict=True)
+    )
     return red + green + blue
 
 
@@ -126,8 +136,11 @@ def _turned(planes: list[np.ndarray], turns: np.ndarray) -> list[np.ndarray]:
     low = np.minimum(np.minimum(red, green), blue)
     span = value - low
     safe = np.where(span > 0, span, 1)
-    hue = np.where(value == red, (green - blue) / safe,
-                   np.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe))
+    hue = np.where(
+        value == red,
+        (green - blue) / safe,
+        np.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
+    )
     hue = hue + 6 * turns
     # A channel is at its full value within a sixth of the round around its own hue.
     away = [hue - at - 6 * np.floor((hue - at) * (1 / 6)) - 3 for at in (0, 2, 4)]

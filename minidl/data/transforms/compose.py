@@ -24,18 +24,21 @@ class Compose(Transform):
     (8, 32, 32, 3)
     """
 
-    _any_array = True       # each member says what it takes
+    _any_array = True  # each member says what it takes
 
     def __init__(self, *transforms: Any) -> None:
         if len(transforms) == 1 and isinstance(transforms[0], (list, tuple)):
             transforms = tuple(transforms[0])
         self.transforms = transforms
-        self._members = [as_transform(transform, "Compose", f"transforms[{i}]")
-                         for i, transform in enumerate(transforms)]
+        self._members = [
+            as_transform(transform, "Compose", f"transforms[{i}]")
+            for i, transform in enumerate(transforms)
+        ]
         self.takes_labels = any(getattr(member, "takes_labels", False) for member in self._members)
 
-    def apply_batch(self, images: np.ndarray, labels: Labels, draws: Draws
-                    ) -> tuple[np.ndarray, Labels]:
+    def apply_batch(
+        self, images: np.ndarray, labels: Labels, draws: Draws
+    ) -> tuple[np.ndarray, Labels]:
         for place, member in enumerate(self._members):
             images, labels = run(member, images, labels, draws.at(place))
         return images, labels

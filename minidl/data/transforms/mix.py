@@ -8,7 +8,7 @@ from ... import checks, kernels
 from ..draws import Draws
 from .base import Labels, LabelTransform, numbers
 
-TRIES = 64      # rounds of drawing, of which each ends for at least 95% of what is left
+TRIES = 64  # rounds of drawing, of which each ends for at least 95% of what is left
 
 
 class _Mix(LabelTransform):
@@ -20,15 +20,19 @@ class _Mix(LabelTransform):
         self.classes = None if classes is None else checks.size(classes, where, "classes")
         self.p = checks.fraction(p, where, "p")
 
-    def apply_batch(self, images: np.ndarray, labels: Labels, draws: Draws
-                    ) -> tuple[np.ndarray, Labels]:
+    def apply_batch(
+        self, images: np.ndarray, labels: Labels, draws: Draws
+    ) -> tuple[np.ndarray, Labels]:
         where = type(self).__name__
         assert labels is not None
         if labels.shape[:1] != images.shape[:1]:
-            raise ValueError(f"{where}: images and labels must have one length, got images of the "
-                             f"shape {images.shape} and labels of {labels.shape}")
+            raise ValueError(
+                f"{where}: images and labels must have one length, got images of the "
+                f"shape {images.shape} and labels of {labels.shape}"
+            )
         labels = distributions(labels, self.classes or draws.classes, where).astype(
-            images.dtype, copy=False)
+            images.dtype, copy=False
+        )
         if len(images) == 0:
             return images, labels
         u = draws.uniform(2)
@@ -41,8 +45,9 @@ class _Mix(LabelTransform):
         shares = shares.astype(images.dtype).reshape(-1, *[1] * (labels.ndim - 1))
         return images, labels * shares + labels[partners] * (1 - shares)
 
-    def mixed(self, images: np.ndarray, partners: np.ndarray, shares: np.ndarray, draws: Draws
-              ) -> tuple[np.ndarray, np.ndarray]:
+    def mixed(
+        self, images: np.ndarray, partners: np.ndarray, shares: np.ndarray, draws: Draws
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The mixed images, and the share that each has kept of itself."""
         raise NotImplementedError
 
@@ -69,8 +74,9 @@ class Mixup(_Mix):
     def __init__(self, alpha: float = 0.2, classes: int | None = None, p: float = 1.0) -> None:
         super().__init__(alpha, classes, p)
 
-    def mixed(self, images: np.ndarray, partners: np.ndarray, shares: np.ndarray, draws: Draws
-              ) -> tuple[np.ndarray, np.ndarray]:
+    def mixed(
+        self, images: np.ndarray, partners: np.ndarray, shares: np.ndarray, draws: Draws
+    ) -> tuple[np.ndarray, np.ndarray]:
         own = shares.astype(images.dtype)[:, None, None, None]
         return images * own + images[partners] * (1 - own), shares
 
@@ -92,8 +98,9 @@ class CutMix(_Mix):
     def __init__(self, alpha: float = 1.0, classes: int | None = None, p: float = 1.0) -> None:
         super().__init__(alpha, classes, p)
 
-    def mixed(self, images: np.ndarray, partners: np.ndarray, shares: np.ndarray, draws: Draws
-              ) -> tuple[np.ndarray, np.ndarray]:
+    def mixed(
+        self, images: np.ndarray, partners: np.ndarray, shares: np.ndarray, draws: Draws
+    ) -> tuple[np.ndarray, np.ndarray]:
         sides = np.array(images.shape[1:3])
         lengths = np.rint(np.sqrt(1 - shares)[:, None] * sides).astype(np.int64)
         corners = draws.below(sides, first=2) - lengths // 2
@@ -109,13 +116,16 @@ def distributions(labels: np.ndarray, classes: int | None, where: str) -> np.nda
     if labels.dtype.kind == "f":
         return labels
     if labels.ndim != 1 or labels.dtype.kind not in "biu":
-        raise TypeError(f"{where}: labels must be integers (B,), or floats, got {labels.dtype} of "
-                        f"the shape {labels.shape}")
+        raise TypeError(
+            f"{where}: labels must be integers (B,), or floats, got {labels.dtype} of "
+            f"the shape {labels.shape}"
+        )
     if classes is None:
         raise ValueError(f"{where}: the number of classes is not known: give classes=")
     if labels.size and not 0 <= labels.min() <= labels.max() < classes:
-        raise ValueError(f"{where}: labels must be from 0 to {classes - 1}, got "
-                         f"{labels.min()} to {labels.max()}")
+        raise ValueError(
+            f"{where}: labels must be from 0 to {classes - 1}, got {labels.min()} to {labels.max()}"
+        )
     kernels.check_shape(f"{where}: labels", (len(labels), classes), np.float32)
     rows = np.zeros((len(labels), classes), np.float32)
     rows[np.arange(len(labels)), labels.astype(np.int64)] = 1
@@ -136,8 +146,8 @@ def _log_gamma(alpha: float, draws: Draws) -> np.ndarray:
     result = np.full(len(draws), np.log(d))
     waiting = np.ones(len(draws), bool)
     for i in range(TRIES):
-        u = 1 - draws.uniform(3, first=3 * i)       # in (0, 1]
-        x = np.sqrt(-2 * np.log(u[:, 0])) * np.cos(2 * np.pi * u[:, 1])     # normal
+        u = 1 - draws.uniform(3, first=3 * i)  # in (0, 1]
+        x = np.sqrt(-2 * np.log(u[:, 0])) * np.cos(2 * np.pi * u[:, 1])  # normal
         v = (1 + x / np.sqrt(9 * d)) ** 3
         good = v > 0
         logs = np.log(np.where(good, v, 1))

@@ -13,9 +13,15 @@ from .base import MOST_SIDE, Labels, Transform, least_and_most, numbers, pair_si
 MODES = ("reflect", "constant", "edge")
 
 
-def _cropped(images: np.ndarray, size: tuple[int, int], tops: np.ndarray, lefts: np.ndarray,
-             flips: np.ndarray | None = None, mode: str = "constant", value: float = 0.0
-             ) -> np.ndarray:
+def _cropped(
+    images: np.ndarray,
+    size: tuple[int, int],
+    tops: np.ndarray,
+    lefts: np.ndarray,
+    flips: np.ndarray | None = None,
+    mode: str = "constant",
+    value: float = 0.0,
+) -> np.ndarray:
     """Parts of images. One thread: the others work for the model meanwhile."""
     if flips is None:
         flips = np.zeros(len(images), np.uint8)
@@ -26,8 +32,10 @@ def _check_reflect(where: str, mode: str, most: tuple[int, int], images: np.ndar
     """Mirrored once: what lies further out would be mirrored again, and is a mistake."""
     for name, reach, side in zip(("height", "width"), most, images.shape[1:3], strict=True):
         if mode == "reflect" and reach >= max(side, 1) and reach:
-            raise ValueError(f"{where}: {reach} pixels beyond the edge cannot be mirrored in "
-                             f'images of {name} {side}; take fewer, or mode="constant"')
+            raise ValueError(
+                f"{where}: {reach} pixels beyond the edge cannot be mirrored in "
+                f'images of {name} {side}; take fewer, or mode="constant"'
+            )
 
 
 class RandomCrop(Transform):
@@ -46,8 +54,13 @@ class RandomCrop(Transform):
     (8, 32, 32, 3)
     """
 
-    def __init__(self, size: int | tuple[int, int], padding: int | tuple[int, int] = 0,
-                 mode: str = "reflect", value: float = 0.0) -> None:
+    def __init__(
+        self,
+        size: int | tuple[int, int],
+        padding: int | tuple[int, int] = 0,
+        mode: str = "reflect",
+        value: float = 0.0,
+    ) -> None:
         self.size = pair_size(size, "RandomCrop")
         self.padding = checks.pair(padding, "RandomCrop", "padding", 0)
         if max(self.padding) > MOST_SIDE:
@@ -56,18 +69,28 @@ class RandomCrop(Transform):
         self.mode = checks.choice(mode, "RandomCrop", "mode", MODES)
         self.value = checks.real(value, "RandomCrop", "value", finite=True)
 
-    def apply_batch(self, images: np.ndarray, labels: Labels, draws: Draws
-                    ) -> tuple[np.ndarray, Labels]:
+    def apply_batch(
+        self, images: np.ndarray, labels: Labels, draws: Draws
+    ) -> tuple[np.ndarray, Labels]:
         (height, width), (down, right) = sides_of(images, "RandomCrop"), self.padding
         _check_reflect("RandomCrop", self.mode, self.padding, images)
         places = height + 2 * down - self.size[0] + 1, width + 2 * right - self.size[1] + 1
         if min(places) < 1:
-            raise ValueError(f"RandomCrop: a part of {self.size[0]} x {self.size[1]} is larger "
-                             f"than images of {height} x {width} with a padding of {down} and "
-                             f"{right}")
+            raise ValueError(
+                f"RandomCrop: a part of {self.size[0]} x {self.size[1]} is larger "
+                f"than images of {height} x {width} with a padding of {down} and "
+                f"{right}"
+            )
         tops, lefts = draws.below(places).T
-        return _cropped(images, self.size, np.ascontiguousarray(tops - down),
-                        np.ascontiguousarray(lefts - right), None, self.mode, self.value), labels
+        return _cropped(
+            images,
+            self.size,
+            np.ascontiguousarray(tops - down),
+            np.ascontiguousarray(lefts - right),
+            None,
+            self.mode,
+            self.value,
+        ), labels
 
 
 class RandomFlip(Transform):
@@ -90,8 +113,9 @@ class RandomFlip(Transform):
         if self.alternate and self.p != 0.5:
             raise ValueError(checks.message("RandomFlip", "p", "0.5 with alternate=True", p))
 
-    def apply_batch(self, images: np.ndarray, labels: Labels, draws: Draws
-                    ) -> tuple[np.ndarray, Labels]:
+    def apply_batch(
+        self, images: np.ndarray, labels: Labels, draws: Draws
+    ) -> tuple[np.ndarray, Labels]:
         flips = draws.uniform(1, lasting=self.alternate)[:, 0] < self.p
         if self.alternate and draws.epoch % 2:
             flips = ~flips
@@ -120,15 +144,17 @@ class Cutout(Transform):
         self.value = checks.real(value, "Cutout", "value", finite=True)
         self.p = checks.fraction(p, "Cutout", "p")
 
-    def apply_batch(self, images: np.ndarray, labels: Labels, draws: Draws
-                    ) -> tuple[np.ndarray, Labels]:
+    def apply_batch(
+        self, images: np.ndarray, labels: Labels, draws: Draws
+    ) -> tuple[np.ndarray, Labels]:
         height, width = images.shape[1:3]
         if not images.size:
             return images, labels
         corners = draws.below((height, width)) - np.array(self.size) // 2
         chosen = np.flatnonzero(draws.uniform(1, first=2)[:, 0] < self.p)
         for i, top, left, bottom, right in numbers(
-                chosen, np.maximum(corners, 0)[chosen], (corners + self.size)[chosen]):
+            chosen, np.maximum(corners, 0)[chosen], (corners + self.size)[chosen]
+        ):
             images[i, top:bottom, left:right] = self.value
         return images, labels
 
@@ -149,23 +175,39 @@ class RandomTranslate(Transform):
     def __init__(self, amount: Any, mode: str = "constant", value: float = 0.0) -> None:
         pair = amount if isinstance(amount, (tuple, list)) else (amount, amount)
         if len(pair) != 2:
-            raise ValueError(checks.message("RandomTranslate", "amount", "a number or a pair",
-                                            amount))
-        self.amount = tuple([
-            checks.real(x, "RandomTranslate", "amount", 0, below=1) if isinstance(x, float) else
-            checks.integer(x, "RandomTranslate", "amount", 0, checks.MOST_OF_PAIR) for x in pair])
+            raise ValueError(
+                checks.message("RandomTranslate", "amount", "a number or a pair", amount)
+            )
+        self.amount = tuple(
+            [
+                checks.real(x, "RandomTranslate", "amount", 0, below=1)
+                if isinstance(x, float)
+                else checks.integer(x, "RandomTranslate", "amount", 0, checks.MOST_OF_PAIR)
+                for x in pair
+            ]
+        )
         self.mode = checks.choice(mode, "RandomTranslate", "mode", MODES)
         self.value = checks.real(value, "RandomTranslate", "value", finite=True)
 
-    def apply_batch(self, images: np.ndarray, labels: Labels, draws: Draws
-                    ) -> tuple[np.ndarray, Labels]:
+    def apply_batch(
+        self, images: np.ndarray, labels: Labels, draws: Draws
+    ) -> tuple[np.ndarray, Labels]:
         size = images.shape[1], images.shape[2]
-        down, right = (round(x * side) if isinstance(x, float) else x
-                       for x, side in zip(self.amount, size, strict=True))
+        down, right = (
+            round(x * side) if isinstance(x, float) else x
+            for x, side in zip(self.amount, size, strict=True)
+        )
         _check_reflect("RandomTranslate", self.mode, (down, right), images)
         tops, lefts = draws.below((2 * down + 1, 2 * right + 1)).T
-        return _cropped(images, size, np.ascontiguousarray(tops - down),
-                        np.ascontiguousarray(lefts - right), None, self.mode, self.value), labels
+        return _cropped(
+            images,
+            size,
+            np.ascontiguousarray(tops - down),
+            np.ascontiguousarray(lefts - right),
+            None,
+            self.mode,
+            self.value,
+        ), labels
 
 
 class CenterCrop(Transform):
@@ -180,14 +222,17 @@ class CenterCrop(Transform):
     def __init__(self, size: int | tuple[int, int]) -> None:
         self.size = pair_size(size, "CenterCrop")
 
-    def apply_batch(self, images: np.ndarray, labels: Labels, draws: Draws
-                    ) -> tuple[np.ndarray, Labels]:
+    def apply_batch(
+        self, images: np.ndarray, labels: Labels, draws: Draws
+    ) -> tuple[np.ndarray, Labels]:
         height, width = images.shape[1:3]
         if self.size[0] > height or self.size[1] > width:
-            raise ValueError(f"CenterCrop: a middle of {self.size[0]} x {self.size[1]} is larger "
-                             f"than images of {height} x {width}")
+            raise ValueError(
+                f"CenterCrop: a middle of {self.size[0]} x {self.size[1]} is larger "
+                f"than images of {height} x {width}"
+            )
         top, left = round((height - self.size[0]) / 2), round((width - self.size[1]) / 2)
-        return images[:, top:top + self.size[0], left:left + self.size[1]], labels
+        return images[:, top : top + self.size[0], left : left + self.size[1]], labels
 
 
 class RandomRotation(Transform):
@@ -203,25 +248,37 @@ class RandomRotation(Transform):
     (8, 32, 32, 3)
     """
 
-    def __init__(self, degrees: float | tuple[float, float], mode: str = "constant",
-                 value: float = 0.0) -> None:
+    def __init__(
+        self, degrees: float | tuple[float, float], mode: str = "constant", value: float = 0.0
+    ) -> None:
         if isinstance(degrees, (tuple, list)):
-            self.degrees = least_and_most(degrees, "RandomRotation", "degrees", least=-360,
-                                          most=360)
+            self.degrees = least_and_most(
+                degrees, "RandomRotation", "degrees", least=-360, most=360
+            )
         else:
             most = checks.real(degrees, "RandomRotation", "degrees", 0, 360)
             self.degrees = -most, most
         self.mode = checks.choice(mode, "RandomRotation", "mode", MODES)
         self.value = checks.real(value, "RandomRotation", "value", finite=True)
 
-    def apply_batch(self, images: np.ndarray, labels: Labels, draws: Draws
-                    ) -> tuple[np.ndarray, Labels]:
+    def apply_batch(
+        self, images: np.ndarray, labels: Labels, draws: Draws
+    ) -> tuple[np.ndarray, Labels]:
         height, width = images.shape[1:3]
         low, high = self.degrees
         angle = np.deg2rad(low + (high - low) * draws.uniform(1)[:, 0])
         cos, sin = np.cos(angle), np.sin(angle)
         row, column = (height - 1) / 2, (width - 1) / 2
         # Where each pixel of the result comes from: the middle stays.
-        maps = np.stack([cos, sin, row - cos * row - sin * column,
-                         -sin, cos, column + sin * row - cos * column], axis=1)
+        maps = np.stack(
+            [
+                cos,
+                sin,
+                row - cos * row - sin * column,
+                -sin,
+                cos,
+                column + sin * row - cos * column,
+            ],
+            axis=1,
+        )
         return kernels.warp(images, (height, width), maps, self.mode, self.value, threads=1), labels

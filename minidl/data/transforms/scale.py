@@ -10,9 +10,9 @@ from ... import checks, kernels
 from ..draws import Draws
 from .base import Labels, Transform, least_and_most, pair_size, sides_of
 
-MOST_BYTES = 4 << 20        # of what stands between the two axes, at a time: it stays in cache
+MOST_BYTES = 4 << 20  # of what stands between the two axes, at a time: it stays in cache
 
-Axis = tuple[Any, Any]      # where the part of each image begins, and how long it is
+Axis = tuple[Any, Any]  # where the part of each image begins, and how long it is
 
 
 def whole_axis(length: int) -> Axis:
@@ -30,19 +30,26 @@ def resample(images: np.ndarray, size: tuple[int, int], rows: Axis, columns: Axi
     result = np.empty((batch, *size, channels), images.dtype)
     step = max(1, MOST_BYTES // max(1, images.itemsize * size[0] * width * channels))
     for start in range(0, batch, step):
-        part = np.ascontiguousarray(images[start:start + step])
+        part = np.ascontiguousarray(images[start : start + step])
         chosen = slice(start, start + step)
         count = len(part)
-        y = kernels.blend(part.reshape(count, 1, height, width * channels),
-                          *_taps(rows, chosen, height, size[0], images.dtype), threads=1)
-        kernels.blend(y.reshape(count, size[0], width, channels),
-                      *_taps(columns, chosen, width, size[1], images.dtype),
-                      out=result[chosen], threads=1)
+        y = kernels.blend(
+            part.reshape(count, 1, height, width * channels),
+            *_taps(rows, chosen, height, size[0], images.dtype),
+            threads=1,
+        )
+        kernels.blend(
+            y.reshape(count, size[0], width, channels),
+            *_taps(columns, chosen, width, size[1], images.dtype),
+            out=result[chosen],
+            threads=1,
+        )
     return result
 
 
-def _taps(axis: Axis, chosen: slice, length: int, size: int, dtype: Any
-          ) -> tuple[np.ndarray, np.ndarray]:
+def _taps(
+    axis: Axis, chosen: slice, length: int, size: int, dtype: Any
+) -> tuple[np.ndarray, np.ndarray]:
     """(n, size) and (n, size, K): the first of the K pixels of an axis that each of the result's is
     made of, and how much each of them adds; n = 1 where all images are scaled alike.
 
@@ -75,11 +82,15 @@ class Resize(Transform):
     """
 
     def __init__(self, size: int | tuple[int, int]) -> None:
-        self.size: Any = (pair_size(size, "Resize") if isinstance(size, (tuple, list))
-                          else checks.integer(size, "Resize", "size", 1, checks.MOST_OF_PAIR))
+        self.size: Any = (
+            pair_size(size, "Resize")
+            if isinstance(size, (tuple, list))
+            else checks.integer(size, "Resize", "size", 1, checks.MOST_OF_PAIR)
+        )
 
-    def apply_batch(self, images: np.ndarray, labels: Labels, draws: Draws
-                    ) -> tuple[np.ndarray, Labels]:
+    def apply_batch(
+        self, images: np.ndarray, labels: Labels, draws: Draws
+    ) -> tuple[np.ndarray, Labels]:
         height, width = sides_of(images, "Resize")
         size = self.size
         if isinstance(size, int):
@@ -105,14 +116,19 @@ class RandomResizedCrop(Transform):
 
     TRIES = 10
 
-    def __init__(self, size: int | tuple[int, int], scale: tuple[float, float] = (0.08, 1.0),
-                 ratio: tuple[float, float] = (3 / 4, 4 / 3)) -> None:
+    def __init__(
+        self,
+        size: int | tuple[int, int],
+        scale: tuple[float, float] = (0.08, 1.0),
+        ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    ) -> None:
         self.size = pair_size(size, "RandomResizedCrop")
         self.scale = least_and_most(scale, "RandomResizedCrop", "scale", above=0, most=1)
         self.ratio = least_and_most(ratio, "RandomResizedCrop", "ratio", above=0, finite=True)
 
-    def apply_batch(self, images: np.ndarray, labels: Labels, draws: Draws
-                    ) -> tuple[np.ndarray, Labels]:
+    def apply_batch(
+        self, images: np.ndarray, labels: Labels, draws: Draws
+    ) -> tuple[np.ndarray, Labels]:
         height, width = sides_of(images, "RandomResizedCrop")
         tops, lefts, heights, widths = self.parts(height, width, draws)
         return resample(images, self.size, (tops, heights), (lefts, widths)), labels
@@ -120,10 +136,11 @@ class RandomResizedCrop(Transform):
     def parts(self, height: int, width: int, draws: Draws) -> tuple[np.ndarray, ...]:
         """The part of each image: (tops, lefts, heights, widths), (B,) whole numbers each."""
         u = draws.uniform(2 * self.TRIES)
-        area = height * width * (self.scale[0] + (self.scale[1] - self.scale[0])
-                                 * u[:, :self.TRIES])
+        area = (
+            height * width * (self.scale[0] + (self.scale[1] - self.scale[0]) * u[:, : self.TRIES])
+        )
         low, high = np.log(self.ratio)
-        ratio = np.exp(low + (high - low) * u[:, self.TRIES:])
+        ratio = np.exp(low + (high - low) * u[:, self.TRIES :])
         heights = np.rint(np.sqrt(area / ratio)).astype(np.int64)
         widths = np.rint(np.sqrt(area * ratio)).astype(np.int64)
         fits = (heights >= 1) & (heights <= height) & (widths >= 1) & (widths <= width)
@@ -133,8 +150,10 @@ class RandomResizedCrop(Transform):
         tops = (v[:, 0] * (height - heights + 1)).astype(np.int64)
         lefts = (v[:, 1] * (width - widths + 1)).astype(np.int64)
         shape = min(max(width / height, self.ratio[0]), self.ratio[1])
-        largest = (max(1, min(height, round(width / shape))),
-                   max(1, min(width, round(height * shape))))
+        largest = (
+            max(1, min(height, round(width / shape))),
+            max(1, min(width, round(height * shape))),
+        )
         none = ~fits.any(axis=1)
         heights[none], widths[none] = largest
         tops[none], lefts[none] = (height - largest[0]) // 2, (width - largest[1]) // 2

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 Array = np.ndarray
-Operand = np.ndarray | float            # of a function of two arrays, of which one may be a number
+Operand = np.ndarray | float  # of a function of two arrays, of which one may be a number
 Shape = Sequence[int]
-Pair = Sequence[int]                    # (rows, columns)
-Padding = Sequence[Sequence[int]]       # ((top, bottom), (left, right))
-Activation = Sequence[Any]              # (name of a kernel, its options)
+Pair = Sequence[int]  # (rows, columns)
+Padding = Sequence[Sequence[int]]  # ((top, bottom), (left, right))
+Activation = Sequence[Any]  # (name of a kernel, its options)
 
 
 def into(out: Array | None, value: Array) -> Array:
@@ -31,6 +31,13 @@ def floats(*options: Any) -> tuple[float, ...]:
 def ints(*options: Any) -> tuple[Any, ...]:
     """Sizes, pairs and shapes as Python's ints, in tuples as deep as they were given, as the native
     kernels take them: of NumPy's small integers -2 is 254. None stays None."""
-    return tuple([option if option is None else
-                  ints(*option) if isinstance(option, (tuple, list, np.ndarray)) else
-                  operator.index(option) for option in options])
+    return tuple(
+        [
+            option
+            if option is None
+            else ints(*option)
+            if isinstance(option, (tuple, list, np.ndarray))
+            else operator.index(option)
+            for option in options
+        ]
+    )

@@ -20,37 +20,47 @@ from ..experiment import Experiment, Judgement, Result
 from ..identities import EPS, HIDDEN, digits, into, network, normalized, relative_error, worst
 from ..verdict import Verdict, identity
 
-MOMENTS, GRADIENTS = 1e-10, 1e-6    # the bounds of the rule
-SHOWN = 20                          # units of a layer that are plotted
-NAMES = {"mean": "largest |mean| of an output",
-         "variance": "largest error of an output's variance, relative",
-         "x": "gradient of x, distance from differences",
-         "gamma": "gradient of gamma, distance from differences",
-         "beta": "gradient of beta, distance from differences"}
+MOMENTS, GRADIENTS = 1e-10, 1e-6  # the bounds of the rule
+SHOWN = 20  # units of a layer that are plotted
+NAMES = {
+    "mean": "largest |mean| of an output",
+    "variance": "largest error of an output's variance, relative",
+    "x": "gradient of x, distance from differences",
+    "gamma": "gradient of gamma, distance from differences",
+    "beta": "gradient of beta, distance from differences",
+}
 
 
 class Formula(Experiment):
     id = "E01"
     title = "The formula"
-    claim = ("Batch normalization gives each unit mean 0 and variance σ²/(σ² + ε) over the batch, "
-             "and passes back the gradient of the whole formula, mean and variance included.")
+    claim = (
+        "Batch normalization gives each unit mean 0 and variance σ²/(σ² + ε) over the batch, "
+        "and passes back the gradient of the whole formula, mean and variance included."
+    )
     notes = "all"
     source = "Ioffe & Szegedy 2015, Batch Normalization (1502.03167), Algorithm 1"
-    setup = ("What goes into the three normalizations of the untrained MLP (784-100-100-100-10, "
-             "sigmoid) for a batch of {batch} MNIST images, float64, ε = 1e-5; times {scales}, so "
-             "that σ² comes below ε. Gradients of a randomly weighted sum of the outputs (random "
-             "gamma and beta) beside central differences.")
-    rule = (f"Of all units, layers and scales: means within {MOMENTS:g} of 0, variances within "
-            f"{MOMENTS:g} of σ²/(σ² + ε), and gradients of x, gamma and beta within "
-            f"{GRADIENTS:g} of central differences (relative to the largest of a unit, or of all "
-            "units for gamma and beta): SUPPORTED, else REFUTED.")
+    setup = (
+        "What goes into the three normalizations of the untrained MLP (784-100-100-100-10, "
+        "sigmoid) for a batch of {batch} MNIST images, float64, ε = 1e-5; times {scales}, so "
+        "that σ² comes below ε. Gradients of a randomly weighted sum of the outputs (random "
+        "gamma and beta) beside central differences."
+    )
+    rule = (
+        f"Of all units, layers and scales: means within {MOMENTS:g} of 0, variances within "
+        f"{MOMENTS:g} of σ²/(σ² + ε), and gradients of x, gamma and beta within "
+        f"{GRADIENTS:g} of central differences (relative to the largest of a unit, or of all "
+        "units for gamma and beta): SUPPORTED, else REFUTED."
+    )
     expected = Verdict.SUPPORTED
-    explanation = ("\"Variance 1\" is an approximation that holds while the variance of a unit is "
-                   "far above ε: at σ² = ε the output's variance is 1/2, at σ² = ε/1000 it is "
-                   "1/1001. ε is what turns a unit that is constant over the batch into 0 rather "
-                   "than 0/0. The gradient of x has two terms more than that of a division by a "
-                   "constant, one through the mean and one through the variance: they take out "
-                   "what would shift or scale the whole batch, which the output cannot show.")
+    explanation = (
+        '"Variance 1" is an approximation that holds while the variance of a unit is '
+        "far above ε: at σ² = ε the output's variance is 1/2, at σ² = ε/1000 it is "
+        "1/1001. ε is what turns a unit that is constant over the batch into 0 rather "
+        "than 0/0. The gradient of x has two terms more than that of a division by a "
+        "constant, one through the mean and one through the variance: they take out "
+        "what would shift or scale the whole batch, which the output cannot show."
+    )
     needs = ("mnist",)
     minutes = 0.02
     full = {"batch": 60, "scales": [1.0, 0.1, 0.01, 0.001]}
@@ -66,26 +76,35 @@ class Formula(Experiment):
                 y = normalized(scale * x)
                 variance = (scale * x).var(axis=0)
                 expected = variance / (variance + EPS)
-                errors.append({"mean": np.abs(y.mean(axis=0)).max(),
-                               "variance": np.abs(y.var(axis=0) / expected - 1).max(),
-                               **gradient_errors(scale * x, seed)})
+                errors.append(
+                    {
+                        "mean": np.abs(y.mean(axis=0)).max(),
+                        "variance": np.abs(y.var(axis=0) / expected - 1).max(),
+                        **gradient_errors(scale * x, seed),
+                    }
+                )
                 before += variance[:SHOWN].tolist()
                 after += y.var(axis=0)[:SHOWN].tolist()
-        return {**{name: worst(errors, name) for name in NAMES},
-                "before": before, "after": after}
+        return {**{name: worst(errors, name) for name in NAMES}, "before": before, "after": after}
 
     def judge(self, seeds: Sequence[Result]) -> Judgement:
         found = {name: worst(seeds, name) for name in NAMES}
         moments = float(np.max([found["mean"], found["variance"]]))
         gradients = float(np.max([found[name] for name in ("x", "gamma", "beta")]))
-        holds = all(found[name] <= (MOMENTS if name in ("mean", "variance") else GRADIENTS)
-                    for name in NAMES)
-        return Judgement(identity(holds),
-                         f"Means and variances are within {moments:.0e} of the formula, gradients "
-                         f"within {gradients:.0e} of differences.",
-                         {**{NAMES[name]: value for name, value in found.items()},
-                          "output's variance where σ² is largest": largest(seeds, -1),
-                          "output's variance where σ² is smallest": largest(seeds, 0)})
+        holds = all(
+            found[name] <= (MOMENTS if name in ("mean", "variance") else GRADIENTS)
+            for name in NAMES
+        )
+        return Judgement(
+            identity(holds),
+            f"Means and variances are within {moments:.0e} of the formula, gradients "
+            f"within {gradients:.0e} of differences.",
+            {
+                **{NAMES[name]: value for name, value in found.items()},
+                "output's variance where σ² is largest": largest(seeds, -1),
+                "output's variance where σ² is smallest": largest(seeds, 0),
+            },
+        )
 
     def plot(self, seeds: Sequence[Result]) -> Any:
         figure, (ax,) = plots.new(("σ² of a unit over the batch", "variance of its output"))
@@ -93,8 +112,16 @@ class Formula(Experiment):
         after = np.concatenate([seed["after"] for seed in seeds])
         line = np.geomspace(before.min(), before.max(), 200)
         ax.plot(line, line / (line + EPS), color=plots.MUTED, linewidth=1.2, label="σ² / (σ² + ε)")
-        ax.plot(before, after, color=plots.COLOURS["batch"], linestyle="none", marker="o",
-                markersize=3.5, alpha=0.5, label="units of the network")
+        ax.plot(
+            before,
+            after,
+            color=plots.COLOURS["batch"],
+            linestyle="none",
+            marker="o",
+            markersize=3.5,
+            alpha=0.5,
+            label="units of the network",
+        )
         ax.axvline(EPS, color=plots.MUTED, linewidth=1, linestyle=(0, (1, 2)))
         ax.annotate("ε", (EPS, 0.9), (4, 0), textcoords="offset points", color=plots.MUTED)
         plots.logarithmic(ax.xaxis)
@@ -129,13 +156,17 @@ def gradient_errors(x: np.ndarray, seed: int, step: float = 1e-4) -> dict[str, f
     by_gamma = (sums(x, gamma + step, beta) - sums(x, gamma - step, beta)) / (2 * step)
     by_beta = (sums(x, gamma, beta + step) - sums(x, gamma, beta - step)) / (2 * step)
     by_unit = np.abs(of_x - differences).max(axis=0) / np.abs(differences).max(axis=0)
-    return {"x": float(by_unit.max()), "gamma": relative_error(of_gamma, by_gamma),
-            "beta": relative_error(of_beta, by_beta)}
+    return {
+        "x": float(by_unit.max()),
+        "gamma": relative_error(of_gamma, by_gamma),
+        "beta": relative_error(of_beta, by_beta),
+    }
 
 
 def largest(seeds: Sequence[Result], place: int) -> float:
     """The variance after the normalization of the unit with the smallest (0) or the largest (-1)
     variance before it."""
-    pairs = sorted(pair for seed in seeds
-                   for pair in zip(seed["before"], seed["after"], strict=True))
+    pairs = sorted(
+        pair for seed in seeds for pair in zip(seed["before"], seed["after"], strict=True)
+    )
     return pairs[place][1]

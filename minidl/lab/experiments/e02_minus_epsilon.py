@@ -21,16 +21,7 @@ from minidl import nn, optim
 from .. import plots, problems
 from ..composed import Composed
 from ..experiment import Experiment, Judgement, Result
-from ..identities import (
-    EPS,
-    HIDDEN,
-    digits,
-    into,
-    network,
-    normalized,
-    relative_error,
-    worst,
-)
+from ..identities import EPS, HIDDEN, digits, into, network, normalized, relative_error, worst
 from ..training import diverged, train
 from ..verdict import Verdict, identity
 
@@ -41,25 +32,33 @@ PLACES = ("pixels", "noisy pixels", "hidden units")
 class MinusEpsilon(Experiment):
     id = "E02"
     title = "√(σ² − ε)"
-    claim = ("The minus sign in √(σ² − ε) is a slip: it gives NaN where a unit is constant over "
-             "the batch.")
+    claim = (
+        "The minus sign in √(σ² − ε) is a slip: it gives NaN where a unit is constant over "
+        "the batch."
+    )
     notes = "A, B"
     source = "Ioffe & Szegedy 2015 (1502.03167), Algorithm 1, which has a plus"
-    setup = ("Batch normalization composed from operations (BatchNorm refuses a negative ε) with "
-             "√(σ² + ε) and with √(σ² − ε), ε = 1e-5, float64, {steps} steps of SGD on {images} "
-             "MNIST images, batch {batch}. Pixels: normalized raw pixels (0 to 1) and a dense "
-             "layer, rate 0.01. Noisy pixels: the same with normal noise of standard deviation "
-             "0.01 on each pixel. Hidden units: the MLP (784-100-100-100-10, sigmoid) with its "
-             "hidden layers normalized, rate 0.5.")
-    rule = ("On raw pixels the loss is NaN at step 1 with −ε and finite at every step with +ε, in "
-            "every seed: SUPPORTED, else REFUTED. Where the slip stays hidden is shown beside it.")
+    setup = (
+        "Batch normalization composed from operations (BatchNorm refuses a negative ε) with "
+        "√(σ² + ε) and with √(σ² − ε), ε = 1e-5, float64, {steps} steps of SGD on {images} "
+        "MNIST images, batch {batch}. Pixels: normalized raw pixels (0 to 1) and a dense "
+        "layer, rate 0.01. Noisy pixels: the same with normal noise of standard deviation "
+        "0.01 on each pixel. Hidden units: the MLP (784-100-100-100-10, sigmoid) with its "
+        "hidden layers normalized, rate 0.5."
+    )
+    rule = (
+        "On raw pixels the loss is NaN at step 1 with −ε and finite at every step with +ε, in "
+        "every seed: SUPPORTED, else REFUTED. Where the slip stays hidden is shown beside it."
+    )
     paper = "√(σ² + ε)"
     expected = Verdict.SUPPORTED
-    explanation = ("ε is there for units that are constant over a batch, and a minus sign turns "
-                   "exactly those into NaN: all of the border's pixels, at the first step. The "
-                   "slip is easily missed, as it hides wherever the variance is far above ε: with "
-                   "a little noise on the pixels, and in hidden layers, both signs train alike. "
-                   "It would come out later, at the first unit that varies by less than ε.")
+    explanation = (
+        "ε is there for units that are constant over a batch, and a minus sign turns "
+        "exactly those into NaN: all of the border's pixels, at the first step. The "
+        "slip is easily missed, as it hides wherever the variance is far above ε: with "
+        "a little noise on the pixels, and in hidden layers, both signs train alike. "
+        "It would come out later, at the first unit that varies by less than ε."
+    )
     needs = ("mnist",)
     minutes = 0.04
     full = {"images": 6000, "batch": 60, "steps": 300}
@@ -69,30 +68,41 @@ class MinusEpsilon(Experiment):
         arrays = digits(settings["images"], seed)
         noise = np.random.default_rng(seed).normal(0, 0.01, arrays[0].shape)
         noisy = arrays[0] + noise, arrays[1]
-        losses = {arm: {
-            "pixels": trained(pixels(eps, seed), arrays, 0.01, seed, settings),
-            "noisy pixels": trained(pixels(eps, seed), noisy, 0.01, seed, settings),
-            "hidden units": trained(network(seed, composed(eps)), arrays, 0.5, seed, settings),
-        } for arm, eps in ARMS.items()}
+        losses = {
+            arm: {
+                "pixels": trained(pixels(eps, seed), arrays, 0.01, seed, settings),
+                "noisy pixels": trained(pixels(eps, seed), noisy, 0.01, seed, settings),
+                "hidden units": trained(network(seed, composed(eps)), arrays, 0.5, seed, settings),
+            }
+            for arm, eps in ARMS.items()
+        }
         first, _ = next(problems.batches(arrays, settings["batch"], seed))
         flat = first.reshape(len(first), -1)
-        variances = {"pixels": flat.var(axis=0),
-                     "hidden units": np.concatenate([into(network(seed), name, first).var(axis=0)
-                                                     for name in HIDDEN])}
+        variances = {
+            "pixels": flat.var(axis=0),
+            "hidden units": np.concatenate(
+                [into(network(seed), name, first).var(axis=0) for name in HIDDEN]
+            ),
+        }
         plus = composed(EPS)(flat.shape[1]).astype(np.float64)
-        return {"losses": losses, "count": flat.shape[1],
-                "constant": int((variances["pixels"] == 0).sum()),
-                "below": int(((variances["pixels"] > 0) & (variances["pixels"] <= EPS)).sum()),
-                "smallest hidden": float(variances["hidden units"].min()),
-                "variances": {name: np.sort(found[found > 0])[::6].tolist()
-                              for name, found in variances.items()},
-                "from BatchNorm": relative_error(plus(md.tensor(flat)).data, normalized(flat))}
+        return {
+            "losses": losses,
+            "count": flat.shape[1],
+            "constant": int((variances["pixels"] == 0).sum()),
+            "below": int(((variances["pixels"] > 0) & (variances["pixels"] <= EPS)).sum()),
+            "smallest hidden": float(variances["hidden units"].min()),
+            "variances": {
+                name: np.sort(found[found > 0])[::6].tolist() for name, found in variances.items()
+            },
+            "from BatchNorm": relative_error(plus(md.tensor(flat)).data, normalized(flat)),
+        }
 
     def judge(self, seeds: Sequence[Result]) -> Judgement:
         minus = [seed["losses"]["minus"]["pixels"] for seed in seeds]
         plus = [seed["losses"]["plus"]["pixels"] for seed in seeds]
-        holds = all(len(losses) == 1 and math.isnan(losses[0]) for losses in minus) \
-            and not any(diverged(losses) for losses in plus)
+        holds = all(len(losses) == 1 and math.isnan(losses[0]) for losses in minus) and not any(
+            diverged(losses) for losses in plus
+        )
         smallest = min(seed["smallest hidden"] for seed in seeds)
         constant = min(seed["constant"] for seed in seeds)
         return Judgement(
@@ -102,31 +112,51 @@ class MinusEpsilon(Experiment):
             f"{max(map(last, minus))} "
             f"({constant} of {seeds[0]['count']} pixels are constant in the first batch); with +ε "
             f"it is {'finite' if not any(map(diverged, plus)) else 'not finite'}.",
-            {"constant pixels in the first batch, least of the seeds": constant,
-             "pixels that vary by ε or less, most of the seeds": max(s["below"] for s in seeds),
-             **{f"steps with a finite loss, {place}, {sign}": min(
-                 finite(seed["losses"][arm][place]) for seed in seeds)
-                for place in PLACES for arm, sign in (("plus", "+ε"), ("minus", "−ε"))},
-             "hidden units: smallest σ²": smallest,
-             "hidden units: largest change of the factor by the sign, ε/σ²": EPS / smallest,
-             **{f"{place}: largest relative difference of the losses": max(
-                 apart(seed, place) for seed in seeds) for place in PLACES[1:]},
-             "composed with +ε, distance from BatchNorm": worst(seeds, "from BatchNorm")})
+            {
+                "constant pixels in the first batch, least of the seeds": constant,
+                "pixels that vary by ε or less, most of the seeds": max(s["below"] for s in seeds),
+                **{
+                    f"steps with a finite loss, {place}, {sign}": min(
+                        finite(seed["losses"][arm][place]) for seed in seeds
+                    )
+                    for place in PLACES
+                    for arm, sign in (("plus", "+ε"), ("minus", "−ε"))
+                },
+                "hidden units: smallest σ²": smallest,
+                "hidden units: largest change of the factor by the sign, ε/σ²": EPS / smallest,
+                **{
+                    f"{place}: largest relative difference of the losses": max(
+                        apart(seed, place) for seed in seeds
+                    )
+                    for place in PLACES[1:]
+                },
+                "composed with +ε, distance from BatchNorm": worst(seeds, "from BatchNorm"),
+            },
+        )
 
     def plot(self, seeds: Sequence[Result]) -> Any:
-        figure, (left, right) = plots.new(("σ² of a unit over the batch", "factor 1/√(σ² ± ε)"),
-                                          ("step", "loss"))
+        figure, (left, right) = plots.new(
+            ("σ² of a unit over the batch", "factor 1/√(σ² ± ε)"), ("step", "loss")
+        )
         line = np.geomspace(1e-6, 1, 400)
         above = line[line > EPS * 1.0001]
         left.plot(line, 1 / np.sqrt(line + EPS), color=plots.A, linewidth=1.7, label="+ε")
         left.plot(above, 1 / np.sqrt(above - EPS), color=plots.B, linewidth=1.7, label="−ε")
         left.axvspan(line[0], EPS, color=plots.B, alpha=0.12, linewidth=0)
         left.annotate("NaN", (1.7e-6, 8), color=plots.B, fontsize=10)
-        for place, name, height in (("hidden units", "hidden units", 0.3),
-                                    ("pixels", "pixels that vary", 0.03)):
+        for place, name, height in (
+            ("hidden units", "hidden units", 0.3),
+            ("pixels", "pixels that vary", 0.03),
+        ):
             found = np.array(seeds[0]["variances"][place])
-            left.plot(found, np.full(len(found), height), color=plots.MUTED, linestyle="none",
-                      marker="|", markersize=6)
+            left.plot(
+                found,
+                np.full(len(found), height),
+                color=plots.MUTED,
+                linestyle="none",
+                marker="|",
+                markersize=6,
+            )
             left.annotate(name, (1, height * 1.7), ha="right", fontsize=9, color=plots.MUTED)
         plots.logarithmic(left.xaxis)
         plots.logarithmic(left.yaxis)
@@ -134,15 +164,30 @@ class MinusEpsilon(Experiment):
         left.set_xticks([1e-6, 1e-4, 1e-2, 1], ["1e-6", "0.0001", "0.01", "1"])
         plots.legend(left)
         losses = seeds[0]["losses"]
-        for arm, sign, colour, style in (("plus", "+ε", plots.A, {"linewidth": 3, "alpha": 0.6}),
-                                         ("minus", "−ε", plots.B, {"linewidth": 1.1})):
+        for arm, sign, colour, style in (
+            ("plus", "+ε", plots.A, {"linewidth": 3, "alpha": 0.6}),
+            ("minus", "−ε", plots.B, {"linewidth": 1.1}),
+        ):
             for place, dash in (("pixels", (0, (1, 0))), ("hidden units", (0, (4, 1.5)))):
-                found = losses[arm][place][:finite(losses[arm][place])]
-                right.plot(range(1, len(found) + 1), smooth(found), color=colour, linestyle=dash,
-                           label=f"{place}, {sign}" if found else None, **style)
+                found = losses[arm][place][: finite(losses[arm][place])]
+                right.plot(
+                    range(1, len(found) + 1),
+                    smooth(found),
+                    color=colour,
+                    linestyle=dash,
+                    label=f"{place}, {sign}" if found else None,
+                    **style,
+                )
         if finite(losses["minus"]["pixels"]) == 0:
-            right.plot([1], [2.3], color=plots.B, marker="x", markersize=9, linestyle="none",
-                       label="pixels, −ε: NaN")
+            right.plot(
+                [1],
+                [2.3],
+                color=plots.B,
+                marker="x",
+                markersize=9,
+                linestyle="none",
+                label="pixels, −ε: NaN",
+            )
         right.set_ylim(bottom=0)
         right.legend(loc="upper right", frameon=False, fontsize=9, labelcolor=plots.INK)
         return figure
@@ -156,14 +201,20 @@ def composed(eps: float) -> Any:
 def pixels(eps: float, seed: int) -> problems.Stack:
     """Normalized pixels and a dense layer, in float64."""
     md.manual_seed(seed)
-    model = problems.Stack({"flatten": nn.Flatten(), "norm": composed(eps)(784),
-                            "dense": nn.Dense(784, 10)})
+    model = problems.Stack(
+        {"flatten": nn.Flatten(), "norm": composed(eps)(784), "dense": nn.Dense(784, 10)}
+    )
     model.astype(np.float64)
     return model
 
 
-def trained(model: problems.Stack, arrays: problems.Arrays, lr: float, seed: int,
-            settings: Mapping[str, Any]) -> list[float]:
+def trained(
+    model: problems.Stack,
+    arrays: problems.Arrays,
+    lr: float,
+    seed: int,
+    settings: Mapping[str, Any],
+) -> list[float]:
     """The losses of a short training; where it ends too early, with the last loss as it was: NaN or
     merely large."""
     last = math.nan
@@ -174,8 +225,13 @@ def trained(model: problems.Stack, arrays: problems.Arrays, lr: float, seed: int
         last = float(found.data)
         return found
 
-    losses = train(model, optim.SGD(model.parameters(), lr=lr),
-                   problems.batches(arrays, settings["batch"], seed), settings["steps"], loss)
+    losses = train(
+        model,
+        optim.SGD(model.parameters(), lr=lr),
+        problems.batches(arrays, settings["batch"], seed),
+        settings["steps"],
+        loss,
+    )
     return [*losses[:-1], last] if diverged(losses) else losses
 
 

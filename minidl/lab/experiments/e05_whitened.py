@@ -18,8 +18,8 @@ from ..experiment import Experiment, Judgement, Result
 from ..identities import HIDDEN, digits, into, network, normalized, positive, worst
 from ..verdict import Verdict
 
-UNCHANGED, UNCORRELATED = 1e-6, 0.1     # the bounds of the rule
-SHOWN = 120                             # pairs of a kind that are plotted
+UNCHANGED, UNCORRELATED = 1e-6, 0.1  # the bounds of the rule
+SHOWN = 120  # pairs of a kind that are plotted
 
 
 class Whitened(Experiment):
@@ -28,22 +28,28 @@ class Whitened(Experiment):
     claim = "Batch normalization whitens its input."
     notes = "E"
     source = "Ioffe & Szegedy 2015 (1502.03167), section 3: each feature by itself"
-    setup = ("{images} MNIST images as one batch, float64: the pixels that vary, and what goes "
-             "into the three normalizations of the untrained MLP (784-100-100-100-10, sigmoid). "
-             "Correlations of all pairs of units before and after batch normalization, and after "
-             "whitening with the inverse root of the covariance.")
-    rule = (f"The correlations of all pairs are unchanged to {UNCHANGED:g}, and the largest after "
-            f"it is above {UNCORRELATED:g}, in every seed: REFUTED. The largest after it at most "
-            f"{UNCORRELATED:g} in every seed: SUPPORTED. Else, or where one is no number: "
-            "INCONCLUSIVE.")
-    paper = "\"we will normalize each scalar feature independently\""
+    setup = (
+        "{images} MNIST images as one batch, float64: the pixels that vary, and what goes "
+        "into the three normalizations of the untrained MLP (784-100-100-100-10, sigmoid). "
+        "Correlations of all pairs of units before and after batch normalization, and after "
+        "whitening with the inverse root of the covariance."
+    )
+    rule = (
+        f"The correlations of all pairs are unchanged to {UNCHANGED:g}, and the largest after "
+        f"it is above {UNCORRELATED:g}, in every seed: REFUTED. The largest after it at most "
+        f"{UNCORRELATED:g} in every seed: SUPPORTED. Else, or where one is no number: "
+        "INCONCLUSIVE."
+    )
+    paper = '"we will normalize each scalar feature independently"'
     expected = Verdict.REFUTED
-    explanation = ("Batch normalization makes the variance of each unit 1 and leaves every "
-                   "correlation where it was: what whitening does to a covariance's diagonal, it "
-                   "does; the rest of the matrix, which whitening sets to 0, stays. Neighbouring "
-                   "pixels are as alike after it as before. The paper gives up full whitening on "
-                   "purpose: of d units it needs a d x d eigenvalue problem and its gradient at "
-                   "every step, and far more examples than units.")
+    explanation = (
+        "Batch normalization makes the variance of each unit 1 and leaves every "
+        "correlation where it was: what whitening does to a covariance's diagonal, it "
+        "does; the rest of the matrix, which whitening sets to 0, stays. Neighbouring "
+        "pixels are as alike after it as before. The paper gives up full whitening on "
+        "purpose: of d units it needs a d x d eigenvalue problem and its gradient at "
+        "every step, and far more examples than units."
+    )
     needs = ("mnist",)
     minutes = 0.03
     full = {"images": 4000}
@@ -53,8 +59,10 @@ class Whitened(Experiment):
         images, _ = digits(settings["images"], seed)
         model = network(seed)
         flat = images.reshape(len(images), -1)
-        kinds = {"pixels": [flat[:, flat.std(axis=0) > 0]],
-                 "hidden units": [into(model, name, images) for name in HIDDEN]}
+        kinds = {
+            "pixels": [flat[:, flat.std(axis=0) > 0]],
+            "hidden units": [into(model, name, images) for name in HIDDEN],
+        }
         result: dict[str, Any] = {"pairs": {}, "median": {}, "largest": {}}
         changes = []
         for kind, inputs in kinds.items():
@@ -69,8 +77,7 @@ class Whitened(Experiment):
         before = np.concatenate([correlations(x) for x in kinds["hidden units"]])
         shown = spread(before)
         result["pairs"]["whitened"] = [before[shown], white[shown]]
-        return {**result, "change": float(np.max(changes)),
-                "whitened": float(np.abs(white).max())}
+        return {**result, "change": float(np.max(changes)), "whitened": float(np.abs(white).max())}
 
     def judge(self, seeds: Sequence[Result]) -> Judgement:
         change = worst(seeds, "change")
@@ -78,26 +85,50 @@ class Whitened(Experiment):
         least, most = np.min(largest), np.max(largest)
         kinds = list(seeds[0]["median"])
         return Judgement(
-            positive(supports=np.isfinite(change) and most <= UNCORRELATED,
-                     refutes=change <= UNCHANGED and least > UNCORRELATED),
+            positive(
+                supports=np.isfinite(change) and most <= UNCORRELATED,
+                refutes=change <= UNCHANGED and least > UNCORRELATED,
+            ),
             f"No correlation between two units changes by more than {change:.0e}; the largest is "
             f"{least:.3f}.",
-            {"largest change of a correlation": change,
-             **{f"{kind}: largest |correlation| after it": float(np.max(
-                 [seed["largest"][kind] for seed in seeds])) for kind in kinds},
-             **{f"{kind}: median |correlation| after it": float(np.mean(
-                 [seed["median"][kind] for seed in seeds])) for kind in kinds},
-             "hidden units, whitened: largest |correlation|": worst(seeds, "whitened")})
+            {
+                "largest change of a correlation": change,
+                **{
+                    f"{kind}: largest |correlation| after it": float(
+                        np.max([seed["largest"][kind] for seed in seeds])
+                    )
+                    for kind in kinds
+                },
+                **{
+                    f"{kind}: median |correlation| after it": float(
+                        np.mean([seed["median"][kind] for seed in seeds])
+                    )
+                    for kind in kinds
+                },
+                "hidden units, whitened: largest |correlation|": worst(seeds, "whitened"),
+            },
+        )
 
     def plot(self, seeds: Sequence[Result]) -> Any:
         figure, (ax,) = plots.new(("correlation of two units, before", "after"))
-        for kind, label, colour in (("pixels", "BatchNorm, pixels", plots.GREY),
-                                    ("hidden units", "BatchNorm, hidden units", plots.A),
-                                    ("whitened", "whitening, hidden units", plots.B)):
-            before, after = (np.concatenate([seed["pairs"][kind][place] for seed in seeds])
-                             for place in (0, 1))
-            ax.plot(before, after, color=colour, linestyle="none", marker="o", markersize=3,
-                    alpha=0.6, label=label)
+        for kind, label, colour in (
+            ("pixels", "BatchNorm, pixels", plots.GREY),
+            ("hidden units", "BatchNorm, hidden units", plots.A),
+            ("whitened", "whitening, hidden units", plots.B),
+        ):
+            before, after = (
+                np.concatenate([seed["pairs"][kind][place] for seed in seeds]) for place in (0, 1)
+            )
+            ax.plot(
+                before,
+                after,
+                color=colour,
+                linestyle="none",
+                marker="o",
+                markersize=3,
+                alpha=0.6,
+                label=label,
+            )
         ax.axline((0, 0), slope=1, color=plots.MUTED, linewidth=0.8, zorder=0)
         plots.legend(ax, 1)
         return figure
@@ -106,7 +137,7 @@ class Whitened(Experiment):
 def correlations(x: np.ndarray) -> np.ndarray:
     """Of each pair of columns, once."""
     centred = x - x.mean(axis=0)
-    centred /= np.sqrt((centred ** 2).sum(axis=0))
+    centred /= np.sqrt((centred**2).sum(axis=0))
     return (centred.T @ centred)[np.triu_indices(x.shape[1], 1)]
 
 

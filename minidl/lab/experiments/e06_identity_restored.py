@@ -22,9 +22,11 @@ from ..identities import EPS, digits, into, network, normalized, worst
 from ..verdict import Verdict, identity
 
 ROUNDING = 1e-12
-NAMES = {"formula": "γ = √V: distance of the error from (x − E)(√(V/(V+ε)) − 1)",
-         "exact": "γ = √(V+ε): largest error",
-         "evaluation": "γ = √(V+ε), running statistics: largest error, any batch"}
+NAMES = {
+    "formula": "γ = √V: distance of the error from (x − E)(√(V/(V+ε)) − 1)",
+    "exact": "γ = √(V+ε): largest error",
+    "evaluation": "γ = √(V+ε), running statistics: largest error, any batch",
+}
 CURVES = {"root": "γ = √V", "exact": "γ = √(V + ε)", "another": "γ = √(V + ε), another batch"}
 
 
@@ -34,24 +36,30 @@ class IdentityRestored(Experiment):
     claim = "With γ = √Var[x] and β = E[x] the normalization gives back its input."
     notes = "E"
     source = "Ioffe & Szegedy 2015 (1502.03167), section 3"
-    setup = ("What goes into the first normalization of the untrained MLP (784-100-100-100-10, "
-             "sigmoid) for a batch of {batch} MNIST images, float64, ε = 1e-5; times {scales}, so "
-             "that its variance V comes near ε and below it. Another batch of {batch} with the γ "
-             "and β of the first. Errors in standard deviations of the input.")
-    rule = (f"In every seed, for all units and scales: with γ = √V the error is (x − E)(√(V/(V+ε)) "
-            f"− 1) to {ROUNDING:g}, which goes to 0 with ε; with γ = √(V + ε) there is none above "
-            f"{ROUNDING:g}: SUPPORTED, else REFUTED.")
-    paper = "γ = √Var[x] and β = E[x] \"could recover the original activations\""
+    setup = (
+        "What goes into the first normalization of the untrained MLP (784-100-100-100-10, "
+        "sigmoid) for a batch of {batch} MNIST images, float64, ε = 1e-5; times {scales}, so "
+        "that its variance V comes near ε and below it. Another batch of {batch} with the γ "
+        "and β of the first. Errors in standard deviations of the input."
+    )
+    rule = (
+        f"In every seed, for all units and scales: with γ = √V the error is (x − E)(√(V/(V+ε)) "
+        f"− 1) to {ROUNDING:g}, which goes to 0 with ε; with γ = √(V + ε) there is none above "
+        f"{ROUNDING:g}: SUPPORTED, else REFUTED."
+    )
+    paper = 'γ = √Var[x] and β = E[x] "could recover the original activations"'
     expected = Verdict.SUPPORTED
-    explanation = ("This is why γ and β are there: without them a layer could only ever hand on "
-                   "values of mean 0 and variance 1 (E28 shows what that costs a sigmoid), with "
-                   "them it can hand on any mean and scale, its own included, and learns which "
-                   "from two numbers a unit rather than from all weights before it. Strictly, γ "
-                   "must be √(V + ε), and the identity holds for the batch whose E and V they are: "
-                   "of another batch the error is {figure[γ = √(V + ε), another batch: error of "
-                   "the activations as they are (root mean square)]:.2f} standard deviations, the "
-                   "noise of E10. In evaluation, with running statistics, it holds for every "
-                   "input.")
+    explanation = (
+        "This is why γ and β are there: without them a layer could only ever hand on "
+        "values of mean 0 and variance 1 (E28 shows what that costs a sigmoid), with "
+        "them it can hand on any mean and scale, its own included, and learns which "
+        "from two numbers a unit rather than from all weights before it. Strictly, γ "
+        "must be √(V + ε), and the identity holds for the batch whose E and V they are: "
+        "of another batch the error is {figure[γ = √(V + ε), another batch: error of "
+        "the activations as they are (root mean square)]:.2f} standard deviations, the "
+        "noise of E10. In evaluation, with running statistics, it holds for every "
+        "input."
+    )
     needs = ("mnist",)
     minutes = 0.02
     full = {"batch": 60, "scales": [1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003]}
@@ -61,11 +69,14 @@ class IdentityRestored(Experiment):
         size = settings["batch"]
         images, _ = digits(2 * size, seed)
         hidden = into(network(seed), "norm1", images)
-        parts = [errors(scale * hidden[:size], scale * hidden[size:])
-                 for scale in settings["scales"]]
-        return {**{name: worst(parts, name) for name in NAMES},
-                "variance": [part["variance"] for part in parts],
-                "rms": {name: [part[f"rms {name}"] for part in parts] for name in CURVES}}
+        parts = [
+            errors(scale * hidden[:size], scale * hidden[size:]) for scale in settings["scales"]
+        ]
+        return {
+            **{name: worst(parts, name) for name in NAMES},
+            "variance": [part["variance"] for part in parts],
+            "rms": {name: [part[f"rms {name}"] for part in parts] for name in CURVES},
+        }
 
     def judge(self, seeds: Sequence[Result]) -> Judgement:
         found = {name: worst(seeds, name) for name in NAMES}
@@ -74,22 +85,41 @@ class IdentityRestored(Experiment):
             identity(found["formula"] <= ROUNDING and found["exact"] <= ROUNDING),
             f"With γ = √(V + ε) the input comes back to {found['exact']:.0e} standard deviations, "
             f"with γ = √V to {first['root']:.0e}, as the formula says.",
-            {**{NAMES[name]: value for name, value in found.items()},
-             **{f"{CURVES[name]}: error of the activations as they are (root mean square)": value
-                for name, value in first.items()},
-             "γ = √V: error where V is smallest": float(np.mean(
-                 [seed["rms"]["root"][-1] for seed in seeds]))})
+            {
+                **{NAMES[name]: value for name, value in found.items()},
+                **{
+                    f"{CURVES[name]}: error of the activations as they are (root mean square)": value
+                    for name, value in first.items()
+                },
+                "γ = √V: error where V is smallest": float(
+                    np.mean([seed["rms"]["root"][-1] for seed in seeds])
+                ),
+            },
+        )
 
     def plot(self, seeds: Sequence[Result]) -> Any:
-        figure, (ax,) = plots.new(("variance V of the input (mean of the units)",
-                                   "error, standard deviations"))
+        figure, (ax,) = plots.new(
+            ("variance V of the input (mean of the units)", "error, standard deviations")
+        )
         variance = np.mean([seed["variance"] for seed in seeds], axis=0)
         for name, colour in (("root", plots.A), ("exact", plots.C), ("another", plots.B)):
-            plots.band(ax, variance, [np.maximum(seed["rms"][name], 1e-17) for seed in seeds],
-                       CURVES[name], colour, linestyle="none")
+            plots.band(
+                ax,
+                variance,
+                [np.maximum(seed["rms"][name], 1e-17) for seed in seeds],
+                CURVES[name],
+                colour,
+                linestyle="none",
+            )
         line = np.geomspace(variance.min(), variance.max(), 100)
-        ax.plot(line, 1 - np.sqrt(line / (line + EPS)), color=plots.MUTED, linewidth=1,
-                linestyle=(0, (1, 1)), label="1 − √(V / (V + ε))")
+        ax.plot(
+            line,
+            1 - np.sqrt(line / (line + EPS)),
+            color=plots.MUTED,
+            linewidth=1,
+            linestyle=(0, (1, 1)),
+            label="1 − √(V / (V + ε))",
+        )
         plots.logarithmic(ax.xaxis)
         plots.logarithmic(ax.yaxis)
         plots.legend(ax)
@@ -106,8 +136,13 @@ def errors(x: np.ndarray, other: np.ndarray) -> dict[str, float]:
     exact = (normalized(x, gamma, mean) - x) / deviation
     another = (normalized(other, gamma, mean) - other) / deviation
     evaluated = md.batch_norm(other, gamma, mean, mean.copy(), var.copy(), eps=EPS).data
-    return {"variance": float(var.mean()), "formula": float(np.abs(root - formula).max()),
-            "exact": float(np.abs(exact).max()),
-            "evaluation": float(np.abs((evaluated - other) / deviation).max()),
-            **{f"rms {name}": float(np.sqrt((part ** 2).mean()))
-               for name, part in (("root", root), ("exact", exact), ("another", another))}}
+    return {
+        "variance": float(var.mean()),
+        "formula": float(np.abs(root - formula).max()),
+        "exact": float(np.abs(exact).max()),
+        "evaluation": float(np.abs((evaluated - other) / deviation).max()),
+        **{
+            f"rms {name}": float(np.sqrt((part**2).mean()))
+            for name, part in (("root", root), ("exact", exact), ("another", another))
+        },
+    }

@@ -25,58 +25,77 @@ from ..identities import EPS, beyond, digits, into, network, relative_error, wor
 from ..training import diverged, train
 from ..verdict import Verdict, identity
 
-INVARIANT, GROWTH = 1e-8, 0.01      # the bounds of the rule
+INVARIANT, GROWTH = 1e-8, 0.01  # the bounds of the rule
 LAYERS = ("dense1", "dense2", "dense3")
-FORMS = {"output": "BN((aW)u) beside BN(Wu)", "input": "gradient of u beside that at a = 1",
-         "weight": "a times the gradient of aW beside that of W",
-         "angle": "cosine between W and its gradient"}
+FORMS = {
+    "output": "BN((aW)u) beside BN(Wu)",
+    "input": "gradient of u beside that at a = 1",
+    "weight": "a times the gradient of aW beside that of W",
+    "angle": "cosine between W and its gradient",
+}
 
 
 class ScaleInvariance(Experiment):
     id = "E07"
     title = "The scale of the weights does not matter"
-    claim = ("BN((aW)u) = BN(Wu): the scale of the weights changes neither the output nor the "
-             "gradient of u, larger weights get smaller gradients, and their growth stabilises.")
-    notes = "E (\"WHY???\"), B"
+    claim = (
+        "BN((aW)u) = BN(Wu): the scale of the weights changes neither the output nor the "
+        "gradient of u, larger weights get smaller gradients, and their growth stabilises."
+    )
+    notes = 'E ("WHY???"), B'
     source = "Ioffe & Szegedy 2015 (1502.03167), section 3.3"
-    setup = ("The MLP (784-100-100-100-10, sigmoid), float64, a batch of {batch} MNIST images, ε = "
-             "0: the weights of the second layer times a = {scales}. Then {steps} steps of plain "
-             "SGD on {images} images (rate 0.5, batch {batch}, ε = 1e-5) from weights {starts} "
-             "times as large as usual; the norm of the second layer's weights beside the formula.")
-    rule = (f"In every seed: output, gradient of u and a times the gradient of aW are those at "
-            f"a = 1 to {INVARIANT:g} (relative); the cosine between each unit's weights and "
-            f"gradient is at most {INVARIANT:g}; |W|² after training is |W|² before plus rate² "
-            f"times the sum of |gradient|² within {GROWTH:.0%}, from each start and in each "
-            "layer; the second layer's |W|² gains less the larger the start, and from the "
-            "smallest start less in the last quarter of the steps than in the first: SUPPORTED, "
-            "else REFUTED.")
+    setup = (
+        "The MLP (784-100-100-100-10, sigmoid), float64, a batch of {batch} MNIST images, ε = "
+        "0: the weights of the second layer times a = {scales}. Then {steps} steps of plain "
+        "SGD on {images} images (rate 0.5, batch {batch}, ε = 1e-5) from weights {starts} "
+        "times as large as usual; the norm of the second layer's weights beside the formula."
+    )
+    rule = (
+        f"In every seed: output, gradient of u and a times the gradient of aW are those at "
+        f"a = 1 to {INVARIANT:g} (relative); the cosine between each unit's weights and "
+        f"gradient is at most {INVARIANT:g}; |W|² after training is |W|² before plus rate² "
+        f"times the sum of |gradient|² within {GROWTH:.0%}, from each start and in each "
+        "layer; the second layer's |W|² gains less the larger the start, and from the "
+        "smallest start less in the last quarter of the steps than in the first: SUPPORTED, "
+        "else REFUTED."
+    )
     paper = "∂BN((aW)u)/∂(aW) = 1/a · ∂BN(Wu)/∂W"
     expected = Verdict.SUPPORTED
-    explanation = ("Why: a scales Wu, its mean and its standard deviation alike, and the division "
-                   "cancels it. So the loss does not change along the direction of W, its gradient "
-                   "has no part along W, and every step of plain SGD makes W longer, by "
-                   "Pythagoras. As the gradient falls with 1/|W|, growth checks itself: weights "
-                   "that are far too small leap in a few steps to where steps are mild, and large "
-                   "ones hardly move. It does not end, though: without weight decay the norm goes "
-                   "on creeping up. What counts as a step is rate/|W|², so a rate that is too high "
-                   "lowers itself. ε limits all this: with weights 100 times smaller than usual it "
-                   "is no longer small beside σ², and the output is off by {figure[BN((aW)u) "
-                   "beside BN(Wu) (ε = 1e-5, the worst a)]:.0%}, the gradients by {figure[gradient "
-                   "of u beside that at a = 1 (ε = 1e-5, the worst a)]:.0%}.")
+    explanation = (
+        "Why: a scales Wu, its mean and its standard deviation alike, and the division "
+        "cancels it. So the loss does not change along the direction of W, its gradient "
+        "has no part along W, and every step of plain SGD makes W longer, by "
+        "Pythagoras. As the gradient falls with 1/|W|, growth checks itself: weights "
+        "that are far too small leap in a few steps to where steps are mild, and large "
+        "ones hardly move. It does not end, though: without weight decay the norm goes "
+        "on creeping up. What counts as a step is rate/|W|², so a rate that is too high "
+        "lowers itself. ε limits all this: with weights 100 times smaller than usual it "
+        "is no longer small beside σ², and the output is off by {figure[BN((aW)u) "
+        "beside BN(Wu) (ε = 1e-5, the worst a)]:.0%}, the gradients by {figure[gradient "
+        "of u beside that at a = 1 (ε = 1e-5, the worst a)]:.0%}."
+    )
     needs = ("mnist",)
     minutes = 0.08
-    full = {"images": 6000, "batch": 60, "steps": 1000, "scales": [0.01, 0.1, 1.0, 10.0, 100.0],
-            "starts": [0.1, 1.0, 10.0]}
+    full = {
+        "images": 6000,
+        "batch": 60,
+        "steps": 1000,
+        "scales": [0.01, 0.1, 1.0, 10.0, 100.0],
+        "starts": [0.1, 1.0, 10.0],
+    }
     quick = {"images": 3000, "steps": 200}
 
     def run(self, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
         arrays = digits(settings["images"], seed)
-        first = arrays[0][:settings["batch"]], arrays[1][:settings["batch"]]
-        return {"scales": settings["scales"],
-                "exact": scaled(first, seed, settings["scales"], eps=0.0),
-                "with eps": scaled(first, seed, settings["scales"], EPS),
-                "growth": {f"{start:g}": growth(arrays, seed, start, settings)
-                           for start in settings["starts"]}}
+        first = arrays[0][: settings["batch"]], arrays[1][: settings["batch"]]
+        return {
+            "scales": settings["scales"],
+            "exact": scaled(first, seed, settings["scales"], eps=0.0),
+            "with eps": scaled(first, seed, settings["scales"], EPS),
+            "growth": {
+                f"{start:g}": growth(arrays, seed, start, settings) for start in settings["starts"]
+            },
+        }
 
     def judge(self, seeds: Sequence[Result]) -> Judgement:
         exact = [seed["exact"] for seed in seeds]
@@ -85,58 +104,108 @@ class ScaleInvariance(Experiment):
         largest = float(np.max(list(found.values())))
         error = worst(arms, "error")
         quarters = [next(iter(seed["growth"].values()))["quarters"] for seed in seeds]
-        holds = all(value <= INVARIANT for value in found.values()) and error <= GROWTH \
-            and not any(arm["diverged"] for arm in arms) \
-            and all(last < first for first, last in quarters) \
+        holds = (
+            all(value <= INVARIANT for value in found.values())
+            and error <= GROWTH
+            and not any(arm["diverged"] for arm in arms)
+            and all(last < first for first, last in quarters)
             and all(np.all(np.diff(gains(seed)) < 0) for seed in seeds)
+        )
         return Judgement(
             identity(holds),
             f"Output and both gradients are those of the formulas to {largest:.0e}; "
             f"|W|² after training is that of the formula to {error:.1e}.",
-            {**{f"{label} (ε = 0)": found[name] for name, label in FORMS.items()},
-             "|W|² after training, distance from the formula, relative": error,
-             "|W|² gained, distance from the formula, relative": worst(arms, "error of gain"),
-             **{f"|W|² gained, start times {start}": float(np.mean(
-                 [gains(seed)[i] for seed in seeds]))
-                for i, start in enumerate(seeds[0]["growth"])},
-             **{f"|W| after training, start times {start}, beside before": float(np.mean(
-                 [seed["growth"][start]["norms"][-1] / seed["growth"][start]["norms"][0]
-                  for seed in seeds])) for start in seeds[0]["growth"]},
-             **{f"|W|² gained in the {word} quarter of the steps, start times {start}": float(
-                 np.mean([seed["growth"][start]["quarters"][i] for seed in seeds]))
-                for start in seeds[0]["growth"] for i, word in ((0, "first"), (1, "last"))},
-             **{f"{label} (ε = 1e-5, the worst a)": worst(
-                 [seed["with eps"] for seed in seeds], name) for name, label in FORMS.items()}})
+            {
+                **{f"{label} (ε = 0)": found[name] for name, label in FORMS.items()},
+                "|W|² after training, distance from the formula, relative": error,
+                "|W|² gained, distance from the formula, relative": worst(arms, "error of gain"),
+                **{
+                    f"|W|² gained, start times {start}": float(
+                        np.mean([gains(seed)[i] for seed in seeds])
+                    )
+                    for i, start in enumerate(seeds[0]["growth"])
+                },
+                **{
+                    f"|W| after training, start times {start}, beside before": float(
+                        np.mean(
+                            [
+                                seed["growth"][start]["norms"][-1]
+                                / seed["growth"][start]["norms"][0]
+                                for seed in seeds
+                            ]
+                        )
+                    )
+                    for start in seeds[0]["growth"]
+                },
+                **{
+                    f"|W|² gained in the {word} quarter of the steps, start times {start}": float(
+                        np.mean([seed["growth"][start]["quarters"][i] for seed in seeds])
+                    )
+                    for start in seeds[0]["growth"]
+                    for i, word in ((0, "first"), (1, "last"))
+                },
+                **{
+                    f"{label} (ε = 1e-5, the worst a)": worst(
+                        [seed["with eps"] for seed in seeds], name
+                    )
+                    for name, label in FORMS.items()
+                },
+            },
+        )
 
     def plot(self, seeds: Sequence[Result]) -> Any:
         figure, (left, right) = plots.new(
             ("factor a of the weights", "norm of a gradient (at a = 1: 1)"),
-            ("step (the start: 1)", "norm of the weights |W|"))
+            ("step (the start: 1)", "norm of the weights |W|"),
+        )
         scales = seeds[0]["scales"]
-        for name, colour, label in (("weight norms", plots.A, "gradient of aW"),
-                                    ("input norms", plots.C, "gradient of u")):
-            plots.band(left, scales, [seed["exact"][name] for seed in seeds], label, colour,
-                       linestyle="none")
+        for name, colour, label in (
+            ("weight norms", plots.A, "gradient of aW"),
+            ("input norms", plots.C, "gradient of u"),
+        ):
+            plots.band(
+                left,
+                scales,
+                [seed["exact"][name] for seed in seeds],
+                label,
+                colour,
+                linestyle="none",
+            )
         left.plot(scales, np.divide(1, scales), color=plots.MUTED, linewidth=1, label="1/a")
         plots.logarithmic(left.xaxis)
         plots.logarithmic(left.yaxis)
         plots.legend(left, 1)
-        for (start, arm), colour in zip(seeds[0]["growth"].items(),
-                                        (plots.B, plots.A, plots.D), strict=False):
-            right.plot(arm["steps"], arm["norms"], color=colour, linewidth=2.2, alpha=0.6,
-                       label=f"start times {start}")
-            right.plot(arm["steps"], arm["formula"], color=plots.INK, linewidth=0.9,
-                       linestyle=(0, (3, 2)))
-        right.plot([], [], color=plots.INK, linewidth=0.9, linestyle=(0, (3, 2)),
-                   label="√(|W₀|² + η²Σ|g|²)")
+        for (start, arm), colour in zip(
+            seeds[0]["growth"].items(), (plots.B, plots.A, plots.D), strict=False
+        ):
+            right.plot(
+                arm["steps"],
+                arm["norms"],
+                color=colour,
+                linewidth=2.2,
+                alpha=0.6,
+                label=f"start times {start}",
+            )
+            right.plot(
+                arm["steps"], arm["formula"], color=plots.INK, linewidth=0.9, linestyle=(0, (3, 2))
+            )
+        right.plot(
+            [],
+            [],
+            color=plots.INK,
+            linewidth=0.9,
+            linestyle=(0, (3, 2)),
+            label="√(|W₀|² + η²Σ|g|²)",
+        )
         plots.logarithmic(right.xaxis)
         plots.logarithmic(right.yaxis)
         plots.legend(right)
         return figure
 
 
-def scaled(batch: problems.Arrays, seed: int, scales: Sequence[float],
-           eps: float) -> dict[str, Any]:
+def scaled(
+    batch: problems.Arrays, seed: int, scales: Sequence[float], eps: float
+) -> dict[str, Any]:
     """How far output and gradients are from those at a = 1 where the weights are scaled by a; the
     largest cosine between a unit's weights and their gradient; the norms of the gradients."""
     images, labels = batch
@@ -158,17 +227,26 @@ def scaled(batch: problems.Arrays, seed: int, scales: Sequence[float],
     for scale in scales:
         y, du, dw = at(scale)
         cosine = (start * dw).sum(axis=0) / np.sqrt((start**2).sum(axis=0) * (dw**2).sum(axis=0))
-        parts.append({"output": relative_error(y, output), "input": relative_error(du, of_u),
-                      "weight": relative_error(scale * dw, of_weight),
-                      "angle": float(np.abs(cosine).max())})
+        parts.append(
+            {
+                "output": relative_error(y, output),
+                "input": relative_error(du, of_u),
+                "weight": relative_error(scale * dw, of_weight),
+                "angle": float(np.abs(cosine).max()),
+            }
+        )
         input_norms.append(np.linalg.norm(du) / np.linalg.norm(of_u))
         weight_norms.append(np.linalg.norm(dw) / np.linalg.norm(of_weight))
-    return {**{name: worst(parts, name) for name in FORMS},
-            "input norms": input_norms, "weight norms": weight_norms}
+    return {
+        **{name: worst(parts, name) for name in FORMS},
+        "input norms": input_norms,
+        "weight norms": weight_norms,
+    }
 
 
-def growth(arrays: problems.Arrays, seed: int, start: float,
-           settings: Mapping[str, Any], rate: float = 0.5) -> dict[str, Any]:
+def growth(
+    arrays: problems.Arrays, seed: int, start: float, settings: Mapping[str, Any], rate: float = 0.5
+) -> dict[str, Any]:
     """Train with plain SGD, from hidden weights that are so many times as large, and compare
     their norms with what the gradients add up to."""
     model = network(seed)
@@ -184,15 +262,24 @@ def growth(arrays: problems.Arrays, seed: int, start: float,
         squares.append(square(weights[1].data))
         formula.append(before[1] + added[1])
 
-    losses = train(model, optim.SGD(model.parameters(), lr=rate),
-                   problems.batches(arrays, settings["batch"], seed), settings["steps"], at=at)
+    losses = train(
+        model,
+        optim.SGD(model.parameters(), lr=rate),
+        problems.batches(arrays, settings["batch"], seed),
+        settings["steps"],
+        at=at,
+    )
     after = np.array([square(weight.data) for weight in weights])
     shown = np.unique(np.geomspace(1, len(squares), 60).astype(int)) - 1
-    return {"diverged": diverged(losses), "quarters": quarter_growth(squares),
-            "steps": shown + 1, "norms": np.sqrt(squares)[shown],
-            "formula": np.sqrt(formula)[shown],
-            "error": float(np.abs(after / (before + added) - 1).max()),
-            "error of gain": float(np.abs((after - before) / added - 1).max())}
+    return {
+        "diverged": diverged(losses),
+        "quarters": quarter_growth(squares),
+        "steps": shown + 1,
+        "norms": np.sqrt(squares)[shown],
+        "formula": np.sqrt(formula)[shown],
+        "error": float(np.abs(after / (before + added) - 1).max()),
+        "error of gain": float(np.abs((after - before) / added - 1).max()),
+    }
 
 
 def square(values: np.ndarray) -> float:
@@ -202,7 +289,7 @@ def square(values: np.ndarray) -> float:
 
 def gains(seed: Result) -> list[float]:
     """What the squared norm has gained in all, from each start."""
-    return [arm["norms"][-1]**2 - arm["norms"][0]**2 for arm in seed["growth"].values()]
+    return [arm["norms"][-1] ** 2 - arm["norms"][0] ** 2 for arm in seed["growth"].values()]
 
 
 def quarter_growth(squares: Sequence[float]) -> tuple[float, float]:

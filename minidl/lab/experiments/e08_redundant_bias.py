@@ -25,10 +25,14 @@ from ..verdict import Verdict, identity
 
 BOUND = 1e-12
 NETWORKS: dict[str, Callable[[], problems.Stack]] = {
-    "MLP": problems.mlp, "C6": lambda: problems.c6(colours=1)}
-ARMS = {"Adam, float32": (np.float32, optim.Adam, 1e-3),
-        "SGD, float32": (np.float32, optim.SGD, 0.5),
-        "Adam, float64": (np.float64, optim.Adam, 1e-3)}
+    "MLP": problems.mlp,
+    "C6": lambda: problems.c6(colours=1),
+}
+ARMS = {
+    "Adam, float32": (np.float32, optim.Adam, 1e-3),
+    "SGD, float32": (np.float32, optim.SGD, 0.5),
+    "Adam, float64": (np.float64, optim.Adam, 1e-3),
+}
 
 
 class RedundantBias(Experiment):
@@ -37,24 +41,30 @@ class RedundantBias(Experiment):
     claim = "A bias directly before batch normalization is redundant."
     notes = "D's code keeps one"
     source = "Ioffe & Szegedy 2015 (1502.03167), section 3.2: the bias can be ignored"
-    setup = ("The MLP (784-100-100-100-10, sigmoid) and C6 (six convolutions) with random biases "
-             "added before each BatchNorm, a batch of {batch} MNIST images, float64. The gradient "
-             "of a bias is the sum of the gradients of what it is added to: relative to the sum of "
-             "their absolute values. Drift: biases from 0 in the MLP trained with Adam (rate "
-             "0.001) in float32 and float64, and with SGD (rate 0.5) in float32, {steps} steps of "
-             "batch {batch} on {images} images.")
-    rule = (f"The relative gradient of every bias is at most {BOUND:g} in float64, in every layer "
-            "and seed: SUPPORTED, else REFUTED.")
-    paper = "\"the bias b can be ignored since its effect will be canceled\""
+    setup = (
+        "The MLP (784-100-100-100-10, sigmoid) and C6 (six convolutions) with random biases "
+        "added before each BatchNorm, a batch of {batch} MNIST images, float64. The gradient "
+        "of a bias is the sum of the gradients of what it is added to: relative to the sum of "
+        "their absolute values. Drift: biases from 0 in the MLP trained with Adam (rate "
+        "0.001) in float32 and float64, and with SGD (rate 0.5) in float32, {steps} steps of "
+        "batch {batch} on {images} images."
+    )
+    rule = (
+        f"The relative gradient of every bias is at most {BOUND:g} in float64, in every layer "
+        "and seed: SUPPORTED, else REFUTED."
+    )
+    paper = '"the bias b can be ignored since its effect will be canceled"'
     expected = Verdict.SUPPORTED
-    explanation = ("The mean that batch normalization subtracts contains the bias, so leave it "
-                   "out (`bias=False`); β takes its role. Left in, it is wasted memory, not an "
-                   "error, and small: {figure[MLP: those of all parameters, %]:.1f}% and "
-                   "{figure[C6: those of all parameters, %]:.1f}% of the parameters of these "
-                   "networks. It is a good "
-                   "place to see what Adam does with a gradient that is nothing but rounding: in "
-                   "float32 it makes steps of it, and the biases drift away from 0; in float64 "
-                   "rounding is so far below Adam's epsilon that they stay.")
+    explanation = (
+        "The mean that batch normalization subtracts contains the bias, so leave it "
+        "out (`bias=False`); β takes its role. Left in, it is wasted memory, not an "
+        "error, and small: {figure[MLP: those of all parameters, %]:.1f}% and "
+        "{figure[C6: those of all parameters, %]:.1f}% of the parameters of these "
+        "networks. It is a good "
+        "place to see what Adam does with a gradient that is nothing but rounding: in "
+        "float32 it makes steps of it, and the biases drift away from 0; in float64 "
+        "rounding is so far below Adam's epsilon that they stay."
+    )
     needs = ("mnist",)
     minutes = 0.1
     full = {"images": 6000, "batch": 60, "steps": 1500}
@@ -62,15 +72,20 @@ class RedundantBias(Experiment):
 
     def run(self, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
         arrays = digits(settings["images"], seed)
-        batch = arrays[0][:settings["batch"]], arrays[1][:settings["batch"]]
+        batch = arrays[0][: settings["batch"]], arrays[1][: settings["batch"]]
         relative = {name: relative_gradients(name, batch, seed) for name in NETWORKS}
         drift = {arm: drifted(arm, arrays, seed, settings) for arm in ARMS}
         without, kept = (trained(bias, arrays, seed, settings) for bias in (False, True))
-        return {"relative": relative,
-                "largest": float(np.max([*relative["MLP"], *relative["C6"]])),
-                "drift": drift, "losses apart": float(np.abs(np.subtract(without, kept)).max()),
-                "wasted": {**{name: wasted(build()) for name, build in NETWORKS.items()},
-                           "ResNet-20": wasted(models.ResNet20())}}
+        return {
+            "relative": relative,
+            "largest": float(np.max([*relative["MLP"], *relative["C6"]])),
+            "drift": drift,
+            "losses apart": float(np.abs(np.subtract(without, kept)).max()),
+            "wasted": {
+                **{name: wasted(build()) for name, build in NETWORKS.items()},
+                "ResNet-20": wasted(models.ResNet20()),
+            },
+        }
 
     def judge(self, seeds: Sequence[Result]) -> Judgement:
         largest = worst(seeds, "largest")
@@ -78,25 +93,48 @@ class RedundantBias(Experiment):
         return Judgement(
             identity(largest <= BOUND),
             f"The gradient of a bias is at most {largest:.0e} of the sum that it is made of.",
-            {**{f"{name}: largest relative gradient of a bias": float(np.max(
-                [seed["relative"][name] for seed in seeds])) for name in seeds[0]["relative"]},
-             **{f"{name}: biases that would be wasted": count for name, (count, _) in
-                wasted.items()},
-             **{f"{name}: those of all parameters, %": 100 * count / total
-                for name, (count, total) in wasted.items()},
-             "MLP with and without biases, SGD, float64: largest difference of losses": worst(
-                 seeds, "losses apart"),
-             **{f"drift after the last step, {arm} (root mean square of the biases)": float(
-                 np.mean([seed["drift"][arm]["rms"][-1] for seed in seeds])) for arm in ARMS},
-             "largest bias after the last step, Adam, float32": float(np.max(
-                 [seed["drift"]["Adam, float32"]["largest"] for seed in seeds]))})
+            {
+                **{
+                    f"{name}: largest relative gradient of a bias": float(
+                        np.max([seed["relative"][name] for seed in seeds])
+                    )
+                    for name in seeds[0]["relative"]
+                },
+                **{
+                    f"{name}: biases that would be wasted": count
+                    for name, (count, _) in wasted.items()
+                },
+                **{
+                    f"{name}: those of all parameters, %": 100 * count / total
+                    for name, (count, total) in wasted.items()
+                },
+                "MLP with and without biases, SGD, float64: largest difference of losses": worst(
+                    seeds, "losses apart"
+                ),
+                **{
+                    f"drift after the last step, {arm} (root mean square of the biases)": float(
+                        np.mean([seed["drift"][arm]["rms"][-1] for seed in seeds])
+                    )
+                    for arm in ARMS
+                },
+                "largest bias after the last step, Adam, float32": float(
+                    np.max([seed["drift"]["Adam, float32"]["largest"] for seed in seeds])
+                ),
+            },
+        )
 
     def plot(self, seeds: Sequence[Result]) -> Any:
         figure, (ax,) = plots.new(("step", "size of the biases (root mean square)"))
-        for (arm, colour) in zip(ARMS, (plots.B, plots.A, plots.C), strict=True):
+        for arm, colour in zip(ARMS, (plots.B, plots.A, plots.C), strict=True):
             steps = seeds[0]["drift"][arm]["steps"]
-            plots.band(ax, steps, [np.maximum(seed["drift"][arm]["rms"], 1e-20)
-                                   for seed in seeds], arm, colour, marker=None)
+            plots.band(
+                ax,
+                steps,
+                [np.maximum(seed["drift"][arm]["rms"], 1e-20) for seed in seeds],
+                arm,
+                colour,
+                marker=None,
+            )
         plots.logarithmic(ax.yaxis)
         plots.legend(ax)
         return figure
@@ -129,8 +167,9 @@ def relative_gradients(name: str, batch: problems.Arrays, seed: int) -> list[flo
     return found
 
 
-def drifted(arm: str, arrays: problems.Arrays, seed: int,
-            settings: Mapping[str, Any]) -> dict[str, Any]:
+def drifted(
+    arm: str, arrays: problems.Arrays, seed: int, settings: Mapping[str, Any]
+) -> dict[str, Any]:
     """The root mean square of the biases while the network is trained, from 0 on."""
     dtype, optimizer, rate = ARMS[arm]
     md.manual_seed(seed)
@@ -145,26 +184,40 @@ def drifted(arm: str, arrays: problems.Arrays, seed: int,
         steps.append(step)
         rms.append(float(np.sqrt((values**2).mean())))
 
-    train(model, optimizer(model.parameters(), lr=rate),
-          problems.batches((arrays[0].astype(dtype), arrays[1]), settings["batch"], seed),
-          settings["steps"], at=at, every=every)
-    return {"steps": steps, "rms": rms,
-            "largest": float(np.max([np.abs(bias.data).max() for bias in biases]))}
+    train(
+        model,
+        optimizer(model.parameters(), lr=rate),
+        problems.batches((arrays[0].astype(dtype), arrays[1]), settings["batch"], seed),
+        settings["steps"],
+        at=at,
+        every=every,
+    )
+    return {
+        "steps": steps,
+        "rms": rms,
+        "largest": float(np.max([np.abs(bias.data).max() for bias in biases])),
+    }
 
 
-def trained(bias: bool, arrays: problems.Arrays, seed: int,
-            settings: Mapping[str, Any]) -> list[float]:
+def trained(
+    bias: bool, arrays: problems.Arrays, seed: int, settings: Mapping[str, Any]
+) -> list[float]:
     """The losses of a short training in float64, with biases or without."""
     md.manual_seed(seed)
     model = problems.mlp().astype(np.float64)
     if bias:
         biased(model).astype(np.float64)
-    return train(model, optim.SGD(model.parameters(), lr=0.5),
-                 problems.batches(arrays, settings["batch"], seed), settings["steps"] // 5)
+    return train(
+        model,
+        optim.SGD(model.parameters(), lr=0.5),
+        problems.batches(arrays, settings["batch"], seed),
+        settings["steps"] // 5,
+    )
 
 
 def wasted(model: nn.Layer) -> tuple[int, int]:
     """The biases that would stand before normalizations, and all parameters with them."""
-    count = sum(layer.features for _, layer in model.named_layers()
-                if isinstance(layer, nn.BatchNorm))
+    count = sum(
+        layer.features for _, layer in model.named_layers() if isinstance(layer, nn.BatchNorm)
+    )
     return count, count + sum(p.data.size for p in model.parameters())

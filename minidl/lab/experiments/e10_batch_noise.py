@@ -20,42 +20,59 @@ from ..identities import digits, into, network, normalized
 from ..verdict import Interval, Verdict, every, interval, within
 
 SLOPE, TOLERANCE = -0.5, 0.05
-CURVES = {"mean": "mean of the batch", "output": "output of an example (median)",
-          "far": "output of the farthest example"}
+CURVES = {
+    "mean": "mean of the batch",
+    "output": "output of an example (median)",
+    "far": "output of the farthest example",
+}
 
 
 class BatchNoise(Experiment):
     id = "E10"
     title = "Noise of the batch"
-    claim = ("Statistics of a batch are noisy, so outputs in training are not deterministic; the "
-             "noise falls with the square root of the batch.")
+    claim = (
+        "Statistics of a batch are noisy, so outputs in training are not deterministic; the "
+        "noise falls with the square root of the batch."
+    )
     notes = "A, C, E"
     source = "Ioffe & Szegedy 2015 (1502.03167), sections 3.1 and 3.4"
-    setup = ("What goes into the first normalization of the untrained MLP (784-100-100-100-10) for "
-             "{images} MNIST images, float64. {examples} examples and {units} units: each example "
-             "in batches with m − 1 others that are drawn with replacement, m = {sizes}, {draws} "
-             "draws of each. Standard deviations over the draws, in standard deviations of the "
-             "unit, of the batch's mean (median of the units) and of the example's output (median "
-             "of the pairs of example and unit). Slope: of a straight line through the logarithms. "
-             "Beside it, the 20 values that are nearest to each distance from their unit's mean, "
-             "and the one that is farthest.")
-    rule = (f"The intervals of both slopes lie within {SLOPE - TOLERANCE:g} to "
-            f"{SLOPE + TOLERANCE:g}: SUPPORTED; one of them wholly elsewhere: REFUTED; else "
-            "INCONCLUSIVE.")
+    setup = (
+        "What goes into the first normalization of the untrained MLP (784-100-100-100-10) for "
+        "{images} MNIST images, float64. {examples} examples and {units} units: each example "
+        "in batches with m − 1 others that are drawn with replacement, m = {sizes}, {draws} "
+        "draws of each. Standard deviations over the draws, in standard deviations of the "
+        "unit, of the batch's mean (median of the units) and of the example's output (median "
+        "of the pairs of example and unit). Slope: of a straight line through the logarithms. "
+        "Beside it, the 20 values that are nearest to each distance from their unit's mean, "
+        "and the one that is farthest."
+    )
+    rule = (
+        f"The intervals of both slopes lie within {SLOPE - TOLERANCE:g} to "
+        f"{SLOPE + TOLERANCE:g}: SUPPORTED; one of them wholly elsewhere: REFUTED; else "
+        "INCONCLUSIVE."
+    )
     expected = Verdict.SUPPORTED
-    explanation = ("In training, the same image comes out differently in each batch: at 32 "
-                   "examples by {figure[noise of an output, m = 32]:.2f} standard deviations, and "
-                   "four times the batch halves it. This noise is what E19 looks at as a "
-                   "regularizer, and what hurts at small batches (E21). An example far from the "
-                   "mean shows a flatter slope: in a batch of 32 its own value is a large part of "
-                   "the variance that it is divided by, and holds its output in place: slope "
-                   "{figure[slope, examples 4 standard deviations from the mean]:.2f} at 4 "
-                   "standard deviations from the mean. So the law is one of the median, and a "
-                   "single example can stray from it.")
+    explanation = (
+        "In training, the same image comes out differently in each batch: at 32 "
+        "examples by {figure[noise of an output, m = 32]:.2f} standard deviations, and "
+        "four times the batch halves it. This noise is what E19 looks at as a "
+        "regularizer, and what hurts at small batches (E21). An example far from the "
+        "mean shows a flatter slope: in a batch of 32 its own value is a large part of "
+        "the variance that it is divided by, and holds its output in place: slope "
+        "{figure[slope, examples 4 standard deviations from the mean]:.2f} at 4 "
+        "standard deviations from the mean. So the law is one of the median, and a "
+        "single example can stray from it."
+    )
     needs = ("mnist",)
     minutes = 0.12
-    full = {"images": 10000, "examples": 40, "units": 40, "sizes": [32, 64, 128, 256, 512],
-            "distances": [0, 1, 2, 3, 4], "draws": 300}
+    full = {
+        "images": 10000,
+        "examples": 40,
+        "units": 40,
+        "sizes": [32, 64, 128, 256, 512],
+        "distances": [0, 1, 2, 3, 4],
+        "draws": 300,
+    }
     quick = {"draws": 100}
     quick_seeds = 3
 
@@ -66,9 +83,11 @@ class BatchNoise(Experiment):
         rng = np.random.default_rng(seed)
         examples = rng.choice(len(x), settings["examples"], replace=False)
         units = rng.choice(x.shape[1], settings["units"], replace=False)
-        groups = {"output": (np.repeat(examples, len(units)), np.tile(units, len(examples))),
-                  "far": farthest(x),
-                  **{f"at {d}": at_distance(x, d) for d in settings["distances"]}}
+        groups = {
+            "output": (np.repeat(examples, len(units)), np.tile(units, len(examples))),
+            "far": farthest(x),
+            **{f"at {d}": at_distance(x, d) for d in settings["distances"]},
+        }
         rows, columns = (np.concatenate([group[i] for group in groups.values()]) for i in (0, 1))
         ends = np.cumsum([len(group[0]) for group in groups.values()])[:-1]
         found: dict[str, Any] = {name: [] for name in ("mean", *groups)}
@@ -78,36 +97,65 @@ class BatchNoise(Experiment):
             noise = np.split(outputs.std(axis=0, ddof=1), ends)
             for name, values in zip(groups, noise, strict=True):
                 found[name].append(np.median(values))
-        return {**found, "sizes": settings["sizes"], "distances": settings["distances"],
-                "distance": float(np.abs(x[groups["far"]])[0])}
+        return {
+            **found,
+            "sizes": settings["sizes"],
+            "distances": settings["distances"],
+            "distance": float(np.abs(x[groups["far"]])[0]),
+        }
 
     def judge(self, seeds: Sequence[Result]) -> Judgement:
         sizes = seeds[0]["sizes"]
         slopes = {name: slope_interval(seeds, name) for name in CURVES}
-        holds = every(*(within(slopes[name], SLOPE - TOLERANCE, SLOPE + TOLERANCE)
-                        for name in ("mean", "output")))
+        holds = every(
+            *(
+                within(slopes[name], SLOPE - TOLERANCE, SLOPE + TOLERANCE)
+                for name in ("mean", "output")
+            )
+        )
         return Judgement(
             holds,
             f"The noise of the batch's mean falls with slope {slopes['mean']}, that of an "
             f"example's output with {slopes['output']}.",
-            {**{f"slope, {label}": slopes[name] for name, label in CURVES.items()},
-             "its distance from the mean, standard deviations": interval(
-                 [seed["distance"] for seed in seeds]),
-             **{f"slope, examples {d:g} standard deviations from the mean": slope_interval(
-                 seeds, f"at {d}") for d in seeds[0]["distances"]},
-             **{f"noise of {label}, m = {size}": interval([seed[name][i] for seed in seeds])
-                for name, label in (("mean", "the batch's mean"), ("output", "an output"))
-                for i, size in enumerate(sizes)}})
+            {
+                **{f"slope, {label}": slopes[name] for name, label in CURVES.items()},
+                "its distance from the mean, standard deviations": interval(
+                    [seed["distance"] for seed in seeds]
+                ),
+                **{
+                    f"slope, examples {d:g} standard deviations from the mean": slope_interval(
+                        seeds, f"at {d}"
+                    )
+                    for d in seeds[0]["distances"]
+                },
+                **{
+                    f"noise of {label}, m = {size}": interval([seed[name][i] for seed in seeds])
+                    for name, label in (("mean", "the batch's mean"), ("output", "an output"))
+                    for i, size in enumerate(sizes)
+                },
+            },
+        )
 
     def plot(self, seeds: Sequence[Result]) -> Any:
         figure, (left, right) = plots.new(
             ("batch size m", "noise (std of the unit: 1)"),
-            ("distance of the example from the mean", "slope of the noise"))
+            ("distance of the example from the mean", "slope of the noise"),
+        )
         sizes = seeds[0]["sizes"]
-        for name, colour, marker in (("output", plots.A, "o"), ("mean", plots.C, "s"),
-                                     ("far", plots.B, "o")):
-            plots.band(left, sizes, [seed[name] for seed in seeds], CURVES[name], colour,
-                       linestyle="-" if name == "far" else "none", marker=marker)
+        for name, colour, marker in (
+            ("output", plots.A, "o"),
+            ("mean", plots.C, "s"),
+            ("far", plots.B, "o"),
+        ):
+            plots.band(
+                left,
+                sizes,
+                [seed[name] for seed in seeds],
+                CURVES[name],
+                colour,
+                linestyle="-" if name == "far" else "none",
+                marker=marker,
+            )
         line = np.array(sizes, float)
         left.plot(line, 1 / np.sqrt(line), color=plots.MUTED, linewidth=1, label="1/√m")
         plots.logarithmic(left.xaxis)
@@ -115,15 +163,33 @@ class BatchNoise(Experiment):
         left.set_xticks(sizes, [f"{size}" for size in sizes])
         plots.legend(left, 1)
         distances = seeds[0]["distances"]
-        right.axhspan(SLOPE - TOLERANCE, SLOPE + TOLERANCE, color=plots.GREY, alpha=0.3,
-                      linewidth=0)
-        plots.band(right, distances, [[slope(sizes, seed[f"at {d}"]) for d in distances]
-                                      for seed in seeds], "examples at a distance", plots.A)
-        right.plot([seed["distance"] for seed in seeds],
-                   [slope(sizes, seed["far"]) for seed in seeds], color=plots.B,
-                   linestyle="none", marker="o", markersize=5, label="the farthest")
-        right.annotate("−0.5 ± 0.05", (0, SLOPE + TOLERANCE), (4, 3), fontsize=9,
-                       textcoords="offset points", color=plots.MUTED)
+        right.axhspan(
+            SLOPE - TOLERANCE, SLOPE + TOLERANCE, color=plots.GREY, alpha=0.3, linewidth=0
+        )
+        plots.band(
+            right,
+            distances,
+            [[slope(sizes, seed[f"at {d}"]) for d in distances] for seed in seeds],
+            "examples at a distance",
+            plots.A,
+        )
+        right.plot(
+            [seed["distance"] for seed in seeds],
+            [slope(sizes, seed["far"]) for seed in seeds],
+            color=plots.B,
+            linestyle="none",
+            marker="o",
+            markersize=5,
+            label="the farthest",
+        )
+        right.annotate(
+            "−0.5 ± 0.05",
+            (0, SLOPE + TOLERANCE),
+            (4, 3),
+            fontsize=9,
+            textcoords="offset points",
+            color=plots.MUTED,
+        )
         right.margins(x=0.06)
         plots.legend(right, 1)
         return figure
@@ -140,8 +206,14 @@ def at_distance(x: np.ndarray, distance: float, count: int = 20) -> tuple[np.nda
     return tuple(np.unravel_index(nearest, x.shape))
 
 
-def drawn(x: np.ndarray, rows: np.ndarray, columns: np.ndarray, size: int, draws: int,
-          rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def drawn(
+    x: np.ndarray,
+    rows: np.ndarray,
+    columns: np.ndarray,
+    size: int,
+    draws: int,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
     """The means of drawn batches (draws, units), and the outputs (draws, pairs) of example `rows`
     in unit `columns`, each with the others of the batch."""
     means, outputs = [], []

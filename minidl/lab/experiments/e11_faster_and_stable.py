@@ -25,105 +25,148 @@ from ..problems import Stack, mlp, subset
 from ..verdict import Interval, Verdict, at_least, at_most, every, interval
 
 PERCENTILES = 15, 50, 85
-AHEAD, DRIFT = 0.9, 0.5         # the bounds of the rule
+AHEAD, DRIFT = 0.9, 0.5  # the bounds of the rule
 LABELS = plots.names("batch", "none")
 
 
 class FasterAndStable(Experiment):
     id = "E11"
     title = "Faster and more stable"
-    claim = ("With batch normalization training is faster, and the distributions inside the "
-             "network are more stable.")
+    claim = (
+        "With batch normalization training is faster, and the distributions inside the "
+        "network are more stable."
+    )
     notes = "B, C, D"
     source = "Ioffe & Szegedy 2015, section 4.1 and Figure 1 (1502.03167)"
-    setup = ("784-100-100-100-10 with sigmoids, MNIST with pixels of 0 or 1, cross-entropy, SGD "
-             "without momentum, batches of {batch}, {steps} steps (the paper's: 50,000), weights "
-             "normal with standard deviation {std}, as the paper's but for the rate, which it does "
-             "not give: 0.1, where the network without BatchNorm learns about as slowly as in the "
-             "paper's figure, and 1, near its best. Accuracy on the 10,000 test images every "
-             "{every} steps, in eval mode. Sigmoids: the inputs of all 100 of the last hidden "
-             "layer over {images} test images, normalized as in training, with the statistics of "
-             "these images. Drift: the highest minus the lowest value of a percentile in the "
-             "training, the mean over the three percentiles and the sigmoids. The plot shows the "
-             "sigmoid of median drift in the first seed.")
-    rule = ("At each rate: the interval of the share of checkpoints at which BatchNorm has the "
-            "higher test accuracy lies at 90% or above, and that of the drift with BatchNorm over "
-            "the drift without at 0.5 or below: SUPPORTED. One of them wholly on the other side: "
-            "REFUTED.")
+    setup = (
+        "784-100-100-100-10 with sigmoids, MNIST with pixels of 0 or 1, cross-entropy, SGD "
+        "without momentum, batches of {batch}, {steps} steps (the paper's: 50,000), weights "
+        "normal with standard deviation {std}, as the paper's but for the rate, which it does "
+        "not give: 0.1, where the network without BatchNorm learns about as slowly as in the "
+        "paper's figure, and 1, near its best. Accuracy on the 10,000 test images every "
+        "{every} steps, in eval mode. Sigmoids: the inputs of all 100 of the last hidden "
+        "layer over {images} test images, normalized as in training, with the statistics of "
+        "these images. Drift: the highest minus the lowest value of a percentile in the "
+        "training, the mean over the three percentiles and the sigmoids. The plot shows the "
+        "sigmoid of median drift in the first seed."
+    )
+    rule = (
+        "At each rate: the interval of the share of checkpoints at which BatchNorm has the "
+        "higher test accuracy lies at 90% or above, and that of the drift with BatchNorm over "
+        "the drift without at 0.5 or below: SUPPORTED. One of them wholly on the other side: "
+        "REFUTED."
+    )
     paper = "Figure 1: ahead from the start to the end, the percentiles level; no figures given"
     expected = Verdict.SUPPORTED
-    examination = ("Expected was SUPPORTED. Looked at: (1) The rate. At 0.1 BatchNorm is ahead at "
-                   "{figure[checkpoints with BatchNorm ahead, %, rate 0.1]:.0f}% of the "
-                   "checkpoints, and after {figure[times fewer steps to the best accuracy without, "
-                   "rate 0.1]:.1f} times fewer steps as good as the other ever gets; at 1 it is "
-                   "ahead at {figure[checkpoints with BatchNorm ahead, %, rate 1.0]:.0f}%, and "
-                   "behind at most of those from 1,500 to 4,500 steps, in each seed of a full run. "
-                   "(2) The measure, over the first 20,000 steps of one seed. With the statistics "
-                   "of the images the drift is 0.47 of that without BatchNorm at 0.1 and 0.86 at "
-                   "1, all changes together 0.50 and 0.47. In eval mode the drift is 0.64 and "
-                   "1.04, the changes 1.4 and 1.1: the noise of the running statistics is in it. "
-                   "(3) The length. Drift grows with it: over the 50,000 steps of a full run it is "
-                   "above half of the other's at 0.1 too, in each seed; in eval mode it is "
-                   "{figure[drift in eval mode with BatchNorm over without, rate 0.1]:.2f} and "
-                   "{figure[drift in eval mode with BatchNorm over without, rate 1.0]:.2f} of that "
-                   "without.")
-    explanation = ("With BatchNorm this network starts much faster, and ends a little better "
-                   "({figure[last accuracy, %, BatchNorm, rate 1.0]:.1f}% against {figure[last "
-                   "accuracy, %, none, rate 1.0]:.1f}% at the higher rate). How much faster it is "
-                   "over a whole training depends on the rate that both are given: at one at which "
-                   "the sigmoids without BatchNorm crawl it is ahead all the time, at one that "
-                   "suits them they have caught up after 1,000 to 1,500 steps, then the two are "
-                   "about level, and from 30,000 steps on BatchNorm is a tenth or two of a point "
-                   "ahead. The inputs of the sigmoids do start in place, where those of the other "
-                   "network have to spread first. But they do not stay there: gamma and beta are "
-                   "learned, and at the higher rate move them about as far. The paper's picture "
-                   "shows one sigmoid at one rate.")
+    examination = (
+        "Expected was SUPPORTED. Looked at: (1) The rate. At 0.1 BatchNorm is ahead at "
+        "{figure[checkpoints with BatchNorm ahead, %, rate 0.1]:.0f}% of the "
+        "checkpoints, and after {figure[times fewer steps to the best accuracy without, "
+        "rate 0.1]:.1f} times fewer steps as good as the other ever gets; at 1 it is "
+        "ahead at {figure[checkpoints with BatchNorm ahead, %, rate 1.0]:.0f}%, and "
+        "behind at most of those from 1,500 to 4,500 steps, in each seed of a full run. "
+        "(2) The measure, over the first 20,000 steps of one seed. With the statistics "
+        "of the images the drift is 0.47 of that without BatchNorm at 0.1 and 0.86 at "
+        "1, all changes together 0.50 and 0.47. In eval mode the drift is 0.64 and "
+        "1.04, the changes 1.4 and 1.1: the noise of the running statistics is in it. "
+        "(3) The length. Drift grows with it: over the 50,000 steps of a full run it is "
+        "above half of the other's at 0.1 too, in each seed; in eval mode it is "
+        "{figure[drift in eval mode with BatchNorm over without, rate 0.1]:.2f} and "
+        "{figure[drift in eval mode with BatchNorm over without, rate 1.0]:.2f} of that "
+        "without."
+    )
+    explanation = (
+        "With BatchNorm this network starts much faster, and ends a little better "
+        "({figure[last accuracy, %, BatchNorm, rate 1.0]:.1f}% against {figure[last "
+        "accuracy, %, none, rate 1.0]:.1f}% at the higher rate). How much faster it is "
+        "over a whole training depends on the rate that both are given: at one at which "
+        "the sigmoids without BatchNorm crawl it is ahead all the time, at one that "
+        "suits them they have caught up after 1,000 to 1,500 steps, then the two are "
+        "about level, and from 30,000 steps on BatchNorm is a tenth or two of a point "
+        "ahead. The inputs of the sigmoids do start in place, where those of the other "
+        "network have to spread first. But they do not stay there: gamma and beta are "
+        "learned, and at the higher rate move them about as far. The paper's picture "
+        "shows one sigmoid at one rate."
+    )
     needs = ("mnist",)
     minutes = 2
-    full = {"rates": [0.1, 1.0], "steps": 50000, "every": 500, "batch": 60, "std": 0.1,
-            "images": 1000}
+    full = {
+        "rates": [0.1, 1.0],
+        "steps": 50000,
+        "every": 500,
+        "batch": 60,
+        "std": 0.1,
+        "images": 1000,
+    }
     quick = {"steps": 3000, "every": 150}
 
     def run(self, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
-        return {str(rate): {norm: arm(norm, rate, seed, settings) for norm in LABELS}
-                for rate in settings["rates"]}
+        return {
+            str(rate): {norm: arm(norm, rate, seed, settings) for norm in LABELS}
+            for rate in settings["rates"]
+        }
 
     def judge(self, seeds: Sequence[Result]) -> Judgement:
         rates = list(seeds[0])
         ahead = {rate: interval([lead(seed[rate]) for seed in seeds]) for rate in rates}
         drift = {rate: relative([seed[rate] for seed in seeds], "drift") for rate in rates}
-        figures = {**{f"checkpoints with BatchNorm ahead, %, rate {rate}": 100 * found
-                      for rate, found in ahead.items()},
-                   **{f"drift with BatchNorm over drift without, rate {rate}": found
-                      for rate, found in drift.items()}}
+        figures = {
+            **{
+                f"checkpoints with BatchNorm ahead, %, rate {rate}": 100 * found
+                for rate, found in ahead.items()
+            },
+            **{
+                f"drift with BatchNorm over drift without, rate {rate}": found
+                for rate, found in drift.items()
+            },
+        }
         for rate in rates:
             figures |= more_figures([seed[rate] for seed in seeds], rate)
-        verdict = every(*(at_least(found, AHEAD) for found in ahead.values()),
-                        *(at_most(found, DRIFT) for found in drift.values()))
-        return Judgement(verdict, " ".join(
-            f"At rate {rate} BatchNorm is ahead at {ahead[rate].value:.0%} of the checkpoints, "
-            f"and its sigmoids' inputs wander {drift[rate].value:.2f} times as far."
-            for rate in rates), figures)
+        verdict = every(
+            *(at_least(found, AHEAD) for found in ahead.values()),
+            *(at_most(found, DRIFT) for found in drift.values()),
+        )
+        return Judgement(
+            verdict,
+            " ".join(
+                f"At rate {rate} BatchNorm is ahead at {ahead[rate].value:.0%} of the checkpoints, "
+                f"and its sigmoids' inputs wander {drift[rate].value:.2f} times as far."
+                for rate in rates
+            ),
+            figures,
+        )
 
     def plot(self, seeds: Sequence[Result]) -> Any:
         *_, last = seeds[0]
         figure, (left, right) = plots.new(
             ("step", "test error, %"),
-            (f"step (rate {last})", "input of a last-layer sigmoid"), size=(7.7, 3.4))
-        for rate, style in zip(seeds[0], ("--", "-")[-len(seeds[0]):], strict=True):
+            (f"step (rate {last})", "input of a last-layer sigmoid"),
+            size=(7.7, 3.4),
+        )
+        for rate, style in zip(seeds[0], ("--", "-")[-len(seeds[0]) :], strict=True):
             for norm, label in LABELS.items():
                 courses = [seed[rate][norm] for seed in seeds]
-                plots.band(left, sweeps.checkpoints(courses[0]),
-                           [sweeps.percent(1 - value for value in found["accuracy"])
-                            for found in courses], f"{label}, rate {rate}", plots.COLOURS[norm],
-                           linestyle=style, marker=None)
+                plots.band(
+                    left,
+                    sweeps.checkpoints(courses[0]),
+                    [sweeps.percent(1 - value for value in found["accuracy"]) for found in courses],
+                    f"{label}, rate {rate}",
+                    plots.COLOURS[norm],
+                    linestyle=style,
+                    marker=None,
+                )
         for norm, label in LABELS.items():
             one = seeds[0][last][norm]
             low, middle, high = np.transpose(one["typical"] or [[np.nan] * 3])
-            x = sweeps.checkpoints(one)[:len(middle)]
+            x = sweeps.checkpoints(one)[: len(middle)]
             right.fill_between(x, low, high, color=plots.COLOURS[norm], alpha=0.25, linewidth=0)
-            right.plot(x, middle, color=plots.COLOURS[norm], linewidth=1.7,
-                       label=f"{label}: median, 15–85%")
+            right.plot(
+                x,
+                middle,
+                color=plots.COLOURS[norm],
+                linewidth=1.7,
+                label=f"{label}: median, 15–85%",
+            )
         plots.logarithmic(left.yaxis)
         plots.legend(left, 1)
         plots.legend(right, 1)
@@ -150,7 +193,7 @@ def arm(norm: str, rate: float, seed: int, settings: Mapping[str, Any]) -> dict[
 def percentiles(model: Stack, place: str, images: np.ndarray, training: bool) -> np.ndarray:
     """The percentiles over images of the input of each unit of a layer, (3, units): in training
     with the statistics of these images, else with running ones."""
-    copied = copy.deepcopy(model)       # so that the running statistics of the model stay
+    copied = copy.deepcopy(model)  # so that the running statistics of the model stay
     copied.train(training)
     return np.percentile(into(copied, place, images), PERCENTILES, axis=0)
 
@@ -162,14 +205,16 @@ def wandering(rows: np.ndarray) -> dict[str, Any]:
     together; `width`: between the 15th and the 85th percentile, over the time. `typical`: the
     percentiles of the unit of median drift, over time.
     """
-    if not len(rows):       # it has diverged before the first checkpoint
+    if not len(rows):  # it has diverged before the first checkpoint
         return {"drift": np.nan, "path": np.nan, "width": np.nan, "typical": []}
     drifts = np.ptp(rows, axis=0).mean(axis=0)
     typical = int(np.argsort(drifts)[len(drifts) // 2])
-    return {"drift": float(drifts.mean()),
-            "path": float(np.abs(np.diff(rows, axis=0)).sum(axis=0).mean()),
-            "width": float((rows[:, -1] - rows[:, 0]).mean()),
-            "typical": rows[:, :, typical].round(3).tolist()}
+    return {
+        "drift": float(drifts.mean()),
+        "path": float(np.abs(np.diff(rows, axis=0)).sum(axis=0).mean()),
+        "width": float((rows[:, -1] - rows[:, 0]).mean()),
+        "typical": rows[:, :, typical].round(3).tolist(),
+    }
 
 
 def lead(pair: Mapping[str, Any]) -> float:
@@ -179,24 +224,34 @@ def lead(pair: Mapping[str, Any]) -> float:
 
 def relative(pairs: Sequence[Mapping[str, Any]], name: str) -> Interval:
     """A figure with BatchNorm over that without."""
-    return sweeps.quotient([pair["batch"][name] for pair in pairs],
-                           [pair["none"][name] for pair in pairs])
+    return sweeps.quotient(
+        [pair["batch"][name] for pair in pairs], [pair["none"][name] for pair in pairs]
+    )
 
 
 def more_figures(pairs: Sequence[Mapping[str, Any]], rate: str) -> dict[str, Any]:
     """What the verdict does not rest on: other measures of the same, and the figures themselves."""
-    found = {f"drift in eval mode with BatchNorm over without, rate {rate}":
-             relative(pairs, "drift in eval mode"),
-             f"path with BatchNorm over path without, rate {rate}": relative(pairs, "path"),
-             f"drift over width, with BatchNorm over without, rate {rate}": sweeps.quotient(
-                 *([pair[norm]["drift"] / pair[norm]["width"] for pair in pairs]
-                   for norm in ("batch", "none")))}
+    found = {
+        f"drift in eval mode with BatchNorm over without, rate {rate}": relative(
+            pairs, "drift in eval mode"
+        ),
+        f"path with BatchNorm over path without, rate {rate}": relative(pairs, "path"),
+        f"drift over width, with BatchNorm over without, rate {rate}": sweeps.quotient(
+            *(
+                [pair[norm]["drift"] / pair[norm]["width"] for pair in pairs]
+                for norm in ("batch", "none")
+            )
+        ),
+    }
     for norm, label in LABELS.items():
         arms = [pair[norm] for pair in pairs]
-        found |= {f"drift, {label}, rate {rate}": interval([one["drift"] for one in arms]),
-                  f"last accuracy, %, {label}, rate {rate}": interval(
-                      sweeps.percent(one["accuracy"][-1] for one in arms))}
+        found |= {
+            f"drift, {label}, rate {rate}": interval([one["drift"] for one in arms]),
+            f"last accuracy, %, {label}, rate {rate}": interval(
+                sweeps.percent(one["accuracy"][-1] for one in arms)
+            ),
+        }
     found[f"times fewer steps to the best accuracy without, rate {rate}"] = interval(
-        [sweeps.times_fewer(pair["none"], pair["batch"]) for pair in pairs],
-        sweeps.geometric_mean)
+        [sweeps.times_fewer(pair["none"], pair["batch"]) for pair in pairs], sweeps.geometric_mean
+    )
     return found

@@ -21,10 +21,10 @@ from ..problems import mlp
 from ..training import CHANCE
 from ..verdict import Interval, Verdict, at_most, every, interval
 
-SPREAD = 1 / 3                          # the bound of the rule
-COLLAPSED = CHANCE + 0.02               # within 2 points of guessing
+SPREAD = 1 / 3  # the bound of the rule
+COLLAPSED = CHANCE + 0.02  # within 2 points of guessing
 LABELS = plots.names("batch", "none")
-LARGEST = 1.0                           # of the narrower range
+LARGEST = 1.0  # of the narrower range
 
 
 class Initialization(Experiment):
@@ -33,94 +33,142 @@ class Initialization(Experiment):
     claim = "With batch normalization a network is less sensitive to how its weights start."
     notes = "B, D"
     source = "Ioffe & Szegedy 2015, sections 1 and 3.3 (1502.03167)"
-    setup = ("784-100-100-100-10 with sigmoids, MNIST with pixels of 0 or 1, SGD without momentum, "
-             "batches of {batch}, {steps} steps at a rate of {main}. All weights, those of the "
-             "last layer too, are normal with a standard deviation of {stds}; biases are 0. "
-             "Accuracy on 10,000 test images in eval mode. Beside the rule the same at the best of "
-             "the rates {rates} for each start.")
-    rule = ("Spread: the highest minus the lowest test accuracy over the standard deviations of "
-            "the initial weights. The interval of BatchNorm's spread over the baseline's lies at "
-            "1/3 or below, from 0.001 to 1 and from 0.001 to 10, and BatchNorm is nowhere within "
-            "2 points of guessing where the baseline is: SUPPORTED. One of the three wholly on "
-            "the other side: REFUTED.")
+    setup = (
+        "784-100-100-100-10 with sigmoids, MNIST with pixels of 0 or 1, SGD without momentum, "
+        "batches of {batch}, {steps} steps at a rate of {main}. All weights, those of the "
+        "last layer too, are normal with a standard deviation of {stds}; biases are 0. "
+        "Accuracy on 10,000 test images in eval mode. Beside the rule the same at the best of "
+        "the rates {rates} for each start."
+    )
+    rule = (
+        "Spread: the highest minus the lowest test accuracy over the standard deviations of "
+        "the initial weights. The interval of BatchNorm's spread over the baseline's lies at "
+        "1/3 or below, from 0.001 to 1 and from 0.001 to 10, and BatchNorm is nowhere within "
+        "2 points of guessing where the baseline is: SUPPORTED. One of the three wholly on "
+        "the other side: REFUTED."
+    )
     expected = Verdict.SUPPORTED
-    explanation = ("At a rate of 0.5 the start hardly matters over three decades with BatchNorm "
-                   "({figure[accuracy, %, BatchNorm, start 0.001]:.0f}% from 0.001, "
-                   "{figure[accuracy, %, BatchNorm, start 1]:.0f}% from 1). Without "
-                   "({figure[accuracy, %, none, start 0.001]:.0f}% from 0.001), weights that start "
-                   "small pass almost nothing on, and the network stays on a plateau for a long "
-                   "time. At a higher rate it gets off it, so part of the difference is one of "
-                   "rates: with the best rate for each start a full run has 85% from 0.001 and 16% "
-                   "from 10 without BatchNorm, 96% and 80% with it. At 10 BatchNorm suffers too "
-                   "({figure[accuracy, %, BatchNorm, start 10]:.0f}%): the hidden weights are so "
-                   "large that a step no longer turns them (their cosine with the start is 1.0000 "
-                   "after 3,000 steps of one seed), and what is trained is the last layer on "
-                   "random features. The scale of the weights is out of the function, but not out "
-                   "of the training.")
+    explanation = (
+        "At a rate of 0.5 the start hardly matters over three decades with BatchNorm "
+        "({figure[accuracy, %, BatchNorm, start 0.001]:.0f}% from 0.001, "
+        "{figure[accuracy, %, BatchNorm, start 1]:.0f}% from 1). Without "
+        "({figure[accuracy, %, none, start 0.001]:.0f}% from 0.001), weights that start "
+        "small pass almost nothing on, and the network stays on a plateau for a long "
+        "time. At a higher rate it gets off it, so part of the difference is one of "
+        "rates: with the best rate for each start a full run has 85% from 0.001 and 16% "
+        "from 10 without BatchNorm, 96% and 80% with it. At 10 BatchNorm suffers too "
+        "({figure[accuracy, %, BatchNorm, start 10]:.0f}%): the hidden weights are so "
+        "large that a step no longer turns them (their cosine with the start is 1.0000 "
+        "after 3,000 steps of one seed), and what is trained is the last layer on "
+        "random features. The scale of the weights is out of the function, but not out "
+        "of the training."
+    )
     needs = ("mnist",)
     minutes = 0.8
-    full = {"stds": [0.001, 0.01, 0.1, 1.0, 10.0], "rates": [0.1, 0.5, 2.0], "main": 0.5,
-            "steps": 3000, "batch": 60}
+    full = {
+        "stds": [0.001, 0.01, 0.1, 1.0, 10.0],
+        "rates": [0.1, 0.5, 2.0],
+        "main": 0.5,
+        "steps": 3000,
+        "batch": 60,
+    }
     quick = {"rates": [0.5], "steps": 1000}
 
     def run(self, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
-        return {"stds": settings["stds"], "main": settings["main"],
-                "arms": {norm: [[trained(norm, std, rate, seed, settings)
-                                 for rate in settings["rates"]] for std in settings["stds"]]
-                         for norm in LABELS}}
+        return {
+            "stds": settings["stds"],
+            "main": settings["main"],
+            "arms": {
+                norm: [
+                    [trained(norm, std, rate, seed, settings) for rate in settings["rates"]]
+                    for std in settings["stds"]
+                ]
+                for norm in LABELS
+            },
+        }
 
     def judge(self, seeds: Sequence[Result]) -> Judgement:
-        narrow, wide = (spreads(seeds, accuracies, largest) for accuracies, largest in
-                        ((at_main, LARGEST), (at_main, np.inf)))
+        narrow, wide = (
+            spreads(seeds, accuracies, largest)
+            for accuracies, largest in ((at_main, LARGEST), (at_main, np.inf))
+        )
         shared = interval([collapses(seed) for seed in seeds])
         figures: dict[str, Any] = {
             "spread with BatchNorm over that without, 0.001 to 1": narrow,
             "spread with BatchNorm over that without, 0.001 to 10": wide,
-            "starts at which both collapse": shared}
+            "starts at which both collapse": shared,
+        }
         for norm, label in LABELS.items():
             for place, std in enumerate(seeds[0]["stds"]):
                 figures[f"accuracy, %, {label}, start {std:g}"] = interval(
-                    sweeps.percent(at_main(seed, norm)[place] for seed in seeds))
+                    sweeps.percent(at_main(seed, norm)[place] for seed in seeds)
+                )
             figures[f"starts at which it collapses, {label}"] = interval(
-                [float(np.sum(np.array(at_main(seed, norm)) < COLLAPSED)) for seed in seeds])
-        figures |= {"the same with the best rate for each start, 0.001 to 1":
-                    spreads(seeds, at_best, LARGEST),
-                    "the same with the best rate for each start, 0.001 to 10":
-                    spreads(seeds, at_best, np.inf)}
+                [float(np.sum(np.array(at_main(seed, norm)) < COLLAPSED)) for seed in seeds]
+            )
+        figures |= {
+            "the same with the best rate for each start, 0.001 to 1": spreads(
+                seeds, at_best, LARGEST
+            ),
+            "the same with the best rate for each start, 0.001 to 10": spreads(
+                seeds, at_best, np.inf
+            ),
+        }
         return Judgement(
             every(at_most(narrow, SPREAD), at_most(wide, SPREAD), at_most(shared, 0)),
             f"At rate {seeds[0]['main']:g} the accuracies with BatchNorm spread {narrow.value:.2f} "
             f"times as far as those without from 0.001 to 1, and {wide.value:.2f} times from "
             f"0.001 to 10; both collapse at "
-            f"{f'{shared.value:.2g}' if shared.value else 'none'} of the starts.", figures)
+            f"{f'{shared.value:.2g}' if shared.value else 'none'} of the starts.",
+            figures,
+        )
 
     def plot(self, seeds: Sequence[Result]) -> Any:
         guessing = f"test accuracy, % (guessing: {100 * CHANCE:.0f})"
         figure, (ax,) = plots.new(("standard deviation of the initial weights", guessing))
         for norm, label in LABELS.items():
-            for accuracies, text, style in ((at_main, f"rate {seeds[0]['main']:g}", "-"),
-                                            (at_best, "best rate", ":")):
+            for accuracies, text, style in (
+                (at_main, f"rate {seeds[0]['main']:g}", "-"),
+                (at_best, "best rate", ":"),
+            ):
                 rows = [sweeps.percent(accuracies(seed, norm)) for seed in seeds]
-                plots.band(ax, seeds[0]["stds"], rows, f"{label}, {text}", plots.COLOURS[norm],
-                           linestyle=style)
+                plots.band(
+                    ax,
+                    seeds[0]["stds"],
+                    rows,
+                    f"{label}, {text}",
+                    plots.COLOURS[norm],
+                    linestyle=style,
+                )
         plots.logarithmic(ax.xaxis)
         plots.legend(ax)
         return figure
 
 
-def trained(norm: str, std: float, rate: float, seed: int,
-            settings: Mapping[str, Any]) -> dict[str, float]:
+def trained(
+    norm: str, std: float, rate: float, seed: int, settings: Mapping[str, Any]
+) -> dict[str, float]:
     """The rate and the accuracy of a network that started from weights of a standard deviation."""
     md.manual_seed(seed)
-    course = sweeps.course(mlp(norm, std=std), sweeps.binary_mnist("train"),
-                           sweeps.binary_mnist("test"), rate, seed, settings)
+    course = sweeps.course(
+        mlp(norm, std=std),
+        sweeps.binary_mnist("train"),
+        sweeps.binary_mnist("test"),
+        rate,
+        seed,
+        settings,
+    )
     return {"rate": rate, "accuracy": course["accuracy"][-1]}
 
 
 def at_main(seed: Result, norm: str) -> list[float]:
     """The accuracy from each start at the one rate that the rule is about."""
-    return [one["accuracy"] for start in seed["arms"][norm] for one in start
-            if one["rate"] == seed["main"]]
+    return [
+        one["accuracy"]
+        for start in seed["arms"][norm]
+        for one in start
+        if one["rate"] == seed["main"]
+    ]
 
 
 def at_best(seed: Result, norm: str) -> list[float]:
@@ -131,8 +179,12 @@ def at_best(seed: Result, norm: str) -> list[float]:
 def spreads(seeds: Sequence[Result], accuracies: Any, largest: float) -> Interval:
     """The spread with BatchNorm over that without, of starts up to a standard deviation."""
     count = sum(std <= largest for std in seeds[0]["stds"])
-    return sweeps.quotient(*([float(np.ptp(accuracies(seed, norm)[:count])) for seed in seeds]
-                             for norm in ("batch", "none")))
+    return sweeps.quotient(
+        *(
+            [float(np.ptp(accuracies(seed, norm)[:count])) for seed in seeds]
+            for norm in ("batch", "none")
+        )
+    )
 
 
 def collapses(seed: Result) -> float:

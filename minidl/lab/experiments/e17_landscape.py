@@ -25,8 +25,8 @@ from ..verdict import Verdict, at_least, every, interval
 ARMS = plots.names("none", "batch")
 STEPS = {"rate": "at the learning rate", "equal": "at equal steps"}
 RANGES = {"loss": "range of the loss", "gradient": "range of the gradient"}
-LOWEST = 0.8        # the share of the checkpoints
-HALF = 0.5          # of the range without normalization
+LOWEST = 0.8  # the share of the checkpoints
+HALF = 0.5  # of the range without normalization
 
 
 class Landscape(Experiment):
@@ -34,83 +34,122 @@ class Landscape(Experiment):
     title = "A smoother landscape"
     claim = "Batch normalization makes the landscape of the loss smoother."
     notes = "B"
-    source = ("Santurkar et al. 2018, How Does Batch Normalization Help Optimization? "
-              "(1805.11604)")
-    setup = ("C6 ({widths} channels) on {images} CIFAR-10 images, batch {batch}, {steps} steps of "
-             "plain SGD at rate {rate}. Each {every} steps, with a batch of its own: the gradient, "
-             "and loss and gradient at 1/2, 1, 2 and 4 times the step of plain SGD that follows "
-             "from it; the range of the loss, and of the gradient's distance from the first one. "
-             "Again with steps in the same direction whose length is 1% of the weights' norm.")
-    rule = ("The share of the checkpoints at which BatchNorm's range is at most half of that "
-            "without: of the loss and of the gradient, at the learning rate and at equal steps. "
-            f"All four intervals at {LOWEST:.0%} or above: SUPPORTED; one wholly below: REFUTED; "
-            "else INCONCLUSIVE.")
-    paper = ("VGG on CIFAR-10: loss and gradient vary far less along the step with batch "
-             "normalization, through all of the training (figure 4)")
+    source = "Santurkar et al. 2018, How Does Batch Normalization Help Optimization? (1805.11604)"
+    setup = (
+        "C6 ({widths} channels) on {images} CIFAR-10 images, batch {batch}, {steps} steps of "
+        "plain SGD at rate {rate}. Each {every} steps, with a batch of its own: the gradient, "
+        "and loss and gradient at 1/2, 1, 2 and 4 times the step of plain SGD that follows "
+        "from it; the range of the loss, and of the gradient's distance from the first one. "
+        "Again with steps in the same direction whose length is 1% of the weights' norm."
+    )
+    rule = (
+        "The share of the checkpoints at which BatchNorm's range is at most half of that "
+        "without: of the loss and of the gradient, at the learning rate and at equal steps. "
+        f"All four intervals at {LOWEST:.0%} or above: SUPPORTED; one wholly below: REFUTED; "
+        "else INCONCLUSIVE."
+    )
+    paper = (
+        "VGG on CIFAR-10: loss and gradient vary far less along the step with batch "
+        "normalization, through all of the training (figure 4)"
+    )
     expected = Verdict.SUPPORTED
-    explanation = ("Along a step the loss varies {figure[range of the loss at the learning rate, "
-                   "none / BatchNorm]:.1f} times as much without batch normalization, and the "
-                   "gradient {figure[range of the gradient at the learning rate, none / "
-                   "BatchNorm]:.1f} times; with steps of one length {figure[range of the loss at "
-                   "equal steps, none / BatchNorm]:.1f} and {figure[range of the gradient at equal "
-                   "steps, none / BatchNorm]:.1f} times. So gradients can be trusted for longer "
-                   "steps, which is what allows higher rates (E13). It is not so at every moment: "
-                   "in a full run at about one checkpoint in seven the ranges are alike or the "
-                   "other way round, often in the first hundred steps, where the network without "
-                   "stands on a plateau, and nothing is as smooth as a plateau.")
-    examination = ("The verdict is a narrow one: in one seed of a full run 80% of the checkpoints, "
-                   "the bound itself. It depends on the time: of the first 400 steps alone the "
-                   "rule says REFUTED (two seeds: 56% to 88% of the checkpoints), and --quick sees "
-                   "no more. And on size: with half the channels and batches of 32 (one seed, "
-                   "1,500 steps) BatchNorm's range was at most half at 53% of the checkpoints at "
-                   "the learning rate, and at 33% (loss) and 40% (gradient) at equal steps.")
+    explanation = (
+        "Along a step the loss varies {figure[range of the loss at the learning rate, "
+        "none / BatchNorm]:.1f} times as much without batch normalization, and the "
+        "gradient {figure[range of the gradient at the learning rate, none / "
+        "BatchNorm]:.1f} times; with steps of one length {figure[range of the loss at "
+        "equal steps, none / BatchNorm]:.1f} and {figure[range of the gradient at equal "
+        "steps, none / BatchNorm]:.1f} times. So gradients can be trusted for longer "
+        "steps, which is what allows higher rates (E13). It is not so at every moment: "
+        "in a full run at about one checkpoint in seven the ranges are alike or the "
+        "other way round, often in the first hundred steps, where the network without "
+        "stands on a plateau, and nothing is as smooth as a plateau."
+    )
+    examination = (
+        "The verdict is a narrow one: in one seed of a full run 80% of the checkpoints, "
+        "the bound itself. It depends on the time: of the first 400 steps alone the "
+        "rule says REFUTED (two seeds: 56% to 88% of the checkpoints), and --quick sees "
+        "no more. And on size: with half the channels and batches of 32 (one seed, "
+        "1,500 steps) BatchNorm's range was at most half at 53% of the checkpoints at "
+        "the learning rate, and at 33% (loss) and 40% (gradient) at equal steps."
+    )
     needs = ("cifar10",)
     minutes = 1.6
-    full = {"steps": 3000, "every": 75, "batch": 64, "rate": 0.1, "images": 10000,
-            "widths": [16, 32, 64]}
+    full = {
+        "steps": 3000,
+        "every": 75,
+        "batch": 64,
+        "rate": 0.1,
+        "images": 10000,
+        "widths": [16, 32, 64],
+    }
     quick = {"steps": 300, "every": 50}
 
     def run(self, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
         return {arm: train_arm(arm, seed, **settings) for arm in ARMS}
 
     def judge(self, seeds: Sequence[Result]) -> Judgement:
-        shares = {(r, s): interval([share(seed, r, s) for seed in seeds])
-                  for s in STEPS for r in RANGES}
+        shares = {
+            (r, s): interval([share(seed, r, s) for seed in seeds]) for s in STEPS for r in RANGES
+        }
         figures: dict[str, Any] = {
-            f"checkpoints at which BatchNorm's {RANGES[r]} is half at most, %, {STEPS[s]}":
-                100 * found
-            for (r, s), found in shares.items()}
+            f"checkpoints at which BatchNorm's {RANGES[r]} is half at most, %, {STEPS[s]}": 100
+            * found
+            for (r, s), found in shares.items()
+        }
         for s in STEPS:
             for r in RANGES:
                 figures[f"{RANGES[r]} {STEPS[s]}, none / BatchNorm"] = interval(
-                    [ratio(seed, r, s) for seed in seeds])
+                    [ratio(seed, r, s) for seed in seeds]
+                )
         for arm in ARMS:
-            figures[f"loss at the end, {ARMS[arm]}"] = interval([seed[arm]["end"]
-                                                                 for seed in seeds])
+            figures[f"loss at the end, {ARMS[arm]}"] = interval(
+                [seed[arm]["end"] for seed in seeds]
+            )
         texts = [f"{found.value:.0%} ({RANGES[r]} {STEPS[s]})" for (r, s), found in shares.items()]
         return Judgement(
             every(*(at_least(found, LOWEST) for found in shares.values())),
             f"BatchNorm's ranges are at most half of those without at {', '.join(texts)} of the "
-            f"checkpoints.", figures)
+            f"checkpoints.",
+            figures,
+        )
 
     def plot(self, seeds: Sequence[Result]) -> Any:
         figure, (left, right) = plots.new(
             ("training step", "loss at 1/2 to 4 times the step"),
-            ("", "checkpoints (%) with half the range"))
+            ("", "checkpoints (%) with half the range"),
+        )
         for arm in ARMS:
             colour = plots.COLOURS[arm]
-            low, high = (np.mean([seed[arm][f"rate {side}"] for seed in seeds], axis=0)
-                         for side in ("low", "high"))
-            left.fill_between(seeds[0][arm]["at"], low, high, color=colour, alpha=0.35,
-                              linewidth=0, label=ARMS[arm])
+            low, high = (
+                np.mean([seed[arm][f"rate {side}"] for seed in seeds], axis=0)
+                for side in ("low", "high")
+            )
+            left.fill_between(
+                seeds[0][arm]["at"],
+                low,
+                high,
+                color=colour,
+                alpha=0.35,
+                linewidth=0,
+                label=ARMS[arm],
+            )
         plots.legend(left)
         names = [(r, s) for s in STEPS for r in RANGES]
-        plots.bars(right, [f"{r},\n{'rate' if s == 'rate' else 'equal steps'}" for r, s in names],
-                   [[100 * share(seed, r, s) for r, s in names] for seed in seeds],
-                   [plots.COLOURS["batch"]] * 4)
+        plots.bars(
+            right,
+            [f"{r},\n{'rate' if s == 'rate' else 'equal steps'}" for r, s in names],
+            [[100 * share(seed, r, s) for r, s in names] for seed in seeds],
+            [plots.COLOURS["batch"]] * 4,
+        )
         right.set_ylim(0, 105)
-        right.axhline(100 * LOWEST, color=plots.INK, linewidth=1, linestyle=(0, (1, 2)),
-                      label=f"{LOWEST:.0%}, the rule's bound")
+        right.axhline(
+            100 * LOWEST,
+            color=plots.INK,
+            linewidth=1,
+            linestyle=(0, (1, 2)),
+            label=f"{LOWEST:.0%}, the rule's bound",
+        )
         plots.legend(right)
         return figure
 
@@ -119,7 +158,7 @@ def share(seed: Result, what: str, steps: str) -> float:
     """The share of the checkpoints at which BatchNorm's range is at most half; NaN without any."""
     none, batch = (np.asarray(seed[arm][f"{steps} {what}"], np.float64) for arm in ARMS)
     known = ~(np.isnan(none) | np.isnan(batch))
-    half = (batch <= HALF * none) & np.isfinite(batch)      # half of infinity is infinity
+    half = (batch <= HALF * none) & np.isfinite(batch)  # half of infinity is infinity
     return float(half[known].mean()) if known.any() else math.nan
 
 
@@ -132,27 +171,42 @@ def ratio(seed: Result, what: str, steps: str) -> float:
     return float(np.median(known)) if known.size else math.nan
 
 
-def train_arm(arm: str, seed: int, steps: int, every: int, batch: int, rate: float, images: int,
-              widths: Sequence[int]) -> dict[str, Any]:
+def train_arm(
+    arm: str,
+    seed: int,
+    steps: int,
+    every: int,
+    batch: int,
+    rate: float,
+    images: int,
+    widths: Sequence[int],
+) -> dict[str, Any]:
     """Train with one of the arms, and look along the step at checkpoints. NaN from where it has
     diverged."""
     md.manual_seed(seed)
     first, second, third = widths
     model = problems.c6(arm, (first, second, third))
     losses, found = arms.watched(
-        model, problems.subset(problems.cifar10("train"), images),
-        lambda images, labels, step: measured(model, images, labels, rate), NAMES, seed,
-        steps=steps, every=every, batch=batch, rate=rate)
+        model,
+        problems.subset(problems.cifar10("train"), images),
+        lambda images, labels, step: measured(model, images, labels, rate),
+        NAMES,
+        seed,
+        steps=steps,
+        every=every,
+        batch=batch,
+        rate=rate,
+    )
     return {**found, "end": float(np.mean(losses[-20:]))}
 
 
-NAMES = tuple(f"{steps} {what}" for steps in STEPS
-              for what in ("low", "high", *RANGES, "smoothness"))
+NAMES = tuple(
+    f"{steps} {what}" for steps in STEPS for what in ("low", "high", *RANGES, "smoothness")
+)
 
 
 def measured(model: Any, images: np.ndarray, labels: np.ndarray, rate: float) -> dict[str, float]:
-    """Loss and gradient along the step that plain SGD would take, and along one of a given length.
-    """
+    """Loss and gradient along the step that plain SGD would take, and along one of a given length."""
     loss = measures.fixed_loss(model, images, labels)
     parameters = model.parameters()
     before, start = measures.values_of(parameters), measures.point(loss, parameters)
@@ -160,7 +214,11 @@ def measured(model: Any, images: np.ndarray, labels: np.ndarray, rate: float) ->
     for name, step in zip(STEPS, arms.two_steps(start, before, rate), strict=True):
         along = measures.landscape(loss, before, step, start)
         low, high = measures.bounds(along.losses)
-        found |= {f"{name} low": low, f"{name} high": high, f"{name} loss": along.loss_range,
-                  f"{name} gradient": along.distance_range,
-                  f"{name} smoothness": along.smoothness}
+        found |= {
+            f"{name} low": low,
+            f"{name} high": high,
+            f"{name} loss": along.loss_range,
+            f"{name} gradient": along.distance_range,
+            f"{name} smoothness": along.smoothness,
+        }
     return found

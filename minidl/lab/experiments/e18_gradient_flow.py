@@ -31,26 +31,32 @@ class GradientFlow(Experiment):
     claim = "With batch normalization gradients flow better through a deep network."
     notes = "B"
     source = "Yang et al. 2019, A Mean Field Theory of Batch Normalization (1902.08129)"
-    setup = ("Dense layers without bias, BatchNorm and ReLU, {depth} times, untrained, float32; "
-             "normal inputs, a random gradient at the last layer. Widths {widths}, batches of "
-             "{batches}, and of {small} beside them. Growth: the geometric mean over the layers of "
-             "the gradient's norm at a layer's input over that at its output. Beside it, the same "
-             "network without BatchNorm, with He's initialization.")
-    rule = ("For each width from 128 on and each batch from 32 to 512: the growth a layer with "
-            "BatchNorm minus that without. The intervals of all at 0 or below: SUPPORTED; that of "
-            "one above 0: REFUTED, as a flow that explodes more is not better. Beside it, whether "
-            f"the growth is that of the theory: all intervals within {BOUNDS[0]:.3f} to "
-            f"{BOUNDS[1]:.3f}.")
+    setup = (
+        "Dense layers without bias, BatchNorm and ReLU, {depth} times, untrained, float32; "
+        "normal inputs, a random gradient at the last layer. Widths {widths}, batches of "
+        "{batches}, and of {small} beside them. Growth: the geometric mean over the layers of "
+        "the gradient's norm at a layer's input over that at its output. Beside it, the same "
+        "network without BatchNorm, with He's initialization."
+    )
+    rule = (
+        "For each width from 128 on and each batch from 32 to 512: the growth a layer with "
+        "BatchNorm minus that without. The intervals of all at 0 or below: SUPPORTED; that of "
+        "one above 0: REFUTED, as a flow that explodes more is not better. Beside it, whether "
+        f"the growth is that of the theory: all intervals within {BOUNDS[0]:.3f} to "
+        f"{BOUNDS[1]:.3f}."
+    )
     paper = "grows by sqrt(pi / (pi - 1)) = 1.211 a layer; depth cannot be trained at the start"
     expected = Verdict.REFUTED
-    explanation = ("At the start of training a deep network with batch normalization has exploding "
-                   "gradients: {figure[layers]} layers make them {figure[gradient at the first "
-                   "layer over that at the last, with BatchNorm]:,.0f} times larger. A network "
-                   "with He's initialization and without normalization keeps them level. That does "
-                   "not contradict E14: in its sigmoids gradients vanish and are mended, in these "
-                   "ReLUs they do not vanish. What batch normalization does give is a scale that "
-                   "does not depend on the weights (E07, E15); shortcuts are what lets deep ones "
-                   "train.")
+    explanation = (
+        "At the start of training a deep network with batch normalization has exploding "
+        "gradients: {figure[layers]} layers make them {figure[gradient at the first "
+        "layer over that at the last, with BatchNorm]:,.0f} times larger. A network "
+        "with He's initialization and without normalization keeps them level. That does "
+        "not contradict E14: in its sigmoids gradients vanish and are mended, in these "
+        "ReLUs they do not vanish. What batch normalization does give is a scale that "
+        "does not depend on the weights (E07, E15); shortcuts are what lets deep ones "
+        "train."
+    )
     minutes = 0.3
     full = {"depth": 40, "widths": [128, 256], "batches": [32, 128, 512], "small": [8]}
     quick = {"depth": 30, "widths": [128], "batches": [32, 128]}
@@ -62,45 +68,78 @@ class GradientFlow(Experiment):
             for width in settings["widths"]:
                 for size in (*settings["small"], *settings["batches"]):
                     found[f"{norm} {width} {size}"] = gradient_norms(
-                        norm, settings["depth"], width, size, seed)
+                        norm, settings["depth"], width, size, seed
+                    )
         return {"norms": found, "batches": settings["batches"]}
 
     def judge(self, seeds: Sequence[Result]) -> Judgement:
-        names = [name for name in seeds[0]["norms"]
-                 if name.startswith("batch") and int(name.split()[2]) in seeds[0]["batches"]]
-        growths = {name: [growth(seed["norms"][name]) for seed in seeds]
-                   for name in seeds[0]["norms"]}
-        more = {_label(name, "batch minus none"): interval(
-            np.subtract(growths[name], growths[name.replace("batch", "none")]).tolist())
-            for name in names}
-        figures = {_label(name): interval(growths[name])
-                   for name in (*names, *(name for name in growths if name not in names))}
+        names = [
+            name
+            for name in seeds[0]["norms"]
+            if name.startswith("batch") and int(name.split()[2]) in seeds[0]["batches"]
+        ]
+        growths = {
+            name: [growth(seed["norms"][name]) for seed in seeds] for name in seeds[0]["norms"]
+        }
+        more = {
+            _label(name, "batch minus none"): interval(
+                np.subtract(growths[name], growths[name.replace("batch", "none")]).tolist()
+            )
+            for name in names
+        }
+        figures = {
+            _label(name): interval(growths[name])
+            for name in (*names, *(name for name in growths if name not in names))
+        }
         judged = [figures[_label(name)] for name in names]
         layers = len(seeds[0]["norms"][names[0]]) - 1
         theory = every(*(within(found, *BOUNDS) for found in judged))
         low, high = (f([found.value for found in judged]) for f in (np.min, np.max))
         words = {Verdict.SUPPORTED: "as", Verdict.REFUTED: "not as"}.get(theory, "perhaps as")
-        return Judgement(every(*(at_most(found, 0) for found in more.values())),
-                         f"The gradient's norm grows by {low:.3f} to {high:.3f} a layer, {words} "
-                         f"the theory says ({GROWTH:.3f}).",
-                         {**more, "growth as the theory says": str(theory),
-                          "gradient at the first layer over that at the last, with BatchNorm":
-                          float(np.mean([growths[name] for name in names])) ** layers,
-                          "layers": layers,
-                          **figures, "limit": GROWTH})
+        return Judgement(
+            every(*(at_most(found, 0) for found in more.values())),
+            f"The gradient's norm grows by {low:.3f} to {high:.3f} a layer, {words} "
+            f"the theory says ({GROWTH:.3f}).",
+            {
+                **more,
+                "growth as the theory says": str(theory),
+                "gradient at the first layer over that at the last, with BatchNorm": float(
+                    np.mean([growths[name] for name in names])
+                )
+                ** layers,
+                "layers": layers,
+                **figures,
+                "limit": GROWTH,
+            },
+        )
 
     def plot(self, seeds: Sequence[Result]) -> Any:
         width = max(int(name.split()[1]) for name in seeds[0]["norms"])
         size = seeds[0]["batches"][len(seeds[0]["batches"]) // 2]
-        figure, (ax,) = plots.new((f"layer, from the input (width {width}, batch {size})",
-                                   "norm of the gradient (last layer: 1)"))
+        figure, (ax,) = plots.new(
+            (
+                f"layer, from the input (width {width}, batch {size})",
+                "norm of the gradient (last layer: 1)",
+            )
+        )
         for norm, label in plots.names("batch", "none").items():
-            rows = [np.divide(seed["norms"][f"{norm} {width} {size}"],
-                              seed["norms"][f"{norm} {width} {size}"][-1]) for seed in seeds]
+            rows = [
+                np.divide(
+                    seed["norms"][f"{norm} {width} {size}"],
+                    seed["norms"][f"{norm} {width} {size}"][-1],
+                )
+                for seed in seeds
+            ]
             plots.band(ax, range(len(rows[0])), rows, label, plots.COLOURS[norm], marker=None)
         layers = np.arange(len(rows[0]))
-        ax.plot(layers, GROWTH ** (layers[-1] - layers), color=plots.INK, linewidth=1,
-                linestyle=(0, (4, 2)), label="1.211 a layer")
+        ax.plot(
+            layers,
+            GROWTH ** (layers[-1] - layers),
+            color=plots.INK,
+            linewidth=1,
+            linestyle=(0, (4, 2)),
+            label="1.211 a layer",
+        )
         plots.logarithmic(ax.yaxis)
         plots.legend(ax)
         return figure

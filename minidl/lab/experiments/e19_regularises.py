@@ -24,8 +24,8 @@ from .. import arms, plots, problems, training
 from ..experiment import Experiment, Figure, Judgement, Result
 from ..verdict import Interval, Verdict, at_least, below, every, interval
 
-FALL = 10.0         # %: what the gap must fall by
-USUAL = "32"        # images behind the statistics of the arm that is held against none
+FALL = 10.0  # %: what the gap must fall by
+USUAL = "32"  # images behind the statistics of the arm that is held against none
 FALLS = f"the gap falls with statistics of {USUAL} images, %"
 NAMES = {"mnist": "MNIST", "cifar10": "CIFAR-10"}
 
@@ -33,50 +33,68 @@ NAMES = {"mnist": "MNIST", "cifar10": "CIFAR-10"}
 class Regularises(Experiment):
     id = "E19"
     title = "It regularises"
-    claim = ("Batch normalization regularises: the gap between training and test accuracy is "
-             "smaller with it, and the smaller the noisier its statistics are.")
+    claim = (
+        "Batch normalization regularises: the gap between training and test accuracy is "
+        "smaller with it, and the smaller the noisier its statistics are."
+    )
     notes = "A, B, C, D, E"
-    source = ("Luo et al. 2018, Towards Understanding Regularization in Batch Normalization "
-              "(1809.00846); Hoffer et al. 2017 (1705.08741)")
-    setup = ("{mnist[images]} images of MNIST ({mnist[epochs]} epochs) and {cifar10[images]} of "
-             "CIFAR-10 ({cifar10[epochs]} epochs), MLPs with three hidden layers of 100, BatchNorm "
-             "and ReLU; SGD with momentum 0.9, rate {rate} with a cosine to 0, batch {batch}; "
-             "{test} test images. The statistics are those of {mnist[ghosts]} images of the batch "
-             "(the last is all of it), or, on MNIST, of all training images, while the loss is "
-             "that of the batch; or there is no BatchNorm. The gap is the accuracy on the training "
-             "images minus that on the test images, both in evaluation with the statistics of all "
-             "training images.")
-    rule = ("On each data set, of the gap (training minus test accuracy at the end): the fall from "
-            f"the network without BatchNorm to statistics of {USUAL} images, in % of the former, "
-            f"has its interval at {FALL:g} or above; Spearman's rank correlation of the gap with "
-            "the noise, over the arms with BatchNorm, has its interval below 0, and no arm's gap "
-            "is above that of the next less noisy one with its whole interval. All of it: "
-            "SUPPORTED; one wholly elsewhere: REFUTED.")
+    source = (
+        "Luo et al. 2018, Towards Understanding Regularization in Batch Normalization "
+        "(1809.00846); Hoffer et al. 2017 (1705.08741)"
+    )
+    setup = (
+        "{mnist[images]} images of MNIST ({mnist[epochs]} epochs) and {cifar10[images]} of "
+        "CIFAR-10 ({cifar10[epochs]} epochs), MLPs with three hidden layers of 100, BatchNorm "
+        "and ReLU; SGD with momentum 0.9, rate {rate} with a cosine to 0, batch {batch}; "
+        "{test} test images. The statistics are those of {mnist[ghosts]} images of the batch "
+        "(the last is all of it), or, on MNIST, of all training images, while the loss is "
+        "that of the batch; or there is no BatchNorm. The gap is the accuracy on the training "
+        "images minus that on the test images, both in evaluation with the statistics of all "
+        "training images."
+    )
+    rule = (
+        "On each data set, of the gap (training minus test accuracy at the end): the fall from "
+        f"the network without BatchNorm to statistics of {USUAL} images, in % of the former, "
+        f"has its interval at {FALL:g} or above; Spearman's rank correlation of the gap with "
+        "the noise, over the arms with BatchNorm, has its interval below 0, and no arm's gap "
+        "is above that of the next less noisy one with its whole interval. All of it: "
+        "SUPPORTED; one wholly elsewhere: REFUTED."
+    )
     paper = "direction: the noise of the statistics acts as a penalty of gamma, about 1/m"
     expected = Verdict.SUPPORTED
-    explanation = ("The fewer images stand behind the statistics, the smaller is the gap. With the "
-                   "statistics of all images, the normalization itself is there and its noise is "
-                   "not: on MNIST a part of the fall stays then (in a full run the gap is 6.0 "
-                   "points, without BatchNorm 6.5, with statistics of 32 images 5.3), so there "
-                   "part of it is not due to noise. On CIFAR-10 the whole batch of 256 has an even "
-                   "larger gap than the network without BatchNorm (51.5 and 49.4 points): there it "
-                   "is the noise that regularises, not the normalization. And it is a regulariser "
-                   "like others: much of the smaller gap on CIFAR-10 comes from a lower training "
-                   "accuracy, with the test accuracy up by {figure[CIFAR-10: test accuracy, 32 "
-                   "images minus none, points]:.1f} points; in a convolution, whose statistics "
-                   "average over positions too, there is less of it.")
+    explanation = (
+        "The fewer images stand behind the statistics, the smaller is the gap. With the "
+        "statistics of all images, the normalization itself is there and its noise is "
+        "not: on MNIST a part of the fall stays then (in a full run the gap is 6.0 "
+        "points, without BatchNorm 6.5, with statistics of 32 images 5.3), so there "
+        "part of it is not due to noise. On CIFAR-10 the whole batch of 256 has an even "
+        "larger gap than the network without BatchNorm (51.5 and 49.4 points): there it "
+        "is the noise that regularises, not the normalization. And it is a regulariser "
+        "like others: much of the smaller gap on CIFAR-10 comes from a lower training "
+        "accuracy, with the test accuracy up by {figure[CIFAR-10: test accuracy, 32 "
+        "images minus none, points]:.1f} points; in a convolution, whose statistics "
+        "average over positions too, there is less of it."
+    )
     minutes = 0.7
     seeds = 5
     needs = ("mnist", "cifar10")
-    full = {"batch": 256, "rate": 0.05, "test": 10_000,
-            "mnist": {"images": 5_000, "epochs": 40, "ghosts": [16, 32, 64, 256], "all": True},
-            "cifar10": {"images": 10_000, "epochs": 20, "ghosts": [16, 32, 64, 256], "all": False}}
-    quick = {"mnist": {"images": 1_000, "epochs": 60, "ghosts": [16, 32, 256], "all": True},
-             "cifar10": {"images": 2_000, "epochs": 10, "ghosts": [16, 32, 256], "all": False}}
+    full = {
+        "batch": 256,
+        "rate": 0.05,
+        "test": 10_000,
+        "mnist": {"images": 5_000, "epochs": 40, "ghosts": [16, 32, 64, 256], "all": True},
+        "cifar10": {"images": 10_000, "epochs": 20, "ghosts": [16, 32, 64, 256], "all": False},
+    }
+    quick = {
+        "mnist": {"images": 1_000, "epochs": 60, "ghosts": [16, 32, 256], "all": True},
+        "cifar10": {"images": 2_000, "epochs": 10, "ghosts": [16, 32, 256], "all": False},
+    }
 
     def run(self, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: {arm: fit(name, arm, seed, settings) for arm in sizes(settings[name])}
-                for name in NAMES}
+        return {
+            name: {arm: fit(name, arm, seed, settings) for arm in sizes(settings[name])}
+            for name in NAMES
+        }
 
     def judge(self, seeds: Sequence[Result]) -> Judgement:
         verdicts: list[Verdict] = []
@@ -85,8 +103,10 @@ class Regularises(Experiment):
         for name, label in NAMES.items():
             fall = interval([_fall(seed[name]) for seed in seeds])
             trend = interval([rank_correlation(seed[name]) for seed in seeds])
-            figures |= {f"{label}: {FALLS}": fall,
-                        f"{label}: rank correlation of gap and noise": trend}
+            figures |= {
+                f"{label}: {FALLS}": fall,
+                f"{label}: rank correlation of gap and noise": trend,
+            }
             falls.append(fall.value)
             steps = _steps(seeds, name)
             verdicts += [at_least(fall, FALL), below(trend, 0)]
@@ -96,23 +116,34 @@ class Regularises(Experiment):
             for arm in seeds[0][name]:
                 for part in ("train", "test"):
                     figures[f"{label}: {part} accuracy, {_label(arm)}, %"] = interval(
-                        [seed[name][arm][part] for seed in seeds])
+                        [seed[name][arm][part] for seed in seeds]
+                    )
             figures[f"{label}: test accuracy, {_label(USUAL)} minus none, points"] = interval(
-                [seed[name][USUAL]["test"] - seed[name]["none"]["test"] for seed in seeds])
-        return Judgement(every(*verdicts),
-                         f"With statistics of {USUAL} images the gap is smaller by "
-                         f"{falls[0]:.0f}% on MNIST and {falls[1]:.0f}% on CIFAR-10 than without "
-                         "BatchNorm.", figures)
+                [seed[name][USUAL]["test"] - seed[name]["none"]["test"] for seed in seeds]
+            )
+        return Judgement(
+            every(*verdicts),
+            f"With statistics of {USUAL} images the gap is smaller by "
+            f"{falls[0]:.0f}% on MNIST and {falls[1]:.0f}% on CIFAR-10 than without "
+            "BatchNorm.",
+            figures,
+        )
 
     def plot(self, seeds: Sequence[Result]) -> Any:
-        figure, axes = plots.new(*[(f"{label}: images behind the statistics",
-                                    "training − test accuracy (points)")
-                                   for label in NAMES.values()])
+        figure, axes = plots.new(
+            *[
+                (f"{label}: images behind the statistics", "training − test accuracy (points)")
+                for label in NAMES.values()
+            ]
+        )
         for ax, name in zip(axes, NAMES, strict=True):
             names = ["none", *noise(seeds[0][name])[::-1]]
-            plots.bars(ax, ["no BN" if arm == "none" else arm for arm in names],
-                       [[_gap(seed[name][arm]) for arm in names] for seed in seeds],
-                       [plots.COLOURS["none"], *[plots.COLOURS["batch"]] * (len(names) - 1)])
+            plots.bars(
+                ax,
+                ["no BN" if arm == "none" else arm for arm in names],
+                [[_gap(seed[name][arm]) for arm in names] for seed in seeds],
+                [plots.COLOURS["none"], *[plots.COLOURS["batch"]] * (len(names) - 1)],
+            )
         return figure
 
 
@@ -140,19 +171,21 @@ def fit(name: str, arm: str, seed: int, settings: Mapping[str, Any]) -> dict[str
         return dict.fromkeys(("train", "test", "train loss", "test loss"), math.nan)
     if arm != "none":
         training.recalibrate(model, arrays[0])
-    return {"train": 100 * training.accuracy(model, arrays),
-            "test": 100 * training.accuracy(model, test),
-            "train loss": training.mean_loss(model, arrays),
-            "test loss": training.mean_loss(model, test)}
+    return {
+        "train": 100 * training.accuracy(model, arrays),
+        "test": 100 * training.accuracy(model, test),
+        "train loss": training.mean_loss(model, arrays),
+        "test loss": training.mean_loss(model, test),
+    }
 
 
 def network(arm: str, inputs: int, seed: int) -> nn.Layer:
-    """An MLP of dense layers and ReLU whose BatchNorms, if any, normalize so many images at once.
-    """
+    """An MLP of dense layers and ReLU whose BatchNorms, if any, normalize so many images at once."""
     md.manual_seed(seed)
     ghost = int(arm) if arm.isdigit() else None
-    norm: problems.Norm = "none" if arm == "none" else (
-        lambda features: nn.BatchNorm(features, ghost_batch=ghost))
+    norm: problems.Norm = (
+        "none" if arm == "none" else (lambda features: nn.BatchNorm(features, ghost_batch=ghost))
+    )
     return problems.mlp(norm, (inputs, 100, 100, 100, 10), nn.ReLU)
 
 
@@ -172,7 +205,7 @@ def with_all(arrays: problems.Arrays, size: int, seed: int) -> Iterator[problems
 
 def of_first(logits: md.Tensor, labels: np.ndarray) -> md.Tensor:
     """The cross-entropy of the first images, as many as there are labels."""
-    return md.cross_entropy(logits[:len(labels)], labels)
+    return md.cross_entropy(logits[: len(labels)], labels)
 
 
 def noise(found: Mapping[str, Any]) -> list[str]:
@@ -192,9 +225,12 @@ def rank_correlation(found: Mapping[str, Any]) -> float:
 
 def _steps(seeds: Sequence[Result], name: str) -> dict[str, Interval]:
     """What each noisier arm has more of a gap than the next less noisy one."""
-    return {f"{_label(noisy)} minus {_label(other)}": interval(
-        [_gap(seed[name][noisy]) - _gap(seed[name][other]) for seed in seeds])
-        for noisy, other in itertools.pairwise(noise(seeds[0][name]))}
+    return {
+        f"{_label(noisy)} minus {_label(other)}": interval(
+            [_gap(seed[name][noisy]) - _gap(seed[name][other]) for seed in seeds]
+        )
+        for noisy, other in itertools.pairwise(noise(seeds[0][name]))
+    }
 
 
 def _gap(found: Mapping[str, float]) -> float:

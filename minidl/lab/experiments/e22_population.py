@@ -25,10 +25,10 @@ from ..problems import Arrays, batches, c6, cifar10, subset
 from ..training import CHANCE, accuracy, diverged, recalibrate, train
 from ..verdict import Verdict, above, every, interval, within
 
-Statistics = list[tuple[np.ndarray, np.ndarray]]        # mean and variance of each layer
+Statistics = list[tuple[np.ndarray, np.ndarray]]  # mean and variance of each layer
 KEEPS = {"all batches": None, "EMA 0.9": 0.9, "EMA 0.99": 0.99}
 COLOURS = dict(zip(KEEPS, (plots.B, plots.A, plots.D), strict=True))
-PRECISE = 100           # images a batch of the pass after training
+PRECISE = 100  # images a batch of the pass after training
 DISTANCES = "shift of the means, std", "factor of the variances"
 ESTIMATES = "mean of sigma", "mean of sigma^2"
 VARIANCE, ACCURACY = "variance by the {}, of the precise one", "accuracy, {}"
@@ -37,51 +37,79 @@ VARIANCE, ACCURACY = "variance by the {}, of the precise one", "accuracy, {}"
 class Population(Experiment):
     id = "E22"
     title = "Population statistics"
-    claim = ("For testing, mean and variance are estimated over many training batches, and over "
-             "recent ones: the plain average of all batches seen in training is the worst of the "
-             "estimates early on, and a fresh pass over 10,000 images is as good as any larger.")
+    claim = (
+        "For testing, mean and variance are estimated over many training batches, and over "
+        "recent ones: the plain average of all batches seen in training is the worst of the "
+        "estimates early on, and a fresh pass over 10,000 images is as good as any larger."
+    )
     notes = "A"
-    source = ("Ioffe & Szegedy 2015 (1502.03167), Algorithm 2; Wu & Johnson 2021, Rethinking "
-              "\"Batch\" in BatchNorm (2105.07576)")
-    setup = ("C6 ({widths} channels) on {images} CIFAR-10 images, batch {batch}, SGD {rate} with "
-             "momentum 0.9; test accuracy on {test} images at steps {checkpoints}. Of the same "
-             "training, with the same weights: the average of all batches since the start; moving "
-             "averages that keep 0.9 and 0.99 (started at mean 0 and variance 1, as libraries do); "
-             "Precise BN of {samples} and {reference} training images in batches of 100. Early: "
-             "after {early} steps, when the slower average has forgotten its start (0.99^400 = "
-             "2%). At the end, averages of sigma and of sigma^2 over batches of {averaged} of the "
-             "same weights.")
-    rule = ("Early, each of EMA 0.9, EMA 0.99 and Precise BN of {most} images minus the average of "
-            "all batches, in points of accuracy: intervals above 0; and {reference} minus {most} "
-            "images: within -0.3 to 0.3 points. All of them there: SUPPORTED; one wholly "
-            "elsewhere: REFUTED.")
+    source = (
+        "Ioffe & Szegedy 2015 (1502.03167), Algorithm 2; Wu & Johnson 2021, Rethinking "
+        '"Batch" in BatchNorm (2105.07576)'
+    )
+    setup = (
+        "C6 ({widths} channels) on {images} CIFAR-10 images, batch {batch}, SGD {rate} with "
+        "momentum 0.9; test accuracy on {test} images at steps {checkpoints}. Of the same "
+        "training, with the same weights: the average of all batches since the start; moving "
+        "averages that keep 0.9 and 0.99 (started at mean 0 and variance 1, as libraries do); "
+        "Precise BN of {samples} and {reference} training images in batches of 100. Early: "
+        "after {early} steps, when the slower average has forgotten its start (0.99^400 = "
+        "2%). At the end, averages of sigma and of sigma^2 over batches of {averaged} of the "
+        "same weights."
+    )
+    rule = (
+        "Early, each of EMA 0.9, EMA 0.99 and Precise BN of {most} images minus the average of "
+        "all batches, in points of accuracy: intervals above 0; and {reference} minus {most} "
+        "images: within -0.3 to 0.3 points. All of them there: SUPPORTED; one wholly "
+        "elsewhere: REFUTED."
+    )
     paper = "1,000 to 10,000 samples are enough; Algorithm 2 takes them after training"
     expected = Verdict.SUPPORTED
-    explanation = ("That population statistics come \"from all batches seen in training\" is true "
-                   "of where they come from, and a bad recipe: the weights move, and an average "
-                   "over all of the past describes networks that no longer are. A moving average "
-                   "(0.9 is what nn.BatchNorm does unless told: a momentum of 0.1 for the new "
-                   "batch) forgets them, but needs some hundred steps to forget its own start too. "
-                   "A pass over training images with the weights as they are (nn.recalibrate) is "
-                   "the paper's own algorithm, and has neither fault; with convolutions, which "
-                   "average over positions too, even a few hundred images are nearly enough. "
-                   "Averaging sigma in place of sigma^2 makes the variance too small: at batches "
-                   "of 2 it is {figure[batches of 2: variance by the mean of sigma, of the precise "
-                   "one]:.2f} of the precise one, and by the mean of sigma^2 {figure[batches of 2: "
-                   "variance by the mean of sigma^2, of the precise one]:.2f}, which no accuracy "
-                   "shows.")
-    examination = ("It depends on what early means: at 50 and 100 steps it is the moving average "
-                   "of 0.99 that is worst, as it still holds its start; at 200 and later, on "
-                   "average over the three seeds of a full run, that of all batches. The quick "
-                   "settings first judged step 120 and came out refuted for that reason; they "
-                   "judge step 400 now, as the full ones always did.")
+    explanation = (
+        'That population statistics come "from all batches seen in training" is true '
+        "of where they come from, and a bad recipe: the weights move, and an average "
+        "over all of the past describes networks that no longer are. A moving average "
+        "(0.9 is what nn.BatchNorm does unless told: a momentum of 0.1 for the new "
+        "batch) forgets them, but needs some hundred steps to forget its own start too. "
+        "A pass over training images with the weights as they are (nn.recalibrate) is "
+        "the paper's own algorithm, and has neither fault; with convolutions, which "
+        "average over positions too, even a few hundred images are nearly enough. "
+        "Averaging sigma in place of sigma^2 makes the variance too small: at batches "
+        "of 2 it is {figure[batches of 2: variance by the mean of sigma, of the precise "
+        "one]:.2f} of the precise one, and by the mean of sigma^2 {figure[batches of 2: "
+        "variance by the mean of sigma^2, of the precise one]:.2f}, which no accuracy "
+        "shows."
+    )
+    examination = (
+        "It depends on what early means: at 50 and 100 steps it is the moving average "
+        "of 0.99 that is worst, as it still holds its start; at 200 and later, on "
+        "average over the three seeds of a full run, that of all batches. The quick "
+        "settings first judged step 120 and came out refuted for that reason; they "
+        "judge step 400 now, as the full ones always did."
+    )
     needs = ("cifar10",)
     minutes = 0.4
-    full = {"images": 20_000, "test": 3000, "batch": 32, "rate": 0.1, "early": 400,
-            "checkpoints": [50, 100, 200, 400, 800], "samples": [100, 300, 1000, 3000, 10_000],
-            "reference": 20_000, "sizes": [2, 8, 32], "widths": [16, 32, 64]}
-    quick = {"images": 6000, "test": 2000, "checkpoints": [50, 400], "samples": [300, 3000],
-             "reference": 6000, "widths": [8, 16, 32], "sizes": [2, 32]}
+    full = {
+        "images": 20_000,
+        "test": 3000,
+        "batch": 32,
+        "rate": 0.1,
+        "early": 400,
+        "checkpoints": [50, 100, 200, 400, 800],
+        "samples": [100, 300, 1000, 3000, 10_000],
+        "reference": 20_000,
+        "sizes": [2, 8, 32],
+        "widths": [16, 32, 64],
+    }
+    quick = {
+        "images": 6000,
+        "test": 2000,
+        "checkpoints": [50, 400],
+        "samples": [300, 3000],
+        "reference": 6000,
+        "widths": [8, 16, 32],
+        "sizes": [2, 32],
+    }
 
     def fields(self, settings: Mapping[str, Any]) -> Mapping[str, Any]:
         return {**settings, "most": settings["samples"][-1], "averaged": settings["sizes"]}
@@ -108,47 +136,72 @@ class Population(Experiment):
             curves["precise"].append(accuracy(precise(model, fresh[:most]), test))
             if step == settings["early"]:
                 early.update(sample_sizes(model, fresh, test, settings))
-                reference = taken(model)        # those of the last and largest pass
-                early["distances"] = {name: distances(average.value, reference)
-                                      for name, average in averages.items()}
+                reference = taken(model)  # those of the last and largest pass
+                early["distances"] = {
+                    name: distances(average.value, reference) for name, average in averages.items()
+                }
 
         optimizer = optim.SGD(model.parameters(), settings["rate"], 0.9)
-        losses = train(model, optimizer, batches(arrays, settings["batch"], seed),
-                       settings["checkpoints"][-1], at=look)
-        found = {"checkpoints": settings["checkpoints"], "early": settings["early"],
-                 "accuracy": curves, **early}
+        losses = train(
+            model,
+            optimizer,
+            batches(arrays, settings["batch"], seed),
+            settings["checkpoints"][-1],
+            at=look,
+        )
+        found = {
+            "checkpoints": settings["checkpoints"],
+            "early": settings["early"],
+            "accuracy": curves,
+            **early,
+        }
         if diverged(losses):
-            return {**after_divergence(settings), **found, "accuracy": {
-                name: curve + [CHANCE] * (len(settings["checkpoints"]) - len(curve))
-                for name, curve in curves.items()}}
-        return {**found,
-                "averaged": {str(size): sigma_or_square(model, batches(arrays, size, seed), test)
-                             for size in settings["sizes"]}}
+            return {
+                **after_divergence(settings),
+                **found,
+                "accuracy": {
+                    name: curve + [CHANCE] * (len(settings["checkpoints"]) - len(curve))
+                    for name, curve in curves.items()
+                },
+            }
+        return {
+            **found,
+            "averaged": {
+                str(size): sigma_or_square(model, batches(arrays, size, seed), test)
+                for size in settings["sizes"]
+            },
+        }
 
     def judge(self, seeds: Sequence[Result]) -> Judgement:
         place = seeds[0]["checkpoints"].index(seeds[0]["early"])
         ahead = {}
         for name in ("EMA 0.9", "EMA 0.99", "precise"):
-            ahead[name] = interval([100 * (seed["accuracy"][name][place]
-                                           - seed["accuracy"]["all batches"][place])
-                                    for seed in seeds])
+            ahead[name] = interval(
+                [
+                    100 * (seed["accuracy"][name][place] - seed["accuracy"]["all batches"][place])
+                    for seed in seeds
+                ]
+            )
         most, reference = seeds[0]["samples"][-2:]
-        gain = interval([100 * (seed["by samples"][-1] - seed["by samples"][-2])
-                         for seed in seeds])
-        figures: dict[str, Any] = {f"{name} minus all batches, early, points": found
-                                   for name, found in ahead.items()}
+        gain = interval([100 * (seed["by samples"][-1] - seed["by samples"][-2]) for seed in seeds])
+        figures: dict[str, Any] = {
+            f"{name} minus all batches, early, points": found for name, found in ahead.items()
+        }
         figures[f"{reference:,} minus {most:,} images, points"] = gain
         for at, step in enumerate(seeds[0]["checkpoints"]):
             for name in seeds[0]["accuracy"]:
                 figures[f"accuracy, %, {name}, step {step}"] = 100 * interval(
-                    [seed["accuracy"][name][at] for seed in seeds])
+                    [seed["accuracy"][name][at] for seed in seeds]
+                )
         for at, count in enumerate(seeds[0]["samples"]):
             figures[f"accuracy, %, precise of {count:,} images, early"] = 100 * interval(
-                [seed["by samples"][at] for seed in seeds])
+                [seed["by samples"][at] for seed in seeds]
+            )
         for name in KEEPS:
             for what in DISTANCES:
                 figures[f"{name}, early: {what}"] = interval(
-                    [seed["distances"][name][what] for seed in seeds])
+                    [seed["distances"][name][what] for seed in seeds]
+                )
         for size, found in seeds[0]["averaged"].items():
             for what in found:
                 values = interval([seed["averaged"][size][what] for seed in seeds])
@@ -156,30 +209,40 @@ class Population(Experiment):
                     what, values = what.replace("accuracy", "accuracy, %", 1), 100 * values
                 figures[f"batches of {size}: {what}"] = values
         verdict = every(*(above(found, 0) for found in ahead.values()), within(gain, -0.3, 0.3))
-        return Judgement(verdict,
-                         f"At step {seeds[0]['early']} the average of all batches is "
-                         f"{min(found.value for found in ahead.values()):.1f} points behind the "
-                         f"next best and {ahead['precise'].value:.1f} behind a fresh pass, in "
-                         f"which {reference:,} images give {gain.value:+.2f} points over "
-                         f"{most:,}.", figures)
+        return Judgement(
+            verdict,
+            f"At step {seeds[0]['early']} the average of all batches is "
+            f"{min(found.value for found in ahead.values()):.1f} points behind the "
+            f"next best and {ahead['precise'].value:.1f} behind a fresh pass, in "
+            f"which {reference:,} images give {gain.value:+.2f} points over "
+            f"{most:,}.",
+            figures,
+        )
 
     def plot(self, seeds: Sequence[Result]) -> Any:
         samples, step = seeds[0]["samples"], seeds[0]["early"]
         figure, (left, right) = plots.new(
             ("training step", "test accuracy (%)"),
-            ("images in the fresh pass", f"points over those of {samples[-1]:,}"))
+            ("images in the fresh pass", f"points over those of {samples[-1]:,}"),
+        )
         for name, colour in {**COLOURS, "precise": plots.C}.items():
             label = f"fresh pass, {samples[-2]:,}" if name == "precise" else name
-            plots.band(left, seeds[0]["checkpoints"],
-                       [[100 * found for found in seed["accuracy"][name]] for seed in seeds],
-                       label, colour)
+            plots.band(
+                left,
+                seeds[0]["checkpoints"],
+                [[100 * found for found in seed["accuracy"][name]] for seed in seeds],
+                label,
+                colour,
+            )
         plots.logarithmic(left.xaxis)
         plots.legend(left)
-        gains = [[100 * (found - seed["by samples"][-1]) for found in seed["by samples"]]
-                 for seed in seeds]
+        gains = [
+            [100 * (found - seed["by samples"][-1]) for found in seed["by samples"]]
+            for seed in seeds
+        ]
         plots.band(right, samples, gains, f"fresh pass at step {step}", plots.C)
         right.set_ylim(min(-1.5, right.get_ylim()[0]), max(1.5, right.get_ylim()[1]))
-        for bound in (-0.3, 0.3):       # the name of each on the side away from the curve
+        for bound in (-0.3, 0.3):  # the name of each on the side away from the curve
             plots.guide(right, bound, f"{bound:+g}", below=bound < 0)
         plots.logarithmic(right.xaxis)
         right.set_xticks([10**n for n in range(2, 6) if samples[0] <= 10**n <= samples[-1]])
@@ -199,8 +262,10 @@ class Average:
             self.value = [(0 * mean, np.ones_like(var)) for mean, var in seen]
         self.count += 1
         new = 1 / self.count if self.keep is None else 1 - self.keep
-        self.value = [(mean + new * (other - mean), var + new * (other_var - var))
-                      for (mean, var), (other, other_var) in zip(self.value, seen, strict=True)]
+        self.value = [
+            (mean + new * (other - mean), var + new * (other_var - var))
+            for (mean, var), (other, other_var) in zip(self.value, seen, strict=True)
+        ]
 
 
 def norms(model: nn.Layer) -> list[nn.BatchNorm]:
@@ -210,8 +275,10 @@ def norms(model: nn.Layer) -> list[nn.BatchNorm]:
 
 def taken(model: nn.Layer) -> Statistics:
     """The running statistics of all layers."""
-    return [(np.array(layer.running_mean, np.float64), np.array(layer.running_var, np.float64))
-            for layer in norms(model)]
+    return [
+        (np.array(layer.running_mean, np.float64), np.array(layer.running_var, np.float64))
+        for layer in norms(model)
+    ]
 
 
 def put(model: nn.Layer, statistics: Statistics) -> nn.Layer:
@@ -228,37 +295,57 @@ def precise(model: nn.Layer, images: np.ndarray) -> nn.Layer:
     return model
 
 
-def sample_sizes(model: nn.Layer, images: np.ndarray, test: Arrays,
-                 settings: Mapping[str, Any]) -> dict[str, Any]:
+def sample_sizes(
+    model: nn.Layer, images: np.ndarray, test: Arrays, settings: Mapping[str, Any]
+) -> dict[str, Any]:
     """The accuracy by the number of images in the pass."""
     sizes = [*settings["samples"], settings["reference"]]
-    return {"samples": sizes,
-            "by samples": [accuracy(precise(model, images[:size]), test) for size in sizes]}
+    return {
+        "samples": sizes,
+        "by samples": [accuracy(precise(model, images[:size]), test) for size in sizes],
+    }
 
 
 def after_divergence(settings: Mapping[str, Any]) -> dict[str, Any]:
     """What stands in the place of what was not seen."""
     sizes = [*settings["samples"], settings["reference"]]
-    return {"samples": sizes, "by samples": [CHANCE] * len(sizes),
-            "distances": {name: dict.fromkeys(DISTANCES, math.nan) for name in KEEPS},
-            "averaged": {str(size): {
+    return {
+        "samples": sizes,
+        "by samples": [CHANCE] * len(sizes),
+        "distances": {name: dict.fromkeys(DISTANCES, math.nan) for name in KEEPS},
+        "averaged": {
+            str(size): {
                 **{VARIANCE.format(name): math.nan for name in ESTIMATES},
-                **{ACCURACY.format(name): CHANCE for name in (*ESTIMATES, "precise")}}
-                for size in settings["sizes"]}}
+                **{ACCURACY.format(name): CHANCE for name in (*ESTIMATES, "precise")},
+            }
+            for size in settings["sizes"]
+        },
+    }
 
 
 def distances(statistics: Statistics, reference: Statistics) -> dict[str, float]:
     """How far statistics are from others: the means in standard deviations (root mean square over
     the channels of all layers), the variances as a factor (geometric mean)."""
-    mean, var, mean_there, var_there = (np.concatenate([pair[i] for pair in which])
-                                        for which in (statistics, reference) for i in (0, 1))
-    return dict(zip(DISTANCES, (
-        float(np.sqrt(np.mean((mean - mean_there)**2 / var_there))),
-        float(np.exp(np.abs(np.log(var / var_there)).mean()))), strict=True))
+    mean, var, mean_there, var_there = (
+        np.concatenate([pair[i] for pair in which])
+        for which in (statistics, reference)
+        for i in (0, 1)
+    )
+    return dict(
+        zip(
+            DISTANCES,
+            (
+                float(np.sqrt(np.mean((mean - mean_there) ** 2 / var_there))),
+                float(np.exp(np.abs(np.log(var / var_there)).mean())),
+            ),
+            strict=True,
+        )
+    )
 
 
-def sigma_or_square(model: nn.Layer, stream: Iterator[Arrays], test: Arrays,
-                    count: int = 100) -> dict[str, float]:
+def sigma_or_square(
+    model: nn.Layer, stream: Iterator[Arrays], test: Arrays, count: int = 100
+) -> dict[str, float]:
     """The variance from the mean of sigma, and from that of sigma^2, over the precise one
     (geometric mean over the channels), and the accuracy with each."""
     for layer in norms(model):
@@ -269,16 +356,35 @@ def sigma_or_square(model: nn.Layer, stream: Iterator[Arrays], test: Arrays,
         for _ in range(count):
             model(next(stream)[0]).numpy()
             seen.append(taken(model))
-    means, variances = ([np.stack([batch[place][i] for batch in seen])
-                         for place in range(len(seen[0]))] for i in (0, 1))
+    means, variances = (
+        [np.stack([batch[place][i] for batch in seen]) for place in range(len(seen[0]))]
+        for i in (0, 1)
+    )
     centres = [mean.mean(axis=0) for mean in means]
     whole = [v.mean(axis=0) + m.var(axis=0) for m, v in zip(means, variances, strict=True)]
-    estimates = dict(zip(ESTIMATES, ([np.sqrt(v).mean(axis=0)**2 for v in variances],
-                                     [v.mean(axis=0) for v in variances]), strict=True))
-    ratios = {name: np.concatenate(estimate) / np.concatenate(whole)
-              for name, estimate in estimates.items()}
-    return {**{VARIANCE.format(name): float(np.exp(np.log(ratio).mean()))
-               for name, ratio in ratios.items()},
-            **{ACCURACY.format(name): accuracy(
-                put(model, list(zip(centres, estimate, strict=True))), test)
-                for name, estimate in {**estimates, "precise": whole}.items()}}
+    estimates = dict(
+        zip(
+            ESTIMATES,
+            (
+                [np.sqrt(v).mean(axis=0) ** 2 for v in variances],
+                [v.mean(axis=0) for v in variances],
+            ),
+            strict=True,
+        )
+    )
+    ratios = {
+        name: np.concatenate(estimate) / np.concatenate(whole)
+        for name, estimate in estimates.items()
+    }
+    return {
+        **{
+            VARIANCE.format(name): float(np.exp(np.log(ratio).mean()))
+            for name, ratio in ratios.items()
+        },
+        **{
+            ACCURACY.format(name): accuracy(
+                put(model, list(zip(centres, estimate, strict=True))), test
+            )
+            for name, estimate in {**estimates, "precise": whole}.items()
+        },
+    }

@@ -30,99 +30,145 @@ KINDS = "dense", "convolution"
 class Unbiased(Experiment):
     id = "E23"
     title = "Unbiased variance at inference"
-    claim = ("At inference the variance is m/(m - 1) E[var]: without the factor a dense layer's is "
-             "half of the population's at m = 2, with it it is right; behind a convolution "
-             "m'/(m' - 1) corrects too little.")
+    claim = (
+        "At inference the variance is m/(m - 1) E[var]: without the factor a dense layer's is "
+        "half of the population's at m = 2, with it it is right; behind a convolution "
+        "m'/(m' - 1) corrects too little."
+    )
     notes = "E"
     source = "Ioffe & Szegedy 2015, section 3.1 and Algorithm 2 (1502.03167)"
-    setup = ("The inputs of all normalizations of the MLP (MNIST, {steps[dense]} steps of batch "
-             "60) and of C6 (CIFAR-10, {steps[convolution]} steps of batch 32), in eval mode after "
-             "nn.recalibrate, of {population[dense]} and of {population[convolution]} images: the "
-             "population. From it, batches of m = {sizes} drawn with replacement, {draws[dense]} "
-             "(convolutions: {draws[convolution]}) draws for each m, are given to "
-             "nn.BatchNorm(momentum=None) with unbiased=False and True; its running variance over "
-             "the population's, mean over the channels and layers. Beside it: test accuracy of an "
-             "MLP trained with batches of m (SGD 0.5 m / 60, {small steps} steps), with and "
-             "without the factor.")
-    rule = ("Dense, m = 2: the population's variance over E[var] within 2 ± 5%; with the factor, "
-            "for each m, within 1 ± 5%; convolution, m = 2, with the factor: below 1. All "
-            "intervals there: SUPPORTED; one wholly elsewhere: REFUTED.")
+    setup = (
+        "The inputs of all normalizations of the MLP (MNIST, {steps[dense]} steps of batch "
+        "60) and of C6 (CIFAR-10, {steps[convolution]} steps of batch 32), in eval mode after "
+        "nn.recalibrate, of {population[dense]} and of {population[convolution]} images: the "
+        "population. From it, batches of m = {sizes} drawn with replacement, {draws[dense]} "
+        "(convolutions: {draws[convolution]}) draws for each m, are given to "
+        "nn.BatchNorm(momentum=None) with unbiased=False and True; its running variance over "
+        "the population's, mean over the channels and layers. Beside it: test accuracy of an "
+        "MLP trained with batches of m (SGD 0.5 m / 60, {small steps} steps), with and "
+        "without the factor."
+    )
+    rule = (
+        "Dense, m = 2: the population's variance over E[var] within 2 ± 5%; with the factor, "
+        "for each m, within 1 ± 5%; convolution, m = 2, with the factor: below 1. All "
+        "intervals there: SUPPORTED; one wholly elsewhere: REFUTED."
+    )
     paper = "Var[x] = m/(m - 1) E[var] over batches of m"
     expected = Verdict.SUPPORTED
-    explanation = ("For independent values the factor is exactly right, and at m = 2 it is 2. Of a "
-                   "convolution's values it knows only the number: m' = 2,048 for two images of 32 "
-                   "x 32 makes it 1.0005, and with it the variance is {figure[convolution, m = 2: "
-                   "with the factor, of the population's]:.2f} of the population's, as the pixels "
-                   "of an image rise and fall together: what counts is nearer to the number of "
-                   "images, as if one of them held some 3 to 6 values. E[var + mean^2] - E[mean]^2 "
-                   "(Precise BN, nn.recalibrate) needs no factor and is right for both. That the "
-                   "variance is right does not make the network better: the MLP trained with "
-                   "batches of 2 was more accurate without the factor (figures, not judged).")
+    explanation = (
+        "For independent values the factor is exactly right, and at m = 2 it is 2. Of a "
+        "convolution's values it knows only the number: m' = 2,048 for two images of 32 "
+        "x 32 makes it 1.0005, and with it the variance is {figure[convolution, m = 2: "
+        "with the factor, of the population's]:.2f} of the population's, as the pixels "
+        "of an image rise and fall together: what counts is nearer to the number of "
+        "images, as if one of them held some 3 to 6 values. E[var + mean^2] - E[mean]^2 "
+        "(Precise BN, nn.recalibrate) needs no factor and is right for both. That the "
+        "variance is right does not make the network better: the MLP trained with "
+        "batches of 2 was more accurate without the factor (figures, not judged)."
+    )
     needs = ("mnist", "cifar10")
     minutes = 0.3
-    full = {"sizes": [2, 4, 8, 60], "draws": {"dense": 8000, "convolution": 12_000},
-            "population": {"dense": 2000, "convolution": 500},
-            "steps": {"dense": 1000, "convolution": 150}, "small steps": 3000, "test": 5000,
-            "images": 10_000}
-    quick = {"draws": {"dense": 4000, "convolution": 1000},
-             "population": {"dense": 1000, "convolution": 200},
-             "steps": {"dense": 200, "convolution": 20}, "small steps": 300, "test": 2000}
+    full = {
+        "sizes": [2, 4, 8, 60],
+        "draws": {"dense": 8000, "convolution": 12_000},
+        "population": {"dense": 2000, "convolution": 500},
+        "steps": {"dense": 1000, "convolution": 150},
+        "small steps": 3000,
+        "test": 5000,
+        "images": 10_000,
+    }
+    quick = {
+        "draws": {"dense": 4000, "convolution": 1000},
+        "population": {"dense": 1000, "convolution": 200},
+        "steps": {"dense": 200, "convolution": 20},
+        "small steps": 300,
+        "test": 2000,
+    }
 
     def run(self, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
         found: dict[str, Any] = {"sizes": settings["sizes"]}
         for kind in KINDS:
             layers = populations(kind, seed, settings)
             found[kind] = {
-                name: {str(size): ratios(x, size, settings["draws"][kind], seed)
-                       for size in settings["sizes"]} for name, x in layers.items()}
+                name: {
+                    str(size): ratios(x, size, settings["draws"][kind], seed)
+                    for size in settings["sizes"]
+                }
+                for name, x in layers.items()
+            }
             found[f"rho {kind}"] = {name: correlation(x) for name, x in layers.items()}
-        found["accuracy"] = {str(size): accuracies(size, seed, settings)
-                             for size in settings["sizes"]}
+        found["accuracy"] = {
+            str(size): accuracies(size, seed, settings) for size in settings["sizes"]
+        }
         return found
 
     def judge(self, seeds: Sequence[Result]) -> Judgement:
         sizes = [str(size) for size in seeds[0]["sizes"]]
-        found = {(kind, size, name): interval([ratio(seed, kind, size, name) for seed in seeds])
-                 for kind in KINDS for size in sizes for name in ("without", "with")}
+        found = {
+            (kind, size, name): interval([ratio(seed, kind, size, name) for seed in seeds])
+            for kind in KINDS
+            for size in sizes
+            for name in ("without", "with")
+        }
         least = sizes[0]
         off = interval([1 / ratio(seed, "dense", least, "without") for seed in seeds])
         short = found["convolution", least, "with"]
         m = int(least)
         right = m / (m - 1)
-        verdict = every(within(off, 0.95 * right, 1.05 * right),
-                        *(within(found["dense", size, "with"], 0.95, 1.05) for size in sizes),
-                        below(short, 1))
+        verdict = every(
+            within(off, 0.95 * right, 1.05 * right),
+            *(within(found["dense", size, "with"], 0.95, 1.05) for size in sizes),
+            below(short, 1),
+        )
         figures: dict[str, Any] = {
             f"dense, m = {least}: population's variance over E[var]": off,
-            f"convolution, m = {least}: with the factor, of the population's": short}
-        figures |= {f"{kind}, m = {size}: {name} the factor, of the population's variance": value
-                    for (kind, size, name), value in found.items()}
+            f"convolution, m = {least}: with the factor, of the population's": short,
+        }
+        figures |= {
+            f"{kind}, m = {size}: {name} the factor, of the population's variance": value
+            for (kind, size, name), value in found.items()
+        }
         for layer in seeds[0]["convolution"]:
             figures[f"{layer} of C6: missing at m = {least}, %"] = interval(
-                [100 * (1 - seed["convolution"][layer][least]["without"]) for seed in seeds])
+                [100 * (1 - seed["convolution"][layer][least]["without"]) for seed in seeds]
+            )
             figures[f"{layer} of C6: rho / m, %"] = interval(
-                [100 * seed["rho convolution"][layer] / m for seed in seeds])
+                [100 * seed["rho convolution"][layer] / m for seed in seeds]
+            )
             figures[f"{layer} of C6: independent values an image, 1 / rho"] = interval(
-                [1 / seed["rho convolution"][layer] for seed in seeds])
-        figures |= {f"MLP trained with batches of {size}: accuracy, %, {name} the factor":
-                    100 * interval([seed["accuracy"][size][name] for seed in seeds])
-                    for size in sizes for name in ("without", "with")}
-        return Judgement(verdict,
-                         f"At m = {least} a dense layer's variance is off by {off.value:.2f}x "
-                         f"without the factor, and {found['dense', least, 'with'].value:.3f} of "
-                         f"the population's with it; behind convolutions the factor leaves "
-                         f"{100 * (1 - short.value):.1f}% missing.", figures)
+                [1 / seed["rho convolution"][layer] for seed in seeds]
+            )
+        figures |= {
+            f"MLP trained with batches of {size}: accuracy, %, {name} the factor": 100
+            * interval([seed["accuracy"][size][name] for seed in seeds])
+            for size in sizes
+            for name in ("without", "with")
+        }
+        return Judgement(
+            verdict,
+            f"At m = {least} a dense layer's variance is off by {off.value:.2f}x "
+            f"without the factor, and {found['dense', least, 'with'].value:.3f} of "
+            f"the population's with it; behind convolutions the factor leaves "
+            f"{100 * (1 - short.value):.1f}% missing.",
+            figures,
+        )
 
     def plot(self, seeds: Sequence[Result]) -> Any:
-        labels = [(f"examples a batch, {kind}", "estimated / population's variance")
-                  for kind in KINDS]
+        labels = [
+            (f"examples a batch, {kind}", "estimated / population's variance") for kind in KINDS
+        ]
         figure, axes = plots.new(*labels)
         sizes = seeds[0]["sizes"]
         for ax, kind in zip(axes, KINDS, strict=True):
             for name, colour, style in (("without", plots.B, "-"), ("with", plots.A, "--")):
-                plots.band(ax, sizes, [[ratio(seed, kind, str(size), name) for size in sizes]
-                                       for seed in seeds], f"{name} the factor", colour,
-                           linestyle=style)
+                plots.band(
+                    ax,
+                    sizes,
+                    [[ratio(seed, kind, str(size), name) for size in sizes] for seed in seeds],
+                    f"{name} the factor",
+                    colour,
+                    linestyle=style,
+                )
             plots.logarithmic(ax.xaxis)
             ax.axhline(1, color=plots.MUTED, linewidth=1, linestyle=(0, (1, 2)))
             ax.set_ylim(0.45, 1.08)
@@ -132,14 +178,19 @@ class Unbiased(Experiment):
 
 def populations(kind: str, seed: int, settings: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """What each normalization of a trained network gets: (images, positions, channels)."""
-    arrays, build, size = ((mnist("train"), mlp, 60) if kind == "dense"
-                           else (cifar10("train"), c6, 32))
+    arrays, build, size = (
+        (mnist("train"), mlp, 60) if kind == "dense" else (cifar10("train"), c6, 32)
+    )
     arrays = subset(arrays, settings["images"])
     md.manual_seed(seed)
     model = build()
-    train(model, optim.SGD(model.parameters(), 0.1, 0.9), batches(arrays, size, seed),
-          settings["steps"][kind])
-    images = arrays[0][:settings["population"][kind]]
+    train(
+        model,
+        optim.SGD(model.parameters(), 0.1, 0.9),
+        batches(arrays, size, seed),
+        settings["steps"][kind],
+    )
+    images = arrays[0][: settings["population"][kind]]
     recalibrate(model, images, len(images))
     return inputs_of_norms(model.eval(), images)
 
@@ -147,15 +198,20 @@ def populations(kind: str, seed: int, settings: Mapping[str, Any]) -> dict[str, 
 def inputs_of_norms(model: Stack, images: np.ndarray) -> dict[str, np.ndarray]:
     """The inputs of the layers norm1, norm2, ... as (images, positions, channels)."""
     with md.no_grad():
-        return {name: x.numpy().reshape(len(images), -1, x.shape[-1])
-                for name, _, x, _ in model.steps(images) if name.startswith("norm")}
+        return {
+            name: x.numpy().reshape(len(images), -1, x.shape[-1])
+            for name, _, x, _ in model.steps(images)
+            if name.startswith("norm")
+        }
 
 
 def ratios(x: np.ndarray, size: int, draws: int, seed: int) -> dict[str, float]:
     """The running variance of batches over the population's: with and without the factor."""
     rng = np.random.default_rng(seed)
-    layers = {name: nn.BatchNorm(x.shape[-1], momentum=None, unbiased=name == "with")
-              for name in ("without", "with")}
+    layers = {
+        name: nn.BatchNorm(x.shape[-1], momentum=None, unbiased=name == "with")
+        for name in ("without", "with")
+    }
     with md.no_grad(), quiet():
         for _ in range(draws // size):
             batch = x[rng.integers(len(x), size=size)]
@@ -181,8 +237,12 @@ def accuracies(size: int, seed: int, settings: Mapping[str, Any]) -> dict[str, f
     with the factor taken out of it."""
     md.manual_seed(seed)
     model = mlp(lambda features: nn.BatchNorm(features, momentum=0.01))
-    losses = train(model, optim.SGD(model.parameters(), 0.5 * size / 60), batches(
-        subset(mnist("train"), settings["images"]), size, seed), settings["small steps"])
+    losses = train(
+        model,
+        optim.SGD(model.parameters(), 0.5 * size / 60),
+        batches(subset(mnist("train"), settings["images"]), size, seed),
+        settings["small steps"],
+    )
     test = subset(mnist("test"), settings["test"])
     found = {"with": score(model, losses, test)}
     for _, layer in model.named_layers():

@@ -41,45 +41,62 @@ RECALIBRATED = {"accuracy": "as trained", "recalibrated": "recalibrated"}
 class Shift(Experiment):
     id = "E26"
     title = "A shift between training and evaluation"
-    claim = ("A shift between training and evaluation makes the activations diverge, from layer to "
-             "layer more; statistics of the new data mend it.")
+    claim = (
+        "A shift between training and evaluation makes the activations diverge, from layer to "
+        "layer more; statistics of the new data mend it."
+    )
     notes = "B, D"
     source = "Li et al. 2018 (1801.05134); Schneider et al. 2020 (2006.16971)"
-    setup = ("C6 ({widths} channels) on {images} CIFAR-10 images, batch {batch}, SGD {rate} with "
-             "momentum 0.9, {epochs} epochs; tested on {test} images with twice the contrast, "
-             "brighter by one standard deviation, with noise of half of one, and, not judged, with "
-             "half the contrast. Activations: the root mean square of (x - running_mean) / "
-             "sqrt(running_var + eps) in each normalization, over that of the unchanged images. "
-             "Recalibrated: nn.recalibrate over {new} training images of the new kind, without "
-             "labels.")
-    rule = ("For each of contrast, brightness and noise: the activations at the last normalization "
-            "over those at the first (the unchanged images' ratio taken out) above 1, and of the "
-            "drop in accuracy recalibration recovers half or more. All six intervals there: "
-            "SUPPORTED; one wholly elsewhere: REFUTED.")
+    setup = (
+        "C6 ({widths} channels) on {images} CIFAR-10 images, batch {batch}, SGD {rate} with "
+        "momentum 0.9, {epochs} epochs; tested on {test} images with twice the contrast, "
+        "brighter by one standard deviation, with noise of half of one, and, not judged, with "
+        "half the contrast. Activations: the root mean square of (x - running_mean) / "
+        "sqrt(running_var + eps) in each normalization, over that of the unchanged images. "
+        "Recalibrated: nn.recalibrate over {new} training images of the new kind, without "
+        "labels."
+    )
+    rule = (
+        "For each of contrast, brightness and noise: the activations at the last normalization "
+        "over those at the first (the unchanged images' ratio taken out) above 1, and of the "
+        "drop in accuracy recalibration recovers half or more. All six intervals there: "
+        "SUPPORTED; one wholly elsewhere: REFUTED."
+    )
     expected = Verdict.SUPPORTED
-    explanation = ("None of these changes is in the training images. In eval mode nothing "
-                   "renormalizes a shift, and accuracy falls. But the activations do not diverge: "
-                   "the change is largest in the first layers, where the image comes in, and the "
-                   "layers behind pass on less of it (twice the contrast: {figure[contrast: "
-                   "activations at layer 1]:.1f} at the first normalization, {figure[contrast: "
-                   "activations at layer 6]:.1f} at the sixth). Why accuracy falls all the same is "
-                   "not tested here. Statistics of unlabelled images of the new kind mend most of "
-                   "it: all of a change of contrast, which a convolution and its normalization "
-                   "cancel exactly, and {figure[noise: of the drop recovered, %]:.0f}% of what "
-                   "noise costs, which no mean and variance take out.")
-    examination = ("Expected was SUPPORTED. The first part, growth, refutes it; the second, "
-                   "recovery, holds for all three in a full run (of noise 55% to 74%). Looked at "
-                   "besides, one seed each: 18 plain convolutions with BatchNorm and ResNet-20, "
-                   "stronger shifts (contrast x 5, noise of 2), the distance from the unchanged "
-                   "image's activations in place of their size. Activations grow over the first "
-                   "few layers (contrast x 5: 5.0 to 7.6 at the third of 18) and fall behind them "
-                   "(1.5 at the last; ResNet-20: 4.7). The distance grows with depth in C6 for "
-                   "noise, from 0.7 to 0.8 standard deviations, and for half the contrast, from "
-                   "0.5 to 0.6.")
+    explanation = (
+        "None of these changes is in the training images. In eval mode nothing "
+        "renormalizes a shift, and accuracy falls. But the activations do not diverge: "
+        "the change is largest in the first layers, where the image comes in, and the "
+        "layers behind pass on less of it (twice the contrast: {figure[contrast: "
+        "activations at layer 1]:.1f} at the first normalization, {figure[contrast: "
+        "activations at layer 6]:.1f} at the sixth). Why accuracy falls all the same is "
+        "not tested here. Statistics of unlabelled images of the new kind mend most of "
+        "it: all of a change of contrast, which a convolution and its normalization "
+        "cancel exactly, and {figure[noise: of the drop recovered, %]:.0f}% of what "
+        "noise costs, which no mean and variance take out."
+    )
+    examination = (
+        "Expected was SUPPORTED. The first part, growth, refutes it; the second, "
+        "recovery, holds for all three in a full run (of noise 55% to 74%). Looked at "
+        "besides, one seed each: 18 plain convolutions with BatchNorm and ResNet-20, "
+        "stronger shifts (contrast x 5, noise of 2), the distance from the unchanged "
+        "image's activations in place of their size. Activations grow over the first "
+        "few layers (contrast x 5: 5.0 to 7.6 at the third of 18) and fall behind them "
+        "(1.5 at the last; ResNet-20: 4.7). The distance grows with depth in C6 for "
+        "noise, from 0.7 to 0.8 standard deviations, and for half the contrast, from "
+        "0.5 to 0.6."
+    )
     needs = ("cifar10",)
     minutes = 0.4
-    full = {"images": 10_000, "batch": 64, "epochs": 3, "rate": 0.1, "test": 3000, "new": 2000,
-            "widths": [16, 32, 64]}
+    full = {
+        "images": 10_000,
+        "batch": 64,
+        "epochs": 3,
+        "rate": 0.1,
+        "test": 3000,
+        "new": 2000,
+        "widths": [16, 32, 64],
+    }
     quick = {"images": 4000, "epochs": 2, "test": 1000, "new": 500, "widths": [8, 16, 32]}
 
     def run(self, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,14 +105,27 @@ class Shift(Experiment):
         md.manual_seed(seed)
         model = c6("batch", settings["widths"])
         steps = settings["epochs"] * settings["images"] // settings["batch"]
-        losses = train(model, optim.SGD(model.parameters(), settings["rate"], 0.9),
-                       batches(arrays, settings["batch"], seed), steps)
+        losses = train(
+            model,
+            optim.SGD(model.parameters(), settings["rate"], 0.9),
+            batches(arrays, settings["batch"], seed),
+            steps,
+        )
         if diverged(losses):
-            nothing = [math.nan] * 6        # of the six normalizations
-            return {"clean": CHANCE, "shifts": {name: {
-                "activations": nothing, "away": nothing, "accuracy": CHANCE,
-                "recalibrated": CHANCE} for name in SHIFTS | FAINT}}
-        nn.recalibrate(model, [arrays[0][:settings["new"]]], quiet=True)
+            nothing = [math.nan] * 6  # of the six normalizations
+            return {
+                "clean": CHANCE,
+                "shifts": {
+                    name: {
+                        "activations": nothing,
+                        "away": nothing,
+                        "accuracy": CHANCE,
+                        "recalibrated": CHANCE,
+                    }
+                    for name in SHIFTS | FAINT
+                },
+            }
+        nn.recalibrate(model, [arrays[0][: settings["new"]]], quiet=True)
         clean = sizes(model.eval(), images)
         found: dict[str, Any] = {"clean": accuracy(model, (images, labels)), "shifts": {}}
         for name, change in (SHIFTS | FAINT).items():
@@ -104,44 +134,63 @@ class Shift(Experiment):
             before = accuracy(model, shifted)
             activations = np.divide(sizes(model, shifted[0]), clean).tolist()
             away = sizes(model, shifted[0], images)
-            report = nn.recalibrate(model, [change(arrays[0][:settings["new"]], rng)], quiet=True)
-            found["shifts"][name] = {"activations": activations, "away": away, "accuracy": before,
-                                     "recalibrated": accuracy(model, shifted)}
+            report = nn.recalibrate(model, [change(arrays[0][: settings["new"]], rng)], quiet=True)
+            found["shifts"][name] = {
+                "activations": activations,
+                "away": away,
+                "accuracy": before,
+                "recalibrated": accuracy(model, shifted),
+            }
             report.restore()
         return found
 
     def judge(self, seeds: Sequence[Result]) -> Judgement:
-        growths = {name: interval([growth(seed["shifts"][name]) for seed in seeds])
-                   for name in seeds[0]["shifts"]}
-        recovered = {name: interval([recovery(seed, name) for seed in seeds])
-                     for name in seeds[0]["shifts"]}
-        verdict = every(*(above(growths[name], 1) for name in SHIFTS),
-                        *(at_least(recovered[name], 0.5) for name in SHIFTS))
-        figures: dict[str, Any] = {f"{name}: activations, last layer over first": found
-                                   for name, found in growths.items()}
-        figures |= {f"{name}: of the drop recovered, %": 100 * found
-                    for name, found in recovered.items()}
-        figures["accuracy, %, unchanged images"] = 100 * interval(
-            [seed["clean"] for seed in seeds])
+        growths = {
+            name: interval([growth(seed["shifts"][name]) for seed in seeds])
+            for name in seeds[0]["shifts"]
+        }
+        recovered = {
+            name: interval([recovery(seed, name) for seed in seeds]) for name in seeds[0]["shifts"]
+        }
+        verdict = every(
+            *(above(growths[name], 1) for name in SHIFTS),
+            *(at_least(recovered[name], 0.5) for name in SHIFTS),
+        )
+        figures: dict[str, Any] = {
+            f"{name}: activations, last layer over first": found for name, found in growths.items()
+        }
+        figures |= {
+            f"{name}: of the drop recovered, %": 100 * found for name, found in recovered.items()
+        }
+        figures["accuracy, %, unchanged images"] = 100 * interval([seed["clean"] for seed in seeds])
         for name in seeds[0]["shifts"]:
             for when in ("accuracy", "recalibrated"):
                 figures[f"{name}: accuracy, %, {RECALIBRATED[when]}"] = 100 * interval(
-                    [seed["shifts"][name][when] for seed in seeds])
-            for what, text in (("activations", "activations"),
-                               ("away", "distance from the unchanged image's activations")):
+                    [seed["shifts"][name][when] for seed in seeds]
+                )
+            for what, text in (
+                ("activations", "activations"),
+                ("away", "distance from the unchanged image's activations"),
+            ):
                 for layer in range(len(seeds[0]["shifts"][name][what])):
                     figures[f"{name}: {text} at layer {layer + 1}"] = interval(
-                        [seed["shifts"][name][what][layer] for seed in seeds])
+                        [seed["shifts"][name][what][layer] for seed in seeds]
+                    )
         ratios = ", ".join(f"{name} {growths[name].value:.2f}" for name in SHIFTS)
         shares = ", ".join(f"{name} {100 * recovered[name].value:.0f}%" for name in SHIFTS)
-        return Judgement(verdict, f"From the first to the last layer activations change by a "
-                                  f"factor of {ratios}; recalibration recovers of the drop: "
-                                  f"{shares}.", figures)
+        return Judgement(
+            verdict,
+            f"From the first to the last layer activations change by a "
+            f"factor of {ratios}; recalibration recovers of the drop: "
+            f"{shares}.",
+            figures,
+        )
 
     def plot(self, seeds: Sequence[Result]) -> Any:
         figure, (left, right) = plots.new(
             ("normalization, from the input", "activations / unchanged images'"),
-            ("", "test accuracy (%)"))
+            ("", "test accuracy (%)"),
+        )
         for name, colour in COLOURS.items():
             rows = [seed["shifts"][name]["activations"] for seed in seeds]
             plots.band(left, range(1, len(rows[0]) + 1), rows, name, colour)
@@ -151,11 +200,20 @@ class Shift(Experiment):
         clean = [100 * seed["clean"] for seed in seeds]
         beside(right, 0, [[value] for value in clean], [plots.INK])
         for place, (name, colour) in enumerate(COLOURS.items(), 1):
-            beside(right, place, [[100 * seed["shifts"][name][when]
-                                   for when in ("accuracy", "recalibrated")] for seed in seeds],
-                   [plots.RULE, colour])
-        right.set_xticks(range(5), ["un-\nchanged", "contrast\nx 2", "bright-\nness", "noise",
-                                    "contrast\nx 0.5"], fontsize=9)
+            beside(
+                right,
+                place,
+                [
+                    [100 * seed["shifts"][name][when] for when in ("accuracy", "recalibrated")]
+                    for seed in seeds
+                ],
+                [plots.RULE, colour],
+            )
+        right.set_xticks(
+            range(5),
+            ["un-\nchanged", "contrast\nx 2", "bright-\nness", "noise", "contrast\nx 0.5"],
+            fontsize=9,
+        )
         right.set_xlabel("light: as trained; colour: recalibrated", color=plots.MUTED, fontsize=10)
         return figure
 
@@ -169,18 +227,19 @@ def beside(ax: Any, place: float, seeds: Sequence[Sequence[float]], colours: Seq
         ax.plot(at, row, linestyle="none", marker="o", markersize=3, color=plots.GREY)
 
 
-def sizes(model: Stack, images: np.ndarray, others: np.ndarray | None = None,
-          chunk: int = 500) -> list[float]:
+def sizes(
+    model: Stack, images: np.ndarray, others: np.ndarray | None = None, chunk: int = 500
+) -> list[float]:
     """The root mean square of the normalized values in each BatchNorm, before gamma and beta; of
     their distances from those of other images, where they are given."""
     sums: dict[str, float] = {}
     for start in range(0, len(images), chunk):
-        found = normalized(model, images[start:start + chunk])
-        beside = normalized(model, others[start:start + chunk]) if others is not None else {}
+        found = normalized(model, images[start : start + chunk])
+        beside = normalized(model, others[start : start + chunk]) if others is not None else {}
         for name, z in found.items():
             z = z - beside[name] if beside else z
             sums[name] = sums.get(name, 0.0) + float(np.square(z, dtype=np.float64).mean()) * len(z)
-    return [(total / len(images))**0.5 for total in sums.values()]
+    return [(total / len(images)) ** 0.5 for total in sums.values()]
 
 
 def normalized(model: Stack, images: np.ndarray) -> dict[str, np.ndarray]:

@@ -24,7 +24,7 @@ from .. import arms, plots, problems, training
 from ..experiment import Experiment, Judgement, Result
 from ..verdict import Interval, Verdict, below, every, interval
 
-BOUND = 0.3         # points that count as no gain
+BOUND = 0.3  # points that count as no gain
 NETWORKS = {"mlp": "MLP", "c6": "C6"}
 
 
@@ -42,14 +42,28 @@ class Affine(nn.Layer):
 
 # What each arm has in place of a normalization.
 ARMS: dict[str, problems.Norm] = {
-    "constant": "batch", "random": "batch", "fixed": "batch", "affine": Affine,
-    "normalize": lambda features: nn.BatchNorm(features, affine=False), "only": "batch"}
-STARTS = ("constant", "random", "fixed")        # they differ in where gamma and beta start
-LABELS = {"constant": "1 and 0", "random": "random", "fixed": "1 and 0.5",
-          "affine": "gamma and beta alone", "normalize": "normalization alone",
-          "only": "only gamma and beta learn"}
-SHORT = {"constant": "BatchNorm", "affine": "gamma,\nbeta\nalone",
-         "normalize": "normal-\nization\nalone", "only": "only they\nlearn"}
+    "constant": "batch",
+    "random": "batch",
+    "fixed": "batch",
+    "affine": Affine,
+    "normalize": lambda features: nn.BatchNorm(features, affine=False),
+    "only": "batch",
+}
+STARTS = ("constant", "random", "fixed")  # they differ in where gamma and beta start
+LABELS = {
+    "constant": "1 and 0",
+    "random": "random",
+    "fixed": "1 and 0.5",
+    "affine": "gamma and beta alone",
+    "normalize": "normalization alone",
+    "only": "only gamma and beta learn",
+}
+SHORT = {
+    "constant": "BatchNorm",
+    "affine": "gamma,\nbeta\nalone",
+    "normalize": "normal-\nization\nalone",
+    "only": "only they\nlearn",
+}
 
 
 class RandomAffine(Experiment):
@@ -57,50 +71,62 @@ class RandomAffine(Experiment):
     title = "Random gamma and beta"
     claim = "gamma and beta that start at random values generalize better than 1 and 0."
     notes = "C"
-    source = ("Ioffe & Szegedy 2015 (1502.03167); Frankle et al. 2020, Training BatchNorm and Only "
-              "BatchNorm (2003.00152)")
-    setup = ("Random is gamma from N(1, 0.5), 0.5 being its standard deviation, and beta from U(0, "
-             "1), over the same first weights; for comparison their means, 1 and 0.5. MLP: MNIST, "
-             "784-100-100-100-10, sigmoid, the first {mlp[images]} images, batch {mlp[batch]}, "
-             "{mlp[steps]} steps. C6: CIFAR-10, ReLU, the first {c6[images]} images, batch "
-             "{c6[batch]}, {c6[steps]} steps. SGD with momentum 0.9, the rate falling from "
-             "{mlp[rate]} (C6: {c6[rate]}) to 0 in a straight line. Accuracy on {mlp[test]} (C6: "
-             "{c6[test]}) test images. Of the MLP also: gamma and beta alone, without the "
-             "normalization; the normalization alone; and all weights, the last layer's too, left "
-             "at their random start, gamma and beta learned.")
-    rule = (f"Random minus 1 and 0, in points of test accuracy, paired by seed. For a network, "
-            f"the interval above 0 supports the sentence, else one below +{BOUND} refutes it. "
-            f"SUPPORTED if both networks support it, REFUTED if one refutes it.")
-    paper = ("gamma 1 and beta 0 at the start; 82% on CIFAR-10 with BatchNorm as all that is "
-             "trained, in a ResNet of 866 layers")
+    source = (
+        "Ioffe & Szegedy 2015 (1502.03167); Frankle et al. 2020, Training BatchNorm and Only "
+        "BatchNorm (2003.00152)"
+    )
+    setup = (
+        "Random is gamma from N(1, 0.5), 0.5 being its standard deviation, and beta from U(0, "
+        "1), over the same first weights; for comparison their means, 1 and 0.5. MLP: MNIST, "
+        "784-100-100-100-10, sigmoid, the first {mlp[images]} images, batch {mlp[batch]}, "
+        "{mlp[steps]} steps. C6: CIFAR-10, ReLU, the first {c6[images]} images, batch "
+        "{c6[batch]}, {c6[steps]} steps. SGD with momentum 0.9, the rate falling from "
+        "{mlp[rate]} (C6: {c6[rate]}) to 0 in a straight line. Accuracy on {mlp[test]} (C6: "
+        "{c6[test]}) test images. Of the MLP also: gamma and beta alone, without the "
+        "normalization; the normalization alone; and all weights, the last layer's too, left "
+        "at their random start, gamma and beta learned."
+    )
+    rule = (
+        f"Random minus 1 and 0, in points of test accuracy, paired by seed. For a network, "
+        f"the interval above 0 supports the sentence, else one below +{BOUND} refutes it. "
+        f"SUPPORTED if both networks support it, REFUTED if one refutes it."
+    )
+    paper = (
+        "gamma 1 and beta 0 at the start; 82% on CIFAR-10 with BatchNorm as all that is "
+        "trained, in a ResNet of 866 layers"
+    )
     expected = Verdict.REFUTED
-    explanation = ("In a ReLU network a random start costs points. In a sigmoid network it gains "
-                   "some ({figure[random minus 1 and 0, MLP, points]:.1f}), but a start at 1 and "
-                   "0.5 without any chance gains most of the same ({figure[1 and 0.5 minus 1 and "
-                   "0, MLP, points]:.1f}): it is the way out of the sigmoid's linear part that "
-                   "helps (E28), not the chance; weights are random already, so no two units start "
-                   "alike. The normalization alone keeps most of the MLP's accuracy ({figure[MLP, "
-                   "normalization alone, test accuracy, %]:.1f}% of {figure[MLP, 1 and 0, test "
-                   "accuracy, %]:.1f}%); in so shallow a network gamma and beta without it do as "
-                   "well ({figure[MLP, gamma and beta alone, test accuracy, %]:.1f}%). Gamma and "
-                   "beta as all that learns, over random weights, come to {figure[MLP, only gamma "
-                   "and beta learn, test accuracy, %]:.0f}%, far more than chance.")
-    examination = ("In the sigmoid MLP the sentence holds, against the expectation. One seed with "
-                   "2,500 steps, test accuracy: gamma 1 and beta 0 94.3%; gamma 1 and beta 0.5 "
-                   "95.1%; gamma 2 and beta 0 95.2%; gamma random and beta 0 94.5%; gamma 1 and "
-                   "beta random 95.3%; both random 95.5%. Whatever leaves the linear part of the "
-                   "sigmoid gains. At rates of 0.03 and 0.1 both random gain 1.3 and 0.8 points.")
+    explanation = (
+        "In a ReLU network a random start costs points. In a sigmoid network it gains "
+        "some ({figure[random minus 1 and 0, MLP, points]:.1f}), but a start at 1 and "
+        "0.5 without any chance gains most of the same ({figure[1 and 0.5 minus 1 and "
+        "0, MLP, points]:.1f}): it is the way out of the sigmoid's linear part that "
+        "helps (E28), not the chance; weights are random already, so no two units start "
+        "alike. The normalization alone keeps most of the MLP's accuracy ({figure[MLP, "
+        "normalization alone, test accuracy, %]:.1f}% of {figure[MLP, 1 and 0, test "
+        "accuracy, %]:.1f}%); in so shallow a network gamma and beta without it do as "
+        "well ({figure[MLP, gamma and beta alone, test accuracy, %]:.1f}%). Gamma and "
+        "beta as all that learns, over random weights, come to {figure[MLP, only gamma "
+        "and beta learn, test accuracy, %]:.0f}%, far more than chance."
+    )
+    examination = (
+        "In the sigmoid MLP the sentence holds, against the expectation. One seed with "
+        "2,500 steps, test accuracy: gamma 1 and beta 0 94.3%; gamma 1 and beta 0.5 "
+        "95.1%; gamma 2 and beta 0 95.2%; gamma random and beta 0 94.5%; gamma 1 and "
+        "beta random 95.3%; both random 95.5%. Whatever leaves the linear part of the "
+        "sigmoid gains. At rates of 0.03 and 0.1 both random gain 1.3 and 0.8 points."
+    )
     needs = ("mnist", "cifar10")
     minutes = 1.4
     seeds = 5
-    full = {"mlp": {"images": 10_000, "test": 10_000, "batch": 60,
-                    "rate": 0.1, "steps": 4000},
-            "c6": {"images": 10_000, "test": 10_000, "batch": 50,
-                   "rate": 0.1, "steps": 2000}}
-    quick = {"mlp": {"images": 5000, "test": 10_000, "batch": 60,
-                     "rate": 0.1, "steps": 600},
-             "c6": {"images": 2000, "test": 2000, "batch": 50,
-                    "rate": 0.1, "steps": 100}}
+    full = {
+        "mlp": {"images": 10_000, "test": 10_000, "batch": 60, "rate": 0.1, "steps": 4000},
+        "c6": {"images": 10_000, "test": 10_000, "batch": 50, "rate": 0.1, "steps": 2000},
+    }
+    quick = {
+        "mlp": {"images": 5000, "test": 10_000, "batch": 60, "rate": 0.1, "steps": 600},
+        "c6": {"images": 2000, "test": 2000, "batch": 50, "rate": 0.1, "steps": 100},
+    }
     quick_seeds = 3
 
     def run(self, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,37 +139,58 @@ class RandomAffine(Experiment):
             for arm in chosen:
                 model = build(network, arm, seed)
                 losses = arms.trained(model, train, recipe, seed)
-                found[network][arm] = {"test": training.score(model, losses, test),
-                                       "train": training.score(model, losses, train)}
+                found[network][arm] = {
+                    "test": training.score(model, losses, test),
+                    "train": training.score(model, losses, train),
+                }
         return found
 
     def judge(self, seeds: Sequence[Result]) -> Judgement:
         gains = {network: gain(seeds, network) for network in NETWORKS}
         figures: dict[str, Any] = {
             f"{LABELS[arm]} minus 1 and 0, {name}, points": gain(seeds, network, arm)
-            for arm in STARTS[1:] for network, name in NETWORKS.items()}
+            for arm in STARTS[1:]
+            for network, name in NETWORKS.items()
+        }
         for network, name in NETWORKS.items():
             for arm in seeds[0][network]:
                 for part in ("test", "train"):
                     figures[f"{name}, {LABELS[arm]}, {part} accuracy, %"] = interval(
-                        arms.percent(seeds, network, arm, part))
-        verdict = every(*(arms.better(found, none=[below(found, BOUND)])
-                          for found in gains.values()))
-        return Judgement(verdict, f"Random gamma and beta change the test accuracy by "
-                         f"{gains['mlp']} points in the MLP and by {gains['c6']} in C6.", figures)
+                        arms.percent(seeds, network, arm, part)
+                    )
+        verdict = every(
+            *(arms.better(found, none=[below(found, BOUND)]) for found in gains.values())
+        )
+        return Judgement(
+            verdict,
+            f"Random gamma and beta change the test accuracy by "
+            f"{gains['mlp']} points in the MLP and by {gains['c6']} in C6.",
+            figures,
+        )
 
     def plot(self, seeds: Sequence[Result]) -> Any:
-        figure, (left, right) = plots.new(("", "points above 1 and 0"),
-                                          ("MLP", "test accuracy, %"))
+        figure, (left, right) = plots.new(("", "points above 1 and 0"), ("MLP", "test accuracy, %"))
         shown = [(network, arm) for network in NETWORKS for arm in STARTS[1:]]
-        plots.bars(left, [f"{NETWORKS[network]}\n{LABELS[arm]}" for network, arm in shown],
-                   [[100 * (seed[network][arm]["test"] - seed[network]["constant"]["test"])
-                     for network, arm in shown] for seed in seeds], [plots.B, plots.GREY] * 2)
+        plots.bars(
+            left,
+            [f"{NETWORKS[network]}\n{LABELS[arm]}" for network, arm in shown],
+            [
+                [
+                    100 * (seed[network][arm]["test"] - seed[network]["constant"]["test"])
+                    for network, arm in shown
+                ]
+                for seed in seeds
+            ],
+            [plots.B, plots.GREY] * 2,
+        )
         left.axhline(0, color=plots.INK, linewidth=1)
         plots.guide(left, BOUND, f"below +{BOUND}: no gain")
-        plots.bars(right, [SHORT[arm] for arm in SHORT],
-                   [[100 * seed["mlp"][arm]["test"] for arm in SHORT] for seed in seeds],
-                   [plots.A, plots.C, plots.D, plots.E])
+        plots.bars(
+            right,
+            [SHORT[arm] for arm in SHORT],
+            [[100 * seed["mlp"][arm]["test"] for arm in SHORT] for seed in seeds],
+            [plots.A, plots.C, plots.D, plots.E],
+        )
         for ax in (left, right):
             ax.tick_params(axis="x", labelsize=9)
         return figure

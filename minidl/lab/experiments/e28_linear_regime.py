@@ -19,46 +19,56 @@ from .. import arms, plots, problems, training
 from ..experiment import Experiment, Judgement, Result
 from ..verdict import Verdict, above, every, identity, interval
 
-STATED = {1: 0.984, 2: 0.930, 4: 0.838}     # by how much wider the inputs are than variance 1
+STATED = {1: 0.984, 2: 0.930, 4: 0.838}  # by how much wider the inputs are than variance 1
 BINS = np.linspace(0, 6, 49)
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(200)
 
 ARMS: dict[str, problems.Norm] = {
     "none": lambda features: nn.BatchNorm(features, affine=False),
-    "fixed": lambda features: nn.Sequential(nn.BatchNorm(features, affine=False),
-                                            nn.Lambda(lambda x: 4 * x)),
-    "learned": "batch"}
+    "fixed": lambda features: nn.Sequential(
+        nn.BatchNorm(features, affine=False), nn.Lambda(lambda x: 4 * x)
+    ),
+    "learned": "batch",
+}
 LABELS = {"none": "without", "fixed": "gamma 4, fixed", "learned": "learned"}
 
 
 class LinearRegime(Experiment):
     id = "E28"
     title = "What gamma and beta are for"
-    claim = ("Normalized inputs hold a sigmoid in its linear regime, and gamma and beta free it "
-             "from there.")
+    claim = (
+        "Normalized inputs hold a sigmoid in its linear regime, and gamma and beta free it "
+        "from there."
+    )
     notes = "E, B"
     source = "Ioffe & Szegedy 2015, section 3 (1502.03167)"
-    setup = ("The best line through a sigmoid over N(0, 1), N(0, 4) and N(0, 16), by Gauss-Hermite "
-             "quadrature. Then the MLP on MNIST: 784-100-100-100-10, sigmoid, {images} images, "
-             "batch {batch}, {steps} steps of SGD with momentum 0.9, the rate falling from {rate} "
-             "to 0 in a straight line, with gamma and beta, without, and with a fixed gamma of 4. "
-             "Test accuracy, and what has been learned in the 300 units.")
-    rule = ("R², the share of the sigmoid's variance that the best line explains, is 0.984 at 1x, "
-            "0.930 at 2x and 0.838 at 4x, each to 0.0005; one elsewhere: REFUTED. And with gamma "
-            "and beta minus without, in points of test accuracy: SUPPORTED where the interval is "
-            "above 0, REFUTED where it is at 0 or below. How far the learned gammas leave the "
-            "linear part is shown beside it and does not enter.")
+    setup = (
+        "The best line through a sigmoid over N(0, 1), N(0, 4) and N(0, 16), by Gauss-Hermite "
+        "quadrature. Then the MLP on MNIST: 784-100-100-100-10, sigmoid, {images} images, "
+        "batch {batch}, {steps} steps of SGD with momentum 0.9, the rate falling from {rate} "
+        "to 0 in a straight line, with gamma and beta, without, and with a fixed gamma of 4. "
+        "Test accuracy, and what has been learned in the 300 units."
+    )
+    rule = (
+        "R², the share of the sigmoid's variance that the best line explains, is 0.984 at 1x, "
+        "0.930 at 2x and 0.838 at 4x, each to 0.0005; one elsewhere: REFUTED. And with gamma "
+        "and beta minus without, in points of test accuracy: SUPPORTED where the interval is "
+        "above 0, REFUTED where it is at 0 or below. How far the learned gammas leave the "
+        "linear part is shown beside it and does not enter."
+    )
     expected = Verdict.SUPPORTED
-    explanation = ("Why not just mean zero and variance one? Because a sigmoid is a line there, up "
-                   "to 1.6% of its variance, and a network of lines can do no more than one line "
-                   "can. gamma widens the inputs, beta moves them to where the sigmoid bends: with "
-                   "the learned ones, {figure[learned gamma, layer 1, mean size]:.2f} in the first "
-                   "layer and {figure[learned gamma, layer 3, mean size]:.2f} in the third, a line "
-                   "explains {figure[R² with the learned gamma and beta, layer 1]:.3f} and "
-                   "{figure[R² with the learned gamma and beta, layer 3]:.3f}: still mostly "
-                   "straight, and yet worth {figure[with gamma and beta minus without, "
-                   "points]:.1f} points of accuracy. A fixed gamma of 4 gains most of it too: it "
-                   "is the width that counts, and learning it fits it to each unit.")
+    explanation = (
+        "Why not just mean zero and variance one? Because a sigmoid is a line there, up "
+        "to 1.6% of its variance, and a network of lines can do no more than one line "
+        "can. gamma widens the inputs, beta moves them to where the sigmoid bends: with "
+        "the learned ones, {figure[learned gamma, layer 1, mean size]:.2f} in the first "
+        "layer and {figure[learned gamma, layer 3, mean size]:.2f} in the third, a line "
+        "explains {figure[R² with the learned gamma and beta, layer 1]:.3f} and "
+        "{figure[R² with the learned gamma and beta, layer 3]:.3f}: still mostly "
+        "straight, and yet worth {figure[with gamma and beta minus without, "
+        "points]:.1f} points of accuracy. A fixed gamma of 4 gains most of it too: it "
+        "is the width that counts, and learning it fits it to each unit."
+    )
     needs = ("mnist",)
     minutes = 0.3
     seeds = 5
@@ -76,57 +86,97 @@ class LinearRegime(Experiment):
             losses = arms.trained(models[arm], train, settings, seed)
             found[arm] = training.score(models[arm], losses, problems.mnist("test"))
         norms = [getattr(models["learned"], f"norm{place}") for place in (1, 2, 3)]
-        return {"accuracy": found, "gamma": [norm.gamma.data for norm in norms],
-                "beta": [norm.beta.data for norm in norms]}
+        return {
+            "accuracy": found,
+            "gamma": [norm.gamma.data for norm in norms],
+            "beta": [norm.beta.data for norm in norms],
+        }
 
     def judge(self, seeds: Sequence[Result]) -> Judgement:
         shares = {scale: float(line_share(scale)) for scale in STATED}
         exact = all(abs(shares[scale] - stated) <= 5e-4 for scale, stated in STATED.items())
-        gain, fixed = (arms.paired(seeds, ("accuracy", arm), ("accuracy", "none"))
-                       for arm in ("learned", "fixed"))
-        figures: dict[str, Any] = {f"R² of the best line, {scale}x": share
-                                   for scale, share in shares.items()}
-        figures |= {"with gamma and beta minus without, points": gain,
-                    "fixed gamma of 4 minus without, points": fixed}
-        figures |= {f"test accuracy, {LABELS[arm]}, %":
-                    interval(arms.percent(seeds, "accuracy", arm)) for arm in ARMS}
+        gain, fixed = (
+            arms.paired(seeds, ("accuracy", arm), ("accuracy", "none"))
+            for arm in ("learned", "fixed")
+        )
+        figures: dict[str, Any] = {
+            f"R² of the best line, {scale}x": share for scale, share in shares.items()
+        }
+        figures |= {
+            "with gamma and beta minus without, points": gain,
+            "fixed gamma of 4 minus without, points": fixed,
+        }
+        figures |= {
+            f"test accuracy, {LABELS[arm]}, %": interval(arms.percent(seeds, "accuracy", arm))
+            for arm in ARMS
+        }
         for layer in range(3):
             figures[f"learned gamma, layer {layer + 1}, mean size"] = interval(
-                [float(np.abs(seed["gamma"][layer]).mean()) for seed in seeds])
+                [float(np.abs(seed["gamma"][layer]).mean()) for seed in seeds]
+            )
             figures[f"R² with the learned gamma and beta, layer {layer + 1}"] = interval(
-                [float(line_share(np.array(seed["gamma"][layer]),
-                                  np.array(seed["beta"][layer])).mean()) for seed in seeds])
-        sizes, lines = ([figures[f"{what} layer {layer + 1}{ending}"].value for layer in range(3)]
-                        for what, ending in (("learned gamma,", ", mean size"),
-                                             ("R² with the learned gamma and beta,", "")))
-        return Judgement(every(identity(exact), above(gain, 0)),
-                         f"A line explains {shares[1]:.3f} of a sigmoid at variance 1; gamma and "
-                         f"beta add {gain} points. That is what the verdict is about; not about "
-                         f"how far the units leave the linear part: the learned gammas are "
-                         f"{min(sizes):.2f} to {max(sizes):.2f} on average in the three layers, "
-                         f"where a line still explains {min(lines):.3f} to {max(lines):.3f}.",
-                         figures)
+                [
+                    float(
+                        line_share(
+                            np.array(seed["gamma"][layer]), np.array(seed["beta"][layer])
+                        ).mean()
+                    )
+                    for seed in seeds
+                ]
+            )
+        sizes, lines = (
+            [figures[f"{what} layer {layer + 1}{ending}"].value for layer in range(3)]
+            for what, ending in (
+                ("learned gamma,", ", mean size"),
+                ("R² with the learned gamma and beta,", ""),
+            )
+        )
+        return Judgement(
+            every(identity(exact), above(gain, 0)),
+            f"A line explains {shares[1]:.3f} of a sigmoid at variance 1; gamma and "
+            f"beta add {gain} points. That is what the verdict is about; not about "
+            f"how far the units leave the linear part: the learned gammas are "
+            f"{min(sizes):.2f} to {max(sizes):.2f} on average in the three layers, "
+            f"where a line still explains {min(lines):.3f} to {max(lines):.3f}.",
+            figures,
+        )
 
     def plot(self, seeds: Sequence[Result]) -> Any:
-        figure, (left, right) = plots.new(("learned gamma, size", "units, %"),
-                                          ("MLP on MNIST", "test error, %"))
+        figure, (left, right) = plots.new(
+            ("learned gamma, size", "units, %"), ("MLP on MNIST", "test error, %")
+        )
         for layer, colour in enumerate((plots.A, plots.C, plots.D)):
             sizes = np.abs(np.concatenate([seed["gamma"][layer] for seed in seeds]))
             counts = np.histogram(np.clip(sizes, None, BINS[-1] - 1e-6), BINS)[0]
-            left.stairs(100 * counts / len(sizes), BINS, color=colour, linewidth=1.5,
-                        label=f"layer {layer + 1}")
+            left.stairs(
+                100 * counts / len(sizes),
+                BINS,
+                color=colour,
+                linewidth=1.5,
+                label=f"layer {layer + 1}",
+            )
         top = left.get_ylim()[1]
         left.set_ylim(0, 1.3 * top)
         for scale in STATED:
             left.axvline(scale, color=plots.MUTED, linewidth=1, linestyle=(0, (1, 2)))
             side, aligned = (-3, "right") if scale == 1 else (3, "left")
-            left.annotate(f"R² {line_share(scale):.3f}", (scale, 1.29 * top), (side, 0),
-                          textcoords="offset points", va="top", ha=aligned, fontsize=9,
-                          color=plots.MUTED)
+            left.annotate(
+                f"R² {line_share(scale):.3f}",
+                (scale, 1.29 * top),
+                (side, 0),
+                textcoords="offset points",
+                va="top",
+                ha=aligned,
+                fontsize=9,
+                color=plots.MUTED,
+            )
         plots.legend(left, 3)
-        plots.bars(right, [LABELS[arm].replace(", ", ",\n") for arm in ARMS],
-                   [[100 * (1 - seed["accuracy"][arm]) for arm in ARMS] for seed in seeds],
-                   [plots.B, plots.GREY, plots.A])
+        plots.bars(
+            right,
+            [LABELS[arm].replace(", ", ",\n") for arm in ARMS],
+            [[100 * (1 - seed["accuracy"][arm]) for arm in ARMS] for seed in seeds],
+            [plots.B, plots.GREY, plots.A],
+        )
         return figure
 
 

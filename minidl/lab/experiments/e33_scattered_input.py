@@ -24,7 +24,7 @@ from ..training import accuracy, diverged, train
 from ..verdict import Verdict, at_least, interval
 
 INPUTS = {"raw": plots.B, "standardized": plots.C, "BatchNorm first": plots.A}
-MEAN, STD = np.float32(0.1307), np.float32(0.3081)      # of the pixels of the training images
+MEAN, STD = np.float32(0.1307), np.float32(0.3081)  # of the pixels of the training images
 ACTIVATIONS = {"sigmoid": nn.Sigmoid, "relu": nn.ReLU}
 
 
@@ -34,44 +34,58 @@ class ScatteredInput(Experiment):
     claim = "Scattered input is harder to train on than normalized input."
     notes = "B, E"
     source = "LeCun et al. 1998, Efficient BackProp; Ioffe & Szegedy 2015, section 2 (1502.03167)"
-    setup = ("The MLP without normalization, MNIST, batch 60, SGD; pixels 0 to 255 as they are; "
-             "standardized by the mean and standard deviation of all pixels; as they are, with a "
-             "BatchNorm as the first layer. Steps until 95% of {test} test images are right, "
-             "looked at every {every} steps, with each of the rates {rates}; the best rate counts. "
-             "What is not there after {limit} steps counts as {limit}, a lower bound. Activations: "
-             "{activations}.")
-    rule = ("Sigmoid: steps of the raw input over those of the standardized, each at its best "
-            "rate, geometric mean over the seeds: the interval at 2 or above: SUPPORTED; below 2: "
-            "REFUTED.")
+    setup = (
+        "The MLP without normalization, MNIST, batch 60, SGD; pixels 0 to 255 as they are; "
+        "standardized by the mean and standard deviation of all pixels; as they are, with a "
+        "BatchNorm as the first layer. Steps until 95% of {test} test images are right, "
+        "looked at every {every} steps, with each of the rates {rates}; the best rate counts. "
+        "What is not there after {limit} steps counts as {limit}, a lower bound. Activations: "
+        "{activations}."
+    )
+    rule = (
+        "Sigmoid: steps of the raw input over those of the standardized, each at its best "
+        "rate, geometric mean over the seeds: the interval at 2 or above: SUPPORTED; below 2: "
+        "REFUTED."
+    )
     expected = Verdict.SUPPORTED
-    explanation = ("At no rate of the grid does the network of sigmoids learn from raw pixels in "
-                   "{figure[sigmoid: steps, raw]:,.0f} steps (it comes to {figure[sigmoid: best "
-                   "accuracy, %, raw]:.0f}%) what it learns from the same pixels with mean 0 and "
-                   "variance 1 in {figure[sigmoid: steps, standardized]:,.0f}: 97% of the first "
-                   "sigmoids are outside of 0.01 to 0.99 before the first step (standardized: "
-                   "0.1%), and with ReLU only rates about a hundred times smaller are stable. A "
-                   "BatchNorm as the first layer does nearly what standardizing does, without "
-                   "knowing the data in advance; it takes {figure[sigmoid: steps, BatchNorm first "
-                   "over standardized]:.1f} times the steps here; it scales each pixel by itself, "
-                   "the rarely lit ones most.")
+    explanation = (
+        "At no rate of the grid does the network of sigmoids learn from raw pixels in "
+        "{figure[sigmoid: steps, raw]:,.0f} steps (it comes to {figure[sigmoid: best "
+        "accuracy, %, raw]:.0f}%) what it learns from the same pixels with mean 0 and "
+        "variance 1 in {figure[sigmoid: steps, standardized]:,.0f}: 97% of the first "
+        "sigmoids are outside of 0.01 to 0.99 before the first step (standardized: "
+        "0.1%), and with ReLU only rates about a hundred times smaller are stable. A "
+        "BatchNorm as the first layer does nearly what standardizing does, without "
+        "knowing the data in advance; it takes {figure[sigmoid: steps, BatchNorm first "
+        "over standardized]:.1f} times the steps here; it scales each pixel by itself, "
+        "the rarely lit ones most."
+    )
     needs = ("mnist",)
     minutes = 1.9
-    full = {"rates": [0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0],
-            "limit": 6000, "every": 50, "target": 0.95, "test": 2000,
-            "activations": ["sigmoid", "relu"]}
+    full = {
+        "rates": [0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0],
+        "limit": 6000,
+        "every": 50,
+        "target": 0.95,
+        "test": 2000,
+        "activations": ["sigmoid", "relu"],
+    }
     quick = {"rates": [0.1, 1.0], "limit": 3500, "activations": ["sigmoid"]}
 
     omitted = "ReLU is left out here."
 
     def run(self, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
         test = mnist("test")
-        rows = np.random.default_rng(seed).permutation(len(test[0]))[:settings["test"]]
+        rows = np.random.default_rng(seed).permutation(len(test[0]))[: settings["test"]]
         found: dict[str, Any] = {"rates": settings["rates"], "limit": settings["limit"]}
         for activation in settings["activations"]:
             found[activation] = {
-                kind: [steps_to(settings, kind, activation, rate, seed,
-                                (test[0][rows], test[1][rows])) for rate in settings["rates"]]
-                for kind in INPUTS}
+                kind: [
+                    steps_to(settings, kind, activation, rate, seed, (test[0][rows], test[1][rows]))
+                    for rate in settings["rates"]
+                ]
+                for kind in INPUTS
+            }
         return found
 
     def judge(self, seeds: Sequence[Result]) -> Judgement:
@@ -79,31 +93,47 @@ class ScatteredInput(Experiment):
         for activation in (name for name in ACTIVATIONS if name in seeds[0]):
             for kind in ("raw", "BatchNorm first"):
                 figures[f"{activation}: steps, {kind} over standardized"] = quotient(
-                    *([best(seed, activation, one)[0] for seed in seeds]
-                      for one in (kind, "standardized")))
+                    *(
+                        [best(seed, activation, one)[0] for seed in seeds]
+                        for one in (kind, "standardized")
+                    )
+                )
         ratio = figures["sigmoid: steps, raw over standardized"]
         for activation in (name for name in ACTIVATIONS if name in seeds[0]):
             for kind in INPUTS:
                 found = [best(seed, activation, kind) for seed in seeds]
-                figures |= {f"{activation}: steps, {kind}": interval([one[0] for one in found]),
-                            f"{activation}: best rate, {kind}": [one[1] for one in found],
-                            f"{activation}: best accuracy, %, {kind}": 100 * interval(
-                                [one[2] for one in found])}
+                figures |= {
+                    f"{activation}: steps, {kind}": interval([one[0] for one in found]),
+                    f"{activation}: best rate, {kind}": [one[1] for one in found],
+                    f"{activation}: best accuracy, %, {kind}": 100
+                    * interval([one[2] for one in found]),
+                }
         steps = [figures[f"sigmoid: steps, {kind}"].value for kind in ("raw", "standardized")]
         never = steps[0] == seeds[0]["limit"]
-        raw = (f"At no rate does the raw input come to 95% within {steps[0]:,.0f} steps"
-               if never else f"To 95% the raw input takes {steps[0]:,.0f} steps at its best rate")
-        return Judgement(at_least(ratio, 2),
-                         f"{raw}, the standardized one takes {steps[1]:,.0f}: "
-                         f"{'at least ' * never}{ratio.value:.1f} times as many.", figures)
+        raw = (
+            f"At no rate does the raw input come to 95% within {steps[0]:,.0f} steps"
+            if never
+            else f"To 95% the raw input takes {steps[0]:,.0f} steps at its best rate"
+        )
+        return Judgement(
+            at_least(ratio, 2),
+            f"{raw}, the standardized one takes {steps[1]:,.0f}: "
+            f"{'at least ' * never}{ratio.value:.1f} times as many.",
+            figures,
+        )
 
     def plot(self, seeds: Sequence[Result]) -> Any:
         shown = [name for name in ACTIVATIONS if name in seeds[0]]
         figure, axes = plots.new(*((f"learning rate, {name}", "steps to 95%") for name in shown))
         for ax, activation in zip(axes, shown, strict=True):
             for kind, colour in INPUTS.items():
-                plots.band(ax, seeds[0]["rates"], [[steps for steps, _ in seed[activation][kind]]
-                                                   for seed in seeds], kind, colour)
+                plots.band(
+                    ax,
+                    seeds[0]["rates"],
+                    [[steps for steps, _ in seed[activation][kind]] for seed in seeds],
+                    kind,
+                    colour,
+                )
             plots.logarithmic(ax.xaxis)
             plots.logarithmic(ax.yaxis)
             plots.guide(ax, seeds[0]["limit"], "not reached")
@@ -111,15 +141,17 @@ class ScatteredInput(Experiment):
         return figure
 
 
-def steps_to(settings: Mapping[str, Any], kind: str, activation: str, rate: float, seed: int,
-             test: Arrays) -> tuple[int, float]:
+def steps_to(
+    settings: Mapping[str, Any], kind: str, activation: str, rate: float, seed: int, test: Arrays
+) -> tuple[int, float]:
     """The steps until the accuracy is reached, or the limit; and the best accuracy until then. It
     stops there, unlike the courses of `sweeps`: most of them would be as long again."""
     md.manual_seed(seed)
     model = build(kind, activation)
     optimizer = optim.SGD(model.parameters(), rate)
-    stream = ((scaled(kind, images), labels)
-              for images, labels in batches(mnist("train"), 60, seed))
+    stream = (
+        (scaled(kind, images), labels) for images, labels in batches(mnist("train"), 60, seed)
+    )
     seen, reached = (scaled(kind, test[0]), test[1]), 0.0
     for step in range(settings["every"], settings["limit"] + 1, settings["every"]):
         if diverged(train(model, optimizer, stream, settings["every"])):
@@ -146,7 +178,9 @@ def build(kind: str, activation: str) -> nn.Layer:
 def best(seed: Result, activation: str, kind: str) -> tuple[int, float, float]:
     """(steps, rate, accuracy) at the best rate: that of the fewest steps, of equal ones that of
     the highest accuracy."""
-    found = [(steps, -reached, rate) for (steps, reached), rate
-             in zip(seed[activation][kind], seed["rates"], strict=True)]
+    found = [
+        (steps, -reached, rate)
+        for (steps, reached), rate in zip(seed[activation][kind], seed["rates"], strict=True)
+    ]
     steps, reached, rate = min(found)
     return steps, rate, -reached

@@ -1,5 +1,4 @@
-"""Writes functions that work value by value: arithmetic, activations, comparisons, choices, casts.
-"""
+"""Writes functions that work value by value: arithmetic, activations, comparisons, choices, casts."""
 
 from __future__ import annotations
 
@@ -29,14 +28,16 @@ def operand(x: Any, dtype: np.dtype) -> Operand:
     return Known("number", number, number)
 
 
-def operands(out: Writer, site: Site, dtype: np.dtype, inputs: Any = None
-             ) -> tuple[list[ir.Value], Any]:
+def operands(
+    out: Writer, site: Site, dtype: np.dtype, inputs: Any = None
+) -> tuple[list[ir.Value], Any]:
     """The inputs of a node that broadcasts, in one dtype and order of axes."""
     given = site.inputs if inputs is None else inputs
     wanted = [operand(x, dtype) for x in given]
     values, order = out.aligned(wanted)
-    types = [site.type_of(k) if isinstance(x, (Written, Known)) else dtype
-             for k, x in enumerate(given)]
+    types = [
+        site.type_of(k) if isinstance(x, (Written, Known)) else dtype for k, x in enumerate(given)
+    ]
     return [cast(out, v, t, dtype) for v, t in zip(values, types, strict=True)], order
 
 
@@ -57,6 +58,7 @@ def _same_numbers(out: Writer, site: Site) -> None:
 
 def _one(operator: str, *options: tuple[str, str]) -> Emit:
     """An operator of one tensor, with attributes by the names of the options."""
+
     def emit(out: Writer, site: Site) -> Written:
         x = site.inputs[0]
         given = {attribute: float(site.options[option]) for option, attribute in options}
@@ -73,8 +75,9 @@ def scalar(x: float, dtype: np.dtype) -> np.ndarray:
 def _multiply_or_zero(out: Writer, site: Site) -> Written:
     (a, b), order = operands(out, site, site.dtype)
     zero = scalar(0, site.dtype)
-    return Written(out.op("Where", out.op("Equal", b, zero), zero, out.op("Mul", a, b)),
-                   site.dims[0], order)
+    return Written(
+        out.op("Where", out.op("Equal", b, zero), zero, out.op("Mul", a, b)), site.dims[0], order
+    )
 
 
 def _remainder(out: Writer, site: Site) -> Written:
@@ -99,7 +102,7 @@ def _softplus(out: Writer, site: Site) -> Written:
     scaled = value if beta == 1 else out.op("Mul", value, scalar(beta, site.dtype))
     y = out.op("Softplus", scaled)
     y = y if beta == 1 else out.op("Div", y, scalar(beta, site.dtype))
-    if limit < 17:          # beyond, log(1 + exp(x)) is x in float32
+    if limit < 17:  # beyond, log(1 + exp(x)) is x in float32
         y = out.op("Where", out.op("Greater", scaled, scalar(limit, site.dtype)), value, y)
     return Written(y, site.dims[0], x.axes)
 
@@ -111,8 +114,11 @@ def _silu(out: Writer, site: Site) -> Written:
 
 def _gelu(out: Writer, site: Site) -> Written:
     x = site.inputs[0]
-    return Written(out.op("Gelu", x.value, approximate="tanh" if site.options["tanh"] else "none"),
-                   site.dims[0], x.axes)
+    return Written(
+        out.op("Gelu", x.value, approximate="tanh" if site.options["tanh"] else "none"),
+        site.dims[0],
+        x.axes,
+    )
 
 
 def _tlu(out: Writer, site: Site) -> Written:
@@ -120,15 +126,19 @@ def _tlu(out: Writer, site: Site) -> Written:
     return Written(out.op("Max", *values), site.dims[0], order)
 
 
-COMPARISONS = {"equal": "Equal", "less": "Less", "less_equal": "LessOrEqual",
-               "greater": "Greater", "greater_equal": "GreaterOrEqual"}
+COMPARISONS = {
+    "equal": "Equal",
+    "less": "Less",
+    "less_equal": "LessOrEqual",
+    "greater": "Greater",
+    "greater_equal": "GreaterOrEqual",
+}
 
 
 def _compare(out: Writer, site: Site) -> Written:
     _same_numbers(out, site)
     relation = site.options["relation"].__name__
-    types = [site.type_of(k) for k, x in enumerate(site.inputs)
-             if isinstance(x, (Written, Known))]
+    types = [site.type_of(k) for k, x in enumerate(site.inputs) if isinstance(x, (Written, Known))]
     dtype = np.result_type(*types)
     if any(isinstance(x, float) for x in site.inputs) and dtype.kind != "f":
         dtype = np.dtype(np.float64)
@@ -140,8 +150,12 @@ def _compare(out: Writer, site: Site) -> Written:
     return Written(y, site.dims[0], order)
 
 
-BITS = {"bitwise_and": ("And", "BitwiseAnd"), "bitwise_or": ("Or", "BitwiseOr"),
-        "bitwise_xor": ("Xor", "BitwiseXor"), "invert": ("Not", "BitwiseNot")}
+BITS = {
+    "bitwise_and": ("And", "BitwiseAnd"),
+    "bitwise_or": ("Or", "BitwiseOr"),
+    "bitwise_xor": ("Xor", "BitwiseXor"),
+    "invert": ("Not", "BitwiseNot"),
+}
 
 
 def _bitwise(out: Writer, site: Site) -> Written:
@@ -156,11 +170,16 @@ def _where(out: Writer, site: Site) -> Written:
     a, b = (operand(x, site.dtype) for x in site.inputs[:2])
     condition = site.inputs[2]
     (mask, *values), order = out.aligned([condition, a, b])
-    types = [site.type_of(k) if isinstance(site.inputs[k], (Written, Known)) else site.dtype
-             for k in range(2)]
+    types = [
+        site.type_of(k) if isinstance(site.inputs[k], (Written, Known)) else site.dtype
+        for k in range(2)
+    ]
     given = [cast(out, v, t, site.dtype) for v, t in zip(values, types, strict=True)]
-    return Written(out.op("Where", cast(out, mask, site.type_of(2), np.dtype(bool)), *given),
-                   site.dims[0], order)
+    return Written(
+        out.op("Where", cast(out, mask, site.type_of(2), np.dtype(bool)), *given),
+        site.dims[0],
+        order,
+    )
 
 
 def _clip(out: Writer, site: Site) -> Written:
@@ -208,14 +227,39 @@ def _dropout(out: Writer, site: Site) -> Written:
 
 
 ELEMENTWISE: dict[str, Emit] = {
-    "Add": _two("Add"), "Subtract": _two("Sub"), "Multiply": _two("Mul"), "Divide": _two("Div"),
-    "Maximum": _two("Max"), "Minimum": _two("Min"), "Power": _two("Pow"),
-    "MultiplyOrZero": _multiply_or_zero, "Remainder": _remainder, "FloorDivide": _floor_divide,
-    "Negative": _one("Neg"), "Exp": _one("Exp"), "Log": _one("Log"), "Sqrt": _one("Sqrt"),
-    "Abs": _one("Abs"), "ReLU": _one("Relu"), "Tanh": _one("Tanh"), "Sigmoid": _one("Sigmoid"),
-    "LeakyReLU": _one("LeakyRelu", ("slope", "alpha")), "ELU": _one("Elu", ("alpha", "alpha")),
-    "Softplus": _softplus, "SiLU": _silu, "GELU": _gelu, "TLU": _tlu,
-    "Compare": _compare, "Bitwise": _bitwise, "Where": _where, "Clip": _clip, "Cast": _cast,
-    "Copy": _cast, "Detach": same, "Dropout": _dropout, "Formulaic": _by_name,
-    "Stepwise": _by_name, "PReLU": _prelu,
+    "Add": _two("Add"),
+    "Subtract": _two("Sub"),
+    "Multiply": _two("Mul"),
+    "Divide": _two("Div"),
+    "Maximum": _two("Max"),
+    "Minimum": _two("Min"),
+    "Power": _two("Pow"),
+    "MultiplyOrZero": _multiply_or_zero,
+    "Remainder": _remainder,
+    "FloorDivide": _floor_divide,
+    "Negative": _one("Neg"),
+    "Exp": _one("Exp"),
+    "Log": _one("Log"),
+    "Sqrt": _one("Sqrt"),
+    "Abs": _one("Abs"),
+    "ReLU": _one("Relu"),
+    "Tanh": _one("Tanh"),
+    "Sigmoid": _one("Sigmoid"),
+    "LeakyReLU": _one("LeakyRelu", ("slope", "alpha")),
+    "ELU": _one("Elu", ("alpha", "alpha")),
+    "Softplus": _softplus,
+    "SiLU": _silu,
+    "GELU": _gelu,
+    "TLU": _tlu,
+    "Compare": _compare,
+    "Bitwise": _bitwise,
+    "Where": _where,
+    "Clip": _clip,
+    "Cast": _cast,
+    "Copy": _cast,
+    "Detach": same,
+    "Dropout": _dropout,
+    "Formulaic": _by_name,
+    "Stepwise": _by_name,
+    "PReLU": _prelu,
 }

@@ -12,7 +12,7 @@ from ..writer import Known, Operand, Site, Writer, Written, channels_first
 from .elementwise import scalar
 
 Emit = Callable[[Writer, Site], Any]
-BY_OUTPUT = (3, 2, 0, 1)            # weights (KH, KW, in, out) as (out, in, KH, KW)
+BY_OUTPUT = (3, 2, 0, 1)  # weights (KH, KW, in, out) as (out, in, KH, KW)
 
 
 def _images(value: ir.Value, site: Site) -> Written:
@@ -28,11 +28,19 @@ def pads_of(padding: Any) -> list[int]:
 def _conv(out: Writer, site: Site) -> Written:
     x, weight, bias = site.inputs
     options = site.options
-    return _images(out.op(
-        "Conv", out.first(x), out.ordered(weight, BY_OUTPUT),
-        None if bias is None else out.plain(bias), strides=list(options["stride"]),
-        pads=pads_of(options["padding"]), dilations=list(options["dilation"]),
-        group=options["groups"]), site)
+    return _images(
+        out.op(
+            "Conv",
+            out.first(x),
+            out.ordered(weight, BY_OUTPUT),
+            None if bias is None else out.plain(bias),
+            strides=list(options["stride"]),
+            pads=pads_of(options["padding"]),
+            dilations=list(options["dilation"]),
+            group=options["groups"],
+        ),
+        site,
+    )
 
 
 def _conv_transpose(out: Writer, site: Site) -> Written:
@@ -46,14 +54,32 @@ def _conv_transpose(out: Writer, site: Site) -> Written:
     turned = weight.array.reshape(kh, kw, ci, groups, co // groups).transpose(3, 2, 4, 0, 1)
     turned = np.ascontiguousarray(turned).reshape(groups * ci, co // groups, kh, kw)
     sizes = [d[0] for d in x.dims[1:3]]
-    extra = [size + sum(p) - (n - 1) * s - d * (k - 1) - 1 for size, p, n, s, d, k in zip(
-        options["size"], options["padding"], sizes, options["stride"], options["dilation"],
-        (kh, kw), strict=True)]
-    return _images(out.op(
-        "ConvTranspose", out.first(x), out.initializer(turned, weight.name),
-        None if bias is None else out.plain(bias), strides=list(options["stride"]),
-        pads=pads_of(options["padding"]), dilations=list(options["dilation"]), group=groups,
-        output_padding=extra), site)
+    extra = [
+        size + sum(p) - (n - 1) * s - d * (k - 1) - 1
+        for size, p, n, s, d, k in zip(
+            options["size"],
+            options["padding"],
+            sizes,
+            options["stride"],
+            options["dilation"],
+            (kh, kw),
+            strict=True,
+        )
+    ]
+    return _images(
+        out.op(
+            "ConvTranspose",
+            out.first(x),
+            out.initializer(turned, weight.name),
+            None if bias is None else out.plain(bias),
+            strides=list(options["stride"]),
+            pads=pads_of(options["padding"]),
+            dilations=list(options["dilation"]),
+            group=groups,
+            output_padding=extra,
+        ),
+        site,
+    )
 
 
 def _pool(operator: str) -> Emit:
@@ -65,14 +91,18 @@ def _pool(operator: str) -> Emit:
         if set(options["dilation"]) != {1}:
             given["dilations"] = list(options["dilation"])
         border, value = padding if wide else ((0, 0), (0, 0)), -np.inf
-        if operator == "AveragePool":       # Pad makes the padding that counts, if not all does
+        if operator == "AveragePool":  # Pad makes the padding that counts, if not all does
             counted = options["counted"]
             given["count_include_pad"] = int(counted == padding)
             border, value = counted if wide or counted != padding else ((0, 0), (0, 0)), 0
-        if any(map(any, border)):       # ONNX Runtime takes no padding as wide as the kernel
+        if any(map(any, border)):  # ONNX Runtime takes no padding as wide as the kernel
             (top, bottom), (left, right) = border
-            x = out.op("Pad", x, np.array([0, 0, top, left, 0, 0, bottom, right], np.int64),
-                       scalar(value, site.dtype))
+            x = out.op(
+                "Pad",
+                x,
+                np.array([0, 0, top, left, 0, 0, bottom, right], np.int64),
+                scalar(value, site.dtype),
+            )
             padding = [(p[0] - b[0], p[1] - b[1]) for p, b in zip(padding, border, strict=True)]
         return _images(out.op(operator, x, pads=pads_of(padding), **given), site)
 
@@ -81,11 +111,13 @@ def _pool(operator: str) -> Emit:
 
 def _global_avg_pool(out: Writer, site: Site) -> Written:
     x = site.inputs[0]
-    return Written(out.op("Flatten", out.op("GlobalAveragePool", out.first(x)), axis=1),
-                   site.dims[0])
+    return Written(
+        out.op("Flatten", out.op("GlobalAveragePool", out.first(x)), axis=1), site.dims[0]
+    )
 
 
 # --------------------------------------------------------------------------------- normalizations
+
 
 def factor(out: Writer, x: Any, features: int, dtype: np.dtype, default: float) -> ir.Value:
     """gamma, beta or statistics (features,) in a dtype; an array of the default for None."""
@@ -107,10 +139,14 @@ def _batch_norm(out: Writer, site: Site) -> Written:
         raise out.refusal("batch renormalization in training is not supported")
     if site.options["training"]:
         return _with_batch_statistics(out, site)
-    values = [factor(out, v, features, dtype, default) for v, default in
-              zip((gamma, beta, *given[:2]), (1, 0, 0, 1), strict=True)]
-    return _images(out.op("BatchNormalization", out.first(x), *values,
-                          epsilon=float(site.options["eps"])), site)
+    values = [
+        factor(out, v, features, dtype, default)
+        for v, default in zip((gamma, beta, *given[:2]), (1, 0, 0, 1), strict=True)
+    ]
+    return _images(
+        out.op("BatchNormalization", out.first(x), *values, epsilon=float(site.options["eps"])),
+        site,
+    )
 
 
 def _with_batch_statistics(out: Writer, site: Site) -> Written:
@@ -124,8 +160,9 @@ def _with_batch_statistics(out: Writer, site: Site) -> Written:
     return _images(scaled(out, site, centred, square, gamma, beta, x.ndim), site)
 
 
-def scaled(out: Writer, site: Site, centred: ir.Value, square: ir.Value, gamma: Any, beta: Any,
-           ndim: int) -> ir.Value:
+def scaled(
+    out: Writer, site: Site, centred: ir.Value, square: ir.Value, gamma: Any, beta: Any, ndim: int
+) -> ir.Value:
     """gamma centred / sqrt(square + eps) + beta, with the channels second."""
     eps = scalar(site.options["eps"], site.dtype)
     y = out.op("Div", centred, out.op("Sqrt", out.op("Add", square, eps)))
@@ -159,10 +196,10 @@ def _layer_norm(out: Writer, site: Site) -> Written:
     if site.options["centre"]:
         scale = factor(out, gamma, _channels(site), site.dtype, 1)
         shift = None if beta is None else out.plain(beta)
-        return Written(out.op("LayerNormalization", value, scale, shift, axis=-1, epsilon=eps),
-                       site.dims[0])
-    square = out.op("ReduceMean", out.op("Mul", value, value), np.array([-1], np.int64),
-                    keepdims=1)
+        return Written(
+            out.op("LayerNormalization", value, scale, shift, axis=-1, epsilon=eps), site.dims[0]
+        )
+    square = out.op("ReduceMean", out.op("Mul", value, value), np.array([-1], np.int64), keepdims=1)
     y = out.op("Div", value, out.op("Sqrt", out.op("Add", square, scalar(eps, site.dtype))))
     return Written(y if gamma is None else out.op("Mul", y, out.plain(gamma)), site.dims[0])
 
@@ -175,16 +212,16 @@ def _group_norm(out: Writer, site: Site) -> Written:
         axes = np.arange(2, x.ndim)
         square = out.op("ReduceMean", out.op("Mul", value, value), axes, keepdims=1)
         return _images(scaled(out, site, value, square, gamma, beta, x.ndim), site)
-    factors = [factor(out, v, features, site.dtype, default)
-               for v, default in ((gamma, 1), (beta, 0))]
+    factors = [
+        factor(out, v, features, site.dtype, default) for v, default in ((gamma, 1), (beta, 0))
+    ]
     eps = float(options["eps"])
     if x.ndim == 2:
         value = out.op("Unsqueeze", value, np.array([2], np.int64))
     if options["groups"] == features:
         y = out.op("InstanceNormalization", value, *factors, epsilon=eps)
     else:
-        y = out.op("GroupNormalization", value, *factors, epsilon=eps,
-                   num_groups=options["groups"])
+        y = out.op("GroupNormalization", value, *factors, epsilon=eps, num_groups=options["groups"])
     if x.ndim == 2:
         y = out.op("Squeeze", y, np.array([2], np.int64))
     return _images(y, site)
@@ -204,8 +241,14 @@ def _filter_response_norm(out: Writer, site: Site) -> Written:
 
 
 IMAGES: dict[str, Emit] = {
-    "Conv": _conv, "ConvTranspose": _conv_transpose, "MaxPool": _pool("MaxPool"),
-    "AvgPool": _pool("AveragePool"), "GlobalAvgPool": _global_avg_pool,
-    "BatchNorm": _batch_norm, "PartedBatchNorm": _masked_batch_norm, "LayerNorm": _layer_norm,
-    "GroupNorm": _group_norm, "FilterResponseNorm": _filter_response_norm,
+    "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
+    "MaxPool": _pool("MaxPool"),
+    "AvgPool": _pool("AveragePool"),
+    "GlobalAvgPool": _global_avg_pool,
+    "BatchNorm": _batch_norm,
+    "PartedBatchNorm": _masked_batch_norm,
+    "LayerNorm": _layer_norm,
+    "GroupNorm": _group_norm,
+    "FilterResponseNorm": _filter_response_norm,
 }

@@ -24,12 +24,22 @@ def _length(out: Writer, x: Written, axis: int) -> int:
 
 def _largest(out: Writer, x: Written, k: int, axis: int, largest: bool) -> list[ir.Value]:
     """The values and places of TopK, of equal values the first."""
-    return list(out.ops("TopK", 2, x.value, np.array([k], np.int64), axis=x.place(axis),
-                        largest=int(largest), sorted=1))
+    return list(
+        out.ops(
+            "TopK",
+            2,
+            x.value,
+            np.array([k], np.int64),
+            axis=x.place(axis),
+            largest=int(largest),
+            sorted=1,
+        )
+    )
 
 
 def _sorted(result: int) -> Emit:
     """All values (result 0), or their places (result 1), the smallest first."""
+
     def emit(out: Writer, site: Site) -> Written:
         x, axis = site.inputs[0], site.options["axis"]
         made = _largest(out, x, _length(out, x, axis), axis, False)
@@ -65,9 +75,17 @@ def _resize(out: Writer, site: Site) -> Written:
     two pixels the later one."""
     x, count = site.inputs[0], len(site.dims[0])
     sizes = np.array(site.options["size"], np.int64)
-    y = out.op("Resize", out.first(x), None, None, sizes, axes=list(range(2, count)),
-               mode=site.options["mode"], coordinate_transformation_mode="half_pixel",
-               nearest_mode="round_prefer_ceil")
+    y = out.op(
+        "Resize",
+        out.first(x),
+        None,
+        None,
+        sizes,
+        axes=list(range(2, count)),
+        mode=site.options["mode"],
+        coordinate_transformation_mode="half_pixel",
+        nearest_mode="round_prefer_ceil",
+    )
     return Written(y, site.dims[0], channels_first(count))
 
 
@@ -78,8 +96,11 @@ def _adaptive_avg_pool(out: Writer, site: Site) -> Written:
     value = out.first(x)
     for axis, size in enumerate(site.options["size"], 1):
         shares = _matrix(_length(out, x, axis), size).astype(site.dtype)
-        value = out.op("MatMul", shares, value) if count == 4 and axis == 1 else \
-            out.op("MatMul", value, np.ascontiguousarray(shares.T))
+        value = (
+            out.op("MatMul", shares, value)
+            if count == 4 and axis == 1
+            else out.op("MatMul", value, np.ascontiguousarray(shares.T))
+        )
     return Written(value, site.dims[0], channels_first(count))
 
 
@@ -88,12 +109,17 @@ def _matrix(length: int, size: int) -> np.ndarray:
     table = windows(length, size)
     matrix = np.zeros((size, length))
     for i, (start, weights) in enumerate(zip(table.starts, table.weights, strict=True)):
-        matrix[i, start:start + len(weights)] = weights
+        matrix[i, start : start + len(weights)] = weights
     return matrix
 
 
 ORDERING: dict[str, Emit] = {
-    "Sin": _one("Sin"), "Cos": _one("Cos"), "CumSum": _cumsum, "Sort": _sorted(0),
-    "ArgSort": _sorted(1), "TopK": _top_k, "Resize": _resize,
+    "Sin": _one("Sin"),
+    "Cos": _one("Cos"),
+    "CumSum": _cumsum,
+    "Sort": _sorted(0),
+    "ArgSort": _sorted(1),
+    "TopK": _top_k,
+    "Resize": _resize,
     "AdaptiveAvgPool": _adaptive_avg_pool,
 }

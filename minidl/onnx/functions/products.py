@@ -65,13 +65,20 @@ def _reduce(operator: str) -> Emit:
 def _any_or_all(operator: str) -> Emit:
     def emit(out: Writer, site: Site) -> Written:
         x, axes = site.inputs[0], site.options["axes"]
-        bits = cast(out, cast(out, x.value, site.type_of(0), np.dtype(bool)), np.dtype(bool),
-                    np.dtype(np.int32))
+        bits = cast(
+            out,
+            cast(out, x.value, site.type_of(0), np.dtype(bool)),
+            np.dtype(bool),
+            np.dtype(np.int32),
+        )
         if axes:
             places = np.array(sorted(x.place(a) for a in axes), np.int64)
             bits = out.op(operator, bits, places, keepdims=int(site.options["keepdims"]))
-        return Written(cast(out, bits, np.dtype(np.int32), np.dtype(bool)), site.dims[0],
-                       _remaining(x, site, axes))
+        return Written(
+            cast(out, bits, np.dtype(np.int32), np.dtype(bool)),
+            site.dims[0],
+            _remaining(x, site, axes),
+        )
 
     return emit
 
@@ -82,8 +89,12 @@ def _variance(root: bool) -> Emit:
         value = cast(out, x.value, site.type_of(0), site.dtype)
         places = np.array(sorted(x.place(a) for a in axes), np.int64)
         centred = out.op("Sub", value, out.op("ReduceMean", value, places, keepdims=1))
-        y = out.op("ReduceMean", out.op("Mul", centred, centred), places,
-                   keepdims=int(site.options["keepdims"]))
+        y = out.op(
+            "ReduceMean",
+            out.op("Mul", centred, centred),
+            places,
+            keepdims=int(site.options["keepdims"]),
+        )
         if ddof:
             if not all(fixed(x.dims[a]) for a in axes):
                 raise out.refusal("ddof is not supported over the batch")
@@ -120,12 +131,20 @@ def _along_last(operator: str) -> Emit:
 
 
 PRODUCTS: dict[str, Emit] = {
-    "Linear": _linear, "MatMul": _matmul,
-    "Sum": _reduce("ReduceSum"), "Mean": _reduce("ReduceMean"), "LabelMean": _reduce("ReduceMean"),
-    "Max": _reduce("ReduceMax"), "Min": _reduce("ReduceMin"),
+    "Linear": _linear,
+    "MatMul": _matmul,
+    "Sum": _reduce("ReduceSum"),
+    "Mean": _reduce("ReduceMean"),
+    "LabelMean": _reduce("ReduceMean"),
+    "Max": _reduce("ReduceMax"),
+    "Min": _reduce("ReduceMin"),
     "LogSumExp": _reduce("ReduceLogSumExp"),
-    "AnyOf": _any_or_all("ReduceMax"), "AllOf": _any_or_all("ReduceMin"),
-    "Var": _variance(False), "Std": _variance(True),
-    "ArgMax": _place("ArgMax"), "ArgMin": _place("ArgMin"),
-    "Softmax": _along_last("Softmax"), "LogSoftmax": _along_last("LogSoftmax"),
+    "AnyOf": _any_or_all("ReduceMax"),
+    "AllOf": _any_or_all("ReduceMin"),
+    "Var": _variance(False),
+    "Std": _variance(True),
+    "ArgMax": _place("ArgMax"),
+    "ArgMin": _place("ArgMin"),
+    "Softmax": _along_last("Softmax"),
+    "LogSoftmax": _along_last("LogSoftmax"),
 }

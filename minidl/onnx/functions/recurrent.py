@@ -41,8 +41,12 @@ def _projection(node: Node) -> tuple[Value, Value, Value | None] | None:
     if product.operation != "MatMul" or not _held(product.inputs[1], 2):
         return None
     rows = product.inputs[0].producer
-    if rows is None or rows.operation != "Reshape" or len(rows.inputs[0].shape) != 3 \
-            or rows.inputs[0].shape[:2] != value.shape[:2]:
+    if (
+        rows is None
+        or rows.operation != "Reshape"
+        or len(rows.inputs[0].shape) != 3
+        or rows.inputs[0].shape[:2] != value.shape[:2]
+    ):
         return None
     return rows.inputs[0], product.inputs[1], bias
 
@@ -66,7 +70,7 @@ def _emit(out: Writer, site: Site, operator: str, activation: str | None) -> tup
         raise out.refusal("weights that are computed from the input are not supported")
     hidden, width = weight.array.shape
     found = _projection(site.node)
-    if found is None:       # the node's own projection must not change what it is given
+    if found is None:  # the node's own projection must not change what it is given
         value, by = out.plain(x), np.eye(width, dtype=site.dtype)
         name, bias = "identity", None
     else:
@@ -77,30 +81,42 @@ def _emit(out: Writer, site: Site, operator: str, activation: str | None) -> tup
     if bias is not None or of_h is not None:
         biases = _biases(bias, of_h, gates, hidden, site.dtype)
     begin = [_initial(out, s) for s in state]
-    attributes: dict[str, Any] = {"hidden_size": hidden,
-                                  "direction": "reverse" if site.options["reverse"] else "forward"}
+    attributes: dict[str, Any] = {
+        "hidden_size": hidden,
+        "direction": "reverse" if site.options["reverse"] else "forward",
+    }
     if activation is not None:
         attributes["activations"] = [activation]
     if operator == "GRU":
         attributes["linear_before_reset"] = 1
-    made = out.ops(operator, len(site.dims), value,
-                   out.initializer(_turned(by, gates), name),
-                   out.initializer(_turned(weight.array, gates), weight.name),
-                   None if biases is None else out.initializer(
-                       biases, bias.name if bias is not None else "bias"),
-                   None, *begin, **attributes)
-    outputs = [out.op("Squeeze", made[0], np.array([1], np.int64)),
-               *(out.op("Squeeze", m, FIRST) for m in made[1:])]
+    made = out.ops(
+        operator,
+        len(site.dims),
+        value,
+        out.initializer(_turned(by, gates), name),
+        out.initializer(_turned(weight.array, gates), weight.name),
+        None
+        if biases is None
+        else out.initializer(biases, bias.name if bias is not None else "bias"),
+        None,
+        *begin,
+        **attributes,
+    )
+    outputs = [
+        out.op("Squeeze", made[0], np.array([1], np.int64)),
+        *(out.op("Squeeze", m, FIRST) for m in made[1:]),
+    ]
     return tuple([Written(v, dims) for v, dims in zip(outputs, site.dims, strict=True)])
 
 
-def _biases(bias: Value | None, of_h: Known | None, gates: tuple[int, ...], hidden: int,
-            dtype: np.dtype) -> np.ndarray:
+def _biases(
+    bias: Value | None, of_h: Known | None, gates: tuple[int, ...], hidden: int, dtype: np.dtype
+) -> np.ndarray:
     """The biases of x, then those of h, with the gates in the file's order."""
     first = np.zeros(len(gates) * hidden, dtype) if bias is None else np.asarray(bias.array)
     parts = np.split(first, len(gates))
     second = np.zeros_like(first)
-    if of_h is not None:        # only a GRU has one: for its gate n, the last in both orders
+    if of_h is not None:  # only a GRU has one: for its gate n, the last in both orders
         second[-hidden:] = of_h.array
     return np.concatenate([*(parts[g] for g in gates), second])[None]
 
@@ -144,6 +160,10 @@ def _gru_cell(out: Writer, site: Site) -> Written:
 
 
 RECURRENT: dict[str, Emit] = {
-    "LSTM": _sequence("LSTM"), "GRU": _sequence("GRU"), "TanhRNN": _sequence("RNN", "Tanh"),
-    "ReluRNN": _sequence("RNN", "Relu"), "LSTMCell": _lstm_cell, "GRUCell": _gru_cell,
+    "LSTM": _sequence("LSTM"),
+    "GRU": _sequence("GRU"),
+    "TanhRNN": _sequence("RNN", "Tanh"),
+    "ReluRNN": _sequence("RNN", "Relu"),
+    "LSTMCell": _lstm_cell,
+    "GRUCell": _gru_cell,
 }

@@ -18,8 +18,10 @@ def _unchanged(out: Writer, site: Site, *names: str) -> None:
     """Refuse a node with an option that depends on the size of the batch."""
     for name in names:
         if not np.array_equal(site.options[name], site.others[name]):
-            raise out.refusal(f"{name} depends on the size of the batch: {site.options[name]}, "
-                              f"{site.others[name]}")
+            raise out.refusal(
+                f"{name} depends on the size of the batch: {site.options[name]}, "
+                f"{site.others[name]}"
+            )
 
 
 def _reshape(out: Writer, site: Site) -> Written:
@@ -28,8 +30,7 @@ def _reshape(out: Writer, site: Site) -> Written:
     x, dims = site.inputs[0], site.dims[0]
     if len(dims) == 2 and _is_flattened(x, dims) and _feeds_products(site):
         sizes = tuple([d[0] for d in x.dims[1:]])
-        return Written(out.op("Flatten", x.value, axis=1), dims, None,
-                       (sizes[-1], *sizes[:-1]))
+        return Written(out.op("Flatten", x.value, axis=1), dims, None, (sizes[-1], *sizes[:-1]))
     value = out.plain(x)
     if len(dims) == 2 and x.ndim > 2 and dims[0] == x.dims[0] and not fixed(dims[0]):
         return Written(out.op("Flatten", value, axis=1), dims)
@@ -37,18 +38,29 @@ def _reshape(out: Writer, site: Site) -> Written:
 
 
 def _is_flattened(x: Written, dims: Dims) -> bool:
-    return (x.ndim > 2 and x.axes == channels_first(x.ndim) and x.dims[0] == dims[0]
-            and all(fixed(d) for d in x.dims[1:])
-            and dims[1][0] == math.prod(d[0] for d in x.dims[1:]))
+    return (
+        x.ndim > 2
+        and x.axes == channels_first(x.ndim)
+        and x.dims[0] == dims[0]
+        and all(fixed(d) for d in x.dims[1:])
+        and dims[1][0] == math.prod(d[0] for d in x.dims[1:])
+    )
 
 
 def _feeds_products(site: Site) -> bool:
     """Whether all consumers of the rows are products with weights that are known."""
     value = site.node.outputs[0]
-    return not site.returned and bool(value.consumers) and all(
-        node.operation in ("Linear", "MatMul") and node.inputs[0] is value
-        and node.inputs[1].kind == "parameter" and len(node.inputs[1].consumers) == 1
-        for node in value.consumers)
+    return (
+        not site.returned
+        and bool(value.consumers)
+        and all(
+            node.operation in ("Linear", "MatMul")
+            and node.inputs[0] is value
+            and node.inputs[1].kind == "parameter"
+            and len(node.inputs[1].consumers) == 1
+            for node in value.consumers
+        )
+    )
 
 
 def _transpose(out: Writer, site: Site) -> Written:
@@ -65,12 +77,14 @@ def _broadcast_to(out: Writer, site: Site) -> Written:
 
 
 def _concatenate(out: Writer, site: Site) -> Written:
-    lead = next((x for x in site.inputs if isinstance(x, Written) and x.axes is not None),
-                site.inputs[0])
+    lead = next(
+        (x for x in site.inputs if isinstance(x, Written) and x.axes is not None), site.inputs[0]
+    )
     order = lead.order if isinstance(lead, Written) else tuple(range(lead.ndim))
     values = [out.ordered(x, order) for x in site.inputs]
-    return Written(out.op("Concat", *values, axis=order.index(site.options["axis"])),
-                   site.dims[0], order)
+    return Written(
+        out.op("Concat", *values, axis=order.index(site.options["axis"])), site.dims[0], order
+    )
 
 
 def _split(out: Writer, site: Site) -> tuple[Written, ...]:
@@ -78,8 +92,11 @@ def _split(out: Writer, site: Site) -> tuple[Written, ...]:
     sizes = [dims[axis] for dims in site.dims]
     if sum(d[0] for d in sizes) != x.dims[axis][0]:
         raise out.refusal("parts that overlap are not supported")
-    values = [x.value] if len(sizes) == 1 else out.ops(
-        "Split", len(sizes), x.value, out.shape(tuple(sizes)), axis=x.place(axis))
+    values = (
+        [x.value]
+        if len(sizes) == 1
+        else out.ops("Split", len(sizes), x.value, out.shape(tuple(sizes)), axis=x.place(axis))
+    )
     return tuple([Written(v, dims, x.axes) for v, dims in zip(values, site.dims, strict=True)])
 
 
@@ -88,13 +105,14 @@ def _flip(out: Writer, site: Site) -> Written:
     return _sliced(out, x, site.dims[0], [(a, -1, -TO_THE_END, -1) for a in axes])
 
 
-def _sliced(out: Writer, x: Written, dims: Dims, parts: list[tuple[int, int, int, int]]
-            ) -> Written:
+def _sliced(out: Writer, x: Written, dims: Dims, parts: list[tuple[int, int, int, int]]) -> Written:
     """x cut along axes, by an (axis, start, end, step) for each."""
     if not parts:
         return x
-    axes, starts, ends, steps = (np.array(column, np.int64) for column in
-                                 zip(*[(x.place(a), *rest) for a, *rest in parts], strict=True))
+    axes, starts, ends, steps = (
+        np.array(column, np.int64)
+        for column in zip(*[(x.place(a), *rest) for a, *rest in parts], strict=True)
+    )
     return Written(out.op("Slice", x.value, starts, ends, axes, steps), dims, x.axes)
 
 
@@ -105,8 +123,11 @@ def _pad(out: Writer, site: Site) -> Written:
     pads = np.array([b for b, _ in sides] + [a for _, a in sides], np.int64)
     value = np.array(site.options["value"], site.dtype)
     constant = site.options["mode"] == "constant"
-    return Written(out.op("Pad", x.value, pads, value if constant else None,
-                          mode=site.options["mode"]), site.dims[0], x.axes)
+    return Written(
+        out.op("Pad", x.value, pads, value if constant else None, mode=site.options["mode"]),
+        site.dims[0],
+        x.axes,
+    )
 
 
 def _getitem(out: Writer, site: Site) -> Written:
@@ -118,7 +139,7 @@ def _getitem(out: Writer, site: Site) -> Written:
     if Ellipsis not in index:
         index = (*index, Ellipsis)
     at = index.index(Ellipsis)
-    full = (*index[:at], *(slice(None),) * (x.ndim - taken), *index[at + 1:])
+    full = (*index[:at], *(slice(None),) * (x.ndim - taken), *index[at + 1 :])
     if site.changing or _differ(site.options["index"], site.others["index"]):
         raise out.refusal("an index that depends on the size of the batch is not supported")
     slices: list[tuple[int, int, int, int]] = []
@@ -142,14 +163,19 @@ def _getitem(out: Writer, site: Site) -> Written:
     y = _sliced(out, x, x.dims, slices)
     if chosen:
         if len(chosen) > 1 or gone or new or site.type_of(1).kind == "b":
-            raise out.refusal("an index of booleans, of several arrays, or of one beside numbers "
-                              "and new axes is not supported")
+            raise out.refusal(
+                "an index of booleans, of several arrays, or of one beside numbers "
+                "and new axes is not supported"
+            )
         numbers = arrays[0]
         if numbers.ndim != 1:
             value = out.op("Gather", out.plain(y), out.plain(numbers), axis=chosen[0])
             return Written(value, site.dims[0])
-        return Written(out.op("Gather", y.value, out.plain(numbers), axis=y.place(chosen[0])),
-                       site.dims[0], y.axes)
+        return Written(
+            out.op("Gather", y.value, out.plain(numbers), axis=y.place(chosen[0])),
+            site.dims[0],
+            y.axes,
+        )
     value = out.plain(y) if gone or new else y.value
     if gone:
         value = out.op("Squeeze", value, np.array(gone, np.int64))
@@ -161,8 +187,11 @@ def _getitem(out: Writer, site: Site) -> Written:
 def _bounds(part: slice) -> tuple[int, int, int]:
     step = 1 if part.step is None else int(part.step)
     start, end = (0, TO_THE_END) if step > 0 else (-1, -TO_THE_END)
-    return (start if part.start is None else int(part.start),
-            end if part.stop is None else int(part.stop), step)
+    return (
+        start if part.start is None else int(part.start),
+        end if part.stop is None else int(part.stop),
+        step,
+    )
 
 
 def _differ(first: Any, second: Any) -> bool:
@@ -189,13 +218,22 @@ def _embedding(out: Writer, site: Site) -> Written:
 
 def _one_hot(out: Writer, site: Site) -> Written:
     depth = np.array([site.options["depth"]], np.int64)
-    return Written(out.op("OneHot", out.plain(site.inputs[0]), depth,
-                          np.array([0, 1], np.float32), axis=-1), site.dims[0])
+    return Written(
+        out.op("OneHot", out.plain(site.inputs[0]), depth, np.array([0, 1], np.float32), axis=-1),
+        site.dims[0],
+    )
 
 
 SHAPES: dict[str, Emit] = {
-    "Reshape": _reshape, "Transpose": _transpose, "BroadcastTo": _broadcast_to,
-    "Concatenate": _concatenate, "Split": _split, "Flip": _flip, "Pad": _pad,
-    "GetItem": _getitem, "Embedding": _embedding, "OneHot": _one_hot,
+    "Reshape": _reshape,
+    "Transpose": _transpose,
+    "BroadcastTo": _broadcast_to,
+    "Concatenate": _concatenate,
+    "Split": _split,
+    "Flip": _flip,
+    "Pad": _pad,
+    "GetItem": _getitem,
+    "Embedding": _embedding,
+    "OneHot": _one_hot,
     "Resample": _resample,
 }

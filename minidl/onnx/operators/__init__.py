@@ -14,5 +14,17 @@ from .resize import RESIZE
 from .selection import SELECTION
 from .shapes import SHAPES
 
-OPERATORS = {**ARITHMETIC, **CONVOLUTION, **ELEMENTWISE, **MATRIX, **NORMALIZATION, **POOLS,
-             **QUANTIZATION, **RECURRENT, **REDUCTION, **RESIZE, **SELECTION, **SHAPES}
+OPERATORS = {
+    **ARITHMETIC,
+    **CONVOLUTION,
+    **ELEMENTWISE,
+    **MATRIX,
+    **NORMALIZATION,
+    **POOLS,
+    **QUANTIZATION,
+    **RECURRENT,
+    **REDUCTION,
+    **RESIZE,
+    **SELECTION,
+    **SHAPES,
+}

@@ -26,8 +26,14 @@ def _operands(step: Step, values: tuple[Held, ...]) -> tuple[list[Any], Any]:
     given: list[Any] = list(tensors)
     for k, value in enumerate(values):
         other = values[1 - k] if len(values) == 2 else None
-        if (value.constant and other is not None and not other.constant and value.tensor.size == 1
-                and value.ndim <= other.ndim and value.dtype.kind == other.dtype.kind == "f"):
+        if (
+            value.constant
+            and other is not None
+            and not other.constant
+            and value.tensor.size == 1
+            and value.ndim <= other.ndim
+            and value.dtype.kind == other.dtype.kind == "f"
+        ):
             given[k] = value.scalar()
     return given, axes
 
@@ -37,14 +43,15 @@ def _old_broadcast(a: Held, b: Held, axis: int | None) -> Held:
     on."""
     start = a.ndim - b.ndim if axis is None else axis
     if not 0 <= start <= a.ndim - b.ndim:
-        raise ValueError(f"an operand of shape {b.shape} does not fit into {a.shape} from axis "
-                         f"{axis}")
-    return Held(ops.reshape(b.plain, (*b.shape, *(1,) * (a.ndim - start - b.ndim))), None,
-                b.constant)
+        raise ValueError(
+            f"an operand of shape {b.shape} does not fit into {a.shape} from axis {axis}"
+        )
+    return Held(
+        ops.reshape(b.plain, (*b.shape, *(1,) * (a.ndim - start - b.ndim))), None, b.constant
+    )
 
 
-def _two(f: Two, *attributes: str, types: tuple[str, ...] = NUMBERS,
-         gives: Any = 0) -> Operator:
+def _two(f: Two, *attributes: str, types: tuple[str, ...] = NUMBERS, gives: Any = 0) -> Operator:
     def run(step: Step, *values: Held) -> Held:
         (a, b), axes = _operands(step, values)
         return Held(f(a, b), axes)
@@ -86,7 +93,7 @@ def _modulo(step: Step, *values: Held) -> Held:
 def _power(step: Step, *values: Held) -> Held:
     (a, b), axes = _operands(step, values)
     if isinstance(a, Tensor) and isinstance(b, Tensor) and a.dtype != b.dtype:
-        if a.dtype.kind in "iu":        # the result has the dtype of the first operand
+        if a.dtype.kind in "iu":  # the result has the dtype of the first operand
             return Held(ops.astype(ops.power(ops.astype(a, np.float64), b), a.dtype), axes)
         b = ops.astype(b, a.dtype)
     return Held(ops.power(a, b), axes)
@@ -94,8 +101,11 @@ def _power(step: Step, *values: Held) -> Held:
 
 def _check_power(step: Step) -> None:
     for dtype in step.types:
-        refuse(step, dtype is not None and dtype.name not in NUMBERS,
-               f"values of {dtype} are not supported")
+        refuse(
+            step,
+            dtype is not None and dtype.name not in NUMBERS,
+            f"values of {dtype} are not supported",
+        )
 
 
 def _compared(relation: np.ufunc) -> Two:

@@ -18,11 +18,16 @@ from ..values import Held, aligned
 from .functions import FORMULAS, STEPS, computed, formula, stepwise
 
 
-def _one(f: Callable[[Step, Tensor], Tensor], *attributes: str, types: tuple[str, ...] = FLOATS,
-         gives: Any = 0) -> Operator:
+def _one(
+    f: Callable[[Step, Tensor], Tensor],
+    *attributes: str,
+    types: tuple[str, ...] = FLOATS,
+    gives: Any = 0,
+) -> Operator:
     """An operator that is computed by a function of the node and a tensor."""
-    return Operator(lambda step, x: x.like(f(step, x.tensor)), attributes, types, places="any",
-                    gives=gives)
+    return Operator(
+        lambda step, x: x.like(f(step, x.tensor)), attributes, types, places="any", gives=gives
+    )
 
 
 def _clipped(x: Tensor, low: float, high: float) -> Tensor:
@@ -107,15 +112,18 @@ def _cast(step: Step, x: Held) -> Held:
 
 def _converted(x: Tensor, dtype: np.dtype | None) -> Tensor:
     assert dtype is not None
-    if x.dtype.kind == "f" and dtype.kind in "iu":      # towards 0, and without a warning of NaN
+    if x.dtype.kind == "f" and dtype.kind in "iu":  # towards 0, and without a warning of NaN
         with np.errstate(invalid="ignore"):
             return ops.astype(x, dtype)
     return ops.astype(x, dtype)
 
 
 def _check_cast(step: Step) -> None:
-    refuse(step, dtype_of(step.get("to")) is None,
-           "a cast to a dtype that is no float32, float64, integer or bool is not supported")
+    refuse(
+        step,
+        dtype_of(step.get("to")) is None,
+        "a cast to a dtype that is no float32, float64, integer or bool is not supported",
+    )
 
 
 def _cast_like(step: Step, x: Held, like: Held) -> Held:
@@ -126,8 +134,7 @@ def _identity(step: Step, x: Held) -> Held:
     return x
 
 
-def _dropout(step: Step, x: Held, ratio: Held | None = None, training: Held | None = None
-             ) -> Any:
+def _dropout(step: Step, x: Held, ratio: Held | None = None, training: Held | None = None) -> Any:
     """x itself, unless the file has the node in training mode: a share of the values is then 0."""
     share = step.get("ratio", 0.5) if ratio is None else ratio.scalar()
     on = step.attributes["training"] or (training is not None and bool(training.scalar()))
@@ -147,8 +154,9 @@ ELEMENTWISE = {
     "LeakyRelu": _one(lambda step, x: ops.leaky_relu(x, step.get("alpha", 0.01)), "alpha"),
     "Elu": _one(lambda step, x: ops.elu(x, step.get("alpha", 1.0)), "alpha"),
     "Selu": _one(_selu, "alpha", "gamma"),
-    "Celu": Operator(lambda step, x: x.like(_celu(step, x.tensor)), ("alpha",),
-                     check=_check_celu, places="any"),
+    "Celu": Operator(
+        lambda step, x: x.like(_celu(step, x.tensor)), ("alpha",), check=_check_celu, places="any"
+    ),
     "Sigmoid": _one(lambda step, x: ops.sigmoid(x)),
     "HardSigmoid": _one(_hard_sigmoid, "alpha", "beta"),
     "HardSwish": _one(lambda step, x: x * _clipped(x * (1 / 6) + 0.5, 0.0, 1.0)),
@@ -169,15 +177,32 @@ ELEMENTWISE = {
     "Neg": _one(lambda step, x: ops.negative(x), types=NUMBERS),
     "IsInf": _one(_infinite, "detect_positive", "detect_negative", gives="bool"),
     **{name: _one(lambda step, x: formula(step.operator, x)) for name in FORMULAS},
-    **{name: _one(lambda step, x: stepwise(step.operator, x), types=ANY,
-                  gives="bool" if name == "IsNaN" else 0) for name in STEPS},
-    "Gelu": Operator(lambda step, x: x.like(_gelu(step, x.tensor)), ("approximate",),
-                     check=_check_gelu, places="any"),
+    **{
+        name: _one(
+            lambda step, x: stepwise(step.operator, x),
+            types=ANY,
+            gives="bool" if name == "IsNaN" else 0,
+        )
+        for name in STEPS
+    },
+    "Gelu": Operator(
+        lambda step, x: x.like(_gelu(step, x.tensor)),
+        ("approximate",),
+        check=_check_gelu,
+        places="any",
+    ),
     "PRelu": Operator(_prelu, places="any"),
-    "Cast": Operator(_cast, ("to", "saturate", "round_mode"), ANY, _check_cast, "any",
-                     lambda step: dtype_of(step.get("to"))),
+    "Cast": Operator(
+        _cast,
+        ("to", "saturate", "round_mode"),
+        ANY,
+        _check_cast,
+        "any",
+        lambda step: dtype_of(step.get("to")),
+    ),
     "CastLike": Operator(_cast_like, ("saturate", "round_mode"), ANY, places="any", gives=1),
     "Identity": Operator(_identity, (), ANY, places="any"),
-    "Dropout": Operator(_dropout, ("ratio", "is_test", "seed"), FLOATS, _check_dropout, "any",
-                        (0, "bool")),
+    "Dropout": Operator(
+        _dropout, ("ratio", "is_test", "seed"), FLOATS, _check_dropout, "any", (0, "bool")
+    ),
 }

@@ -52,7 +52,7 @@ def _erf(x: np.ndarray) -> np.ndarray:
     """2 P(sqrt(2) x) - 1, the share P of a normal distribution from GELU's slope P(z) + z p(z)."""
     z = np.ascontiguousarray(x * math.sqrt(2)).reshape(-1)
     share = kernels.gelu_backward(np.ones_like(z), z, False) - z * _normal_density(z)
-    y = np.where(np.abs(z) > 12, np.sign(z), 2 * share - 1)     # z p(z) may be inf times 0 there
+    y = np.where(np.abs(z) > 12, np.sign(z), 2 * share - 1)  # z p(z) may be inf times 0 there
     return np.where(np.isnan(z), np.nan, y).reshape(x.shape)
 
 
@@ -70,8 +70,13 @@ FORMULAS: dict[str, tuple[Formula, Formula]] = {
 }
 
 STEPS: dict[str, Formula] = {
-    "Floor": np.floor, "Ceil": np.ceil, "Round": np.rint, "Sign": np.sign,
-    "Not": np.logical_not, "IsNaN": np.isnan, "BitwiseNot": np.invert,
+    "Floor": np.floor,
+    "Ceil": np.ceil,
+    "Round": np.rint,
+    "Sign": np.sign,
+    "Not": np.logical_not,
+    "IsNaN": np.isnan,
+    "BitwiseNot": np.invert,
 }
 
 

@@ -20,18 +20,31 @@ def check_window(step: Step, kernel: Any) -> None:
     """Refuse windows of no known size or of more than two axes, and paddings that minidl has no
     counterpart of. ValueError for attributes that are not as long as the window has axes."""
     refuse(step, kernel is None, "a kernel whose size the file does not tell is not supported")
-    refuse(step, len(kernel) not in (1, 2),
-           f"a kernel of {len(kernel)} axes is not supported, only of 1 or 2")
+    refuse(
+        step,
+        len(kernel) not in (1, 2),
+        f"a kernel of {len(kernel)} axes is not supported, only of 1 or 2",
+    )
     word = step.get("auto_pad", "NOTSET")
-    refuse(step, word not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"),
-           f"auto_pad={word!r} is not supported")
+    refuse(
+        step,
+        word not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"),
+        f"auto_pad={word!r} is not supported",
+    )
     refuse(step, any(p < 0 for p in step.get("pads", ())), "negative pads are not supported")
-    for name, count in (("kernel_shape", 1), ("strides", 1), ("dilations", 1), ("pads", 2),
-                        ("output_padding", 1)):
+    for name, count in (
+        ("kernel_shape", 1),
+        ("strides", 1),
+        ("dilations", 1),
+        ("pads", 2),
+        ("output_padding", 1),
+    ):
         given = step.get(name)
         if given and len(given) != count * len(kernel):
-            raise ValueError(f"{step.operator} of node {step.name!r}: {name} must have "
-                             f"{count * len(kernel)} numbers, got {given}")
+            raise ValueError(
+                f"{step.operator} of node {step.name!r}: {name} must have "
+                f"{count * len(kernel)} numbers, got {given}"
+            )
 
 
 def pair(values: Any, count: int) -> tuple[int, int]:
@@ -48,8 +61,13 @@ def explicit(step: Step) -> Pads:
     return ((0, 0),) * (2 - count) + given
 
 
-def paddings(step: Step, sizes: tuple[int, ...], kernel: tuple[int, ...],
-             strides: tuple[int, ...], dilations: tuple[int, ...]) -> Pads:
+def paddings(
+    step: Step,
+    sizes: tuple[int, ...],
+    kernel: tuple[int, ...],
+    strides: tuple[int, ...],
+    dilations: tuple[int, ...],
+) -> Pads:
     """((before, after), ...) for images of these sizes."""
     word = step.get("auto_pad", "NOTSET")
     if word == "VALID":

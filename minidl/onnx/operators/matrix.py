@@ -32,9 +32,13 @@ def _gemm(step: Step, a: Held, b: Held, c: Held | None = None) -> Held:
 def is_dense(step: Step, shapes: list[tuple[int, ...]]) -> bool:
     """Whether a Gemm is what a dense layer computes, for weights, and a bias, of these shapes."""
     out = shapes[0][0 if step.get("transB", 0) else 1] if len(shapes[0]) == 2 else 0
-    return (len(shapes[0]) == 2 and 0 not in shapes[0] and not step.get("transA", 0)
-            and step.get("alpha", 1.0) == 1
-            and (len(shapes) == 1 or (shapes[1] == (out,) and step.get("beta", 1.0) == 1)))
+    return (
+        len(shapes[0]) == 2
+        and 0 not in shapes[0]
+        and not step.get("transA", 0)
+        and step.get("alpha", 1.0) == 1
+        and (len(shapes) == 1 or (shapes[1] == (out,) and step.get("beta", 1.0) == 1))
+    )
 
 
 def dense_layer(step: Step, weight: np.ndarray, bias: np.ndarray | None = None) -> nn.Dense:

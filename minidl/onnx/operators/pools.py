@@ -19,16 +19,18 @@ ATTRIBUTES = ("auto_pad", "ceil_mode", "dilations", "kernel_shape", "pads", "str
 
 def _check(step: Step) -> None:
     check_window(step, step.get("kernel_shape"))
-    refuse(step, step.makes(1), "the places of the largest values (output Indices) are not "
-           "supported")
+    refuse(
+        step, step.makes(1), "the places of the largest values (output Indices) are not supported"
+    )
 
 
 def _pooled(step: Step, x: Held, pool: Callable[..., Tensor]) -> Held:
     """The result of `pool(images, window, stride, padding, ceil_mode, dilation)`. The attribute
     ceil_mode matters for explicit pads alone: auto_pad itself says how many windows there are."""
     images, count = as_images(x.last), x.ndim - 2
-    window, stride, dilation = (pair(step.get(name), count) for name in
-                                ("kernel_shape", "strides", "dilations"))
+    window, stride, dilation = (
+        pair(step.get(name), count) for name in ("kernel_shape", "strides", "dilations")
+    )
     ceil = bool(step.get("ceil_mode", 0)) and step.get("auto_pad", "NOTSET") == "NOTSET"
     padding = paddings(step, images.shape[1:3], window, stride, dilation)
     return held_last(as_before(pool(images, window, stride, padding, ceil, dilation), x.ndim))
@@ -59,8 +61,9 @@ def _lp_pool(step: Step, x: Held) -> Held:
 
 def _check_lp(step: Step) -> None:
     _check(step)
-    refuse(step, not isinstance(step.get("p", 2), int), "a norm that is no integer is not "
-           "supported")
+    refuse(
+        step, not isinstance(step.get("p", 2), int), "a norm that is no integer is not supported"
+    )
 
 
 def _global(f: Any) -> Any:
@@ -78,12 +81,15 @@ def _lp(step: Step, x: Tensor, axes: tuple[int, ...]) -> Tensor:
 
 POOLS = {
     "MaxPool": Operator(_max_pool, (*ATTRIBUTES, "storage_order"), FLOATS, _check, "images"),
-    "AveragePool": Operator(_average_pool, (*ATTRIBUTES, "count_include_pad"), FLOATS, _check,
-                            "images"),
+    "AveragePool": Operator(
+        _average_pool, (*ATTRIBUTES, "count_include_pad"), FLOATS, _check, "images"
+    ),
     "LpPool": Operator(_lp_pool, (*ATTRIBUTES, "p"), FLOATS, _check_lp, "images"),
-    "GlobalAveragePool": Operator(_global(lambda step, x, axes: ops.mean(x, axes, keepdims=True)),
-                                  places="images"),
-    "GlobalMaxPool": Operator(_global(lambda step, x, axes: ops.max(x, axes, keepdims=True)),
-                              places="images"),
+    "GlobalAveragePool": Operator(
+        _global(lambda step, x, axes: ops.mean(x, axes, keepdims=True)), places="images"
+    ),
+    "GlobalMaxPool": Operator(
+        _global(lambda step, x, axes: ops.max(x, axes, keepdims=True)), places="images"
+    ),
     "GlobalLpPool": Operator(_global(_lp), ("p",), places="images"),
 }

@@ -32,8 +32,11 @@ def _quantize(step: Step, x: Held, scale: Held, zero: Held | None = None) -> Hel
     def f(v: np.ndarray, s: np.ndarray, z: np.ndarray) -> np.ndarray:
         return np.clip(np.rint(v / s) + z, info.min, info.max).astype(dtype)
 
-    shift = Tensor(np.zeros((), np.float64)) if zero is None else ops.astype(
-        _along(step, zero, x), np.float64)
+    shift = (
+        Tensor(np.zeros((), np.float64))
+        if zero is None
+        else ops.astype(_along(step, zero, x), np.float64)
+    )
     return Held(computed(f, x.plain, _along(step, scale, x), shift))
 
 

@@ -19,15 +19,25 @@ from ..values import Held
 # (i, f, g, o) in minidl and (i, o, f, c) in a file, a GRU (r, z, n) and (z, r, h).
 GATES = {"RNN": (0,), "GRU": (1, 0, 2), "LSTM": (0, 2, 3, 1)}
 ACTIVATIONS = {"RNN": ("tanh",), "GRU": ("sigmoid", "tanh"), "LSTM": ("sigmoid", "tanh", "tanh")}
-ATTRIBUTES = ("activations", "direction", "hidden_size", "layout", "linear_before_reset",
-              "input_forget", "clip", "activation_alpha", "activation_beta", "output_sequence")
+ATTRIBUTES = (
+    "activations",
+    "direction",
+    "hidden_size",
+    "layout",
+    "linear_before_reset",
+    "input_forget",
+    "clip",
+    "activation_alpha",
+    "activation_beta",
+    "output_sequence",
+)
 
 
 def _check(step: Step) -> None:
-    refuse(step, step.has(4), "sequences of different lengths (input sequence_lens) are not "
-           "supported")
-    refuse(step, step.operator == "LSTM" and step.has(7),
-           "peepholes (input P) are not supported")
+    refuse(
+        step, step.has(4), "sequences of different lengths (input sequence_lens) are not supported"
+    )
+    refuse(step, step.operator == "LSTM" and step.has(7), "peepholes (input P) are not supported")
     for name in ("clip", "activation_alpha", "activation_beta"):
         refuse(step, step.get(name) is not None, f"{name} is not supported")
     refuse(step, step.get("input_forget", 0), "input_forget=1 is not supported")
@@ -51,18 +61,27 @@ def _in_order(bias: Tensor, gates: tuple[int, ...]) -> list[Tensor]:
     return [parts[g] for g in gates]
 
 
-def _recurrent(step: Step, x: Held, weight: Held, recurrent: Held, bias: Held | None = None,
-               lengths: Held | None = None, *initial: Held | None) -> Any:
+def _recurrent(
+    step: Step,
+    x: Held,
+    weight: Held,
+    recurrent: Held,
+    bias: Held | None = None,
+    lengths: Held | None = None,
+    *initial: Held | None,
+) -> Any:
     """One layer, in one direction or in both."""
     gates, hidden = GATES[step.operator], recurrent.shape[-1]
     batch_first = bool(step.get("layout", 0))
     t = ops.transpose(x.plain, (1, 0, 2)) if batch_first else x.plain
-    given = [None if v is None else ops.transpose(v.plain, (1, 0, 2)) if batch_first else v.plain
-             for v in initial]
+    given = [
+        None if v is None else ops.transpose(v.plain, (1, 0, 2)) if batch_first else v.plain
+        for v in initial
+    ]
     count = 2 if step.operator == "LSTM" else 1
     given += [None] * (count - len(given))
     directions = weight.shape[0]
-    if not t.shape[1]:      # an empty batch: no step needs to be computed
+    if not t.shape[1]:  # an empty batch: no step needs to be computed
         shapes = [(t.shape[0], directions, 0, hidden)] + [(directions, 0, hidden)] * count
         if batch_first:
             shapes = [(0, t.shape[0], directions, hidden)] + [(0, directions, hidden)] * count
@@ -72,8 +91,16 @@ def _recurrent(step: Step, x: Held, weight: Held, recurrent: Held, bias: Held | 
         zeros = ops.zeros((t.shape[1], hidden), dtype=t.dtype)
         state = tuple([zeros if v is None else v[d] for v in given[:count]])
         reverse = d == 1 or step.get("direction", "forward") == "reverse"
-        y, last = _one(step, t, weight.plain[d], recurrent.plain[d],
-                       None if bias is None else bias.plain[d], state, gates, reverse)
+        y, last = _one(
+            step,
+            t,
+            weight.plain[d],
+            recurrent.plain[d],
+            None if bias is None else bias.plain[d],
+            state,
+            gates,
+            reverse,
+        )
         outputs.append(y)
         lasts.append(last)
     y = ops.stack(outputs, 1)
@@ -84,9 +111,16 @@ def _recurrent(step: Step, x: Held, weight: Held, recurrent: Held, bias: Held | 
     return (Held(y), *(Held(part) for part in ends))
 
 
-def _one(step: Step, x: Tensor, weight: Tensor, recurrent: Tensor, bias: Tensor | None,
-         state: tuple[Tensor, ...], gates: tuple[int, ...], reverse: bool
-         ) -> tuple[Tensor, tuple[Tensor, ...]]:
+def _one(
+    step: Step,
+    x: Tensor,
+    weight: Tensor,
+    recurrent: Tensor,
+    bias: Tensor | None,
+    state: tuple[Tensor, ...],
+    gates: tuple[int, ...],
+    reverse: bool,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
     """One direction of a layer: h at every step, and the last state."""
     shares, inner = ops.matmul(x, _turned(weight, gates)), _turned(recurrent, gates)
     of_h = None
@@ -103,8 +137,9 @@ def _one(step: Step, x: Tensor, weight: Tensor, recurrent: Tensor, bias: Tensor 
     return sequence(kind, shares, inner, of_h, state, reverse)
 
 
-def _reset_first(shares: Tensor, inner: Tensor, of_h: Tensor | None, h: Tensor, reverse: bool
-                 ) -> tuple[Tensor, tuple[Tensor, ...]]:
+def _reset_first(
+    shares: Tensor, inner: Tensor, of_h: Tensor | None, h: Tensor, reverse: bool
+) -> tuple[Tensor, tuple[Tensor, ...]]:
     """A GRU whose gate r multiplies h before the product with the weights (Cho et al. 2014),
     step by step."""
     hidden = h.shape[1]

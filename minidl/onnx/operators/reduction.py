@@ -21,6 +21,7 @@ Reduction = Callable[..., Tensor]
 def _reduction(f: Reduction, types: tuple[str, ...] = NUMBERS) -> Operator:
     """A reduction `f(x, axes, keepdims)`. If no axes are given, it is over all axes, or with
     noop_with_empty_axes over none."""
+
     def run(step: Step, x: Held, given: Held | None = None) -> Held:
         axes = axes_of(step, x.ndim, given)
         if not axes:
@@ -29,7 +30,7 @@ def _reduction(f: Reduction, types: tuple[str, ...] = NUMBERS) -> Operator:
             axes = tuple(range(x.ndim))
         keep = bool(step.get("keepdims", 1))
         y = f(x.tensor, tuple([x.place(a) for a in axes]), keep)
-        if y.dtype != x.dtype:      # md adds integers in int64, ONNX keeps their dtype
+        if y.dtype != x.dtype:  # md adds integers in int64, ONNX keeps their dtype
             y = ops.astype(y, x.dtype)
         return Held(y, x.axes if keep else places_after(x.order, axes))
 
@@ -46,11 +47,11 @@ def _mean(x: Tensor, axes: Any, keep: bool) -> Tensor:
 def _extreme(f: Reduction, empty: Callable[[np.dtype], Any]) -> Reduction:
     """The largest or smallest value. Over an axis without values it is `empty(dtype)`, the least or
     the greatest value of the dtype."""
+
     def run(x: Tensor, axes: Any, keep: bool) -> Tensor:
         if math.prod(x.shape[a] for a in axes):
             return f(x, axes, keep)
-        shape = [1 if a in axes else n for a, n in enumerate(x.shape)
-                 if keep or a not in axes]
+        shape = [1 if a in axes else n for a, n in enumerate(x.shape) if keep or a not in axes]
         return ops.full(tuple(shape), empty(x.dtype), x.dtype)
 
     return run
@@ -101,8 +102,9 @@ def _place(f: Reduction) -> Operator:
             y = f(t, place, keep)
         return Held(y, x.axes if keep else places_after(x.order, (axis,)))
 
-    return Operator(run, ("axis", "keepdims", "select_last_index"), NUMBERS, places="any",
-                    gives="int64")
+    return Operator(
+        run, ("axis", "keepdims", "select_last_index"), NUMBERS, places="any", gives="int64"
+    )
 
 
 def _hardmax(x: Tensor, axis: int) -> Tensor:
@@ -116,6 +118,7 @@ def _hardmax(x: Tensor, axis: int) -> Tensor:
 
 def _soft(f: Callable[[Tensor, int], Tensor]) -> Operator:
     """A softmax along `axis`; before opset 13 over all axes from `axis` on, as if they were one."""
+
     def run(step: Step, x: Held) -> Held:
         if step.opset >= 13:
             return x.like(f(x.tensor, x.place(step.get("axis", -1))))

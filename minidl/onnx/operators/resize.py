@@ -18,12 +18,19 @@ from ..steps import FLOATS, Operator, Step, refuse
 from ..values import Held, held_last
 from .shapes import axes_of
 
-COORDINATES = ("half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric",
-               "half_pixel_symmetric")
+COORDINATES = (
+    "half_pixel",
+    "pytorch_half_pixel",
+    "align_corners",
+    "asymmetric",
+    "half_pixel_symmetric",
+)
 ROUNDINGS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "round_prefer_floor": lambda x: np.ceil(x - 0.5),
     "round_prefer_ceil": lambda x: np.floor(x + 0.5),
-    "floor": np.floor, "ceil": np.ceil}
+    "floor": np.floor,
+    "ceil": np.ceil,
+}
 
 
 def _check(step: Step) -> None:
@@ -32,8 +39,9 @@ def _check(step: Step) -> None:
     if step.operator == "Upsample" or step.opset < 11:
         return
     word = step.get("coordinate_transformation_mode", "half_pixel")
-    refuse(step, word not in COORDINATES,
-           f"coordinate_transformation_mode={word!r} is not supported")
+    refuse(
+        step, word not in COORDINATES, f"coordinate_transformation_mode={word!r} is not supported"
+    )
     rounding = step.get("nearest_mode", "round_prefer_floor")
     refuse(step, rounding not in ROUNDINGS, f"nearest_mode={rounding!r} is not supported")
     refuse(step, step.get("antialias", 0), "antialias=1 is not supported")
@@ -63,12 +71,15 @@ def _is_ours(mode: str, places: np.ndarray, length: int) -> bool:
     return np.allclose(places, ours, rtol=0, atol=1e-6)
 
 
-def _sizes(step: Step, shape: tuple[int, ...], axes: tuple[int, ...], scales: Any, sizes: Any
-           ) -> list[tuple[int, float]]:
+def _sizes(
+    step: Step, shape: tuple[int, ...], axes: tuple[int, ...], scales: Any, sizes: Any
+) -> list[tuple[int, float]]:
     """The new size of each of the axes, and the scale that its coordinates are computed with."""
     if sizes is None:
-        return [(math.floor(np.float32(shape[a]) * np.float32(s)), s)
-                for a, s in zip(axes, scales, strict=True)]
+        return [
+            (math.floor(np.float32(shape[a]) * np.float32(s)), s)
+            for a, s in zip(axes, scales, strict=True)
+        ]
     policy = step.get("keep_aspect_ratio_policy", "stretch")
     if policy == "stretch":
         return [(size, size / shape[a]) for a, size in zip(axes, sizes, strict=True)]
@@ -87,8 +98,9 @@ def _resize(step: Step, x: Held, *given: Held | None) -> Held:
     elif given and given[0] is not None:
         scales = given[0].array().tolist()
     if scales is None and sizes is None:
-        raise ValueError(f"{step.operator} of node {step.name!r}: neither scales nor sizes are "
-                         f"given")
+        raise ValueError(
+            f"{step.operator} of node {step.name!r}: neither scales nor sizes are given"
+        )
     old = step.operator == "Upsample" or step.opset < 11
     word = "asymmetric" if old else step.get("coordinate_transformation_mode", "half_pixel")
     mode = "nearest" if step.get("mode", "nearest") == "nearest" else "linear"
@@ -100,17 +112,22 @@ def _resize(step: Step, x: Held, *given: Held | None) -> Held:
         if size == length and scale == 1:
             continue
         if size < 1 or scale <= 0:
-            raise ValueError(f"{step.operator} of node {step.name!r}: an axis of length "
-                             f"{length} would get length {size}")
+            raise ValueError(
+                f"{step.operator} of node {step.name!r}: an axis of length "
+                f"{length} would get length {size}"
+            )
         shape[axis] = size
         kernels.check_shape(step.operator, tuple(shape), x.dtype)
         at = _coordinates(word, length, size, scale)
-        if old:     # the standard says nothing of the rounding, and runtimes do this
+        if old:  # the standard says nothing of the rounding, and runtimes do this
             rounding = "floor" if scale >= 1 else "ceil"
         at = ROUNDINGS[rounding](at) if mode == "nearest" else at
         places[axis] = np.clip(at, 0, length - 1)
-    if x.ndim in (3, 4) and places and all(
-            axis > 1 and _is_ours(mode, at, x.shape[axis]) for axis, at in places.items()):
+    if (
+        x.ndim in (3, 4)
+        and places
+        and all(axis > 1 and _is_ours(mode, at, x.shape[axis]) for axis, at in places.items())
+    ):
         return held_last(ops.resize(x.last, tuple(shape[2:]), mode))
     t = x.tensor
     for axis, at in places.items():
@@ -119,9 +136,22 @@ def _resize(step: Step, x: Held, *given: Held | None) -> Held:
 
 
 RESIZE = {
-    "Resize": Operator(_resize, (
-        "mode", "coordinate_transformation_mode", "nearest_mode", "axes", "antialias",
-        "cubic_coeff_a", "exclude_outside", "extrapolation_value", "keep_aspect_ratio_policy"),
-        FLOATS, _check, "images"),
+    "Resize": Operator(
+        _resize,
+        (
+            "mode",
+            "coordinate_transformation_mode",
+            "nearest_mode",
+            "axes",
+            "antialias",
+            "cubic_coeff_a",
+            "exclude_outside",
+            "extrapolation_value",
+            "keep_aspect_ratio_policy",
+        ),
+        FLOATS,
+        _check,
+        "images",
+    ),
     "Upsample": Operator(_resize, ("mode", "scales"), FLOATS, _check, "images"),
 }

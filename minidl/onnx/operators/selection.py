@@ -14,8 +14,14 @@ from ..values import Held, constant
 from .shapes import axes_of, places_after
 
 
-def _slice(step: Step, x: Held, starts: Held | None = None, ends: Held | None = None,
-           axes: Held | None = None, steps: Held | None = None) -> Held:
+def _slice(
+    step: Step,
+    x: Held,
+    starts: Held | None = None,
+    ends: Held | None = None,
+    axes: Held | None = None,
+    steps: Held | None = None,
+) -> Held:
     first = step.get("starts") if starts is None else starts.ints()
     after = step.get("ends") if ends is None else ends.ints()
     if axes is not None or step.get("axes") is not None:
@@ -65,13 +71,19 @@ def _gather_nd(step: Step, x: Held, indices: Held) -> Held:
     shape = chosen.shape[:-1]
     if not 0 <= batch < min(t.ndim, chosen.ndim) or chosen.shape[-1] > t.ndim - batch:
         raise ValueError(f"batch_dims {batch} does not fit shapes {t.shape} and {chosen.shape}")
-    before = [np.arange(t.shape[k]).reshape((-1,) + (1,) * (len(shape) - k - 1))
-              for k in range(batch)]
+    before = [
+        np.arange(t.shape[k]).reshape((-1,) + (1,) * (len(shape) - k - 1)) for k in range(batch)
+    ]
     return Held(t[(*before, *(np.asarray(chosen[..., k]) for k in range(chosen.shape[-1])))])
 
 
-def _pad(step: Step, x: Held, pads: Held | None = None, value: Held | None = None,
-         axes: Held | None = None) -> Held:
+def _pad(
+    step: Step,
+    x: Held,
+    pads: Held | None = None,
+    value: Held | None = None,
+    axes: Held | None = None,
+) -> Held:
     widths = step.get("pads", step.get("paddings")) if pads is None else pads.ints()
     along = tuple(range(x.ndim)) if axes is None else axes_of(step, x.ndim, axes)
     border, cut = [(0, 0)] * x.ndim, [slice(None)] * x.ndim
@@ -81,15 +93,19 @@ def _pad(step: Step, x: Held, pads: Held | None = None, value: Held | None = Non
         border[place] = max(0, before), max(0, after)
         cut[place] = slice(max(0, -before), min(0, after) or None)
     number = step.get("value", 0.0) if value is None or not value.tensor.size else value.scalar()
-    t = x.tensor if all(c == slice(0, None) or c == slice(None) for c in cut) else \
-        x.tensor[tuple(cut)]
+    t = (
+        x.tensor
+        if all(c == slice(0, None) or c == slice(None) for c in cut)
+        else x.tensor[tuple(cut)]
+    )
     return x.like(ops.pad(t, border, step.get("mode", "constant"), number))
 
 
 def _check_pad(step: Step) -> None:
     mode = step.get("mode", "constant")
-    refuse(step, mode not in ("constant", "reflect", "edge", "wrap"),
-           f"mode={mode!r} is not supported")
+    refuse(
+        step, mode not in ("constant", "reflect", "edge", "wrap"), f"mode={mode!r} is not supported"
+    )
 
 
 def _one_hot(step: Step, indices: Held, depth: Held, values: Held) -> Held:
@@ -109,8 +125,11 @@ def _eye_like(step: Step, x: Held) -> Held:
 
 
 def _check_eye(step: Step) -> None:
-    refuse(step, step.get("dtype") is not None and dtype_of(step.get("dtype")) is None,
-           "this dtype is not supported")
+    refuse(
+        step,
+        step.get("dtype") is not None and dtype_of(step.get("dtype")) is None,
+        "this dtype is not supported",
+    )
 
 
 def _non_zero(step: Step, x: Held) -> Held:
@@ -133,7 +152,7 @@ def _cumsum(step: Step, x: Held, axis: Held) -> Held:
         t = ops.pad(t, [(int(k == place), 0) for k in range(t.ndim)])
         t = t[(slice(None),) * place + (slice(x.tensor.shape[place]),)]
     y = ops.cumsum(t, place)
-    y = y if y.dtype == x.dtype else ops.astype(y, x.dtype)     # integers are added in int64
+    y = y if y.dtype == x.dtype else ops.astype(y, x.dtype)  # integers are added in int64
     return x.like(ops.flip(y, place) if step.get("reverse", 0) else y)
 
 
@@ -158,8 +177,13 @@ SELECTION = {
     "GatherND": Operator(_gather_nd, ("batch_dims",), ANY),
     "Pad": Operator(_pad, ("pads", "paddings", "mode", "value"), NUMBERS, _check_pad, "any"),
     "OneHot": Operator(_one_hot, ("axis",), NUMBERS, gives=2),
-    "EyeLike": Operator(_eye_like, ("dtype", "k"), ANY, _check_eye,
-                        gives=lambda step: dtype_of(step.get("dtype")) or 0),
+    "EyeLike": Operator(
+        _eye_like,
+        ("dtype", "k"),
+        ANY,
+        _check_eye,
+        gives=lambda step: dtype_of(step.get("dtype")) or 0,
+    ),
     "NonZero": Operator(_non_zero, (), ANY, gives="int64"),
     "Trilu": Operator(_trilu, ("upper",), ANY),
     "CumSum": Operator(_cumsum, ("exclusive", "reverse"), ("float32", "float64", "int32", "int64")),

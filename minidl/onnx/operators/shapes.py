@@ -25,8 +25,9 @@ def axes_of(step: Step, ndim: int, given: Held | None, default: Any = None) -> t
     axes = step.get("axes", default) if given is None else given.ints()
     wrong = [a for a in axes or () if not -ndim <= a < ndim]
     if wrong:
-        raise ValueError(f"{step.operator} of node {step.name!r}: axis {wrong[0]} is none of "
-                         f"{ndim} axes")
+        raise ValueError(
+            f"{step.operator} of node {step.name!r}: axis {wrong[0]} is none of {ndim} axes"
+        )
     return tuple([int(a) % ndim for a in axes or ()])
 
 
@@ -69,8 +70,10 @@ def _transpose(step: Step, x: Held) -> Held:
 def _check_transpose(step: Step) -> None:
     perm = step.get("perm", [])
     if sorted(perm) != list(range(len(perm))):
-        raise ValueError(f"{step.operator} of node {step.name!r}: perm must hold each of "
-                         f"{len(perm)} axes once, got {perm}")
+        raise ValueError(
+            f"{step.operator} of node {step.name!r}: perm must hold each of "
+            f"{len(perm)} axes once, got {perm}"
+        )
 
 
 def _squeeze(step: Step, x: Held, axes: Held | None = None) -> Held:
@@ -101,8 +104,9 @@ def _expand(step: Step, x: Held, shape: Held) -> Held:
 
 def _tile(step: Step, x: Held, repeats: Held) -> Held:
     times, t = repeats.ints(), x.plain
-    kernels.check_shape("Tile", tuple([n * r for n, r in zip(t.shape, times, strict=True)]),
-                        t.dtype)
+    kernels.check_shape(
+        "Tile", tuple([n * r for n, r in zip(t.shape, times, strict=True)]), t.dtype
+    )
     inner = tuple([size for n in t.shape for size in (1, n)])
     wide = tuple([size for n, r in zip(t.shape, times, strict=True) for size in (r, n)])
     y = ops.broadcast_to(ops.reshape(t, inner), wide)
@@ -115,8 +119,9 @@ def _concat(step: Step, *values: Held) -> Held:
     order = lead.order
     dtypes = {v.dtype for v in values}
     if len(dtypes) > 1:
-        raise TypeError(f"Concat of node {step.name!r}: mixed dtypes: "
-                        f"{', '.join(sorted(map(str, dtypes)))}")
+        raise TypeError(
+            f"Concat of node {step.name!r}: mixed dtypes: {', '.join(sorted(map(str, dtypes)))}"
+        )
     return lead.like(ops.concatenate([v.ordered(order) for v in values], axis))
 
 
@@ -128,8 +133,10 @@ def _split(step: Step, x: Held, sizes: Held | None = None) -> Any:
         size = math.ceil(length / count)
         parts = [min(size, max(0, length - k * size)) for k in range(count)]
     if sum(parts) != length or len(parts) != count:
-        raise ValueError(f"Split of node {step.name!r}: an axis of length {length} does not split "
-                         f"into {count} parts of {list(parts)}")
+        raise ValueError(
+            f"Split of node {step.name!r}: an axis of length {length} does not split "
+            f"into {count} parts of {list(parts)}"
+        )
     ends = np.cumsum(parts)[:-1].tolist()
     return tuple([x.like(t) for t in ops.split(x.tensor, ends, place)])
 
@@ -162,8 +169,12 @@ def _range(step: Step, start: Held, limit: Held, delta: Held) -> Held:
 
 
 def _constant(step: Step) -> Held:
-    for name, dtype in (("value_float", np.float32), ("value_floats", np.float32),
-                        ("value_int", np.int64), ("value_ints", np.int64)):
+    for name, dtype in (
+        ("value_float", np.float32),
+        ("value_floats", np.float32),
+        ("value_int", np.int64),
+        ("value_ints", np.int64),
+    ):
         if name in step.attributes:
             return constant(np.array(step.attributes[name], dtype))
     return constant(step.attributes["value"])
@@ -187,16 +198,24 @@ def _depth_to_space(step: Step, x: Held) -> Held:
     slower index in mode DCR, and the faster one in mode CRD."""
     dcr = step.get("mode", "DCR") == "DCR"
     return _blocks(
-        step, x,
-        (lambda n, c, h, w, b: (n, b, b, c // (b * b), h, w)) if dcr else
-        (lambda n, c, h, w, b: (n, c // (b * b), b, b, h, w)),
+        step,
+        x,
+        (lambda n, c, h, w, b: (n, b, b, c // (b * b), h, w))
+        if dcr
+        else (lambda n, c, h, w, b: (n, c // (b * b), b, b, h, w)),
         (0, 3, 4, 1, 5, 2) if dcr else (0, 1, 4, 2, 5, 3),
-        lambda n, c, h, w, b: (n, c // (b * b), h * b, w * b))
+        lambda n, c, h, w, b: (n, c // (b * b), h * b, w * b),
+    )
 
 
 def _space_to_depth(step: Step, x: Held) -> Held:
-    return _blocks(step, x, lambda n, c, h, w, b: (n, c, h // b, b, w // b, b),
-                   (0, 3, 5, 1, 2, 4), lambda n, c, h, w, b: (n, c * b * b, h // b, w // b))
+    return _blocks(
+        step,
+        x,
+        lambda n, c, h, w, b: (n, c, h // b, b, w // b, b),
+        (0, 3, 5, 1, 2, 4),
+        lambda n, c, h, w, b: (n, c * b * b, h // b, w // b),
+    )
 
 
 SHAPES = {
@@ -213,8 +232,13 @@ SHAPES = {
     "Size": Operator(_size, (), ANY, gives="int64"),
     "ConstantOfShape": Operator(_constant_of_shape, ("value",), ANY, gives=_dtype_of_value),
     "Range": Operator(_range, (), ANY),
-    "Constant": Operator(_constant, ("value", "value_float", "value_floats", "value_int",
-                                     "value_ints"), ANY, _check_constant, gives=None),
+    "Constant": Operator(
+        _constant,
+        ("value", "value_float", "value_floats", "value_int", "value_ints"),
+        ANY,
+        _check_constant,
+        gives=None,
+    ),
     "DepthToSpace": Operator(_depth_to_space, ("blocksize", "mode"), ANY),
     "SpaceToDepth": Operator(_space_to_depth, ("blocksize",), ANY),
 }

@@ -19,9 +19,12 @@ from .recipe import Recipe, with_settings
 
 __all__ = ["MNIST", "CIFAR10Fast", "CIFAR10ResNet20", "Default", "Recipe", "create", "names"]
 
-RECIPES: dict[str, type[Recipe]] = {"default": Default, "mnist": MNIST,
-                                    "cifar10-resnet20": CIFAR10ResNet20,
-                                    "cifar10-fast": CIFAR10Fast}
+RECIPES: dict[str, type[Recipe]] = {
+    "default": Default,
+    "mnist": MNIST,
+    "cifar10-resnet20": CIFAR10ResNet20,
+    "cifar10-fast": CIFAR10Fast,
+}
 
 
 def names() -> list[str]:

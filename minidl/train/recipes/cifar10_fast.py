@@ -59,9 +59,14 @@ class CIFAR10Fast(Recipe):
     bias_epochs: int = 3
     valid: float = 0.0
 
-    checks = {**Recipe.checks, "muon_momentum": below_one, "bias_lr": checks.positive,
-              "head_lr": checks.positive, "whitening_pictures": at_least_one,
-              "bias_epochs": checks.count}
+    checks = {
+        **Recipe.checks,
+        "muon_momentum": below_one,
+        "bias_lr": checks.positive,
+        "head_lr": checks.positive,
+        "whitening_pictures": at_least_one,
+        "bias_epochs": checks.count,
+    }
 
     def transform(self, task: Task, normalize: T.Normalize) -> Any:
         assert self.crop is not None
@@ -83,16 +88,24 @@ class CIFAR10Fast(Recipe):
         first, head = net.whitening.bias, net.fc.weight
         filters = [p for p in learning if p.ndim == 4]
         if not filters:
-            raise ValueError("recipe cifar10-fast: all filters are frozen, and it is about them; "
-                             "to train the last layer alone take the recipe default")
+            raise ValueError(
+                "recipe cifar10-fast: all filters are frozen, and it is about them; "
+                "to train the last layer alone take the recipe default"
+            )
         biases = [p for p in learning if p.ndim == 1 and p is not first]
         decay = self.weight_decay * self.batch_size
-        groups = [{"params": params, "lr": rate, "weight_decay": decay / rate}
-                  for params, rate in (([first], self.bias_lr), (biases, self.bias_lr),
-                                       ([head], self.head_lr))]
+        groups = [
+            {"params": params, "lr": rate, "weight_decay": decay / rate}
+            for params, rate in (
+                ([first], self.bias_lr),
+                (biases, self.bias_lr),
+                ([head], self.head_lr),
+            )
+        ]
         return optim.Combined(
             optim.Muon(filters, self.lr, momentum=self.muon_momentum, steps=3, normalize=True),
-            optim.SGD(groups, self.bias_lr, momentum=self.momentum, nesterov=True))
+            optim.SGD(groups, self.bias_lr, momentum=self.momentum, nesterov=True),
+        )
 
     def schedule(self, optimizer: optim.Optimizer, steps: int) -> Any:
         assert self.epochs is not None
@@ -129,6 +142,8 @@ class FreezeBias:
 
 def _network(model: Layer) -> CifarFast:
     if not isinstance(model, CifarFast):
-        raise ValueError(f"recipe cifar10-fast: model must be cifar-fast, whose parts it trains in "
-                         f"ways of their own, got {type(model).__name__}")
+        raise ValueError(
+            f"recipe cifar10-fast: model must be cifar-fast, whose parts it trains in "
+            f"ways of their own, got {type(model).__name__}"
+        )
     return model

@@ -36,8 +36,9 @@ class CIFAR10ResNet20(Recipe):
 
     def optimizer(self, model: Layer) -> optim.Optimizer:
         assert self.lr is not None
-        return optim.SGD(model.parameters(), lr=self.lr, momentum=self.momentum,
-                         weight_decay=self.weight_decay)
+        return optim.SGD(
+            model.parameters(), lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay
+        )
 
     def schedule(self, optimizer: optim.Optimizer, steps: int) -> Any:
         return optim.MultiStepLR(optimizer, [max(1, steps // 2), max(1, steps * 3 // 4)])

@@ -17,9 +17,9 @@ from ...nn.layer import Layer
 from ..task import Task
 from .recipe import Recipe
 
-STEPS = 3000        # of a training, as far as MOST_EPOCHS and LEAST_EPOCHS allow
+STEPS = 3000  # of a training, as far as MOST_EPOCHS and LEAST_EPOCHS allow
 LEAST_EPOCHS, MOST_EPOCHS = 15, 100
-BATCHES = 10        # that an epoch of few pictures has at least
+BATCHES = 10  # that an epoch of few pictures has at least
 
 
 @dataclass
@@ -58,8 +58,12 @@ class Default(Recipe):
 
     def optimizer(self, model: Layer) -> optim.Optimizer:
         assert self.lr is not None
-        return optim.SGD(optim.groups(model, self.weight_decay), lr=self.lr,
-                         momentum=self.momentum, nesterov=True)
+        return optim.SGD(
+            optim.groups(model, self.weight_decay),
+            lr=self.lr,
+            momentum=self.momentum,
+            nesterov=True,
+        )
 
     def schedule(self, optimizer: optim.Optimizer, steps: int) -> Any:
         up = round(self.warmup * steps)

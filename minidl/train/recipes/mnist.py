@@ -38,5 +38,8 @@ class MNIST(Default):
     checks = {**Default.checks, "rotation": checks.not_negative, "shift": checks.count}
 
     def transform(self, task: Task, normalize: T.Normalize) -> Any:
-        return T.Compose(T.RandomRotation(self.rotation), T.RandomTranslate(self.shift),
-                         super().transform(task, normalize))
+        return T.Compose(
+            T.RandomRotation(self.rotation),
+            T.RandomTranslate(self.shift),
+            super().transform(task, normalize),
+        )

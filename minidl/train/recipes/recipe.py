@@ -62,10 +62,17 @@ class Recipe:
     valid: float = 0.1
 
     checks: ClassVar[dict[str, Check]] = {
-        "epochs": at_least_one, "batch_size": at_least_one, "lr": checks.positive,
-        "momentum": below_one, "weight_decay": checks.not_negative,
-        "label_smoothing": checks.fraction, "crop": checks.count,
-        "crop_mode": partial(checks.choice, options=MODES), "ema": below_one, "valid": below_one}
+        "epochs": at_least_one,
+        "batch_size": at_least_one,
+        "lr": checks.positive,
+        "momentum": below_one,
+        "weight_decay": checks.not_negative,
+        "label_smoothing": checks.fraction,
+        "crop": checks.count,
+        "crop_mode": partial(checks.choice, options=MODES),
+        "ema": below_one,
+        "valid": below_one,
+    }
 
     def settled(self, task: Task) -> Recipe:
         """The same, with a value for each field that depends on the task."""
@@ -80,8 +87,10 @@ class Recipe:
     def build_model(self, task: Task) -> Layer:
         """A new model for the task."""
         assert self.model is not None
-        return models.create(self.model, **{"classes": len(task.classes),
-                                            "input_shape": task.shape, **self.model_options})
+        return models.create(
+            self.model,
+            **{"classes": len(task.classes), "input_shape": task.shape, **self.model_options},
+        )
 
     def transform(self, task: Task, normalize: T.Normalize) -> Any:
         """What is done to training pictures, whose values are from 0 to 1."""
@@ -96,8 +105,14 @@ class Recipe:
         """The training pictures in batches, of which all are full."""
         assert self.batch_size is not None
         size = min(self.batch_size, len(task.train))
-        return data.DataLoader(task.train, size, shuffle=True, seed=seed, drop_last=True,
-                               transform=self.transform(task, normalize))
+        return data.DataLoader(
+            task.train,
+            size,
+            shuffle=True,
+            seed=seed,
+            drop_last=True,
+            transform=self.transform(task, normalize),
+        )
 
     def prepare(self, model: Layer, task: Task, normalize: T.Normalize) -> None:
         """What is done with a new model before it is trained: nothing, in most recipes."""
@@ -130,21 +145,25 @@ def with_settings(recipe: type[Recipe], settings: dict[str, Any], where: str) ->
     known = {f.name for f in fields(recipe)}
     for name, value in settings.items():
         if name not in known:
-            raise ValueError(f"{where}: this recipe has no setting {name!r}; it has "
-                             f"{', '.join(sorted(known))}")
+            raise ValueError(
+                f"{where}: this recipe has no setting {name!r}; it has {', '.join(sorted(known))}"
+            )
         if value is None and name != "ema" and getattr(recipe, name, None) is not None:
-            raise ValueError(f"{where}: {name} cannot be None, which leaves it to the data: this "
-                             f"recipe does not choose it")
+            raise ValueError(
+                f"{where}: {name} cannot be None, which leaves it to the data: this "
+                f"recipe does not choose it"
+            )
         kinds = _kinds(hints[name])
         if (isinstance(value, bool) and bool not in kinds) or not isinstance(
-                value, (*kinds, int) if float in kinds else kinds):
+            value, (*kinds, int) if float in kinds else kinds
+        ):
             names = " or ".join("None" if kind is type(None) else kind.__name__ for kind in kinds)
             raise TypeError(checks.message(where, name, names, value))
         if value is not None and name in recipe.checks:
             recipe.checks[name](value, where, name)
     _check_model(settings, where)
     if "model" in settings and settings["model"] != getattr(recipe, "model", None):
-        settings = {"model_options": {}, **settings}    # the recipe's are those of its own model
+        settings = {"model_options": {}, **settings}  # the recipe's are those of its own model
     return recipe(**settings)
 
 
@@ -154,8 +173,9 @@ def _check_model(settings: dict[str, Any], where: str) -> None:
         class_of(settings["model"], where)
     for name in ("classes", "input_shape"):
         if name in settings.get("model_options", ()):
-            raise ValueError(f"{where}: model_options must not have {name}, which the pictures "
-                             f"decide")
+            raise ValueError(
+                f"{where}: model_options must not have {name}, which the pictures decide"
+            )
 
 
 def _kinds(hint: Any) -> tuple[type, ...]:

@@ -39,8 +39,14 @@ def curves(history: Mapping[str, Sequence[float]], path: str | os.PathLike[str])
     for ax, (name, lines) in zip(axes, panels.items(), strict=True):
         for (label, values), colour in zip(lines.items(), ("#3567b7", "#d2642a"), strict=False):
             epochs = range(1, len(values) + 1)
-            ax.plot(epochs, values, color=colour, label=label,
-                    marker="o" if len(values) < 12 else None, markersize=3)
+            ax.plot(
+                epochs,
+                values,
+                color=colour,
+                label=label,
+                marker="o" if len(values) < 12 else None,
+                markersize=3,
+            )
         ax.set_title(name)
         ax.set_xlabel("epoch")
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -82,8 +88,9 @@ def panels_of(history: Any, where: str) -> dict[str, dict[str, list[float]]]:
         try:
             columns[str(name)] = [float(value) for value in column]
         except (TypeError, ValueError):
-            raise TypeError(checks.message(where, f"history[{name!r}]", "a list of numbers",
-                                           column)) from None
+            raise TypeError(
+                checks.message(where, f"history[{name!r}]", "a list of numbers", column)
+            ) from None
     if len({len(column) for column in columns.values()}) > 1:
         raise ValueError(checks.message(where, "history", expected, history))
     panels: dict[str, dict[str, list[float]]] = {}

@@ -20,8 +20,8 @@ import numpy as np
 
 from ...data.batch import gather
 
-COARSE, FINE = 8, 32        # pixels a side
-LOOKED_AT = 0.95            # the correlation on the coarse pixels of what is looked at again
+COARSE, FINE = 8, 32  # pixels a side
+LOOKED_AT = 0.95  # the correlation on the coarse pixels of what is looked at again
 
 # A pair is the same if its fine correlation is above SAME. It is nearly the same if that is above
 # NEAR and it stands out: 1 - correlation is below STANDS_OUT times that of the picture fifth (NEXT)
@@ -29,8 +29,8 @@ LOOKED_AT = 0.95            # the correlation on the coarse pixels of what is lo
 SAME, NEAR = 0.998, 0.9
 STANDS_OUT, NEXT = 0.2, 5
 
-MOST_BYTES = 32 << 20       # at a time: of pictures as float32, and of products
-TOGETHER = 100              # pictures that are compared on the fine pixels at a time
+MOST_BYTES = 32 << 20  # at a time: of pictures as float32, and of products
+TOGETHER = 100  # pictures that are compared on the fine pixels at a time
 
 
 @dataclass(frozen=True)
@@ -71,17 +71,18 @@ def _vectors(dataset: Any) -> tuple[np.ndarray, list[bytes]]:
     hashes: list[bytes] = []
     for images in _blocks(dataset, range(len(dataset))):
         grey = images.mean(axis=3, keepdims=True, dtype=np.float32)
-        vectors[len(hashes):len(hashes) + len(images)] = _unit(_scaled(grey, COARSE))
-        hashes += [blake2b(image.tobytes(), digest_size=16, salt=_salt(image)).digest()
-                   for image in images]
+        vectors[len(hashes) : len(hashes) + len(images)] = _unit(_scaled(grey, COARSE))
+        hashes += [
+            blake2b(image.tobytes(), digest_size=16, salt=_salt(image)).digest() for image in images
+        ]
     return vectors, hashes
 
 
 def _blocks(dataset: Any, rows: range | np.ndarray) -> Iterator[np.ndarray]:
     """Some pictures of a data set in their order, as many at a time as MOST_BYTES allows."""
-    start, step = 0, 1      # the first one tells how large they are
+    start, step = 0, 1  # the first one tells how large they are
     while start < len(rows):
-        images = gather(dataset, rows[start:start + step]).images
+        images = gather(dataset, rows[start : start + step]).images
         start += len(images)
         step = max(1, MOST_BYTES // max(1, 4 * images[0].size, images[0].nbytes))
         yield images
@@ -117,21 +118,25 @@ def _unit(images: np.ndarray) -> np.ndarray:
     return np.where(flat, 0, rows / np.where(flat, 1, length)).astype(np.float32)
 
 
-def _candidates(own: np.ndarray, theirs: np.ndarray, wanted: list[int]
-                ) -> Iterator[tuple[int, np.ndarray, bool]]:
+def _candidates(
+    own: np.ndarray, theirs: np.ndarray, wanted: list[int]
+) -> Iterator[tuple[int, np.ndarray, bool]]:
     """(row of own, rows of theirs, whether one of them stands out): for each row of own that may
     have a near-duplicate by the coarse pixels, those that are most like it."""
     step = max(1, MOST_BYTES // (4 * max(theirs.shape)))
     for start in range(0, len(wanted), step):
-        block = wanted[start:start + step]
+        block = wanted[start : start + step]
         products = own[block] @ theirs.T
         for i in np.flatnonzero(products.max(axis=1) > LOOKED_AT):
             row = products[i]
-            near = (np.arange(len(row)) if len(row) <= NEXT
-                    else np.argpartition(row, len(row) - NEXT)[-NEXT:])
+            near = (
+                np.arange(len(row))
+                if len(row) <= NEXT
+                else np.argpartition(row, len(row) - NEXT)[-NEXT:]
+            )
             near = near[np.argsort(-row[near], kind="stable")]
             stands_out = _stands_out(row[near])
-            if stands_out or row[near[0]] > SAME:       # coarse pixels are alike before fine ones
+            if stands_out or row[near[0]] > SAME:  # coarse pixels are alike before fine ones
                 yield block[i], near, stands_out
 
 
@@ -141,8 +146,9 @@ def _stands_out(correlations: np.ndarray) -> bool:
     return bool(away.min() < STANDS_OUT * (away.max() if len(away) == NEXT else 1.0))
 
 
-def _compared(dataset: Any, train_set: Any, candidates: Iterable[tuple[int, np.ndarray, bool]]
-              ) -> Iterator[Pair]:
+def _compared(
+    dataset: Any, train_set: Any, candidates: Iterable[tuple[int, np.ndarray, bool]]
+) -> Iterator[Pair]:
     """The pairs that are nearly the same on the fine pixels."""
     candidates = iter(candidates)
     while some := list(islice(candidates, TOGETHER)):
@@ -153,7 +159,7 @@ def _compared(dataset: Any, train_set: Any, candidates: Iterable[tuple[int, np.n
         left, right = _unit(left), _unit(right)
         start = 0
         for one, (row, near, stands_out) in zip(left, some, strict=True):
-            products = right[start:start + len(near)] @ one
+            products = right[start : start + len(near)] @ one
             start += len(near)
             best = int(products.argmax())
             stands_out = stands_out and _stands_out(products)

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-Z95 = 1.959963984540054     # of a normal distribution 95% are within so many standard deviations
+Z95 = 1.959963984540054  # of a normal distribution 95% are within so many standard deviations
 
 
 def confusion_of(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
@@ -56,8 +56,11 @@ def confusions(confusion: np.ndarray, most: int) -> list[tuple[int, int, int, fl
     order = np.argsort(-wrong, axis=None, kind="stable")[:most]
     rows, columns = np.unravel_index(order, wrong.shape)
     support = confusion.sum(axis=1)
-    return [(int(i), int(k), int(wrong[i, k]), float(wrong[i, k] / support[i]))
-            for i, k in zip(rows, columns, strict=True) if wrong[i, k]]
+    return [
+        (int(i), int(k), int(wrong[i, k]), float(wrong[i, k] / support[i]))
+        for i, k in zip(rows, columns, strict=True)
+        if wrong[i, k]
+    ]
 
 
 def uneven(support: np.ndarray) -> bool:

@@ -31,7 +31,7 @@ def grad_cam(model: Layer, x: np.ndarray, classes: np.ndarray) -> np.ndarray | N
     """
     search = _LastMaps()
     inputs = Tensor(np.array(x))
-    inputs.requires_grad = True         # a model that does not learn has a graph then, too
+    inputs.requires_grad = True  # a model that does not learn has a graph then, too
     with evaluation(gradients=True), following(search):
         outputs = model(inputs)
         if search.maps is None:
@@ -54,13 +54,18 @@ class _LastMaps:
     def __init__(self) -> None:
         self.maps: Tensor | None = None
         # By id, of what lives as long as this: no id comes again.
-        self._made: dict[int, Tensor] = {}      # what is made of that convolution
-        self._seen: dict[int, Any] = {}         # the layers and the weights so far
+        self._made: dict[int, Tensor] = {}  # what is made of that convolution
+        self._seen: dict[int, Any] = {}  # the layers and the weights so far
         # Whether the innermost layer has been called before: it may compute weights for each call.
         self._again = False
 
-    def operation(self, function: Any, inputs: tuple[Any, ...], options: dict[str, Any],
-                  outputs: tuple[Any, ...]) -> None:
+    def operation(
+        self,
+        function: Any,
+        inputs: tuple[Any, ...],
+        options: dict[str, Any],
+        outputs: tuple[Any, ...],
+    ) -> None:
         output = outputs[0]
         if not isinstance(output, Tensor) or output.ndim != 4:
             return
@@ -69,12 +74,16 @@ class _LastMaps:
             if first and output.shape[1] * output.shape[2] > 1:
                 self._made = {id(output): output}
                 self.maps = output
-        elif self.maps is not None and output.shape == self.maps.shape and any(
-                id(x) in self._made for x in inputs):
+        elif (
+            self.maps is not None
+            and output.shape == self.maps.shape
+            and any(id(x) in self._made for x in inputs)
+        ):
             self._made[id(output)] = self.maps = output
 
-    def call(self, layer: Any, run: Callable[..., Any], inputs: tuple[Any, ...],
-             options: dict[str, Any]) -> Any:
+    def call(
+        self, layer: Any, run: Callable[..., Any], inputs: tuple[Any, ...], options: dict[str, Any]
+    ) -> Any:
         outer, self._again = self._again, not self._is_new(layer)
         try:
             return run(*inputs, **options)

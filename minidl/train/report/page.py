@@ -21,11 +21,11 @@ from .table import mistaken, worst_first
 if TYPE_CHECKING:
     from .report import Report
 
-MOST_NUMBERS = 20       # classes, up to which a confusion matrix is a table of numbers
-MOST_CELLS = 3000       # of one that is drawn
-MOST_DRAWN = 120        # classes of one that is drawn: of more, those that are confused most
-MOST_CONFUSIONS = 10    # pairs that are listed
-MOST_TEXT = 400         # characters of an entry of the configuration
+MOST_NUMBERS = 20  # classes, up to which a confusion matrix is a table of numbers
+MOST_CELLS = 3000  # of one that is drawn
+MOST_DRAWN = 120  # classes of one that is drawn: of more, those that are confused most
+MOST_CONFUSIONS = 10  # pairs that are listed
+MOST_TEXT = 400  # characters of an entry of the configuration
 
 
 def page(found: Report) -> str:
@@ -36,24 +36,39 @@ def page(found: Report) -> str:
         import PIL
         from markupsafe import Markup
     except ImportError as error:
-        raise ImportError(f"Report.html: needs {error.name}: pip install "
-                          f"'minidl[report]'") from None
+        raise ImportError(
+            f"Report.html: needs {error.name}: pip install 'minidl[report]'"
+        ) from None
     del matplotlib, PIL
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("minidl.train.report", "templates"), autoescape=True,
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+        loader=jinja2.PackageLoader("minidl.train.report", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     environment.filters |= {"share": share, "count": count, "figure": figure, "ending": ending}
     environment.globals["svg"] = Markup
     return environment.get_template("report.html").render(
-        report=found, today=datetime.date.today().isoformat(), findings=findings(found),
-        uneven=figures.uneven(found.support), curves=_curves(found), matrix=_matrix(found),
-        confusions=figures.confusions(found.confusion, MOST_CONFUSIONS), classes=_classes(found),
-        misread=_misread(found), looks=_looks(found), layers=_layers(found),
-        pairs=_pairs(found), config=list(_flat(found._config or {})),
-        machine=machine.facts())
+        report=found,
+        today=datetime.date.today().isoformat(),
+        findings=findings(found),
+        uneven=figures.uneven(found.support),
+        curves=_curves(found),
+        matrix=_matrix(found),
+        confusions=figures.confusions(found.confusion, MOST_CONFUSIONS),
+        classes=_classes(found),
+        misread=_misread(found),
+        looks=_looks(found),
+        layers=_layers(found),
+        pairs=_pairs(found),
+        config=list(_flat(found._config or {})),
+        machine=machine.facts(),
+    )
 
 
 # ------------------------------------------------------------------------------------ the numbers
+
 
 def share(value: float, digits: int = 1) -> str:
     """0.9412 as 94.1%; a dash for what there is none of."""
@@ -75,16 +90,23 @@ def figure(value: float) -> str:
 
 # ----------------------------------------------------------------------------------- the sections
 
+
 def _curves(found: Report) -> list[dict[str, Any]]:
     """A plot for each panel of the history, with what it shows in words."""
     drawn = []
     panels = panels_of(found._history or {}, "report")
     for place, (title, lines) in enumerate(panels.items()):
-        ends = [f"{label} {figure(values[0])} to {figure(values[-1])}"
-                for label, values in lines.items()]
-        drawn.append({"title": title, "alt": f"{title} over {len(next(iter(lines.values())))} "
-                                             f"epochs: {', '.join(ends)}",
-                      "svg": plots.lines(f"curve{place}", lines, zero=title == "learning rate")})
+        ends = [
+            f"{label} {figure(values[0])} to {figure(values[-1])}"
+            for label, values in lines.items()
+        ]
+        drawn.append(
+            {
+                "title": title,
+                "alt": f"{title} over {len(next(iter(lines.values())))} epochs: {', '.join(ends)}",
+                "svg": plots.lines(f"curve{place}", lines, zero=title == "learning rate"),
+            }
+        )
     return drawn
 
 
@@ -94,10 +116,21 @@ def _matrix(found: Report) -> dict[str, Any]:
     support = np.maximum(confusion.sum(axis=1), 1)
     total = len(confusion)
     if total <= MOST_NUMBERS:
-        rows = [{"name": found.classes[i], "cells": [
-            {"count": int(n), "share": float(n / support[i]), "right": i == k,
-             "column": found.classes[k]} for k, n in enumerate(row)]}
-            for i, row in enumerate(confusion)]
+        rows = [
+            {
+                "name": found.classes[i],
+                "cells": [
+                    {
+                        "count": int(n),
+                        "share": float(n / support[i]),
+                        "right": i == k,
+                        "column": found.classes[k],
+                    }
+                    for k, n in enumerate(row)
+                ],
+            }
+            for i, row in enumerate(confusion)
+        ]
         longest = max(len(str(name)) for name in found.classes)
         return {"rows": rows, "cells": None, "upright": longest > 4}
     order = np.arange(total)
@@ -110,30 +143,55 @@ def _matrix(found: Report) -> dict[str, Any]:
     shares = part / support[order][:, None]
     places = np.argwhere(part)
     first = np.argsort(-shares[tuple(places.T)], kind="stable")[:MOST_CELLS]
-    cells = [{"row": int(i), "column": int(k), "count": int(part[i, k]),
-              "share": float(shares[i, k]), "right": bool(i == k)}
-             for i, k in places[first]]
+    cells = [
+        {
+            "row": int(i),
+            "column": int(k),
+            "count": int(part[i, k]),
+            "share": float(shares[i, k]),
+            "right": bool(i == k),
+        }
+        for i, k in places[first]
+    ]
     names = [str(found.classes[k]) for k in order]
-    return {"rows": None, "cells": cells, "names": names, "left_out": total - len(order),
-            "margin": min(112, 14 + 6 * max(map(len, names)))}
+    return {
+        "rows": None,
+        "cells": cells,
+        "names": names,
+        "left_out": total - len(order),
+        "margin": min(112, 14 + 6 * max(map(len, names))),
+    }
 
 
 def _classes(found: Report) -> list[dict[str, Any]]:
     """A row for each class, the worst first."""
-    return [{"name": found.classes[k], "support": int(found.support[k]),
-             "recall": float(found.recall[k]), "precision": float(found.precision[k]),
-             "f1": float(found.f1[k]), "mistaken": mistaken(found, k)}
-            for k in worst_first(found)]
+    return [
+        {
+            "name": found.classes[k],
+            "support": int(found.support[k]),
+            "recall": float(found.recall[k]),
+            "precision": float(found.precision[k]),
+            "f1": float(found.f1[k]),
+            "mistaken": mistaken(found, k),
+        }
+        for k in worst_first(found)
+    ]
 
 
 def _misread(found: Report) -> list[dict[str, Any]]:
     """A row for each of the surest wrong answers, with a picture if there are pictures."""
     images = found._shown.misread if found._shown else []
-    return [{"item": item, "label": found.classes[item.label],
-             "predicted": found.classes[item.predicted], "path": _path(found, item.index),
-             "file": os.path.basename(_path(found, item.index)),
-             "image": data_uri(images[i]) if images else None}
-            for i, item in enumerate(found.misread[:MOST_MISREAD])]
+    return [
+        {
+            "item": item,
+            "label": found.classes[item.label],
+            "predicted": found.classes[item.predicted],
+            "path": _path(found, item.index),
+            "file": os.path.basename(_path(found, item.index)),
+            "image": data_uri(images[i]) if images else None,
+        }
+        for i, item in enumerate(found.misread[:MOST_MISREAD])
+    ]
 
 
 def ending(path: str) -> str:
@@ -158,16 +216,27 @@ def _looks(found: Report) -> dict[str, list[dict[str, Any]]] | None:
 
     def row(looks: Looks) -> dict[str, Any]:
         item = looks.item
-        return {"index": item.index, "label": found.classes[item.label],
-                "predicted": found.classes[item.predicted], "probability": item.probability,
-                "image": data_uri(looks.image), "maps": [
-                    {"name": found.classes[k], "image": overlay(looks.image, heat),
-                     "some": bool(heat.max() > 0)}
-                    for k, heat in looks.maps.items()]}
+        return {
+            "index": item.index,
+            "label": found.classes[item.label],
+            "predicted": found.classes[item.predicted],
+            "probability": item.probability,
+            "image": data_uri(looks.image),
+            "maps": [
+                {
+                    "name": found.classes[k],
+                    "image": overlay(looks.image, heat),
+                    "some": bool(heat.max() > 0),
+                }
+                for k, heat in looks.maps.items()
+            ],
+        }
 
     looks = found._shown.looks
-    return {"right": [row(x) for x in looks if x.item.label == x.item.predicted],
-            "wrong": [row(x) for x in looks if x.item.label != x.item.predicted]}
+    return {
+        "right": [row(x) for x in looks if x.item.label == x.item.predicted],
+        "wrong": [row(x) for x in looks if x.item.label != x.item.predicted],
+    }
 
 
 def _layers(found: Report) -> dict[str, Any] | None:
@@ -179,57 +248,101 @@ def _layers(found: Report) -> dict[str, Any] | None:
     drawn = []
     norms = [layer for layer in layers if "std_before" in layer]
     if norms:
-        before = {"before, start": [layer["std_before"][0] for layer in norms],
-                  "before, end": [layer["std_before"][-1] for layer in norms]}
-        after = {"after, start": [layer["std"][0] for layer in norms],
-                 "after, end": [layer["std"][-1] for layer in norms]}
-        drawn.append({
-            "title": "What normalization does", "svg": plots.depth(
-                "norms", before, after, "normalization, in the order of computation"),
-            "alt": "Standard deviation of activations before and after each of "
-                   f"{len(norms)} normalizations, at the start and at the end of the training",
-            "text": f"The spread (standard deviation) of what each of the {len(norms)} "
-                    "normalizations is given (dashed) and of what it gives (solid). Whatever the "
-                    "layers before them do, what comes out has a spread near 1 (gamma is 1 at the "
-                    "start, and learned): each layer gets inputs of the same size throughout the "
-                    "training, in a deep network too."})
+        before = {
+            "before, start": [layer["std_before"][0] for layer in norms],
+            "before, end": [layer["std_before"][-1] for layer in norms],
+        }
+        after = {
+            "after, start": [layer["std"][0] for layer in norms],
+            "after, end": [layer["std"][-1] for layer in norms],
+        }
+        drawn.append(
+            {
+                "title": "What normalization does",
+                "svg": plots.depth(
+                    "norms", before, after, "normalization, in the order of computation"
+                ),
+                "alt": "Standard deviation of activations before and after each of "
+                f"{len(norms)} normalizations, at the start and at the end of the training",
+                "text": f"The spread (standard deviation) of what each of the {len(norms)} "
+                "normalizations is given (dashed) and of what it gives (solid). Whatever the "
+                "layers before them do, what comes out has a spread near 1 (gamma is 1 at the "
+                "start, and learned): each layer gets inputs of the same size throughout the "
+                "training, in a deep network too.",
+            }
+        )
     for name, title, log, text, guides in PLOTS:
-        series = {layer["name"]: layer[name] for layer in layers
-                  if name in layer and any(math.isfinite(v) for v in layer[name])}
+        series = {
+            layer["name"]: layer[name]
+            for layer in layers
+            if name in layer and any(math.isfinite(v) for v in layer[name])
+        }
         if series:
-            drawn.append({
-                "title": title, "text": text,
-                "svg": plots.many(name, series, epochs, log, guides, percent=name == "dead"),
-                "alt": f"{title} of {len(series)} layers over {len(epochs) - 1} epochs"})
-    rows = [{name: layer[name] if isinstance(layer[name], str) else layer[name][-1]
-             for name in layer} for layer in layers]
+            drawn.append(
+                {
+                    "title": title,
+                    "text": text,
+                    "svg": plots.many(name, series, epochs, log, guides, percent=name == "dead"),
+                    "alt": f"{title} of {len(series)} layers over {len(epochs) - 1} epochs",
+                }
+            )
+    rows = [
+        {name: layer[name] if isinstance(layer[name], str) else layer[name][-1] for name in layer}
+        for layer in layers
+    ]
     return {"plots": drawn, "rows": rows}
 
 
 PLOTS = (
-    ("std", "Spread of activations", True,
-     "The standard deviation of what each layer and each activation gives. Lines that run level "
-     "are fine; one that grows by powers of ten is about to end in infinity, one that falls to "
-     "nothing carries no signal.", None),
-    ("gradient", "Gradients", True,
-     "The norm of the gradient of each layer's weights. Layers within two powers of ten of each "
-     "other learn together; if the first layers are far below the last, they do not learn.", None),
-    ("update", "Size of a step", True,
-     "How far the last step of each epoch has moved the weights, as a share of their norm. About "
-     "0.001 is usual; far above it the learning rate is high, far below it is low, or has run out "
-     "as its schedule says.", {"0.001": 1e-3}),
-    ("dead", "Dead units", False,
-     "The share of a ReLU's units that are 0 for the whole batch: no gradient reaches what is "
-     "before them. A few are no harm; many mean that a too large step has pushed them below 0.",
-     None),
+    (
+        "std",
+        "Spread of activations",
+        True,
+        "The standard deviation of what each layer and each activation gives. Lines that run level "
+        "are fine; one that grows by powers of ten is about to end in infinity, one that falls to "
+        "nothing carries no signal.",
+        None,
+    ),
+    (
+        "gradient",
+        "Gradients",
+        True,
+        "The norm of the gradient of each layer's weights. Layers within two powers of ten of each "
+        "other learn together; if the first layers are far below the last, they do not learn.",
+        None,
+    ),
+    (
+        "update",
+        "Size of a step",
+        True,
+        "How far the last step of each epoch has moved the weights, as a share of their norm. About "
+        "0.001 is usual; far above it the learning rate is high, far below it is low, or has run out "
+        "as its schedule says.",
+        {"0.001": 1e-3},
+    ),
+    (
+        "dead",
+        "Dead units",
+        False,
+        "The share of a ReLU's units that are 0 for the whole batch: no gradient reaches what is "
+        "before them. A few are no harm; many mean that a too large step has pushed them below 0.",
+        None,
+    ),
 )
 
 
 def _pairs(found: Report) -> list[dict[str, Any]]:
-    return [{"pair": pair, "left": data_uri(left), "right": data_uri(right),
-             "label": found.classes[found.labels[pair.index]],
-             "path": _path(found, pair.index), "train_path": _train_path(found, pair.train)}
-            for pair, left, right in (found._shown.pairs if found._shown else ())]
+    return [
+        {
+            "pair": pair,
+            "left": data_uri(left),
+            "right": data_uri(right),
+            "label": found.classes[found.labels[pair.index]],
+            "path": _path(found, pair.index),
+            "train_path": _train_path(found, pair.train),
+        }
+        for pair, left, right in (found._shown.pairs if found._shown else ())
+    ]
 
 
 def _flat(tree: Any, prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-MOST_SIDE = 72      # pixels: of larger pictures the page would be too large
-HEAT = np.array((240, 82, 26), np.float32)      # the colour of what speaks for a class
+MOST_SIDE = 72  # pixels: of larger pictures the page would be too large
+HEAT = np.array((240, 82, 26), np.float32)  # the colour of what speaks for a class
 
 
 def data_uri(image: np.ndarray) -> str:
@@ -24,7 +24,7 @@ def overlay(image: np.ndarray, heat: np.ndarray) -> str:
     from PIL import Image
 
     small = _small(as_bytes(image))
-    scale = max(1, MOST_SIDE // max(small.size))        # a coarse picture would make a coarse map
+    scale = max(1, MOST_SIDE // max(small.size))  # a coarse picture would make a coarse map
     size = small.width * scale, small.height * scale
     grey = np.asarray(small.convert("L").resize(size, Image.Resampling.NEAREST), np.float32)
     above = heat - heat.min()
@@ -37,8 +37,7 @@ def overlay(image: np.ndarray, heat: np.ndarray) -> str:
 
 
 def as_bytes(image: np.ndarray) -> np.ndarray:
-    """uint8 (H, W, 1 or 3). Floats are stretched to the range that they have unless it is 0 to 1.
-    """
+    """uint8 (H, W, 1 or 3). Floats are stretched to the range that they have unless it is 0 to 1."""
     if image.dtype == np.uint8:
         return image
     values = np.nan_to_num(np.asarray(image, np.float32))

@@ -9,7 +9,7 @@ from typing import Any
 from ... import svg
 from ...svg import GREY, MUTED, A, B
 
-POINTS = 12             # up to which each value has a mark
+POINTS = 12  # up to which each value has a mark
 
 Lines = Mapping[str, Sequence[float]]
 
@@ -18,9 +18,15 @@ def lines(name: str, series: Lines, zero: bool = False) -> str:
     """Up to two lines that have names, over the epochs from 1 on; the axis begins at 0 if asked."""
     figure, ax = _figure("epoch")
     for (label, values), colour in zip(series.items(), (A, B), strict=False):
-        ax.plot(range(1, len(values) + 1), svg.drawable(values), color=colour, linewidth=1.6,
-                label=svg.text(label), marker="o" if len(values) <= POINTS else None,
-                markersize=3.5)
+        ax.plot(
+            range(1, len(values) + 1),
+            svg.drawable(values),
+            color=colour,
+            linewidth=1.6,
+            label=svg.text(label),
+            marker="o" if len(values) <= POINTS else None,
+            markersize=3.5,
+        )
     if len(series) > 1:
         svg.legend(ax)
     if zero:
@@ -28,20 +34,32 @@ def lines(name: str, series: Lines, zero: bool = False) -> str:
     return _finished(name, figure, ax, False, None)
 
 
-def many(name: str, series: Lines, x: Sequence[float], log: bool = False,
-         guides: Mapping[str, float] | None = None, percent: bool = False) -> str:
-    """A line for each layer, in the order in which they compute: the first and the last stand out.
-    """
+def many(
+    name: str,
+    series: Lines,
+    x: Sequence[float],
+    log: bool = False,
+    guides: Mapping[str, float] | None = None,
+    percent: bool = False,
+) -> str:
+    """A line for each layer, in the order in which they compute: the first and the last stand out."""
     figure, ax = _figure("epoch")
     names = list(series)
     for label, values in series.items():
         colour = A if label == names[0] else B if label == names[-1] else GREY
         ends = colour != GREY
         place = "first" if colour == A else "last"
-        ax.plot(x, svg.drawable(values, log), color=colour, linewidth=1.8 if ends else 0.8,
-                alpha=1 if ends else 0.7, zorder=3 if ends else 2,
-                marker="o" if ends and len(values) <= POINTS else None, markersize=3.5,
-                label=svg.text(f"{label} (the {place})") if ends else None)
+        ax.plot(
+            x,
+            svg.drawable(values, log),
+            color=colour,
+            linewidth=1.8 if ends else 0.8,
+            alpha=1 if ends else 0.7,
+            zorder=3 if ends else 2,
+            marker="o" if ends and len(values) <= POINTS else None,
+            markersize=3.5,
+            label=svg.text(f"{label} (the {place})") if ends else None,
+        )
     svg.legend(ax)
     if percent:
         from matplotlib.ticker import PercentFormatter
@@ -57,9 +75,16 @@ def depth(name: str, before: Lines, after: Lines, xlabel: str) -> str:
     figure, ax = _figure(xlabel)
     for group, style in ((before, (0, (4, 2))), (after, "solid")):
         for (label, values), colour in zip(group.items(), (A, B), strict=False):
-            ax.plot(range(1, len(values) + 1), svg.drawable(values, True), color=colour,
-                    linestyle=style, linewidth=1.6, label=svg.text(label),
-                    marker="o" if len(values) <= 2 * POINTS else None, markersize=3)
+            ax.plot(
+                range(1, len(values) + 1),
+                svg.drawable(values, True),
+                color=colour,
+                linestyle=style,
+                linewidth=1.6,
+                label=svg.text(label),
+                marker="o" if len(values) <= 2 * POINTS else None,
+                markersize=3,
+            )
     svg.legend(ax)
     return _finished(name, figure, ax, True, None)
 
@@ -75,12 +100,17 @@ def _figure(xlabel: str) -> tuple[Any, Any]:
 
 def _largest(series: Lines) -> float:
     """The largest number that is finite; 0 if none is above it."""
-    return max([0.0, *(float(v) for values in series.values() for v in values
-                       if math.isfinite(v) and v > 0)])
+    return max(
+        [
+            0.0,
+            *(float(v) for values in series.values() for v in values if math.isfinite(v) and v > 0),
+        ]
+    )
 
 
-def _finished(name: str, figure: Any, ax: Any, log: bool,
-              guides: Mapping[str, float] | None) -> str:
+def _finished(
+    name: str, figure: Any, ax: Any, log: bool, guides: Mapping[str, float] | None
+) -> str:
     if log:
         svg.logarithmic(ax.yaxis)
     elif ax.get_autoscaley_on():

@@ -34,16 +34,21 @@ def as_saved(saved: Any) -> models.Saved:
         return saved
     if isinstance(saved, str | os.PathLike):
         return models.load(saved)
-    raise TypeError(checks.message("report", "saved", "a models.Saved, or the path of a file that "
-                                   "models.save wrote", saved))
+    raise TypeError(
+        checks.message(
+            "report", "saved", "a models.Saved, or the path of a file that models.save wrote", saved
+        )
+    )
 
 
 def as_labelled(dataset: Any, name: str) -> Any:
     """A data set with items; a pair of arrays is one. TypeError and ValueError as a loader's."""
     if isinstance(dataset, tuple):
         if len(dataset) != 2:
-            raise ValueError(f"report: {name} must be a data set, or (images, labels), got a tuple "
-                             f"of {len(dataset)}")
+            raise ValueError(
+                f"report: {name} must be a data set, or (images, labels), got a tuple "
+                f"of {len(dataset)}"
+            )
         dataset = ArrayDataset(*dataset)
     dataset = as_dataset(dataset, "report")
     if not len(dataset):
@@ -86,18 +91,28 @@ def predictions(saved: models.Saved, dataset: Any) -> Predictions:
         outputs = rows.shape[1]
     names = names_of(dataset)
     known: Sequence[Any] = saved.classes or (
-        names if names is not None and len(names) == outputs else range(outputs))
-    return Predictions(np.concatenate(labels), np.concatenate(predicted),
-                       np.concatenate(probability), loss / len(dataset), list(known))
+        names if names is not None and len(names) == outputs else range(outputs)
+    )
+    return Predictions(
+        np.concatenate(labels),
+        np.concatenate(predicted),
+        np.concatenate(probability),
+        loss / len(dataset),
+        list(known),
+    )
 
 
 def _classes_of(labels: np.ndarray | None, start: int) -> np.ndarray:
     if labels is None:
-        raise ValueError("report: dataset must have labels, one class an item: an ImageFolder, an "
-                         "ArrayDataset(images, labels), or (images, labels)")
+        raise ValueError(
+            "report: dataset must have labels, one class an item: an ImageFolder, an "
+            "ArrayDataset(images, labels), or (images, labels)"
+        )
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise ValueError(f"report: dataset must have one class, an integer, an item; got labels of "
-                         f"shape {labels.shape[1:]} and dtype {labels.dtype}")
+        raise ValueError(
+            f"report: dataset must have one class, an integer, an item; got labels of "
+            f"shape {labels.shape[1:]} and dtype {labels.dtype}"
+        )
     return labels
 
 
@@ -105,9 +120,16 @@ def _translation(classes: list[Any], names: list[str] | None, outputs: int) -> n
     """The model's class of each of the data set's, -1 where it has none: by their names where both
     have some, else they are the same."""
     own = [str(name) for name in classes]
-    if names is None or not own or names == own or (
-            len(names) == len(own) and not set(names) & set(own)
-            and own == [str(k) for k in range(len(own))]):      # the model's are only numbers
+    if (
+        names is None
+        or not own
+        or names == own
+        or (
+            len(names) == len(own)
+            and not set(names) & set(own)
+            and own == [str(k) for k in range(len(own))]
+        )
+    ):  # the model's are only numbers
         return np.arange(outputs)
     place = {name: k for k, name in enumerate(own)}
     return np.array([place.get(name, -1) for name in names], np.int64)
@@ -116,11 +138,14 @@ def _translation(classes: list[Any], names: list[str] | None, outputs: int) -> n
 def _translated(labels: np.ndarray, translation: np.ndarray, dataset: Any) -> np.ndarray:
     bad = (labels < 0) | (labels >= len(translation))
     if bad.any():
-        raise ValueError(f"report: dataset has the label {labels[bad][0]}, and the model has "
-                         f"classes 0 to {len(translation) - 1}")
+        raise ValueError(
+            f"report: dataset has the label {labels[bad][0]}, and the model has "
+            f"classes 0 to {len(translation) - 1}"
+        )
     found = translation[labels]
     if (found < 0).any():
         name = (names_of(dataset) or [])[labels[found < 0][0]]
-        raise ValueError(f"report: dataset has pictures of {name!r}, which is no class of the "
-                         f"model")
+        raise ValueError(
+            f"report: dataset has pictures of {name!r}, which is no class of the model"
+        )
     return found

@@ -23,7 +23,7 @@ class Misread(NamedTuple):
     """An item that was taken for another class: its place in the data set, the classes as places in
     `Report.classes`, and how probable the model took its answer to be."""
 
-    index: int      # type: ignore[assignment]      # hides a method of tuples
+    index: int  # type: ignore[assignment]      # hides a method of tuples
     label: int
     predicted: int
     probability: float
@@ -69,7 +69,7 @@ class Report(hints.Explained):
         self.misread = [self._misread(int(i)) for i in wrong]
         self.duplicates: list[Pair] | None = None
         # What the page shows besides.
-        self._shown: Shown | None = None        # of pictures
+        self._shown: Shown | None = None  # of pictures
         self._model = ""
         self._history: Mapping[str, Any] | None = None
         self._statistics: Mapping[str, Any] | None = None
@@ -101,10 +101,18 @@ class Report(hints.Explained):
     __repr__ = __str__
 
 
-def report(saved: Any, dataset: Any, *, valid_name: str = "test",
-           history: Mapping[str, Any] | None = None, train_set: Any = None, statistics: Any = None,
-           config: Mapping[str, Any] | None = None, command: str | None = None,
-           title: str | None = None) -> Report:
+def report(
+    saved: Any,
+    dataset: Any,
+    *,
+    valid_name: str = "test",
+    history: Mapping[str, Any] | None = None,
+    train_set: Any = None,
+    statistics: Any = None,
+    config: Mapping[str, Any] | None = None,
+    command: str | None = None,
+    title: str | None = None,
+) -> Report:
     """What a trained classifier is worth on a data set, as a `Report`: figures, a table as text,
     and with `.save("report.html")` one page that explains them.
 
@@ -141,11 +149,12 @@ def report(saved: Any, dataset: Any, *, valid_name: str = "test",
     if train_set is not None:
         train_set = as_labelled(train_set, "train_set")
     if history is not None:
-        panels_of(history, "report")        # checks it
+        panels_of(history, "report")  # checks it
     statistics = getattr(statistics, "history", statistics)
     if statistics is not None and not (isinstance(statistics, Mapping) and "layers" in statistics):
-        raise TypeError(checks.message("report", "statistics", "a LayerStatistics or its history",
-                                       statistics))
+        raise TypeError(
+            checks.message("report", "statistics", "a LayerStatistics or its history", statistics)
+        )
     if config is not None and not isinstance(config, Mapping):
         raise TypeError(checks.message("report", "config", "a dict", config))
     name = type(saved.model).__name__

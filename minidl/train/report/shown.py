@@ -15,9 +15,9 @@ from .grad_cam import grad_cam
 if TYPE_CHECKING:
     from .report import Misread, Report
 
-MOST_MISREAD = 24       # pictures of misreadings,
-MOST_LOOKED_AT = 6      # of right and of wrong examples with a map of what the model looks at,
-MOST_PAIRS = 12         # and of pairs of near-duplicates
+MOST_MISREAD = 24  # pictures of misreadings,
+MOST_LOOKED_AT = 6  # of right and of wrong examples with a map of what the model looks at,
+MOST_PAIRS = 12  # and of pairs of near-duplicates
 
 
 @dataclasses.dataclass
@@ -43,23 +43,33 @@ class Shown:
     train_paths: dict[int, str]
 
 
-def show(found: Report, saved: Any, dataset: Any, train_set: Any
-         ) -> tuple[Shown | None, list[Pair] | None]:
-    """The pictures, None if the items are none; and the duplicates, None without a training set.
-    """
+def show(
+    found: Report, saved: Any, dataset: Any, train_set: Any
+) -> tuple[Shown | None, list[Pair] | None]:
+    """The pictures, None if the items are none; and the duplicates, None without a training set."""
     if not are_pictures(dataset):
         return None, None
     misread = found.misread[:MOST_MISREAD]
     chosen = [*_right(found), *found.misread[:MOST_LOOKED_AT]]
-    shown = Shown(_images(dataset, [item.index for item in misread]),
-                  _looks(saved, _images(dataset, [item.index for item in chosen]), chosen),
-                  [], {}, {})
+    shown = Shown(
+        _images(dataset, [item.index for item in misread]),
+        _looks(saved, _images(dataset, [item.index for item in chosen]), chosen),
+        [],
+        {},
+        {},
+    )
     duplicates = None
     if train_set is not None and are_pictures(train_set):
         duplicates = find(dataset, train_set)
         pairs = sorted(duplicates, key=lambda pair: -pair.correlation)[:MOST_PAIRS]
-        shown.pairs = list(zip(pairs, _images(dataset, [pair.index for pair in pairs]),
-                               _images(train_set, [pair.train for pair in pairs]), strict=True))
+        shown.pairs = list(
+            zip(
+                pairs,
+                _images(dataset, [pair.index for pair in pairs]),
+                _images(train_set, [pair.train for pair in pairs]),
+                strict=True,
+            )
+        )
     duplicated = [pair for pair, _, _ in shown.pairs]
     places = [item.index for item in (*misread, *chosen)]
     shown.paths = _files(dataset, places + [pair.index for pair in duplicated])
@@ -95,9 +105,13 @@ def _looks(saved: Any, images: list[np.ndarray], chosen: list[Misread]) -> list[
     """Maps of the predicted class for each picture, and of the label where that is another; None
     where the model has no maps."""
     prepared = saved._prepared(np.stack(images))
-    maps = [grad_cam(saved.model, prepared, np.array(classes))
-            for classes in ([item.predicted for item in chosen], [item.label for item in chosen])]
+    maps = [
+        grad_cam(saved.model, prepared, np.array(classes))
+        for classes in ([item.predicted for item in chosen], [item.label for item in chosen])
+    ]
     if maps[0] is None or maps[1] is None:
         return None
-    return [Looks(item, images[i], {item.predicted: maps[0][i], item.label: maps[1][i]})
-            for i, item in enumerate(chosen)]
+    return [
+        Looks(item, images[i], {item.predicted: maps[0][i], item.label: maps[1][i]})
+        for i, item in enumerate(chosen)
+    ]

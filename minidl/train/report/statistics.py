@@ -66,8 +66,8 @@ class LayerStatistics(hints.Explained):
         self._columns = Columns("epoch")
         self._batch: Any = None
         self._source.kept = None
-        self._weights: dict[str, list[np.ndarray]] | None = None    # before the last step
-        self._step = 0              # how many there were then
+        self._weights: dict[str, list[np.ndarray]] | None = None  # before the last step
+        self._step = 0  # how many there were then
         self._updates: dict[str, float] = {}
 
     @property
@@ -95,7 +95,7 @@ class LayerStatistics(hints.Explained):
         self._look(trainer)
 
     def on_epoch_end(self, trainer: Trainer) -> None:
-        self._note_updates(trainer)     # of a step that came after the last batch
+        self._note_updates(trainer)  # of a step that came after the last batch
         self._measure(trainer)
         self._updates, self._weights = {}, None
 
@@ -109,12 +109,13 @@ class LayerStatistics(hints.Explained):
         total = len(trainer.loader) if hasattr(trainer.loader, "__len__") else math.inf
         if self._weights is None and (trainer.batch == total - 1 or total == math.inf):
             self._step = trainer.step
-            self._weights = {name: [np.array(p._values()) for p in weights]
-                             for name, weights in named_weights(trainer.model)}
+            self._weights = {
+                name: [np.array(p._values()) for p in weights]
+                for name, weights in named_weights(trainer.model)
+            }
 
     def _note_updates(self, trainer: Trainer) -> None:
-        """How far a step has moved the weights that were kept before it, as shares of their norms.
-        """
+        """How far a step has moved the weights that were kept before it, as shares of their norms."""
         if self._weights is None or trainer.step == self._step:
             return
         for name, weights in named_weights(trainer.model):
@@ -133,8 +134,9 @@ class LayerStatistics(hints.Explained):
             with following(watch):
                 outputs = model(*example.inputs, **example.named)
             loss = trainer._loss(outputs, example)
-            weights = [(name, p) for name, found in named_weights(model) for p in found
-                       if p.requires_grad]
+            weights = [
+                (name, p) for name, found in named_weights(model) for p in found if p.requires_grad
+            ]
             gradients = grad(loss, [p for _, p in weights]) if loss.requires_grad else ()
         scale = example.count if trainer.reduction == "sum" else 1
         squares: dict[str, float] = {}
@@ -150,8 +152,11 @@ class LayerStatistics(hints.Explained):
 
     def state_dict(self) -> dict[str, Any]:
         """The history, and what the next entry needs."""
-        return {**self._columns.state_dict(), "batch": self._source.kept,
-                "updates": dict(self._updates)}
+        return {
+            **self._columns.state_dict(),
+            "batch": self._source.kept,
+            "updates": dict(self._updates),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take what `state_dict` gives."""

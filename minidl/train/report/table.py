@@ -10,23 +10,37 @@ import numpy as np
 if TYPE_CHECKING:
     from .report import Report
 
-MOST_ROWS = 30      # of classes: of more, those that are found worst
+MOST_ROWS = 30  # of classes: of more, those that are found worst
 
 
 def table(found: Report) -> str:
     """A line of accuracies, then a line for each class."""
     low, high = found.interval
-    head = (f"{found.valid_name}: accuracy {found.accuracy:.4f} (95%: {low:.4f} to {high:.4f}) of "
-            f"{len(found.labels)}, balanced accuracy {found.balanced_accuracy:.4f}")
+    head = (
+        f"{found.valid_name}: accuracy {found.accuracy:.4f} (95%: {low:.4f} to {high:.4f}) of "
+        f"{len(found.labels)}, balanced accuracy {found.balanced_accuracy:.4f}"
+    )
     order = worst_first(found)
     shown = sorted(order) if len(order) <= MOST_ROWS else order[:MOST_ROWS]
     rows = [["class", "items", "recall", "precision", "f1", "most often taken for"]]
-    rows += [[str(found.classes[k]), str(found.support[k]), number(found.recall[k]),
-              number(found.precision[k]), number(found.f1[k]), mistaken(found, k)] for k in shown]
+    rows += [
+        [
+            str(found.classes[k]),
+            str(found.support[k]),
+            number(found.recall[k]),
+            number(found.precision[k]),
+            number(found.f1[k]),
+            mistaken(found, k),
+        ]
+        for k in shown
+    ]
     widths = [max(len(row[i]) for row in rows) for i in range(5)]
-    lines = ["  ".join([row[0].ljust(widths[0]),
-                        *(row[i].rjust(widths[i]) for i in range(1, 5)), row[5]]).rstrip()
-             for row in rows]
+    lines = [
+        "  ".join(
+            [row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in range(1, 5)), row[5]]
+        ).rstrip()
+        for row in rows
+    ]
     rest = len(order) - len(shown)
     more = [f"and {rest} classes that are found better"] if rest else []
     return "\n".join([head, "", *lines, *more])

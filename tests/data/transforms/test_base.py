@@ -9,9 +9,19 @@ from minidl.data import transforms as T
 from tests.support.transforms import applied, epoch_of, images_of
 
 IMAGES = images_of(30, 8, 8, 3)
-PLACES = [T.RandomCrop(8, 2), T.RandomFlip(), T.RandomFlip(alternate=True), T.Cutout(3),
-          T.RandomTranslate(2), T.RandomRotation(20), T.RandomResizedCrop(6), T.Resize(5),
-          T.CenterCrop(4), T.Normalize(0.5, 0.2), T.ColorJitter(0.2, 0.2, 0.2, 0.1)]
+PLACES = [
+    T.RandomCrop(8, 2),
+    T.RandomFlip(),
+    T.RandomFlip(alternate=True),
+    T.Cutout(3),
+    T.RandomTranslate(2),
+    T.RandomRotation(20),
+    T.RandomResizedCrop(6),
+    T.Resize(5),
+    T.CenterCrop(4),
+    T.Normalize(0.5, 0.2),
+    T.ColorJitter(0.2, 0.2, 0.2, 0.1),
+]
 ALL = [*PLACES, T.Compose(PLACES), T.Compose(T.RandomFlip(), T.RandomCrop(8, 1), T.RandomFlip())]
 MIXES = [T.Mixup(), T.CutMix(), T.Compose(T.RandomFlip(), T.Mixup(0.4), T.Cutout(2))]
 
@@ -22,11 +32,16 @@ def name(transform):
 
 # By a loader: of each item by itself
 
+
 @pytest.mark.parametrize("transform", ALL, ids=name)
 def test_an_item_does_not_depend_on_its_batch(transform):
     expected = epoch_of(transform, IMAGES, 30)
-    for options in ({"batch_size": 4}, {"batch_size": 7, "prefetch": 2},
-                    {"batch_size": 1, "shuffle": False}, {"batch_size": 11, "skip": 1}):
+    for options in (
+        {"batch_size": 4},
+        {"batch_size": 7, "prefetch": 2},
+        {"batch_size": 1, "shuffle": False},
+        {"batch_size": 11, "skip": 1},
+    ):
         found = epoch_of(transform, IMAGES, **options)
         assert len(found) == 30 - options.get("skip", 0) * options["batch_size"]
         for item, (image, label) in found.items():
@@ -76,6 +91,7 @@ def test_no_images(transform):
 
 # By hand
 
+
 @pytest.mark.parametrize("transform", ALL, ids=name)
 def test_called_by_hand(transform):
     before = IMAGES.copy()
@@ -86,7 +102,8 @@ def test_called_by_hand(transform):
     as_bytes = (IMAGES * 255).astype(np.uint8)
     np.testing.assert_array_equal(
         transform(as_bytes, np.random.default_rng(3)),
-        transform(as_bytes / np.float32(255), np.random.default_rng(3)))
+        transform(as_bytes / np.float32(255), np.random.default_rng(3)),
+    )
     md.manual_seed(4)
     found = transform(IMAGES)
     md.manual_seed(4)
@@ -105,22 +122,37 @@ def test_other_arrays():
     assert T.RandomFlip(1)(IMAGES[::2, :, ::-1]).shape == (15, 8, 8, 3)
 
 
-@pytest.mark.parametrize("call, error, message", [
-    (lambda: T.RandomFlip()(IMAGES[0]), ValueError, r"RandomFlip: images must have the shape "
-                                                    r"\(B, H, W, C\), got \(8, 8, 3\)"),
-    (lambda: T.RandomFlip()(3), ValueError, "RandomFlip: images must be an array"),
-    (lambda: T.RandomFlip()([[1], [2, 3]]), ValueError, "RandomFlip: images must be an array"),
-    (lambda: T.Mixup()(IMAGES, [[1], [2, 3]]), ValueError, "Mixup: labels must be an array"),
-    (lambda: T.RandomFlip()(IMAGES > 0), TypeError, "images must be floats or uint8, not bool"),
-    (lambda: T.RandomFlip()(IMAGES, 3), TypeError, "rng must be a generator of NumPy's, got 3"),
-    (lambda: T.RandomFlip()(IMAGES, None, 3), TypeError, "from 2 to 3 positional arguments"),
-    (lambda: T.RandomFlip()(IMAGES, labels=3), TypeError, "unexpected keyword argument 'labels'"),
-    (lambda: T.Mixup()(IMAGES), TypeError, "missing 1 required positional argument: 'labels'"),
-    (lambda: T.Mixup()(IMAGES, None), TypeError, "Mixup takes images and labels"),
-    (lambda: T.Compose(T.Mixup())(IMAGES), TypeError, "missing 1 required .*: 'labels'"),
-    (lambda: T.Mixup()(IMAGES, np.zeros(30, int)), ValueError, "number of classes is not known"),
-    (lambda: T.Transform()(IMAGES), NotImplementedError, "Transform has no apply_batch"),
-])
+@pytest.mark.parametrize(
+    "call, error, message",
+    [
+        (
+            lambda: T.RandomFlip()(IMAGES[0]),
+            ValueError,
+            r"RandomFlip: images must have the shape "
+            r"\(B, H, W, C\), got \(8, 8, 3\)",
+        ),
+        (lambda: T.RandomFlip()(3), ValueError, "RandomFlip: images must be an array"),
+        (lambda: T.RandomFlip()([[1], [2, 3]]), ValueError, "RandomFlip: images must be an array"),
+        (lambda: T.Mixup()(IMAGES, [[1], [2, 3]]), ValueError, "Mixup: labels must be an array"),
+        (lambda: T.RandomFlip()(IMAGES > 0), TypeError, "images must be floats or uint8, not bool"),
+        (lambda: T.RandomFlip()(IMAGES, 3), TypeError, "rng must be a generator of NumPy's, got 3"),
+        (lambda: T.RandomFlip()(IMAGES, None, 3), TypeError, "from 2 to 3 positional arguments"),
+        (
+            lambda: T.RandomFlip()(IMAGES, labels=3),
+            TypeError,
+            "unexpected keyword argument 'labels'",
+        ),
+        (lambda: T.Mixup()(IMAGES), TypeError, "missing 1 required positional argument: 'labels'"),
+        (lambda: T.Mixup()(IMAGES, None), TypeError, "Mixup takes images and labels"),
+        (lambda: T.Compose(T.Mixup())(IMAGES), TypeError, "missing 1 required .*: 'labels'"),
+        (
+            lambda: T.Mixup()(IMAGES, np.zeros(30, int)),
+            ValueError,
+            "number of classes is not known",
+        ),
+        (lambda: T.Transform()(IMAGES), NotImplementedError, "Transform has no apply_batch"),
+    ],
+)
 def test_calls_that_do_not_fit(call, error, message):
     with pytest.raises(error, match=message):
         call()
@@ -128,11 +160,13 @@ def test_calls_that_do_not_fit(call, error, message):
 
 def test_shown():
     assert repr(T.RandomCrop(8, 2)) == (
-        "RandomCrop(size=(8, 8), padding=(2, 2), mode='reflect', value=0.0)")
+        "RandomCrop(size=(8, 8), padding=(2, 2), mode='reflect', value=0.0)"
+    )
     assert repr(T.Compose(T.RandomFlip())) == "Compose(RandomFlip(p=0.5, alternate=False))"
 
 
 # Functions, as before: with rng, with labels
+
 
 def first(transform, **options):
     data = ArrayDataset(np.full((4, 2, 2, 1), 255, np.uint8), np.arange(4))
@@ -153,10 +187,16 @@ def optional(images, labels=None, rng=None, factor=2):
     return images * factor, labels + (1 if isinstance(rng, np.random.Generator) else 100)
 
 
-@pytest.mark.parametrize("function, value, labels", [
-    (with_both, 2, [1, 2, 3, 4]), (Callable(), 2, np.eye(4).tolist()), (optional, 2, [1, 2, 3, 4]),
-    (lambda images, labels: [images, labels.tolist()], 1, [0, 1, 2, 3]),
-    (lambda images, labels, more=7: (images, labels * more), 1, [0, 7, 14, 21])])
+@pytest.mark.parametrize(
+    "function, value, labels",
+    [
+        (with_both, 2, [1, 2, 3, 4]),
+        (Callable(), 2, np.eye(4).tolist()),
+        (optional, 2, [1, 2, 3, 4]),
+        (lambda images, labels: [images, labels.tolist()], 1, [0, 1, 2, 3]),
+        (lambda images, labels, more=7: (images, labels * more), 1, [0, 7, 14, 21]),
+    ],
+)
 @pytest.mark.parametrize("composed", [False, True])
 def test_functions_of_labels(function, value, labels, composed):
     images, found = first(T.Compose(function) if composed else function)
@@ -171,18 +211,27 @@ def test_functions_that_keep_what_they_return():
         kept[0][...], kept[1][...] = images, labels
         return kept
 
-    data = ArrayDataset(np.arange(8, dtype=np.float32).reshape(8, 1, 1, 1) * np.ones((2, 2, 1)),
-                        np.arange(8))
+    data = ArrayDataset(
+        np.arange(8, dtype=np.float32).reshape(8, 1, 1, 1) * np.ones((2, 2, 1)), np.arange(8)
+    )
     batches = list(DataLoader(data, 2, transform=fill, prefetch=4))
     assert [labels.tolist() for _, labels in batches] == [[0, 1], [2, 3], [4, 5], [6, 7]]
     assert [int(images.numpy()[0, 0, 0, 0]) for images, _ in batches] == [0, 2, 4, 6]
 
 
-@pytest.mark.parametrize("function, error, message", [
-    (lambda images, labels: images, TypeError, r"must return \(images, labels\), not a ndarray"),
-    (lambda images, labels: (images, labels[:1]), ValueError, "as many labels as it got, 4"),
-    (lambda images, labels: (images[:1], labels), ValueError, "as many images as it got, 4"),
-    (lambda images, labels: (None, labels), TypeError, "must return an array, not a NoneType")])
+@pytest.mark.parametrize(
+    "function, error, message",
+    [
+        (
+            lambda images, labels: images,
+            TypeError,
+            r"must return \(images, labels\), not a ndarray",
+        ),
+        (lambda images, labels: (images, labels[:1]), ValueError, "as many labels as it got, 4"),
+        (lambda images, labels: (images[:1], labels), ValueError, "as many images as it got, 4"),
+        (lambda images, labels: (None, labels), TypeError, "must return an array, not a NoneType"),
+    ],
+)
 def test_functions_of_labels_that_return_something_else(function, error, message):
     with pytest.raises(error, match=message):
         first(function)
@@ -195,8 +244,10 @@ def test_items_without_labels(transform):
 
 
 def test_items_that_are_dicts():
-    items = [{"label": i, "name": f"n{i}", "image": np.full((2, 2, 1), 51 * i, np.uint8)}
-             for i in range(4)]
+    items = [
+        {"label": i, "name": f"n{i}", "image": np.full((2, 2, 1), 51 * i, np.uint8)}
+        for i in range(4)
+    ]
     batch = next(iter(DataLoader(items, 4, transform=T.Compose(T.RandomFlip(1), with_both))))
     assert list(batch) == ["label", "name", "image"]
     assert isinstance(batch["image"], md.Tensor) and batch["label"].tolist() == [1, 2, 3, 4]
@@ -205,6 +256,7 @@ def test_items_that_are_dicts():
 
 
 # Classes of one's own
+
 
 class Own:
     def apply_batch(self, images, labels, draws):
@@ -217,10 +269,17 @@ def test_a_class_of_ones_own():
     assert images.dtype == np.float32 and len(np.unique(images.numpy())) == 4
 
 
-@pytest.mark.parametrize("result, error, message", [
-    (lambda images, labels: images, TypeError,
-     r"apply_batch of Wrong must return \(images, labels\)"),
-    (lambda images, labels: (images[:1], labels), ValueError, "as many images")])
+@pytest.mark.parametrize(
+    "result, error, message",
+    [
+        (
+            lambda images, labels: images,
+            TypeError,
+            r"apply_batch of Wrong must return \(images, labels\)",
+        ),
+        (lambda images, labels: (images[:1], labels), ValueError, "as many images"),
+    ],
+)
 def test_a_class_that_returns_something_else(result, error, message):
     class Wrong:
         def apply_batch(self, images, labels, draws):

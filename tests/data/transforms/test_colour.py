@@ -11,8 +11,16 @@ from tests.support.transforms import applied, draws_of, images_of
 IMAGES = images_of(20, 5, 6, 3)
 
 
-@pytest.mark.parametrize("mean, std", [(0.5, 0.25), ([0.1, 0.2, 0.3], [0.4, 0.5, 0.6]),
-                                       (np.float64([0, 1, 2]), 2), ([0.3], np.array(0.5)), (0, 1)])
+@pytest.mark.parametrize(
+    "mean, std",
+    [
+        (0.5, 0.25),
+        ([0.1, 0.2, 0.3], [0.4, 0.5, 0.6]),
+        (np.float64([0, 1, 2]), 2),
+        ([0.3], np.array(0.5)),
+        (0, 1),
+    ],
+)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_normalize(mean, std, dtype):
     images = IMAGES.astype(dtype)
@@ -22,12 +30,17 @@ def test_normalize(mean, std, dtype):
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("arguments, error, message", [
-    ((0.5, 0), ValueError, "Normalize: std must be positive"),
-    ((0.5, [1, -1]), ValueError, "Normalize: std must be positive"),
-    ((float("nan"), 1), ValueError, "Normalize: mean must be a finite number"),
-    (([[1]], 1), ValueError, "Normalize: mean"), (("a", 1), ValueError, "Normalize: mean"),
-    ((0.5,), TypeError, "takes mean, std")])
+@pytest.mark.parametrize(
+    "arguments, error, message",
+    [
+        ((0.5, 0), ValueError, "Normalize: std must be positive"),
+        ((0.5, [1, -1]), ValueError, "Normalize: std must be positive"),
+        ((float("nan"), 1), ValueError, "Normalize: mean must be a finite number"),
+        (([[1]], 1), ValueError, "Normalize: mean"),
+        (("a", 1), ValueError, "Normalize: mean"),
+        ((0.5,), TypeError, "takes mean, std"),
+    ],
+)
 def test_what_does_not_normalize(arguments, error, message):
     with pytest.raises(error, match=message):
         T.Normalize(*arguments)
@@ -45,8 +58,10 @@ def grey(image):
 def expected_of(image, u, brightness=0, contrast=0, saturation=0, hue=0):
     """One image, step by step."""
     image = image.astype(np.float64)
-    factors = [max(0, 1 - x) + v * (1 + x - max(0, 1 - x))
-               for x, v in zip((brightness, contrast, saturation), u, strict=False)]
+    factors = [
+        max(0, 1 - x) + v * (1 + x - max(0, 1 - x))
+        for x, v in zip((brightness, contrast, saturation), u, strict=False)
+    ]
     image = np.clip(image * factors[0], 0, 1)
     image = np.clip(grey(image).mean() + (image - grey(image).mean()) * factors[1], 0, 1)
     image = np.clip(grey(image)[..., None] + (image - grey(image)[..., None]) * factors[2], 0, 1)
@@ -57,9 +72,18 @@ def expected_of(image, u, brightness=0, contrast=0, saturation=0, hue=0):
     return turned
 
 
-@pytest.mark.parametrize("options", [
-    {"brightness": 0.4}, {"contrast": 0.8}, {"saturation": 1.7}, {"hue": 0.5}, {"hue": 0.1},
-    {"brightness": 0.4, "contrast": 0.3, "saturation": 0.2, "hue": 0.1}, {}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"brightness": 0.4},
+        {"contrast": 0.8},
+        {"saturation": 1.7},
+        {"hue": 0.5},
+        {"hue": 0.1},
+        {"brightness": 0.4, "contrast": 0.3, "saturation": 0.2, "hue": 0.1},
+        {},
+    ],
+)
 def test_color_jitter(options):
     found, _ = applied(T.ColorJitter(**options), IMAGES)
     u = draws_of(20).uniform(4)
@@ -82,13 +106,20 @@ def test_one_channel():
     factors = 0.5 + draws_of(4).uniform(4)[:, 1]
     for i in range(4):
         mean = image[i].mean()
-        np.testing.assert_allclose(found[i], np.clip(mean + (image[i] - mean) * factors[i], 0, 1),
-                                   atol=1e-6)
+        np.testing.assert_allclose(
+            found[i], np.clip(mean + (image[i] - mean) * factors[i], 0, 1), atol=1e-6
+        )
 
 
-@pytest.mark.parametrize("options, error, message", [
-    ({"brightness": -1}, ValueError, "ColorJitter: brightness"), ({"hue": 0.6}, ValueError, "hue"),
-    ({"contrast": "a"}, TypeError, "contrast"), ({"gamma": 1}, TypeError, "it takes brightness")])
+@pytest.mark.parametrize(
+    "options, error, message",
+    [
+        ({"brightness": -1}, ValueError, "ColorJitter: brightness"),
+        ({"hue": 0.6}, ValueError, "hue"),
+        ({"contrast": "a"}, TypeError, "contrast"),
+        ({"gamma": 1}, TypeError, "it takes brightness"),
+    ],
+)
 def test_jitters_that_do_not_fit(options, error, message):
     with pytest.raises(error, match=message):
         T.ColorJitter(**options)

@@ -38,8 +38,11 @@ def test_functions_share_the_generator_of_the_batch():
 
 def test_labels_go_through():
     labels = np.arange(20) % 3
-    compose = T.Compose(T.RandomFlip(), lambda images, labels: (images, labels + 1),
-                        T.Compose(T.Cutout(2), T.Mixup(classes=4)))
+    compose = T.Compose(
+        T.RandomFlip(),
+        lambda images, labels: (images, labels + 1),
+        T.Compose(T.Cutout(2), T.Mixup(classes=4)),
+    )
     assert compose.takes_labels and not T.Compose(T.RandomFlip()).takes_labels
     images, mixed = compose(IMAGES, labels, np.random.default_rng(0))
     assert images.shape == IMAGES.shape and mixed.shape == (20, 4)
@@ -51,9 +54,14 @@ def test_none_at_all():
     assert np.array_equal(T.Compose([])(IMAGES), IMAGES)
 
 
-@pytest.mark.parametrize("members, message", [((3,), r"transforms\[0\] must be a function"),
-                                              ((T.RandomFlip(), None), r"transforms\[1\]"),
-                                              ((T.RandomFlip,), r".*write RandomFlip\(\.\.\.\)")])
+@pytest.mark.parametrize(
+    "members, message",
+    [
+        ((3,), r"transforms\[0\] must be a function"),
+        ((T.RandomFlip(), None), r"transforms\[1\]"),
+        ((T.RandomFlip,), r".*write RandomFlip\(\.\.\.\)"),
+    ],
+)
 def test_what_cannot_be_called(members, message):
     with pytest.raises(TypeError, match=f"Compose: {message}"):
         T.Compose(*members)

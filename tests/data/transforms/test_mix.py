@@ -13,7 +13,7 @@ from tests.support.transforms import applied, draws_of, images_of
 
 COUNT = 60
 IMAGES = images_of(COUNT, 6, 9, 2)
-LABELS = np.arange(COUNT)       # each image of a class of its own: labels say who was mixed
+LABELS = np.arange(COUNT)  # each image of a class of its own: labels say who was mixed
 
 
 def partners_of(labels, shares):
@@ -29,7 +29,7 @@ def test_mixup():
     own = labels[np.arange(COUNT), np.arange(COUNT)]
     partners = partners_of(labels, own)
     np.testing.assert_allclose(labels.sum(axis=1), 1, atol=1e-6)
-    assert sorted(partners.tolist()) == list(range(COUNT))      # a ring: each is a partner once
+    assert sorted(partners.tolist()) == list(range(COUNT))  # a ring: each is a partner once
     assert (partners != np.arange(COUNT)).all()
     for i in range(COUNT):
         expected = own[i] * IMAGES[i] + (1 - own[i]) * IMAGES[partners[i]]
@@ -46,8 +46,8 @@ def test_cutmix():
         assert abs(kept.mean() - own[i]) < 1e-6
         rows, columns = np.nonzero(~kept)
         if len(rows):
-            part = np.s_[rows.min():rows.max() + 1, columns.min():columns.max() + 1]
-            assert not kept[part].any()     # a rectangle
+            part = np.s_[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+            assert not kept[part].any()  # a rectangle
             assert np.array_equal(images[i][part], IMAGES[partners[i]][part])
     assert own.min() < 0.3 and own.max() > 0.9
 
@@ -69,8 +69,12 @@ def test_the_shares_are_of_a_beta_distribution(alpha):
     assert x.min() >= 0 and x.max() <= 1
 
     def moment(k):
-        return math.exp(math.lgamma(alpha + k) + math.lgamma(2 * alpha)
-                        - math.lgamma(alpha) - math.lgamma(2 * alpha + k))
+        return math.exp(
+            math.lgamma(alpha + k)
+            + math.lgamma(2 * alpha)
+            - math.lgamma(alpha)
+            - math.lgamma(2 * alpha + k)
+        )
 
     for k in (1, 2, 4):
         spread = math.sqrt(moment(2 * k) - moment(k) ** 2)
@@ -83,8 +87,13 @@ def test_of_one_image_the_partner_is_itself():
     np.testing.assert_allclose(labels, [[1, 0, 0]], atol=1e-6)
 
 
-@pytest.mark.parametrize("labels", [np.random.default_rng(0).random((COUNT, 4)).astype(np.float32),
-                                    np.arange(COUNT, dtype=np.float32)])
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.random.default_rng(0).random((COUNT, 4)).astype(np.float32),
+        np.arange(COUNT, dtype=np.float32),
+    ],
+)
 def test_float_labels_are_mixed_as_they_are(labels):
     _, mixed = applied(T.Mixup(1.0), IMAGES, labels)
     _, shares = applied(T.Mixup(1.0), IMAGES, LABELS, classes=COUNT)
@@ -98,21 +107,37 @@ def test_a_loader_knows_the_classes_and_the_loss_takes_the_labels():
     assert md.cross_entropy(md.rand(16, 3), labels).item() > 0
 
 
-@pytest.mark.parametrize("labels, classes, error, message", [
-    (LABELS, 5, ValueError, "labels must be from 0 to 4, got 0 to 59"),
-    (LABELS - 1, 60, ValueError, "labels must be from 0 to 59, got -1"),
-    (LABELS.reshape(60, 1), 60, TypeError, "labels must be integers"),
-    (LABELS[1:], 60, ValueError,
-     "images and labels must have one length, got images .* labels of \\(59,\\)"),
-    (LABELS, None, ValueError, "give classes="), (None, 3, TypeError, "there are no labels")])
+@pytest.mark.parametrize(
+    "labels, classes, error, message",
+    [
+        (LABELS, 5, ValueError, "labels must be from 0 to 4, got 0 to 59"),
+        (LABELS - 1, 60, ValueError, "labels must be from 0 to 59, got -1"),
+        (LABELS.reshape(60, 1), 60, TypeError, "labels must be integers"),
+        (
+            LABELS[1:],
+            60,
+            ValueError,
+            "images and labels must have one length, got images .* labels of \\(59,\\)",
+        ),
+        (LABELS, None, ValueError, "give classes="),
+        (None, 3, TypeError, "there are no labels"),
+    ],
+)
 def test_labels_that_do_not_fit(labels, classes, error, message):
     for kind in (T.Mixup, T.CutMix):
         with pytest.raises(error, match=f"{kind.__name__}.*{message}"):
             kind(classes=classes)(IMAGES, labels)
 
 
-@pytest.mark.parametrize("options, error", [({"alpha": 0}, ValueError), ({"alpha": "a"}, TypeError),
-                                            ({"classes": 0}, ValueError), ({"p": 2}, ValueError)])
+@pytest.mark.parametrize(
+    "options, error",
+    [
+        ({"alpha": 0}, ValueError),
+        ({"alpha": "a"}, TypeError),
+        ({"classes": 0}, ValueError),
+        ({"p": 2}, ValueError),
+    ],
+)
 def test_arguments(options, error):
     for kind in (T.Mixup, T.CutMix):
         with pytest.raises(error, match=f"{kind.__name__}: {next(iter(options))} must be"):

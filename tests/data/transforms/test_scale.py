@@ -13,9 +13,17 @@ IMAGES = images_of(30, 13, 20, 3)
 
 def by_pillow(image, size, box=None):
     """Channel by channel, in floats."""
-    return np.stack([np.asarray(Image.fromarray(np.ascontiguousarray(image[..., c], np.float32))
-                                .resize(size[::-1], Image.Resampling.BILINEAR, box))
-                     for c in range(image.shape[-1])], axis=-1)
+    return np.stack(
+        [
+            np.asarray(
+                Image.fromarray(np.ascontiguousarray(image[..., c], np.float32)).resize(
+                    size[::-1], Image.Resampling.BILINEAR, box
+                )
+            )
+            for c in range(image.shape[-1])
+        ],
+        axis=-1,
+    )
 
 
 @pytest.mark.parametrize("most", [1, 32 << 20])
@@ -47,7 +55,7 @@ def test_random_resized_crop(ratio, share, size):
     assert (lefts >= 0).all() and (lefts + widths <= 20).all() and (widths >= 1).all()
     size = (size, size) if isinstance(size, int) else size
     for i in range(30):
-        part = IMAGES[i, tops[i]:tops[i] + heights[i], lefts[i]:lefts[i] + widths[i]]
+        part = IMAGES[i, tops[i] : tops[i] + heights[i], lefts[i] : lefts[i] + widths[i]]
         np.testing.assert_allclose(found[i], by_pillow(part, size), atol=2e-6)
 
 
@@ -62,9 +70,10 @@ def test_areas_and_shapes_are_those_asked_for():
     assert abs(free.mean() - 0.5) < 0.03 and abs(np.corrcoef(tops, lefts)[0, 1]) < 0.1
 
 
-@pytest.mark.parametrize("shape, ratio, part", [((10, 100), (1, 1), (10, 10)),
-                                                ((100, 10), (1, 1), (10, 10)),
-                                                ((10, 100), (20, 30), (5, 100))])
+@pytest.mark.parametrize(
+    "shape, ratio, part",
+    [((10, 100), (1, 1), (10, 10)), ((100, 10), (1, 1), (10, 10)), ((10, 100), (20, 30), (5, 100))],
+)
 def test_where_no_part_fits_it_is_the_middle(shape, ratio, part):
     crop = T.RandomResizedCrop(8, (0.9, 1.0), ratio)
     tops, lefts, heights, widths = crop.parts(*shape, draws_of(20))
@@ -76,20 +85,26 @@ def test_where_no_part_fits_it_is_the_middle(shape, ratio, part):
 def test_a_part_does_not_see_what_is_outside():
     images = np.zeros((1, 9, 9, 1), np.float32)
     images[0, 3:6, 3:6] = 1
-    found = scale.resample(images, (6, 6), (np.array([3]), np.array([3])),
-                           (np.array([3]), np.array([3])))
+    found = scale.resample(
+        images, (6, 6), (np.array([3]), np.array([3])), (np.array([3]), np.array([3]))
+    )
     assert np.allclose(found, 1)
 
 
-@pytest.mark.parametrize("make, error, message", [
-    (lambda: T.Resize(0), ValueError, "Resize: size"), (lambda: T.Resize(2.5), TypeError, "Resize"),
-    (lambda: T.Resize((1, 2, 3)), ValueError, "Resize: size must be an int or a pair"),
-    (lambda: T.RandomResizedCrop(0), ValueError, "RandomResizedCrop: size"),
-    (lambda: T.RandomResizedCrop(8, (0, 1)), ValueError, "scale must be a number > 0"),
-    (lambda: T.RandomResizedCrop(8, (0.5, 1.5)), ValueError, "scale"),
-    (lambda: T.RandomResizedCrop(8, (0.5, 0.1)), ValueError, "scale must be a pair"),
-    (lambda: T.RandomResizedCrop(8, 0.5), TypeError, "scale must be a pair"),
-    (lambda: T.RandomResizedCrop(8, ratio=(1,)), ValueError, "ratio must be a pair")])
+@pytest.mark.parametrize(
+    "make, error, message",
+    [
+        (lambda: T.Resize(0), ValueError, "Resize: size"),
+        (lambda: T.Resize(2.5), TypeError, "Resize"),
+        (lambda: T.Resize((1, 2, 3)), ValueError, "Resize: size must be an int or a pair"),
+        (lambda: T.RandomResizedCrop(0), ValueError, "RandomResizedCrop: size"),
+        (lambda: T.RandomResizedCrop(8, (0, 1)), ValueError, "scale must be a number > 0"),
+        (lambda: T.RandomResizedCrop(8, (0.5, 1.5)), ValueError, "scale"),
+        (lambda: T.RandomResizedCrop(8, (0.5, 0.1)), ValueError, "scale must be a pair"),
+        (lambda: T.RandomResizedCrop(8, 0.5), TypeError, "scale must be a pair"),
+        (lambda: T.RandomResizedCrop(8, ratio=(1,)), ValueError, "ratio must be a pair"),
+    ],
+)
 def test_arguments(make, error, message):
     with pytest.raises(error, match=message):
         make()

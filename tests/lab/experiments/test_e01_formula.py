@@ -9,18 +9,28 @@ from minidl.lab.experiments import e01_formula as e01
 from minidl.lab.verdict import Verdict
 
 experiment = e01.Formula()
-GOOD = {"mean": 1e-16, "variance": 1e-15, "x": 1e-9, "gamma": 1e-10, "beta": 1e-11,
-        "before": [0.1, 1e-5], "after": [0.9999, 0.5]}
+GOOD = {
+    "mean": 1e-16,
+    "variance": 1e-15,
+    "x": 1e-9,
+    "gamma": 1e-10,
+    "beta": 1e-11,
+    "before": [0.1, 1e-5],
+    "after": [0.9999, 0.5],
+}
 
 
-@pytest.mark.parametrize("change, verdict", [
-    ({}, Verdict.SUPPORTED),
-    ({"mean": 1e-9}, Verdict.REFUTED),
-    ({"variance": 1e-9}, Verdict.REFUTED),
-    ({"x": 1e-5}, Verdict.REFUTED),
-    ({"beta": 1e-5}, Verdict.REFUTED),
-    ({"gamma": math.nan}, Verdict.REFUTED),
-])
+@pytest.mark.parametrize(
+    "change, verdict",
+    [
+        ({}, Verdict.SUPPORTED),
+        ({"mean": 1e-9}, Verdict.REFUTED),
+        ({"variance": 1e-9}, Verdict.REFUTED),
+        ({"x": 1e-5}, Verdict.REFUTED),
+        ({"beta": 1e-5}, Verdict.REFUTED),
+        ({"gamma": math.nan}, Verdict.REFUTED),
+    ],
+)
 def test_rule(change, verdict):
     found = experiment.judge([GOOD, {**GOOD, **change}])
     assert found.verdict is verdict

@@ -16,19 +16,28 @@ FINE, ENDED = [2.3, 1.0, 0.5], [math.nan]
 def seed(plus=FINE, minus=ENDED):
     """A result with these losses on raw pixels, and what the other figures need."""
     losses = {"pixels": FINE, "noisy pixels": FINE, "hidden units": FINE}
-    return {"losses": {"plus": {**losses, "pixels": plus}, "minus": {**losses, "pixels": minus}},
-            "count": 784, "constant": 300, "below": 10, "smallest hidden": 0.01,
-            "variances": {"pixels": [1e-6, 0.1], "hidden units": [0.01, 0.1]}, "from BatchNorm": 0}
+    return {
+        "losses": {"plus": {**losses, "pixels": plus}, "minus": {**losses, "pixels": minus}},
+        "count": 784,
+        "constant": 300,
+        "below": 10,
+        "smallest hidden": 0.01,
+        "variances": {"pixels": [1e-6, 0.1], "hidden units": [0.01, 0.1]},
+        "from BatchNorm": 0,
+    }
 
 
-@pytest.mark.parametrize("change, verdict", [
-    ({}, Verdict.SUPPORTED),
-    ({"minus": FINE}, Verdict.REFUTED),
-    ({"minus": [2.3, math.nan]}, Verdict.REFUTED),      # NaN, but not at the first step
-    ({"minus": [math.inf]}, Verdict.REFUTED),           # at the first step, but not NaN
-    ({"minus": [20_000.0]}, Verdict.REFUTED),
-    ({"plus": ENDED}, Verdict.REFUTED),                 # the plus sign does not help
-])
+@pytest.mark.parametrize(
+    "change, verdict",
+    [
+        ({}, Verdict.SUPPORTED),
+        ({"minus": FINE}, Verdict.REFUTED),
+        ({"minus": [2.3, math.nan]}, Verdict.REFUTED),  # NaN, but not at the first step
+        ({"minus": [math.inf]}, Verdict.REFUTED),  # at the first step, but not NaN
+        ({"minus": [20_000.0]}, Verdict.REFUTED),
+        ({"plus": ENDED}, Verdict.REFUTED),  # the plus sign does not help
+    ],
+)
 def test_rule(change, verdict):
     results = [seed(), seed(**change)]
     assert experiment.judge(results).verdict is verdict

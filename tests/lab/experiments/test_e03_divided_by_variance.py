@@ -13,20 +13,26 @@ experiment = e03.DividedByVariance()
 
 def seed(before=(0.1, 0.2), deviation=(1.0, 1.0), variance=(10.0, 5.0), loss=0.5):
     """A result with these variances of units."""
-    return {"before": before, "scales": [1.0],
-            "deviation": {"after": deviation, "size": [1.0], "loss": [0.4]},
-            "variance": {"after": variance, "size": [3.0], "loss": [loss]}}
+    return {
+        "before": before,
+        "scales": [1.0],
+        "deviation": {"after": deviation, "size": [1.0], "loss": [0.4]},
+        "variance": {"after": variance, "size": [3.0], "loss": [loss]},
+    }
 
 
-@pytest.mark.parametrize("change, verdict", [
-    ({}, Verdict.SUPPORTED),
-    ({"loss": math.inf}, Verdict.SUPPORTED),            # the training is only shown
-    ({"variance": (1.0, 1.0)}, Verdict.REFUTED),
-    ({"variance": (10.0, 5.001)}, Verdict.REFUTED),
-    ({"deviation": (1.0, 1.01)}, Verdict.REFUTED),
-    ({"variance": (math.nan, 5.0)}, Verdict.REFUTED),
-    ({"before": (1.0, 1.0), "variance": (1.0, 1.0)}, Verdict.REFUTED),      # 1/1 is 1
-])
+@pytest.mark.parametrize(
+    "change, verdict",
+    [
+        ({}, Verdict.SUPPORTED),
+        ({"loss": math.inf}, Verdict.SUPPORTED),  # the training is only shown
+        ({"variance": (1.0, 1.0)}, Verdict.REFUTED),
+        ({"variance": (10.0, 5.001)}, Verdict.REFUTED),
+        ({"deviation": (1.0, 1.01)}, Verdict.REFUTED),
+        ({"variance": (math.nan, 5.0)}, Verdict.REFUTED),
+        ({"before": (1.0, 1.0), "variance": (1.0, 1.0)}, Verdict.REFUTED),  # 1/1 is 1
+    ],
+)
 def test_rule(change, verdict):
     assert experiment.judge([seed(**change)]).verdict is verdict
 
@@ -47,5 +53,6 @@ def test_run_judge_and_plot():
     results = [experiment.run(0, {"images": 240, "batch": 60, "steps": 4, "scales": [1.0, 10.0]})]
     assert experiment.judge(results).verdict is Verdict.SUPPORTED
     assert results[0]["variance"]["size"][1] == pytest.approx(
-        results[0]["variance"]["size"][0] / 10)
+        results[0]["variance"]["size"][0] / 10
+    )
     experiment.plot(results)

@@ -14,23 +14,35 @@ experiment = e04.StandardNormal()
 
 def seed(rejected=0.8, change=1e-12):
     """A result whose untrained units are rejected so often at 10,000 values."""
-    state = {f"{kind} {n}": rejected if n == 10000 else 0.0
-             for kind in ("normal", "fitted", "uniform") for n in (60, 10000)}
-    state |= {"skewness": change, "kurtosis": 0.0, "to uniform": 0.0, "median |skewness|": 0.1,
-              "median |kurtosis|": 0.1, "density": [0.0] * (len(e04.EDGES) - 1)}
+    state = {
+        f"{kind} {n}": rejected if n == 10000 else 0.0
+        for kind in ("normal", "fitted", "uniform")
+        for n in (60, 10000)
+    }
+    state |= {
+        "skewness": change,
+        "kurtosis": 0.0,
+        "to uniform": 0.0,
+        "median |skewness|": 0.1,
+        "median |kurtosis|": 0.1,
+        "density": [0.0] * (len(e04.EDGES) - 1),
+    }
     return {"start": state, "trained": state, "sizes": [60, 10000]}
 
 
-@pytest.mark.parametrize("change, verdict", [
-    ({}, Verdict.REFUTED),
-    ({"rejected": 0.05}, Verdict.INCONCLUSIVE),             # normal, by its input alone
-    ({"rejected": 0.4, "change": 1e-3}, Verdict.INCONCLUSIVE),
-    ({"rejected": 0.5}, Verdict.INCONCLUSIVE),
-    ({"change": 1e-3}, Verdict.INCONCLUSIVE),
-    ({"rejected": 0.05, "change": 1e-3}, Verdict.SUPPORTED),
-    ({"rejected": math.nan}, Verdict.INCONCLUSIVE),
-    ({"change": math.nan}, Verdict.INCONCLUSIVE),
-])
+@pytest.mark.parametrize(
+    "change, verdict",
+    [
+        ({}, Verdict.REFUTED),
+        ({"rejected": 0.05}, Verdict.INCONCLUSIVE),  # normal, by its input alone
+        ({"rejected": 0.4, "change": 1e-3}, Verdict.INCONCLUSIVE),
+        ({"rejected": 0.5}, Verdict.INCONCLUSIVE),
+        ({"change": 1e-3}, Verdict.INCONCLUSIVE),
+        ({"rejected": 0.05, "change": 1e-3}, Verdict.SUPPORTED),
+        ({"rejected": math.nan}, Verdict.INCONCLUSIVE),
+        ({"change": math.nan}, Verdict.INCONCLUSIVE),
+    ],
+)
 def test_rule(change, verdict):
     results = [seed(**change), seed(**change)]
     assert experiment.judge(results).verdict is verdict
@@ -47,8 +59,10 @@ def test_distances_are_those_of_scipy():
     expected = [scipy.stats.kstest(column, "norm").statistic for column in x.T]
     assert np.allclose(e04.to_normal(x), expected)
     halves = x.std(axis=0) * math.sqrt(3)
-    expected = [scipy.stats.kstest(column, "uniform", (column.mean() - h, 2 * h)).statistic
-                for column, h in zip(x.T, halves, strict=True)]
+    expected = [
+        scipy.stats.kstest(column, "uniform", (column.mean() - h, 2 * h)).statistic
+        for column, h in zip(x.T, halves, strict=True)
+    ]
     assert np.allclose(e04.to_uniform(x), expected)
 
 

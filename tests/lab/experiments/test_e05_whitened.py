@@ -14,19 +14,26 @@ experiment = e05.Whitened()
 def seed(change=1e-14, largest=0.9):
     """A result with this change of correlations, and this largest one."""
     pairs = [[0.1, 0.9], [0.1, 0.9]]
-    return {"change": change, "largest": {"pixels": largest, "hidden units": 0.05},
-            "median": {"pixels": 0.1, "hidden units": 0.01}, "whitened": 1e-13,
-            "pairs": {"pixels": pairs, "hidden units": pairs, "whitened": pairs}}
+    return {
+        "change": change,
+        "largest": {"pixels": largest, "hidden units": 0.05},
+        "median": {"pixels": 0.1, "hidden units": 0.01},
+        "whitened": 1e-13,
+        "pairs": {"pixels": pairs, "hidden units": pairs, "whitened": pairs},
+    }
 
 
-@pytest.mark.parametrize("change, verdict", [
-    ({}, Verdict.REFUTED),
-    ({"change": 1e-3}, Verdict.INCONCLUSIVE),
-    ({"change": 0.9, "largest": 0.01}, Verdict.SUPPORTED),
-    ({"change": math.nan}, Verdict.INCONCLUSIVE),
-    ({"change": math.nan, "largest": 0.01}, Verdict.INCONCLUSIVE),
-    ({"largest": math.nan}, Verdict.INCONCLUSIVE),
-])
+@pytest.mark.parametrize(
+    "change, verdict",
+    [
+        ({}, Verdict.REFUTED),
+        ({"change": 1e-3}, Verdict.INCONCLUSIVE),
+        ({"change": 0.9, "largest": 0.01}, Verdict.SUPPORTED),
+        ({"change": math.nan}, Verdict.INCONCLUSIVE),
+        ({"change": math.nan, "largest": 0.01}, Verdict.INCONCLUSIVE),
+        ({"largest": math.nan}, Verdict.INCONCLUSIVE),
+    ],
+)
 def test_rule(change, verdict):
     assert experiment.judge([seed(**change), seed(**change)]).verdict is verdict
 

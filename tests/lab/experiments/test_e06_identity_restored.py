@@ -14,16 +14,24 @@ experiment = e06.IdentityRestored()
 def seed(formula=1e-15, exact=1e-15):
     """A result with these errors."""
     rms = {name: [1e-4, 1e-2] for name in e06.CURVES}
-    return {"formula": formula, "exact": exact, "evaluation": 1e-15, "variance": [0.1, 1e-5],
-            "rms": rms}
+    return {
+        "formula": formula,
+        "exact": exact,
+        "evaluation": 1e-15,
+        "variance": [0.1, 1e-5],
+        "rms": rms,
+    }
 
 
-@pytest.mark.parametrize("change, verdict", [
-    ({}, Verdict.SUPPORTED),
-    ({"formula": 1e-6}, Verdict.REFUTED),
-    ({"exact": 1e-6}, Verdict.REFUTED),
-    ({"exact": math.nan}, Verdict.REFUTED),
-])
+@pytest.mark.parametrize(
+    "change, verdict",
+    [
+        ({}, Verdict.SUPPORTED),
+        ({"formula": 1e-6}, Verdict.REFUTED),
+        ({"exact": 1e-6}, Verdict.REFUTED),
+        ({"exact": math.nan}, Verdict.REFUTED),
+    ],
+)
 def test_rule(change, verdict):
     assert experiment.judge([seed(), seed(**change)]).verdict is verdict
 

@@ -15,23 +15,37 @@ experiment = e07.ScaleInvariance()
 def seed(error=1e-4, quarters=(3.0, 1.0), large=10.01, diverged=False, **exact):
     """A result of these figures, with which the claim holds."""
     forms = dict.fromkeys(e07.FORMS, 1e-14) | {"input norms": [1.0], "weight norms": [1.0]}
-    arm = {"diverged": diverged, "quarters": quarters, "steps": [1, 2],
-           "norms": [1.0, 2.0], "formula": [1.0, 2.0], "error": error, "error of gain": 1e-3}
-    return {"scales": [1.0], "exact": {**forms, **exact}, "with eps": forms,
-            "growth": {"1": arm, "10": {**arm, "norms": [10.0, large]}}}
+    arm = {
+        "diverged": diverged,
+        "quarters": quarters,
+        "steps": [1, 2],
+        "norms": [1.0, 2.0],
+        "formula": [1.0, 2.0],
+        "error": error,
+        "error of gain": 1e-3,
+    }
+    return {
+        "scales": [1.0],
+        "exact": {**forms, **exact},
+        "with eps": forms,
+        "growth": {"1": arm, "10": {**arm, "norms": [10.0, large]}},
+    }
 
 
-@pytest.mark.parametrize("change, verdict", [
-    ({}, Verdict.SUPPORTED),
-    ({"output": 1e-5}, Verdict.REFUTED),
-    ({"input": 1e-5}, Verdict.REFUTED),
-    ({"weight": 1e-5}, Verdict.REFUTED),
-    ({"angle": 1e-5}, Verdict.REFUTED),
-    ({"error": 0.02}, Verdict.REFUTED),
-    ({"large": 11.0}, Verdict.REFUTED),
-    ({"quarters": (1.0, 3.0)}, Verdict.REFUTED),
-    ({"diverged": True, "error": math.nan}, Verdict.REFUTED),
-])
+@pytest.mark.parametrize(
+    "change, verdict",
+    [
+        ({}, Verdict.SUPPORTED),
+        ({"output": 1e-5}, Verdict.REFUTED),
+        ({"input": 1e-5}, Verdict.REFUTED),
+        ({"weight": 1e-5}, Verdict.REFUTED),
+        ({"angle": 1e-5}, Verdict.REFUTED),
+        ({"error": 0.02}, Verdict.REFUTED),
+        ({"large": 11.0}, Verdict.REFUTED),
+        ({"quarters": (1.0, 3.0)}, Verdict.REFUTED),
+        ({"diverged": True, "error": math.nan}, Verdict.REFUTED),
+    ],
+)
 def test_rule(change, verdict):
     results = [seed(), seed(**change)]
     assert experiment.judge(results).verdict is verdict
@@ -54,7 +68,17 @@ def test_norms_are_those_of_pythagoras():
 
 
 def test_run_judge_and_plot():
-    results = [experiment.run(0, {"images": 600, "batch": 60, "steps": 40, "starts": [0.1, 10.0],
-                                  "scales": [0.01, 1.0, 100.0]})]
+    results = [
+        experiment.run(
+            0,
+            {
+                "images": 600,
+                "batch": 60,
+                "steps": 40,
+                "starts": [0.1, 10.0],
+                "scales": [0.01, 1.0, 100.0],
+            },
+        )
+    ]
     assert experiment.judge(results).verdict is Verdict.SUPPORTED
     experiment.plot(results)

@@ -14,12 +14,19 @@ experiment = e08.RedundantBias()
 def seed(largest=1e-16):
     """A result with this largest gradient."""
     arm = {"steps": [1, 2], "rms": [1e-6, 1e-5], "largest": 1e-4}
-    return {"relative": {"MLP": [largest], "C6": [0.0]}, "largest": largest, "losses apart": 0.0,
-            "drift": dict.fromkeys(e08.ARMS, arm), "wasted": {"MLP": [300, 90000]}}
+    return {
+        "relative": {"MLP": [largest], "C6": [0.0]},
+        "largest": largest,
+        "losses apart": 0.0,
+        "drift": dict.fromkeys(e08.ARMS, arm),
+        "wasted": {"MLP": [300, 90000]},
+    }
 
 
-@pytest.mark.parametrize("largest, verdict", [
-    (1e-16, Verdict.SUPPORTED), (1e-9, Verdict.REFUTED), (math.nan, Verdict.REFUTED)])
+@pytest.mark.parametrize(
+    "largest, verdict",
+    [(1e-16, Verdict.SUPPORTED), (1e-9, Verdict.REFUTED), (math.nan, Verdict.REFUTED)],
+)
 def test_rule(largest, verdict):
     results = [seed(), seed(largest)]
     assert experiment.judge(results).verdict is verdict

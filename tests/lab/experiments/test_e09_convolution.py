@@ -14,17 +14,31 @@ experiment = e09.Convolution()
 
 def seed(**change):
     """A result of one layer of 60 images with 2 x 2 positions and 3 maps."""
-    return {"layers": [{"apart": 1e-15, "counted": 240.0, "parameters": 6, "shape": [60, 2, 2, 3],
-                        "independent": 90.0, **change}], "photographs": []}
+    return {
+        "layers": [
+            {
+                "apart": 1e-15,
+                "counted": 240.0,
+                "parameters": 6,
+                "shape": [60, 2, 2, 3],
+                "independent": 90.0,
+                **change,
+            }
+        ],
+        "photographs": [],
+    }
 
 
-@pytest.mark.parametrize("change, verdict", [
-    ({}, Verdict.SUPPORTED),
-    ({"apart": 1e-6}, Verdict.REFUTED),
-    ({"apart": math.nan}, Verdict.REFUTED),
-    ({"counted": 60.0}, Verdict.REFUTED),
-    ({"parameters": 24}, Verdict.REFUTED),
-])
+@pytest.mark.parametrize(
+    "change, verdict",
+    [
+        ({}, Verdict.SUPPORTED),
+        ({"apart": 1e-6}, Verdict.REFUTED),
+        ({"apart": math.nan}, Verdict.REFUTED),
+        ({"counted": 60.0}, Verdict.REFUTED),
+        ({"parameters": 24}, Verdict.REFUTED),
+    ],
+)
 def test_rule(change, verdict):
     assert experiment.judge([seed(), seed(**change)]).verdict is verdict
 
@@ -50,7 +64,7 @@ def test_independent_values():
     rng = np.random.default_rng(0)
     x = rng.standard_normal((400, 4, 4, 50))
     assert e09.independent(x, 60) == pytest.approx(60 * 16, rel=0.1)
-    same = np.broadcast_to(x[:, :1, :1], x.shape)       # all positions alike
+    same = np.broadcast_to(x[:, :1, :1], x.shape)  # all positions alike
     assert e09.independent(same, 60) == pytest.approx(60, rel=0.01)
 
 

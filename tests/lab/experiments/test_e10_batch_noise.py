@@ -14,17 +14,30 @@ SIZES = [32, 64, 128]
 
 def seeds(*slopes):
     """Results whose outputs have such slopes, and the mean that of the law."""
-    return [{"sizes": SIZES, "distance": 4.0, "far": [0.1] * 3, "distances": [0, 1],
-             "at 0": [0.1] * 3, "at 1": [0.2, 0.1, 0.05], "mean": [n ** -0.5 for n in SIZES],
-             "output": [n ** slope for n in SIZES]} for slope in slopes]
+    return [
+        {
+            "sizes": SIZES,
+            "distance": 4.0,
+            "far": [0.1] * 3,
+            "distances": [0, 1],
+            "at 0": [0.1] * 3,
+            "at 1": [0.2, 0.1, 0.05],
+            "mean": [n**-0.5 for n in SIZES],
+            "output": [n**slope for n in SIZES],
+        }
+        for slope in slopes
+    ]
 
 
-@pytest.mark.parametrize("slopes, verdict", [
-    ((-0.50, -0.51, -0.49), Verdict.SUPPORTED),
-    ((-0.30, -0.31, -0.29), Verdict.REFUTED),
-    ((-0.50, -0.51, -0.40), Verdict.INCONCLUSIVE),
-    ((-0.50,), Verdict.INCONCLUSIVE),
-])
+@pytest.mark.parametrize(
+    "slopes, verdict",
+    [
+        ((-0.50, -0.51, -0.49), Verdict.SUPPORTED),
+        ((-0.30, -0.31, -0.29), Verdict.REFUTED),
+        ((-0.50, -0.51, -0.40), Verdict.INCONCLUSIVE),
+        ((-0.50,), Verdict.INCONCLUSIVE),
+    ],
+)
 def test_rule(slopes, verdict):
     assert experiment.judge(seeds(*slopes)).verdict is verdict
 
@@ -59,8 +72,14 @@ def test_noise_of_normal_values():
 
 
 def test_run_judge_and_plot():
-    settings = {"images": 500, "examples": 5, "units": 6, "sizes": [16, 64],
-                "distances": [0, 2], "draws": 40}
+    settings = {
+        "images": 500,
+        "examples": 5,
+        "units": 6,
+        "sizes": [16, 64],
+        "distances": [0, 2],
+        "draws": 40,
+    }
     results = [experiment.run(0, settings)]
     assert experiment.judge(results).verdict is Verdict.INCONCLUSIVE
     assert -0.7 < e10.slope([16, 64], results[0]["output"]) < -0.3

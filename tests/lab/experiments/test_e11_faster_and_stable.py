@@ -14,25 +14,43 @@ TINY = {"rates": [0.5], "steps": 60, "every": 20, "batch": 20, "std": 0.1, "imag
 
 def arm(accuracy, drift):
     """An arm's result."""
-    return {"rate": 0.1, "every": 10, "loss": 1.0, "accuracy": accuracy, "drift": drift,
-            "path": 2 * drift, "width": 1.0,
-            "drift in eval mode": drift, "typical": [[-1, 0, 1]] * len(accuracy)}
+    return {
+        "rate": 0.1,
+        "every": 10,
+        "loss": 1.0,
+        "accuracy": accuracy,
+        "drift": drift,
+        "path": 2 * drift,
+        "width": 1.0,
+        "drift in eval mode": drift,
+        "typical": [[-1, 0, 1]] * len(accuracy),
+    }
 
 
 def seeds(*pairs):
     """Results in which BatchNorm is ahead at so many of ten checkpoints, with such drifts."""
-    return [{"0.1": {"batch": arm([0.9] * ahead + [0.5] * (10 - ahead), drift),
-                     "none": arm([0.6] * 10, 1.0)}} for ahead, drift in pairs]
+    return [
+        {
+            "0.1": {
+                "batch": arm([0.9] * ahead + [0.5] * (10 - ahead), drift),
+                "none": arm([0.6] * 10, 1.0),
+            }
+        }
+        for ahead, drift in pairs
+    ]
 
 
-@pytest.mark.parametrize("pairs, verdict", [
-    (((10, 0.3), (9, 0.4), (10, 0.2)), Verdict.SUPPORTED),
-    (((7, 0.3), (6, 0.4), (8, 0.2)), Verdict.REFUTED),
-    (((10, 0.8), (9, 0.9), (10, 1.2)), Verdict.REFUTED),
-    (((10, 0.3), (9, 0.6), (10, 0.2)), Verdict.INCONCLUSIVE),
-    (((10, 0.3), (9, np.nan), (10, 0.2)), Verdict.INCONCLUSIVE),
-    (((10, 0.3),), Verdict.INCONCLUSIVE),
-])
+@pytest.mark.parametrize(
+    "pairs, verdict",
+    [
+        (((10, 0.3), (9, 0.4), (10, 0.2)), Verdict.SUPPORTED),
+        (((7, 0.3), (6, 0.4), (8, 0.2)), Verdict.REFUTED),
+        (((10, 0.8), (9, 0.9), (10, 1.2)), Verdict.REFUTED),
+        (((10, 0.3), (9, 0.6), (10, 0.2)), Verdict.INCONCLUSIVE),
+        (((10, 0.3), (9, np.nan), (10, 0.2)), Verdict.INCONCLUSIVE),
+        (((10, 0.3),), Verdict.INCONCLUSIVE),
+    ],
+)
 def test_rule(pairs, verdict):
     assert experiment.judge(seeds(*pairs)).verdict is verdict
 

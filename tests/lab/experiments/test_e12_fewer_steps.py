@@ -10,26 +10,35 @@ experiment = e12.FewerSteps()
 
 def course(rate, reached, best=0.8, steps=28):
     """One that reaches 0.8 at a checkpoint, or never gets above `best`."""
-    return {"rate": rate, "every": 10, "loss": 1.0,
-            "accuracy": [best if place >= reached else 0.3 for place in range(1, steps + 1)]}
+    return {
+        "rate": rate,
+        "every": 10,
+        "loss": 1.0,
+        "accuracy": [best if place >= reached else 0.3 for place in range(1, steps + 1)],
+    }
 
 
 def arms(same, tuned):
     """Without, at the better one of two rates, at checkpoint 28; with, as said."""
-    return {"none": [course(0.1, 28), course(0.3, 28, best=0.6)],
-            "batch": [course(0.1, same), course(0.3, tuned)]}
+    return {
+        "none": [course(0.1, 28), course(0.3, 28, best=0.6)],
+        "batch": [course(0.1, same), course(0.3, tuned)],
+    }
 
 
 def seeds(*reached):
     return [{"mlp": arms(same, 2), "c6": arms(same, 2)} for same in reached]
 
 
-@pytest.mark.parametrize("reached, verdict", [
-    ((7, 10, 14), Verdict.SUPPORTED),
-    ((20, 28, 99), Verdict.REFUTED),
-    ((7, 20, 28), Verdict.INCONCLUSIVE),
-    ((7,), Verdict.INCONCLUSIVE),
-])
+@pytest.mark.parametrize(
+    "reached, verdict",
+    [
+        ((7, 10, 14), Verdict.SUPPORTED),
+        ((20, 28, 99), Verdict.REFUTED),
+        ((7, 20, 28), Verdict.INCONCLUSIVE),
+        ((7,), Verdict.INCONCLUSIVE),
+    ],
+)
 def test_rule(reached, verdict):
     assert experiment.judge(seeds(*reached)).verdict is verdict
 

@@ -12,8 +12,7 @@ RATES = [0.1, 0.2, 0.5, 1, 2, 5]
 
 
 def course(rate, accuracy=0.4, stable=True):
-    return {"rate": rate, "every": 10, "loss": 1.0 if stable else math.inf,
-            "accuracy": [accuracy]}
+    return {"rate": rate, "every": 10, "loss": 1.0 if stable else math.inf, "accuracy": [accuracy]}
 
 
 def sweep(ceiling):
@@ -22,29 +21,47 @@ def sweep(ceiling):
 
 def seeds(*ceilings, gap=0.1):
     """Results with the baseline's largest stable rate and BatchNorm's."""
-    return [{"rates": RATES, "sweep": {"none": sweep(none), "batch": sweep(batch)},
-             "long": {"none": {"0.01": course(0.001, 0.2), "1": course(0.1, 0.4),
-                               "5": course(0.5, 0.1, stable=False)},
-                      "batch": {"0.01": course(0.001, 0.2), "1": course(0.1, 0.4),
-                                "5": course(0.5, 0.45), "own": course(1, 0.4 + gap)}}}
-            for none, batch in ceilings]
+    return [
+        {
+            "rates": RATES,
+            "sweep": {"none": sweep(none), "batch": sweep(batch)},
+            "long": {
+                "none": {
+                    "0.01": course(0.001, 0.2),
+                    "1": course(0.1, 0.4),
+                    "5": course(0.5, 0.1, stable=False),
+                },
+                "batch": {
+                    "0.01": course(0.001, 0.2),
+                    "1": course(0.1, 0.4),
+                    "5": course(0.5, 0.45),
+                    "own": course(1, 0.4 + gap),
+                },
+            },
+        }
+        for none, batch in ceilings
+    ]
 
 
-@pytest.mark.parametrize("ceilings, verdict", [
-    (((0.1, 5), (0.2, 2), (0.1, 2)), Verdict.SUPPORTED),
-    (((0.5, 1), (0.5, 2), (1, 2)), Verdict.REFUTED),
-    (((0.5, 1), (0.1, 5), (0.1, 5)), Verdict.INCONCLUSIVE),
-    (((0, 1), (0.1, 5), (0.1, 5)), Verdict.INCONCLUSIVE),
-    (((0.1, 5),), Verdict.INCONCLUSIVE),
-])
+@pytest.mark.parametrize(
+    "ceilings, verdict",
+    [
+        (((0.1, 5), (0.2, 2), (0.1, 2)), Verdict.SUPPORTED),
+        (((0.5, 1), (0.5, 2), (1, 2)), Verdict.REFUTED),
+        (((0.5, 1), (0.1, 5), (0.1, 5)), Verdict.INCONCLUSIVE),
+        (((0, 1), (0.1, 5), (0.1, 5)), Verdict.INCONCLUSIVE),
+        (((0.1, 5),), Verdict.INCONCLUSIVE),
+    ],
+)
 def test_rule(ceilings, verdict):
     assert experiment.judge(seeds(*ceilings)).verdict is verdict
 
 
 def test_what_is_told_beside_the_rule():
     figures = experiment.judge(seeds((0.1, 5), (0.1, 5))).figures
-    assert figures["points that BatchNorm is ahead, each at its best rate of the sweep"].value == \
-        pytest.approx(10)
+    assert figures[
+        "points that BatchNorm is ahead, each at its best rate of the sweep"
+    ].value == pytest.approx(10)
     assert figures["points that BatchNorm is ahead, both at 0.01 times"].value == 0
     assert figures["seeds whose baseline is not stable at 5 times, %"] == 100
 

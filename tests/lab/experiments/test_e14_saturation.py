@@ -1,5 +1,4 @@
-"""Saturated sigmoids: the rule on both sides, what saturated means, and whose gradients these are.
-"""
+"""Saturated sigmoids: the rule on both sides, what saturated means, and whose gradients these are."""
 
 import numpy as np
 import pytest
@@ -10,27 +9,40 @@ from minidl.lab.problems import mlp
 from minidl.lab.verdict import Verdict
 
 experiment = e14.Saturation()
-TINY = {"depth": 3, "width": 20, "rates": [0.1, 1], "steps": 40, "every": 20, "batch": 20,
-        "images": 50}
+TINY = {
+    "depth": 3,
+    "width": 20,
+    "rates": [0.1, 1],
+    "steps": 40,
+    "every": 20,
+    "batch": 20,
+    "images": 50,
+}
 
 
 def seeds(*pairs):
     """Results with the accuracies without and with BatchNorm."""
+
     def arm(accuracy):
-        courses = [{"rate": rate, "every": 10, "loss": 1.0, "accuracy": [0.1, value]}
-                   for rate, value in ((0.1, accuracy), (1, 0.1))]
+        courses = [
+            {"rate": rate, "every": 10, "loss": 1.0, "accuracy": [0.1, value]}
+            for rate, value in ((0.1, accuracy), (1, 0.1))
+        ]
         return {"courses": courses, "start": 0.0, "end": 0.1, "gradients": [0.01, 0.1, 1.0]}
 
     return [{"none": arm(none), "batch": arm(batch), "relu": arm(0.97)} for none, batch in pairs]
 
 
-@pytest.mark.parametrize("pairs, verdict", [
-    (((0.11, 0.96), (0.1, 0.97), (0.12, 0.96)), Verdict.SUPPORTED),
-    (((0.5, 0.96), (0.6, 0.97), (0.4, 0.96)), Verdict.REFUTED),
-    (((0.11, 0.9), (0.1, 0.91), (0.12, 0.8)), Verdict.REFUTED),
-    (((0.11, 0.96), (0.1, 0.97), (0.9, 0.96)), Verdict.INCONCLUSIVE),
-    (((0.11, 0.96),), Verdict.INCONCLUSIVE),
-])
+@pytest.mark.parametrize(
+    "pairs, verdict",
+    [
+        (((0.11, 0.96), (0.1, 0.97), (0.12, 0.96)), Verdict.SUPPORTED),
+        (((0.5, 0.96), (0.6, 0.97), (0.4, 0.96)), Verdict.REFUTED),
+        (((0.11, 0.9), (0.1, 0.91), (0.12, 0.8)), Verdict.REFUTED),
+        (((0.11, 0.96), (0.1, 0.97), (0.9, 0.96)), Verdict.INCONCLUSIVE),
+        (((0.11, 0.96),), Verdict.INCONCLUSIVE),
+    ],
+)
 def test_rule(pairs, verdict):
     assert experiment.judge(seeds(*pairs)).verdict is verdict
 
@@ -55,7 +67,8 @@ def test_gradients_are_those_of_the_weights_in_their_order():
     images, labels = rng.random((40, 6), np.float32), rng.integers(0, 10, 40)
     md.cross_entropy(model(images), labels).backward()
     assert e14.gradient_norms(model, (images, labels)) == pytest.approx(
-        [np.linalg.norm(model.dense1.weight.grad), np.linalg.norm(model.dense2.weight.grad)])
+        [np.linalg.norm(model.dense1.weight.grad), np.linalg.norm(model.dense2.weight.grad)]
+    )
 
 
 def test_run_judge_and_plot():

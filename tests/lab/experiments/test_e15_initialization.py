@@ -13,24 +13,31 @@ BASELINE = [0.11, 0.11, 0.95, 0.93, 0.8]
 
 def seeds(*accuracies, baseline=BASELINE):
     """Results with BatchNorm's accuracies from each start."""
-    def arm(values):
-        return [[{"rate": 0.5, "accuracy": value}, {"rate": 2.0, "accuracy": 0.9}]
-                for value in values]
 
-    return [{"stds": STDS, "main": 0.5,
-             "arms": {"batch": arm(values), "none": arm(baseline)}} for values in accuracies]
+    def arm(values):
+        return [
+            [{"rate": 0.5, "accuracy": value}, {"rate": 2.0, "accuracy": 0.9}] for value in values
+        ]
+
+    return [
+        {"stds": STDS, "main": 0.5, "arms": {"batch": arm(values), "none": arm(baseline)}}
+        for values in accuracies
+    ]
 
 
 LEVEL = [0.95, 0.95, 0.95, 0.93, 0.88]
 
 
-@pytest.mark.parametrize("accuracies, verdict", [
-    ((LEVEL, LEVEL, [0.94, 0.95, 0.96, 0.94, 0.9]), Verdict.SUPPORTED),
-    (([0.95, 0.95, 0.95, 0.93, 0.3],) * 3, Verdict.REFUTED),
-    (([0.5, 0.95, 0.95, 0.93, 0.88],) * 3, Verdict.REFUTED),
-    ((LEVEL, LEVEL, [0.95, 0.95, 0.95, 0.93, 0.3]), Verdict.INCONCLUSIVE),
-    ((LEVEL,), Verdict.INCONCLUSIVE),
-])
+@pytest.mark.parametrize(
+    "accuracies, verdict",
+    [
+        ((LEVEL, LEVEL, [0.94, 0.95, 0.96, 0.94, 0.9]), Verdict.SUPPORTED),
+        (([0.95, 0.95, 0.95, 0.93, 0.3],) * 3, Verdict.REFUTED),
+        (([0.5, 0.95, 0.95, 0.93, 0.88],) * 3, Verdict.REFUTED),
+        ((LEVEL, LEVEL, [0.95, 0.95, 0.95, 0.93, 0.3]), Verdict.INCONCLUSIVE),
+        ((LEVEL,), Verdict.INCONCLUSIVE),
+    ],
+)
 def test_rule(accuracies, verdict):
     assert experiment.judge(seeds(*accuracies)).verdict is verdict
 
@@ -42,12 +49,12 @@ def test_where_both_collapse_is_told():
 
 
 def test_a_collapse_counts_where_both_have_it():
-    one, = seeds([0.1, 0.95, 0.1, 0.93, 0.88])
+    (one,) = seeds([0.1, 0.95, 0.1, 0.93, 0.88])
     assert e15.collapses(one) == 1
 
 
 def test_best_rates_are_those_for_each_start():
-    one, = seeds(LEVEL)
+    (one,) = seeds(LEVEL)
     assert e15.at_main(one, "none") == BASELINE
     assert e15.at_best(one, "none") == [0.9, 0.9, 0.95, 0.93, 0.9]
 

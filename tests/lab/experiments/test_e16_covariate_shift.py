@@ -14,27 +14,42 @@ experiment = e16.CovariateShift()
 
 
 def arm(shift, accuracy):
-    return {"at": [1, 2], "accuracy": accuracy, "shift": [shift, shift], "cosine": [0.9, 0.9],
-            "equal": [shift, shift], "drift": [0.1, 0.2]}
+    return {
+        "at": [1, 2],
+        "accuracy": accuracy,
+        "shift": [shift, shift],
+        "cosine": [0.9, 0.9],
+        "equal": [shift, shift],
+        "drift": [0.1, 0.2],
+    }
 
 
 def seeds(*, shift=0.7, noisy=0.965, batch=0.97, none=0.95, spread=0.0):
     """Results of three seeds at two rates: a shift of 0.6 without, and a spread of the figures."""
-    return [{"rates": [0.1, 0.5], "none": [arm(0.6, none)] * 2,
-             "batch": [arm(shift + spread * k, batch)] * 2,
-             "noisy": [arm(0.8, noisy + spread * k)] * 2} for k in (-1, 0, 1)]
+    return [
+        {
+            "rates": [0.1, 0.5],
+            "none": [arm(0.6, none)] * 2,
+            "batch": [arm(shift + spread * k, batch)] * 2,
+            "noisy": [arm(0.8, noisy + spread * k)] * 2,
+        }
+        for k in (-1, 0, 1)
+    ]
 
 
-@pytest.mark.parametrize("options, verdict", [
-    ({}, Verdict.REFUTED),                                      # neither part
-    ({"noisy": 0.94}, Verdict.REFUTED),                         # only the first part fails
-    ({"shift": 0.4}, Verdict.REFUTED),                          # only the second part fails
-    ({"shift": 0.4, "noisy": 0.94}, Verdict.SUPPORTED),         # noise takes the gain away
-    ({"shift": 0.4, "noisy": 0.955, "batch": 0.97}, Verdict.SUPPORTED),     # much of it
-    ({"shift": 0.6, "noisy": 0.96, "spread": 0.02}, Verdict.INCONCLUSIVE),
-    ({"noisy": math.nan, "shift": math.nan}, Verdict.INCONCLUSIVE),
-    ({"noisy": math.nan}, Verdict.REFUTED),                     # diverged, but it does not reduce
-])
+@pytest.mark.parametrize(
+    "options, verdict",
+    [
+        ({}, Verdict.REFUTED),  # neither part
+        ({"noisy": 0.94}, Verdict.REFUTED),  # only the first part fails
+        ({"shift": 0.4}, Verdict.REFUTED),  # only the second part fails
+        ({"shift": 0.4, "noisy": 0.94}, Verdict.SUPPORTED),  # noise takes the gain away
+        ({"shift": 0.4, "noisy": 0.955, "batch": 0.97}, Verdict.SUPPORTED),  # much of it
+        ({"shift": 0.6, "noisy": 0.96, "spread": 0.02}, Verdict.INCONCLUSIVE),
+        ({"noisy": math.nan, "shift": math.nan}, Verdict.INCONCLUSIVE),
+        ({"noisy": math.nan}, Verdict.REFUTED),  # diverged, but it does not reduce
+    ],
+)
 def test_rule(options, verdict):
     assert experiment.judge(seeds(**options)).verdict is verdict
 
@@ -106,15 +121,21 @@ def noise(monkeypatch):
 
 @pytest.mark.usefixtures("noise")
 def test_run_judge_and_plot():
-    settings = {**experiment.settings(True), "steps": 4, "every": 2, "train": 200, "test": 100,
-                "rates": [0.1, 0.5]}
+    settings = {
+        **experiment.settings(True),
+        "steps": 4,
+        "every": 2,
+        "train": 200,
+        "test": 100,
+        "rates": [0.1, 0.5],
+    }
     found = experiment.run(0, settings)
     assert found["batch"][0]["at"] == [2, 4]
     assert found["none"] == experiment.run(0, settings)["none"]
     assert experiment.judge([found]).verdict is Verdict.INCONCLUSIVE
     pytest.importorskip("matplotlib")
     assert len(experiment.plot([found]).axes) == 2
-    found["none"][1] = {**arm(math.nan, math.nan), "at": [2, 4]}       # one that diverged
+    found["none"][1] = {**arm(math.nan, math.nan), "at": [2, 4]}  # one that diverged
     experiment.plot([found])
     assert experiment.judge([found]).verdict is Verdict.INCONCLUSIVE
 

@@ -15,20 +15,33 @@ experiment = e17.Landscape()
 
 def arm(ranges):
     """Results of an arm with such ranges, in whatever is measured."""
-    return {"at": list(range(len(ranges))), "end": 1.0,
-            **{name: list(ranges) for name in e17.NAMES}}
+    return {
+        "at": list(range(len(ranges))),
+        "end": 1.0,
+        **{name: list(ranges) for name in e17.NAMES},
+    }
 
 
 def seeds(*shares, count=20):
     """One seed for each share of checkpoints at which BatchNorm's range is under half."""
-    return [{"none": arm([2.0] * count),
-             "batch": arm([0.5 if k < round(share * count) else 1.5 for k in range(count)])}
-            for share in shares]
+    return [
+        {
+            "none": arm([2.0] * count),
+            "batch": arm([0.5 if k < round(share * count) else 1.5 for k in range(count)]),
+        }
+        for share in shares
+    ]
 
 
-@pytest.mark.parametrize("shares, verdict", [
-    ((0.9, 1.0, 0.85), Verdict.SUPPORTED), ((0.5, 0.4, 0.7), Verdict.REFUTED),
-    ((0.7, 0.9, 0.8), Verdict.INCONCLUSIVE), ((1.0,), Verdict.INCONCLUSIVE)])
+@pytest.mark.parametrize(
+    "shares, verdict",
+    [
+        ((0.9, 1.0, 0.85), Verdict.SUPPORTED),
+        ((0.5, 0.4, 0.7), Verdict.REFUTED),
+        ((0.7, 0.9, 0.8), Verdict.INCONCLUSIVE),
+        ((1.0,), Verdict.INCONCLUSIVE),
+    ],
+)
 def test_rule(shares, verdict):
     assert experiment.judge(seeds(*shares)).verdict is verdict
 
@@ -45,7 +58,7 @@ def test_diverged_arms():
     found = seeds(1.0, 1.0, 1.0)
     for seed in found:
         seed["none"] = arm([2.0] * 15 + [math.nan] * 5)
-    assert experiment.judge(found).verdict is Verdict.SUPPORTED      # where there is something
+    assert experiment.judge(found).verdict is Verdict.SUPPORTED  # where there is something
     for seed in found:
         seed["none"] = arm([math.nan] * 20)
     assert experiment.judge(found).verdict is Verdict.INCONCLUSIVE
@@ -96,8 +109,14 @@ def noise(monkeypatch):
 
 @pytest.mark.usefixtures("noise")
 def test_run_judge_and_plot():
-    settings = {**experiment.settings(True), "steps": 4, "every": 2, "batch": 8, "images": 40,
-                "widths": [8, 8, 8]}
+    settings = {
+        **experiment.settings(True),
+        "steps": 4,
+        "every": 2,
+        "batch": 8,
+        "images": 40,
+        "widths": [8, 8, 8],
+    }
     found = experiment.run(0, settings)
     assert found["none"]["at"] == [2, 4]
     assert experiment.judge([found]).verdict is Verdict.INCONCLUSIVE
@@ -107,7 +126,14 @@ def test_run_judge_and_plot():
 
 @pytest.mark.usefixtures("noise")
 def test_an_arm_that_diverges():
-    settings = {**experiment.settings(True), "steps": 4, "every": 2, "batch": 8, "images": 40,
-                "widths": [8, 8, 8], "rate": 1e30}
+    settings = {
+        **experiment.settings(True),
+        "steps": 4,
+        "every": 2,
+        "batch": 8,
+        "images": 40,
+        "widths": [8, 8, 8],
+        "rate": 1e30,
+    }
     found = e17.train_arm("none", 0, **settings)
     assert len(found["rate loss"]) == 2 and not math.isfinite(found["end"])

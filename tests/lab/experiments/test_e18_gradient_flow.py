@@ -10,20 +10,30 @@ experiment = e18.GradientFlow()
 
 def seeds(*growths, depth=10):
     """Results whose gradient grows so much a layer, one for each seed."""
-    return [{"batches": [32],
-             "norms": {"batch 128 32": [g ** (depth - i) for i in range(depth + 1)],
-                       "none 128 32": [1.0] * (depth + 1)}} for g in growths]
+    return [
+        {
+            "batches": [32],
+            "norms": {
+                "batch 128 32": [g ** (depth - i) for i in range(depth + 1)],
+                "none 128 32": [1.0] * (depth + 1),
+            },
+        }
+        for g in growths
+    ]
 
 
-@pytest.mark.parametrize("growths, verdict, theory", [
-    ((1.20, 1.21, 1.22), Verdict.REFUTED, "SUPPORTED"),
-    ((1.40, 1.41, 1.42), Verdict.REFUTED, "REFUTED"),       # a worse explosion is not better
-    ((1.02, 1.03, 1.04), Verdict.REFUTED, "REFUTED"),
-    ((0.98, 0.99, 1.00), Verdict.SUPPORTED, "REFUTED"),
-    ((0.99, 1.10, 1.32), Verdict.INCONCLUSIVE, "INCONCLUSIVE"),
-    ((1.21,), Verdict.INCONCLUSIVE, "INCONCLUSIVE"),
-    ((1.21, float("nan")), Verdict.INCONCLUSIVE, "INCONCLUSIVE"),
-])
+@pytest.mark.parametrize(
+    "growths, verdict, theory",
+    [
+        ((1.20, 1.21, 1.22), Verdict.REFUTED, "SUPPORTED"),
+        ((1.40, 1.41, 1.42), Verdict.REFUTED, "REFUTED"),  # a worse explosion is not better
+        ((1.02, 1.03, 1.04), Verdict.REFUTED, "REFUTED"),
+        ((0.98, 0.99, 1.00), Verdict.SUPPORTED, "REFUTED"),
+        ((0.99, 1.10, 1.32), Verdict.INCONCLUSIVE, "INCONCLUSIVE"),
+        ((1.21,), Verdict.INCONCLUSIVE, "INCONCLUSIVE"),
+        ((1.21, float("nan")), Verdict.INCONCLUSIVE, "INCONCLUSIVE"),
+    ],
+)
 def test_rule(growths, verdict, theory):
     found = experiment.judge(seeds(*growths))
     assert found.verdict is verdict
@@ -32,7 +42,7 @@ def test_rule(growths, verdict, theory):
 
 def test_the_plot_names_width_and_batch():
     settings = {"depth": 3, "widths": [16, 32], "batches": [8, 16], "small": [8]}
-    ax, = experiment.plot([experiment.run(0, settings)]).axes
+    (ax,) = experiment.plot([experiment.run(0, settings)]).axes
     assert ax.get_xlabel() == "layer, from the input (width 32, batch 16)"
 
 

@@ -13,32 +13,41 @@ from minidl.lab.verdict import Verdict
 from tests.support import random_images
 
 experiment = e19.Regularises()
-TINY = {"batch": 20, "rate": 0.05, "test": 50,
-        "mnist": {"images": 40, "epochs": 1, "ghosts": [10, 32], "all": True},
-        "cifar10": {"images": 40, "epochs": 1, "ghosts": [10, 32], "all": False}}
+TINY = {
+    "batch": 20,
+    "rate": 0.05,
+    "test": 50,
+    "mnist": {"images": 40, "epochs": 1, "ghosts": [10, 32], "all": True},
+    "cifar10": {"images": 40, "epochs": 1, "ghosts": [10, 32], "all": False},
+}
 
 
 def seed(none, *gaps):
     """A result of the same gaps on both data sets, by the noisiest first."""
     arms = zip(("none", "16", "32", "256", "all"), (none, *gaps), strict=True)
-    found = {arm: {"train": 100.0, "test": 100 - gap, "train loss": 0.0, "test loss": gap}
-             for arm, gap in arms}
+    found = {
+        arm: {"train": 100.0, "test": 100 - gap, "train loss": 0.0, "test loss": gap}
+        for arm, gap in arms
+    }
     return dict.fromkeys(e19.NAMES, found)
 
 
-@pytest.mark.parametrize("seeds, verdict", [
-    ([seed(6, 4, 4.5, 5, 5.2), seed(6.2, 4, 4.4, 5, 4.9)], Verdict.SUPPORTED),
-    # The gap falls, but the other way with the noise.
-    ([seed(6, 5.2, 5, 4.5, 4), seed(6, 5.3, 5, 4.4, 4)], Verdict.REFUTED),
-    # Smaller with more noise, and not smaller than without BatchNorm.
-    ([seed(4, 4, 4.5, 5, 5.2), seed(4, 4, 4.4, 5, 5.1)], Verdict.REFUTED),
-    # The trend is right, and one step of it wholly wrong.
-    ([seed(6, 4, 4.5, 4.4, 5), seed(6, 4, 4.6, 4.4, 5)], Verdict.REFUTED),
-    ([seed(6, 4, 4.5, 5, 5.2), seed(4, 4, 4.5, 5, 5.2)], Verdict.INCONCLUSIVE),
-    ([seed(6, 4, 4.5, 5, 5.2)], Verdict.INCONCLUSIVE),
-    ([seed(6, 4, 4.5, 5, math.nan), seed(6, 4, 4.5, 5, 5)], Verdict.INCONCLUSIVE),
-    ([seed(0, 4, 4.5, 5, 5), seed(0, 4, 4.5, 5, 5)], Verdict.INCONCLUSIVE),
-])
+@pytest.mark.parametrize(
+    "seeds, verdict",
+    [
+        ([seed(6, 4, 4.5, 5, 5.2), seed(6.2, 4, 4.4, 5, 4.9)], Verdict.SUPPORTED),
+        # The gap falls, but the other way with the noise.
+        ([seed(6, 5.2, 5, 4.5, 4), seed(6, 5.3, 5, 4.4, 4)], Verdict.REFUTED),
+        # Smaller with more noise, and not smaller than without BatchNorm.
+        ([seed(4, 4, 4.5, 5, 5.2), seed(4, 4, 4.4, 5, 5.1)], Verdict.REFUTED),
+        # The trend is right, and one step of it wholly wrong.
+        ([seed(6, 4, 4.5, 4.4, 5), seed(6, 4, 4.6, 4.4, 5)], Verdict.REFUTED),
+        ([seed(6, 4, 4.5, 5, 5.2), seed(4, 4, 4.5, 5, 5.2)], Verdict.INCONCLUSIVE),
+        ([seed(6, 4, 4.5, 5, 5.2)], Verdict.INCONCLUSIVE),
+        ([seed(6, 4, 4.5, 5, math.nan), seed(6, 4, 4.5, 5, 5)], Verdict.INCONCLUSIVE),
+        ([seed(0, 4, 4.5, 5, 5), seed(0, 4, 4.5, 5, 5)], Verdict.INCONCLUSIVE),
+    ],
+)
 def test_rule(seeds, verdict):
     assert experiment.judge(seeds).verdict is verdict
 

@@ -12,31 +12,59 @@ from minidl.lab.verdict import Verdict
 from tests.support import random_images
 
 experiment = e21.SmallBatches()
-TINY = {"images": 64, "epochs": 1, "test": 50, "rate": 0.05,
-        "sizes": {"batch": [16, 32], "group": [16, 32], "renorm": [16]}}
+TINY = {
+    "images": 64,
+    "epochs": 1,
+    "test": 50,
+    "rate": 0.05,
+    "sizes": {"batch": [16, 32], "group": [16, 32], "renorm": [16]},
+}
 LARGER = "larger batches are better with BatchNorm"
 
 
 def seed(batch, group):
     """Accuracies at batch 2, 8 and 32."""
+
     def points(values):
         return dict(zip(("2", "8", "32"), np.divide(values, 100).tolist(), strict=True))
-    return {"accuracy": {"batch": points(batch), "precise": points(batch), "group": points(group),
-                       "renorm": {"2": 0.4}}}
+
+    return {
+        "accuracy": {
+            "batch": points(batch),
+            "precise": points(batch),
+            "group": points(group),
+            "renorm": {"2": 0.4},
+        }
+    }
 
 
-@pytest.mark.parametrize("seeds, verdict, larger", [
-    ([seed((40, 48, 50), (49, 49, 49)), seed((41, 48, 50), (48, 49, 50))], "SUPPORTED",
-     "SUPPORTED"),
-    ([seed((40, 52, 50), (49, 49, 49)), seed((41, 52, 50), (48, 49, 50))], "SUPPORTED",
-     "REFUTED"),
-    ([seed((48, 49, 50), (49, 49, 49)), seed((49, 49, 50), (48, 49, 50))], "REFUTED",
-     "INCONCLUSIVE"),
-    ([seed((40, 48, 50), (49, 49, 49)), seed((49, 49, 50), (48, 49, 50))], "INCONCLUSIVE",
-     "INCONCLUSIVE"),
-    ([seed((40, 48, 50), (49, 49, 49))], "INCONCLUSIVE", "INCONCLUSIVE"),
-    ([seed((40, 48, math.nan), (49, 49, 49))] * 2, "INCONCLUSIVE", "INCONCLUSIVE"),
-])
+@pytest.mark.parametrize(
+    "seeds, verdict, larger",
+    [
+        (
+            [seed((40, 48, 50), (49, 49, 49)), seed((41, 48, 50), (48, 49, 50))],
+            "SUPPORTED",
+            "SUPPORTED",
+        ),
+        (
+            [seed((40, 52, 50), (49, 49, 49)), seed((41, 52, 50), (48, 49, 50))],
+            "SUPPORTED",
+            "REFUTED",
+        ),
+        (
+            [seed((48, 49, 50), (49, 49, 49)), seed((49, 49, 50), (48, 49, 50))],
+            "REFUTED",
+            "INCONCLUSIVE",
+        ),
+        (
+            [seed((40, 48, 50), (49, 49, 49)), seed((49, 49, 50), (48, 49, 50))],
+            "INCONCLUSIVE",
+            "INCONCLUSIVE",
+        ),
+        ([seed((40, 48, 50), (49, 49, 49))], "INCONCLUSIVE", "INCONCLUSIVE"),
+        ([seed((40, 48, math.nan), (49, 49, 49))] * 2, "INCONCLUSIVE", "INCONCLUSIVE"),
+    ],
+)
 def test_rule(seeds, verdict, larger):
     judgement = experiment.judge(seeds)
     assert judgement.verdict is Verdict(verdict)
@@ -45,8 +73,10 @@ def test_rule(seeds, verdict, larger):
 
 def test_the_verdict_says_who_loses_and_who_gains():
     why = experiment.judge([seed((40, 48, 50), (53, 49, 49))] * 2).why
-    assert why.startswith("From batch 32 to 2 BatchNorm loses 10.0 points and GroupNorm gains 4.0; "
-                          "at 2 they have 40.0% and 53.0%.")
+    assert why.startswith(
+        "From batch 32 to 2 BatchNorm loses 10.0 points and GroupNorm gains 4.0; "
+        "at 2 they have 40.0% and 53.0%."
+    )
 
 
 def test_smaller_pictures_are_the_means_of_their_pixels():
@@ -74,9 +104,13 @@ def test_batch_renorm_averages_as_many_images_at_each_size():
 
 def test_all_sizes_see_the_same_number_of_images(monkeypatch):
     steps = {}
-    monkeypatch.setattr(e21.training, "train",
-                        lambda model, optimizer, batches, count, schedule: steps.update(
-                            {next(batches)[0].shape[0]: (count, optimizer.lr)}) or [1.0])
+    monkeypatch.setattr(
+        e21.training,
+        "train",
+        lambda model, optimizer, batches, count, schedule: (
+            steps.update({next(batches)[0].shape[0]: (count, optimizer.lr)}) or [1.0]
+        ),
+    )
     arrays = np.zeros((64, 32, 32, 3), np.float32), np.zeros(64, np.int64)
     for size in (2, 32):
         assert isinstance(e21.fit("group", size, arrays, 0, TINY)[0], nn.Layer)

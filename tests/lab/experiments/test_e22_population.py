@@ -17,30 +17,48 @@ def seeds(*ahead, gain=0.001):
     """Results in which all others are so far ahead of the average of all batches early on, and
     the largest pass so far of the one before it, one for each seed."""
     found = {"shift of the means, std": 0.5, "factor of the variances": 1.5}
-    return [{"checkpoints": [10, 20], "early": 10,
-             "accuracy": {"all batches": [0.3, 0.5],
-                          **{name: [0.3 + a, 0.5] for name in ("EMA 0.9", "EMA 0.99", "precise")}},
-             "samples": [100, 1000, 2000], "by samples": [0.4, 0.5, 0.5 + gain * i],
-             "distances": dict.fromkeys(e22.KEEPS, found),
-             "averaged": {"8": {"accuracy, precise": 0.5}}} for i, a in enumerate(ahead)]
+    return [
+        {
+            "checkpoints": [10, 20],
+            "early": 10,
+            "accuracy": {
+                "all batches": [0.3, 0.5],
+                **{name: [0.3 + a, 0.5] for name in ("EMA 0.9", "EMA 0.99", "precise")},
+            },
+            "samples": [100, 1000, 2000],
+            "by samples": [0.4, 0.5, 0.5 + gain * i],
+            "distances": dict.fromkeys(e22.KEEPS, found),
+            "averaged": {"8": {"accuracy, precise": 0.5}},
+        }
+        for i, a in enumerate(ahead)
+    ]
 
 
-@pytest.mark.parametrize("ahead, gain, verdict", [
-    ((0.05, 0.06, 0.07), 0.001, Verdict.SUPPORTED),
-    ((-0.05, -0.06, 0.0), 0.001, Verdict.REFUTED),
-    ((-0.05, 0.06, 0.07), 0.001, Verdict.INCONCLUSIVE),
-    ((0.05, 0.06, 0.07), 0.01, Verdict.INCONCLUSIVE),
-    ((0.05,), 0.001, Verdict.INCONCLUSIVE),
-    ((0.05, np.nan), 0.001, Verdict.INCONCLUSIVE),
-])
+@pytest.mark.parametrize(
+    "ahead, gain, verdict",
+    [
+        ((0.05, 0.06, 0.07), 0.001, Verdict.SUPPORTED),
+        ((-0.05, -0.06, 0.0), 0.001, Verdict.REFUTED),
+        ((-0.05, 0.06, 0.07), 0.001, Verdict.INCONCLUSIVE),
+        ((0.05, 0.06, 0.07), 0.01, Verdict.INCONCLUSIVE),
+        ((0.05,), 0.001, Verdict.INCONCLUSIVE),
+        ((0.05, np.nan), 0.001, Verdict.INCONCLUSIVE),
+    ],
+)
 def test_rule(ahead, gain, verdict):
     assert experiment.judge(seeds(*ahead, gain=gain)).verdict is verdict
 
 
 def test_a_larger_pass_that_is_better_refutes():
-    assert experiment.judge([dict(seed, **{"by samples": [0.4, 0.5, 0.55 + i / 100]})
-                             for i, seed in enumerate(seeds(0.1, 0.1))]
-                            ).verdict is Verdict.REFUTED
+    assert (
+        experiment.judge(
+            [
+                dict(seed, **{"by samples": [0.4, 0.5, 0.55 + i / 100]})
+                for i, seed in enumerate(seeds(0.1, 0.1))
+            ]
+        ).verdict
+        is Verdict.REFUTED
+    )
 
 
 def test_averages():
@@ -67,18 +85,30 @@ def test_mean_of_sigma_is_too_small():
     rng = np.random.default_rng(0)
     arrays = rng.standard_normal((64, 4), np.float32), rng.integers(3, size=64)
     found = e22.sigma_or_square(model, problems.batches(arrays, 8, 0), arrays)
-    sigma, square = (found[f"variance by the mean of {name}, of the precise one"]
-                     for name in ("sigma", "sigma^2"))
+    sigma, square = (
+        found[f"variance by the mean of {name}, of the precise one"]
+        for name in ("sigma", "sigma^2")
+    )
     assert sigma < square < 1
-    assert square == pytest.approx(7 / 8, abs=0.03)     # batches of 8 independent values
+    assert square == pytest.approx(7 / 8, abs=0.03)  # batches of 8 independent values
 
 
 @pytest.mark.parametrize("rate", [0.1, 1e30])
 def test_run_judge_and_plot(rate, monkeypatch):
     monkeypatch.setattr(e22, "cifar10", random_images.data(32, 32, 3))
-    settings = {**experiment.settings(True), "images": 40, "test": 20, "batch": 8, "early": 4,
-                "checkpoints": [2, 4], "samples": [20, 30], "reference": 40, "sizes": [8],
-                "widths": [8, 8, 8], "rate": rate}
+    settings = {
+        **experiment.settings(True),
+        "images": 40,
+        "test": 20,
+        "batch": 8,
+        "early": 4,
+        "checkpoints": [2, 4],
+        "samples": [20, 30],
+        "reference": 40,
+        "sizes": [8],
+        "widths": [8, 8, 8],
+        "rate": rate,
+    }
     results = [experiment.run(number, settings) for number in range(2)]
     assert set(results[0]) == set(seeds(0.1)[0])
     assert [len(curve) for curve in results[0]["accuracy"].values()] == [2] * 4

@@ -13,24 +13,37 @@ experiment = e23.Unbiased()
 def seeds(*conv, dense=1.0):
     """Results with such ratios behind convolutions, one for each seed, and behind dense layers
     with the factor."""
-    return [{"sizes": [2, 8],
-             "dense": {"norm1": {"2": {"without": 0.5 * dense, "with": dense},
-                                 "8": {"without": 0.875, "with": 1.0}}},
-             "convolution": {"norm1": {"2": {"without": c, "with": c},
-                                       "8": {"without": 0.99, "with": 0.99}}},
-             "rho dense": {"norm1": 1.0}, "rho convolution": {"norm1": 0.1},
-             "accuracy": {size: {"without": 0.8, "with": 0.9} for size in ("2", "8")}}
-            for c in conv]
+    return [
+        {
+            "sizes": [2, 8],
+            "dense": {
+                "norm1": {
+                    "2": {"without": 0.5 * dense, "with": dense},
+                    "8": {"without": 0.875, "with": 1.0},
+                }
+            },
+            "convolution": {
+                "norm1": {"2": {"without": c, "with": c}, "8": {"without": 0.99, "with": 0.99}}
+            },
+            "rho dense": {"norm1": 1.0},
+            "rho convolution": {"norm1": 0.1},
+            "accuracy": {size: {"without": 0.8, "with": 0.9} for size in ("2", "8")},
+        }
+        for c in conv
+    ]
 
 
-@pytest.mark.parametrize("conv, dense, verdict", [
-    ((0.95, 0.96, 0.94), 1.0, Verdict.SUPPORTED),
-    ((1.01, 1.02, 1.03), 1.0, Verdict.REFUTED),
-    ((0.95, 1.01, 1.03), 1.0, Verdict.INCONCLUSIVE),
-    ((0.95, 0.96, 0.94), 0.8, Verdict.REFUTED),
-    ((0.95,), 1.0, Verdict.INCONCLUSIVE),
-    ((0.95, np.nan), 1.0, Verdict.INCONCLUSIVE),
-])
+@pytest.mark.parametrize(
+    "conv, dense, verdict",
+    [
+        ((0.95, 0.96, 0.94), 1.0, Verdict.SUPPORTED),
+        ((1.01, 1.02, 1.03), 1.0, Verdict.REFUTED),
+        ((0.95, 1.01, 1.03), 1.0, Verdict.INCONCLUSIVE),
+        ((0.95, 0.96, 0.94), 0.8, Verdict.REFUTED),
+        ((0.95,), 1.0, Verdict.INCONCLUSIVE),
+        ((0.95, np.nan), 1.0, Verdict.INCONCLUSIVE),
+    ],
+)
 def test_rule(conv, dense, verdict):
     assert experiment.judge(seeds(*conv, dense=dense)).verdict is verdict
 
@@ -55,7 +68,9 @@ def test_ratios_of_correlated_positions():
 def test_inputs_of_norms():
     found = e23.inputs_of_norms(problems.c6().eval(), np.ones((2, 8, 8, 3), np.float32))
     assert [(name, x.shape) for name, x in found.items()][::5] == [
-        ("norm1", (2, 64, 16)), ("norm6", (2, 4, 64))]
+        ("norm1", (2, 64, 16)),
+        ("norm6", (2, 4, 64)),
+    ]
 
 
 def test_plot_of_one_seed():

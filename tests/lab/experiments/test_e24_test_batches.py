@@ -14,19 +14,33 @@ experiment = e24.OwnStatistics()
 
 def seeds(*ones, population=0.95):
     """Results with such accuracies of single examples, one for each seed."""
-    return [{"sizes": [1, 2], **{kind: {
-        "population": population, "accuracy": {"1": one, "2": 0.5},
-        "changed": {"1": 0.0, "2": 0.4}} for kind in e24.KINDS}} for one in ones]
+    return [
+        {
+            "sizes": [1, 2],
+            **{
+                kind: {
+                    "population": population,
+                    "accuracy": {"1": one, "2": 0.5},
+                    "changed": {"1": 0.0, "2": 0.4},
+                }
+                for kind in e24.KINDS
+            },
+        }
+        for one in ones
+    ]
 
 
-@pytest.mark.parametrize("ones, population, verdict", [
-    ((0.10, 0.11, 0.095), 0.95, Verdict.SUPPORTED),
-    ((0.50, 0.60, 0.70), 0.95, Verdict.REFUTED),
-    ((0.10, 0.15, 0.10), 0.95, Verdict.INCONCLUSIVE),
-    ((0.10, 0.11, 0.095), 0.10, Verdict.REFUTED),
-    ((0.10,), 0.95, Verdict.INCONCLUSIVE),
-    ((0.10, np.nan), 0.95, Verdict.INCONCLUSIVE),
-])
+@pytest.mark.parametrize(
+    "ones, population, verdict",
+    [
+        ((0.10, 0.11, 0.095), 0.95, Verdict.SUPPORTED),
+        ((0.50, 0.60, 0.70), 0.95, Verdict.REFUTED),
+        ((0.10, 0.15, 0.10), 0.95, Verdict.INCONCLUSIVE),
+        ((0.10, 0.11, 0.095), 0.10, Verdict.REFUTED),
+        ((0.10,), 0.95, Verdict.INCONCLUSIVE),
+        ((0.10, np.nan), 0.95, Verdict.INCONCLUSIVE),
+    ],
+)
 def test_rule(ones, population, verdict):
     assert experiment.judge(seeds(*ones, population=population)).verdict is verdict
 
@@ -51,9 +65,15 @@ def test_single_examples_of_a_dense_network_look_all_the_same():
 @pytest.mark.parametrize("rate", [0.1, 1e30])
 def test_run_judge_and_plot(rate, monkeypatch):
     monkeypatch.setattr(e24, "mnist", random_images.data(28, 28, 1))
-    settings = {**experiment.settings(True), "sizes": [1, 2], "images": 80, "population": 40,
-                "steps": {"dense": 3, "convolution": 2},
-                "rate": dict.fromkeys(e24.KINDS, rate), "test": dict.fromkeys(e24.KINDS, 16)}
+    settings = {
+        **experiment.settings(True),
+        "sizes": [1, 2],
+        "images": 80,
+        "population": 40,
+        "steps": {"dense": 3, "convolution": 2},
+        "rate": dict.fromkeys(e24.KINDS, rate),
+        "test": dict.fromkeys(e24.KINDS, 16),
+    }
     found = [experiment.run(0, settings)]
     assert set(found[0]["dense"]["accuracy"]) == {"1", "2"}
     assert experiment.judge(found).verdict is Verdict.INCONCLUSIVE

@@ -16,23 +16,41 @@ experiment = e25.VariedBatches()
 
 def seed(train, evaluated, group=50.0):
     """BatchNorm's accuracy in both modes after batches of two classes and of one; GroupNorm's."""
+
     def arm(train, evaluated):
         return {"train": train / 100, "eval": evaluated / 100}
-    few = {f"{norm} {classes}": values for classes in (2, 1) for norm, values in (
-        ("batch", arm(train, evaluated)), ("group", arm(group, group)), ("renorm", arm(50, 45)))}
-    return {"accuracy": {"batch 10": arm(52, 51), "group 10": arm(51, 51), "renorm 10": arm(50, 50),
-                       **few}}
+
+    few = {
+        f"{norm} {classes}": values
+        for classes in (2, 1)
+        for norm, values in (
+            ("batch", arm(train, evaluated)),
+            ("group", arm(group, group)),
+            ("renorm", arm(50, 45)),
+        )
+    }
+    return {
+        "accuracy": {
+            "batch 10": arm(52, 51),
+            "group 10": arm(51, 51),
+            "renorm 10": arm(50, 50),
+            **few,
+        }
+    }
 
 
-@pytest.mark.parametrize("seeds, verdict", [
-    ([seed(60, 20), seed(62, 15)], Verdict.SUPPORTED),
-    ([seed(60, 50), seed(62, 45)], Verdict.REFUTED),            # no drop to speak of
-    ([seed(40, 15), seed(42, 14)], Verdict.REFUTED),            # not fine in training mode
-    ([seed(60, 20, 40), seed(62, 15, 41)], Verdict.REFUTED),    # GroupNorm suffers as well
-    ([seed(60, 20), seed(62, 45)], Verdict.INCONCLUSIVE),
-    ([seed(60, 20)], Verdict.INCONCLUSIVE),
-    ([seed(60, math.nan), seed(62, 15)], Verdict.INCONCLUSIVE),
-])
+@pytest.mark.parametrize(
+    "seeds, verdict",
+    [
+        ([seed(60, 20), seed(62, 15)], Verdict.SUPPORTED),
+        ([seed(60, 50), seed(62, 45)], Verdict.REFUTED),  # no drop to speak of
+        ([seed(40, 15), seed(42, 14)], Verdict.REFUTED),  # not fine in training mode
+        ([seed(60, 20, 40), seed(62, 15, 41)], Verdict.REFUTED),  # GroupNorm suffers as well
+        ([seed(60, 20), seed(62, 45)], Verdict.INCONCLUSIVE),
+        ([seed(60, 20)], Verdict.INCONCLUSIVE),
+        ([seed(60, math.nan), seed(62, 15)], Verdict.INCONCLUSIVE),
+    ],
+)
 def test_rule(seeds, verdict):
     assert experiment.judge(seeds).verdict is verdict
 
@@ -63,8 +81,13 @@ def test_modes_are_told_apart():
 
 def test_run_judge_and_plot(monkeypatch):
     monkeypatch.setattr(e25.problems, "mnist", random_images.data(28, 28, 1))
-    settings = {"norms": ["batch", "group", "renorm"], "batch": 8, "steps": 3, "rate": 0.01,
-                "trials": 2}
+    settings = {
+        "norms": ["batch", "group", "renorm"],
+        "batch": 8,
+        "steps": 3,
+        "rate": 0.01,
+        "trials": 2,
+    }
     results = [experiment.run(number, settings) for number in range(2)]
     assert len(results[0]["accuracy"]) == 9
     assert results[0]["accuracy"]["group 1"]["eval"] == results[0]["accuracy"]["group 1"]["train"]

@@ -15,25 +15,40 @@ experiment = e26.Shift()
 
 def seeds(*growths, recovered=0.8):
     """Results with so much growth and recovery for every shift, one for each seed."""
-    return [{"clean": 0.7, "shifts": {name: {
-        "activations": [1.5, 1.6, 1.5 * g], "away": [0.5, 0.6, 0.7], "accuracy": 0.3,
-        "recalibrated": 0.3 + 0.4 * recovered} for name in e26.COLOURS}} for g in growths]
+    return [
+        {
+            "clean": 0.7,
+            "shifts": {
+                name: {
+                    "activations": [1.5, 1.6, 1.5 * g],
+                    "away": [0.5, 0.6, 0.7],
+                    "accuracy": 0.3,
+                    "recalibrated": 0.3 + 0.4 * recovered,
+                }
+                for name in e26.COLOURS
+            },
+        }
+        for g in growths
+    ]
 
 
-@pytest.mark.parametrize("growths, recovered, verdict", [
-    ((1.5, 1.6, 1.7), 0.8, Verdict.SUPPORTED),
-    ((0.8, 0.9, 0.95), 0.8, Verdict.REFUTED),
-    ((0.9, 1.1, 1.2), 0.8, Verdict.INCONCLUSIVE),
-    ((1.5, 1.6, 1.7), 0.3, Verdict.REFUTED),
-    ((1.5,), 0.8, Verdict.INCONCLUSIVE),
-    ((1.5, np.inf), 0.8, Verdict.INCONCLUSIVE),
-])
+@pytest.mark.parametrize(
+    "growths, recovered, verdict",
+    [
+        ((1.5, 1.6, 1.7), 0.8, Verdict.SUPPORTED),
+        ((0.8, 0.9, 0.95), 0.8, Verdict.REFUTED),
+        ((0.9, 1.1, 1.2), 0.8, Verdict.INCONCLUSIVE),
+        ((1.5, 1.6, 1.7), 0.3, Verdict.REFUTED),
+        ((1.5,), 0.8, Verdict.INCONCLUSIVE),
+        ((1.5, np.inf), 0.8, Verdict.INCONCLUSIVE),
+    ],
+)
 def test_rule(growths, recovered, verdict):
     assert experiment.judge(seeds(*growths, recovered=recovered)).verdict is verdict
 
 
 def test_no_drop_is_no_recovery():
-    seed, = seeds(1.5)
+    (seed,) = seeds(1.5)
     seed["clean"] = 0.2
     assert np.isnan(e26.recovery(seed, "noise"))
     assert experiment.judge([seed]).verdict is Verdict.INCONCLUSIVE

@@ -18,22 +18,30 @@ TINY = {"mlp": RECIPE, "c6": {**RECIPE, "images": 40}}
 
 def seeds(mlp, c6):
     """Results whose random arms are so many points above the others, one for each seed."""
+
     def arms(gain, names):
-        return {name: {"test": 0.9 + (gain / 100 if name == "random" else 0), "train": 1.0}
-                for name in names}
-    return [{"mlp": arms(a, e27.ARMS), "c6": arms(b, e27.STARTS)}
-            for a, b in zip(mlp, c6, strict=True)]
+        return {
+            name: {"test": 0.9 + (gain / 100 if name == "random" else 0), "train": 1.0}
+            for name in names
+        }
+
+    return [
+        {"mlp": arms(a, e27.ARMS), "c6": arms(b, e27.STARTS)} for a, b in zip(mlp, c6, strict=True)
+    ]
 
 
-@pytest.mark.parametrize("mlp, c6, verdict", [
-    ((0.5, 0.6, 0.7), (1.0, 0.5, 0.1), Verdict.SUPPORTED),
-    ((-0.5, 0.1, 0.2), (1.0, 0.5, 0.1), Verdict.REFUTED),
-    ((0.1, 0.2, 0.2), (-1.0, 0.1, 0.2), Verdict.REFUTED),
-    ((-0.1, 0.1, 0.5), (1.0, 0.5, 0.1), Verdict.INCONCLUSIVE),
-    ((0.1, 0.1, 0.2), (0.1, 0.2, 0.2), Verdict.SUPPORTED),
-    ((math.nan, 0.5, 0.6), (1.0, 0.5, 0.1), Verdict.INCONCLUSIVE),
-    ((0.5,), (0.5,), Verdict.INCONCLUSIVE),
-])
+@pytest.mark.parametrize(
+    "mlp, c6, verdict",
+    [
+        ((0.5, 0.6, 0.7), (1.0, 0.5, 0.1), Verdict.SUPPORTED),
+        ((-0.5, 0.1, 0.2), (1.0, 0.5, 0.1), Verdict.REFUTED),
+        ((0.1, 0.2, 0.2), (-1.0, 0.1, 0.2), Verdict.REFUTED),
+        ((-0.1, 0.1, 0.5), (1.0, 0.5, 0.1), Verdict.INCONCLUSIVE),
+        ((0.1, 0.1, 0.2), (0.1, 0.2, 0.2), Verdict.SUPPORTED),
+        ((math.nan, 0.5, 0.6), (1.0, 0.5, 0.1), Verdict.INCONCLUSIVE),
+        ((0.5,), (0.5,), Verdict.INCONCLUSIVE),
+    ],
+)
 def test_rule(mlp, c6, verdict):
     assert experiment.judge(seeds(mlp, c6)).verdict is verdict
     experiment.plot(seeds(mlp, c6))
@@ -41,14 +49,19 @@ def test_rule(mlp, c6, verdict):
 
 @pytest.mark.parametrize("arm", e27.ARMS)
 def test_arms_start_with_the_same_weights(arm):
-    weights, others = ([p.data for p in e27.build("mlp", name, 3).parameters()
-                        if p.data.ndim == 2] for name in ("constant", arm))
+    weights, others = (
+        [p.data for p in e27.build("mlp", name, 3).parameters() if p.data.ndim == 2]
+        for name in ("constant", arm)
+    )
     assert all(np.array_equal(a, b) for a, b in zip(weights, others, strict=True))
 
 
 def test_gamma_and_beta_of_the_random_arm():
-    norms = [layer for _, layer in e27.build("mlp", "random", 0).named_layers()
-             if isinstance(layer, nn.BatchNorm)]
+    norms = [
+        layer
+        for _, layer in e27.build("mlp", "random", 0).named_layers()
+        if isinstance(layer, nn.BatchNorm)
+    ]
     gamma = np.concatenate([norm.gamma.data for norm in norms])
     beta = np.concatenate([norm.beta.data for norm in norms])
     assert len(gamma) == 300

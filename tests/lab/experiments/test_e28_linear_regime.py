@@ -14,17 +14,26 @@ TINY = {"images": 200, "batch": 20, "rate": 0.1, "steps": 3}
 
 def seeds(*gains):
     """Results where gamma and beta add so many points, one for each seed."""
-    return [{"accuracy": {"none": 0.9, "fixed": 0.95, "learned": 0.9 + gain / 100},
-             "gamma": [[1.0, -2.0]] * 3, "beta": [[0.0, 1.0]] * 3} for gain in gains]
+    return [
+        {
+            "accuracy": {"none": 0.9, "fixed": 0.95, "learned": 0.9 + gain / 100},
+            "gamma": [[1.0, -2.0]] * 3,
+            "beta": [[0.0, 1.0]] * 3,
+        }
+        for gain in gains
+    ]
 
 
-@pytest.mark.parametrize("gains, verdict", [
-    ((0.2, 0.3, 0.4), Verdict.SUPPORTED),
-    ((-0.2, -0.3, -0.1), Verdict.REFUTED),
-    ((-0.2, 0.3, 0.4), Verdict.INCONCLUSIVE),
-    ((math.nan, 0.3, 0.4), Verdict.INCONCLUSIVE),
-    ((0.3,), Verdict.INCONCLUSIVE),
-])
+@pytest.mark.parametrize(
+    "gains, verdict",
+    [
+        ((0.2, 0.3, 0.4), Verdict.SUPPORTED),
+        ((-0.2, -0.3, -0.1), Verdict.REFUTED),
+        ((-0.2, 0.3, 0.4), Verdict.INCONCLUSIVE),
+        ((math.nan, 0.3, 0.4), Verdict.INCONCLUSIVE),
+        ((0.3,), Verdict.INCONCLUSIVE),
+    ],
+)
 def test_rule(gains, verdict):
     assert experiment.judge(seeds(*gains)).verdict is verdict
     experiment.plot(seeds(*gains))

@@ -17,29 +17,47 @@ BEFORE, AFTER, NEITHER, OPEN = (0.5, 0.6, 0.7), (-0.9, -0.6, -0.7), (-0.2, 0.1, 
 
 def seeds(mlp, c6):
     """Results where "before" is so many points above "after", one for each seed."""
+
     def arms(gain):
-        return {name: {"accuracy": 0.5 + (gain / 100 if name == "before" else 0),
-                       "steps": [1, 2], "curve": [0.1, 0.5]} for name in ("before", "after")}
+        return {
+            name: {
+                "accuracy": 0.5 + (gain / 100 if name == "before" else 0),
+                "steps": [1, 2],
+                "curve": [0.1, 0.5],
+            }
+            for name in ("before", "after")
+        }
+
     return [{"mlp": arms(a), "c6": arms(b)} for a, b in zip(mlp, c6, strict=True)]
 
 
-@pytest.mark.parametrize("mlp, c6, verdict", [
-    (BEFORE, BEFORE, Verdict.SUPPORTED),
-    (BEFORE, AFTER, Verdict.REFUTED),
-    (NEITHER, BEFORE, Verdict.REFUTED),
-    (NEITHER, OPEN, Verdict.REFUTED),
-    (BEFORE, OPEN, Verdict.INCONCLUSIVE),
-    ((math.nan, 0.5, 0.6), BEFORE, Verdict.INCONCLUSIVE),
-    ((0.5,), (0.5,), Verdict.INCONCLUSIVE),
-])
+@pytest.mark.parametrize(
+    "mlp, c6, verdict",
+    [
+        (BEFORE, BEFORE, Verdict.SUPPORTED),
+        (BEFORE, AFTER, Verdict.REFUTED),
+        (NEITHER, BEFORE, Verdict.REFUTED),
+        (NEITHER, OPEN, Verdict.REFUTED),
+        (BEFORE, OPEN, Verdict.INCONCLUSIVE),
+        ((math.nan, 0.5, 0.6), BEFORE, Verdict.INCONCLUSIVE),
+        ((0.5,), (0.5,), Verdict.INCONCLUSIVE),
+    ],
+)
 def test_rule(mlp, c6, verdict):
     assert experiment.judge(seeds(mlp, c6)).verdict is verdict
     experiment.plot(seeds(mlp, c6))
 
 
-@pytest.mark.parametrize("gains, words", [
-    (BEFORE, "so before"), (AFTER, "so after"), (NEITHER, "so neither matters"),
-    (OPEN, "which decides nothing"), ((0.1, 0.2, 0.2), "so before")])
+@pytest.mark.parametrize(
+    "gains, words",
+    [
+        (BEFORE, "so before"),
+        (AFTER, "so after"),
+        (NEITHER, "so neither matters"),
+        (OPEN, "which decides nothing"),
+        ((0.1, 0.2, 0.2), "so before"),
+    ],
+)
 def test_words_are_those_of_the_interval(gains, words):
     assert e29.in_words(e29.gain(seeds(gains, gains), "mlp")) == words
 

@@ -16,21 +16,31 @@ TINY = {"images": 40, "test": 40, "batch": 20, "rates": [0.1, 0.02], "steps": 3,
 def seeds(layer, image):
     """Results where BatchNorm is so many points above the two forms of LayerNorm; it does best at
     0.1, they at 0.02."""
+
     def arm(name, gain):
-        return {rate: {"accuracy": value, "steps": [1, 2], "curve": [0.3, 0.6]}
-                for rate, value in (("0.1", 0.6 if name == "batch" else 0.1),
-                                    ("0.02", 0.6 - gain / 100 if name != "batch" else 0.1))}
-    return [{name: arm(name, gain)
-             for name, gain in (("batch", 0), ("layer", a), ("image", b))}
-            for a, b in zip(layer, image, strict=True)]
+        return {
+            rate: {"accuracy": value, "steps": [1, 2], "curve": [0.3, 0.6]}
+            for rate, value in (
+                ("0.1", 0.6 if name == "batch" else 0.1),
+                ("0.02", 0.6 - gain / 100 if name != "batch" else 0.1),
+            )
+        }
+
+    return [
+        {name: arm(name, gain) for name, gain in (("batch", 0), ("layer", a), ("image", b))}
+        for a, b in zip(layer, image, strict=True)
+    ]
 
 
-@pytest.mark.parametrize("layer, image, verdict", [
-    ((2, 3, 4), (1, 2, 3), Verdict.SUPPORTED),
-    ((2, 3, 4), (-1, -2, -3), Verdict.REFUTED),
-    ((2, 3, 4), (-1, 2, 3), Verdict.INCONCLUSIVE),
-    ((2,), (2,), Verdict.INCONCLUSIVE),
-])
+@pytest.mark.parametrize(
+    "layer, image, verdict",
+    [
+        ((2, 3, 4), (1, 2, 3), Verdict.SUPPORTED),
+        ((2, 3, 4), (-1, -2, -3), Verdict.REFUTED),
+        ((2, 3, 4), (-1, 2, 3), Verdict.INCONCLUSIVE),
+        ((2,), (2,), Verdict.INCONCLUSIVE),
+    ],
+)
 def test_rule(layer, image, verdict):
     assert experiment.judge(seeds(layer, image)).verdict is verdict
     experiment.plot(seeds(layer, image))
@@ -40,8 +50,9 @@ def test_the_better_rate_counts():
     found = seeds((2, 3), (1, math.nan))
     assert [e30.better_rate(found, arm) for arm in e30.ARMS] == ["0.1", "0.02", "0.1"]
     judged = experiment.judge(seeds((2, 3), (1, 2)))
-    assert judged.figures["BatchNorm minus LayerNorm, whole image, points"].value \
-        == pytest.approx(1.5)
+    assert judged.figures["BatchNorm minus LayerNorm, whole image, points"].value == pytest.approx(
+        1.5
+    )
 
 
 def test_run_judge_and_plot(monkeypatch):

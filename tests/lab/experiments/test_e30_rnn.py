@@ -11,28 +11,46 @@ from minidl.lab.experiments import e30_rnn as e30
 from minidl.lab.verdict import Verdict
 
 experiment = e30.BatchOrLayerInRNN()
-TINY = {"hidden": 6, "pool": 4, "images": 300, "rate": 1e-3, "clip": 1.0,
-        "steps": {"100": 2, "8": 2}, "population": 100, "test": 100}
+TINY = {
+    "hidden": 6,
+    "pool": 4,
+    "images": 300,
+    "rate": 1e-3,
+    "clip": 1.0,
+    "steps": {"100": 2, "8": 2},
+    "population": 100,
+    "test": 100,
+}
 
 
 def seeds(large, small):
     """Results where layer normalization is so many points above batch normalization."""
+
     def arms(gain):
-        return {name: dict.fromkeys(("precise", "running"),
-                                    0.9 + (gain / 100 if name == "layer" else 0))
-                for name in e30.ARMS}
-    return [{"accuracy": {"100": arms(a), "8": arms(b)}, "gradient": {"0.0": 50.0, "0.1": 1.0}}
-            for a, b in zip(large, small, strict=True)]
+        return {
+            name: dict.fromkeys(
+                ("precise", "running"), 0.9 + (gain / 100 if name == "layer" else 0)
+            )
+            for name in e30.ARMS
+        }
+
+    return [
+        {"accuracy": {"100": arms(a), "8": arms(b)}, "gradient": {"0.0": 50.0, "0.1": 1.0}}
+        for a, b in zip(large, small, strict=True)
+    ]
 
 
-@pytest.mark.parametrize("large, small, verdict", [
-    ((-0.1, 0.3, 0.5), (1, 2, 3), Verdict.SUPPORTED),
-    ((-0.9, -0.3, -0.5), (1, 2, 3), Verdict.REFUTED),
-    ((0.1, 0.3, 0.5), (-1, -2, -3), Verdict.REFUTED),
-    ((-0.9, 0.3, 0.5), (1, 2, 3), Verdict.INCONCLUSIVE),
-    ((0.1, 0.3, 0.5), (math.nan, 2, 3), Verdict.INCONCLUSIVE),
-    ((1,), (1,), Verdict.INCONCLUSIVE),
-])
+@pytest.mark.parametrize(
+    "large, small, verdict",
+    [
+        ((-0.1, 0.3, 0.5), (1, 2, 3), Verdict.SUPPORTED),
+        ((-0.9, -0.3, -0.5), (1, 2, 3), Verdict.REFUTED),
+        ((0.1, 0.3, 0.5), (-1, -2, -3), Verdict.REFUTED),
+        ((-0.9, 0.3, 0.5), (1, 2, 3), Verdict.INCONCLUSIVE),
+        ((0.1, 0.3, 0.5), (math.nan, 2, 3), Verdict.INCONCLUSIVE),
+        ((1,), (1,), Verdict.INCONCLUSIVE),
+    ],
+)
 def test_rule(large, small, verdict):
     assert experiment.judge(seeds(large, small)).verdict is verdict
     experiment.plot(seeds(large, small))

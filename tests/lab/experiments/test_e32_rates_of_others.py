@@ -12,27 +12,46 @@ RATES = [0.1, 0.2, 0.5, 1, 2, 5, 10]
 
 
 def sweep(ceiling):
-    return [{"rate": rate, "every": 10, "loss": 1.0 if rate <= ceiling else math.inf,
-             "accuracy": [0.4 if rate <= ceiling else 0.1]} for rate in RATES]
+    return [
+        {
+            "rate": rate,
+            "every": 10,
+            "loss": 1.0 if rate <= ceiling else math.inf,
+            "accuracy": [0.4 if rate <= ceiling else 0.1],
+        }
+        for rate in RATES
+    ]
 
 
 def seeds(*instance, warm=None):
     """Results in which BatchNorm's largest stable rate is 2 and InstanceNorm's as said."""
+
     def arms(found):
-        return {"rates": RATES, "courses": {"batch": sweep(2), "layer": sweep(5), "group": sweep(1),
-                                            "instance": sweep(found), "none": sweep(0.1)}}
+        return {
+            "rates": RATES,
+            "courses": {
+                "batch": sweep(2),
+                "layer": sweep(5),
+                "group": sweep(1),
+                "instance": sweep(found),
+                "none": sweep(0.1),
+            },
+        }
 
     return [{"cold": arms(found), **({"warm": arms(warm)} if warm else {})} for found in instance]
 
 
-@pytest.mark.parametrize("instance, verdict", [
-    ((2, 5, 1), Verdict.SUPPORTED),
-    ((0.5, 0.2, 0.1), Verdict.REFUTED),
-    ((10, 10, 10), Verdict.REFUTED),
-    ((0.2, 2, 2), Verdict.INCONCLUSIVE),
-    ((0, 2, 2), Verdict.INCONCLUSIVE),
-    ((2,), Verdict.INCONCLUSIVE),
-])
+@pytest.mark.parametrize(
+    "instance, verdict",
+    [
+        ((2, 5, 1), Verdict.SUPPORTED),
+        ((0.5, 0.2, 0.1), Verdict.REFUTED),
+        ((10, 10, 10), Verdict.REFUTED),
+        ((0.2, 2, 2), Verdict.INCONCLUSIVE),
+        ((0, 2, 2), Verdict.INCONCLUSIVE),
+        ((2,), Verdict.INCONCLUSIVE),
+    ],
+)
 def test_rule(instance, verdict):
     assert experiment.judge(seeds(*instance)).verdict is verdict
 

@@ -13,17 +13,29 @@ experiment = e33.ScatteredInput()
 
 def seeds(*raw):
     """Results in which the raw input takes so many steps at its best rate, one for each seed."""
-    return [{"rates": [0.1, 1.0], "limit": 6000, "sigmoid": {
-        "raw": [[6000, 0.2], [steps, 0.95]], "standardized": [[1000, 0.95], [3000, 0.95]],
-        "BatchNorm first": [[1000, 0.95], [6000, 0.1]]}} for steps in raw]
+    return [
+        {
+            "rates": [0.1, 1.0],
+            "limit": 6000,
+            "sigmoid": {
+                "raw": [[6000, 0.2], [steps, 0.95]],
+                "standardized": [[1000, 0.95], [3000, 0.95]],
+                "BatchNorm first": [[1000, 0.95], [6000, 0.1]],
+            },
+        }
+        for steps in raw
+    ]
 
 
-@pytest.mark.parametrize("raw, verdict", [
-    ((2500, 3000, 6000), Verdict.SUPPORTED),
-    ((1000, 1200, 1500), Verdict.REFUTED),
-    ((1500, 2500, 3000), Verdict.INCONCLUSIVE),
-    ((6000,), Verdict.INCONCLUSIVE),
-])
+@pytest.mark.parametrize(
+    "raw, verdict",
+    [
+        ((2500, 3000, 6000), Verdict.SUPPORTED),
+        ((1000, 1200, 1500), Verdict.REFUTED),
+        ((1500, 2500, 3000), Verdict.INCONCLUSIVE),
+        ((6000,), Verdict.INCONCLUSIVE),
+    ],
+)
 def test_rule(raw, verdict):
     assert experiment.judge(seeds(*raw)).verdict is verdict
 
@@ -51,10 +63,14 @@ def test_arms_start_with_the_same_weights():
     weights = []
     for kind in e33.INPUTS:
         md.manual_seed(1)
-        weights.append([p.data for p in e33.build(kind, "sigmoid").parameters()
-                        if p.data.ndim == 2])
-    assert all(np.array_equal(a, b) for other in weights[1:]
-               for a, b in zip(weights[0], other, strict=True))
+        weights.append(
+            [p.data for p in e33.build(kind, "sigmoid").parameters() if p.data.ndim == 2]
+        )
+    assert all(
+        np.array_equal(a, b)
+        for other in weights[1:]
+        for a, b in zip(weights[0], other, strict=True)
+    )
 
 
 def test_what_is_not_reached_is_the_limit():

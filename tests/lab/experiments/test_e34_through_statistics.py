@@ -13,25 +13,44 @@ experiment = e34.ThroughStatistics()
 def seeds(*norms, loss=0.5, through=(0.2, 0.2)):
     """Results with such norms and such a loss at the end where both statistics are constants, at
     the higher of two rates; `through`: the loss with the gradient through both, at each."""
+
     def arm(name, rate, norm):
         constant = name == "both constant"
         end = loss if constant else through[rate == "1.0"]
-        return {"norm": [1.0, norm if constant and rate == "1.0" else 1.2], "bias": [0.0, 0.1],
-                "steps": [0, 25], "loss": [2.3, end], "end": end, "accuracy": 0.9}
+        return {
+            "norm": [1.0, norm if constant and rate == "1.0" else 1.2],
+            "bias": [0.0, 0.1],
+            "steps": [0, 25],
+            "loss": [2.3, end],
+            "end": end,
+            "accuracy": 0.9,
+        }
 
-    return [{"rates": [0.1, 1.0], **{kind: {
-        rate: {name: arm(name, rate, norm) for name in names} for rate in ("0.1", "1.0")}
-        for kind, names in (("arms", e34.ARMS), ("affine", e34.AFFINE))}} for norm in norms]
+    return [
+        {
+            "rates": [0.1, 1.0],
+            **{
+                kind: {
+                    rate: {name: arm(name, rate, norm) for name in names} for rate in ("0.1", "1.0")
+                }
+                for kind, names in (("arms", e34.ARMS), ("affine", e34.AFFINE))
+            },
+        }
+        for norm in norms
+    ]
 
 
-@pytest.mark.parametrize("norms, loss, verdict", [
-    ((20, 25, 30), 0.5, Verdict.SUPPORTED),
-    ((1.1, 1.2, 1.3), 0.5, Verdict.REFUTED),
-    ((2, 20, 30), 0.5, Verdict.INCONCLUSIVE),
-    ((1.1, 1.2, 1.3), 1e4, Verdict.SUPPORTED),
-    ((20,), 0.5, Verdict.INCONCLUSIVE),
-    ((20, np.inf), 0.5, Verdict.INCONCLUSIVE),
-])
+@pytest.mark.parametrize(
+    "norms, loss, verdict",
+    [
+        ((20, 25, 30), 0.5, Verdict.SUPPORTED),
+        ((1.1, 1.2, 1.3), 0.5, Verdict.REFUTED),
+        ((2, 20, 30), 0.5, Verdict.INCONCLUSIVE),
+        ((1.1, 1.2, 1.3), 1e4, Verdict.SUPPORTED),
+        ((20,), 0.5, Verdict.INCONCLUSIVE),
+        ((20, np.inf), 0.5, Verdict.INCONCLUSIVE),
+    ],
+)
 def test_rule(norms, loss, verdict):
     assert experiment.judge(seeds(*norms, loss=loss)).verdict is verdict
 
@@ -39,7 +58,7 @@ def test_rule(norms, loss, verdict):
 def test_the_rate_is_one_at_which_the_other_network_learns():
     found = seeds(20, 25, 30, through=(0.2, 5.0))
     assert e34.judged(found) == 0.1
-    assert experiment.judge(found).verdict is Verdict.REFUTED       # there the norm is level
+    assert experiment.judge(found).verdict is Verdict.REFUTED  # there the norm is level
     found = seeds(20, 25, 30, through=(5.0, 5.0))
     assert experiment.judge(found).verdict is Verdict.INCONCLUSIVE
     assert len(experiment.plot(found).axes) == 2
@@ -52,21 +71,29 @@ def gradients(name):
     rng = np.random.default_rng(0)
     md.cross_entropy(model(rng.standard_normal((30, 784))), rng.integers(10, size=30)).backward()
     weight, grad = model.dense1.weight.data, model.dense1.weight.grad
-    return (np.abs(model.dense1.bias.grad).max() / np.abs(grad).max(),
-            (weight * grad).sum() / np.linalg.norm(weight) / np.linalg.norm(grad))
+    return (
+        np.abs(model.dense1.bias.grad).max() / np.abs(grad).max(),
+        (weight * grad).sum() / np.linalg.norm(weight) / np.linalg.norm(grad),
+    )
 
 
 def test_gradients():
     bias, cosine = gradients("through both")
-    assert bias < 1e-10 and abs(cosine) < 1e-4      # but for eps
+    assert bias < 1e-10 and abs(cosine) < 1e-4  # but for eps
     bias, cosine = gradients("both constant")
     assert bias > 1e-3 and abs(cosine) > 1e-3
     assert gradients("mean constant")[0] > 1e-3 and gradients("std constant")[0] < 1e-10
 
 
 def test_run_judge_and_plot():
-    settings = {**experiment.full, "rates": [0.5], "steps": 4, "every": 2, "images": 200,
-                "test": 100}
+    settings = {
+        **experiment.full,
+        "rates": [0.5],
+        "steps": 4,
+        "every": 2,
+        "images": 200,
+        "test": 100,
+    }
     found = [experiment.run(seed, settings) for seed in (0, 1)]
-    assert experiment.judge(found).verdict is Verdict.INCONCLUSIVE     # nothing learns in 4 steps
+    assert experiment.judge(found).verdict is Verdict.INCONCLUSIVE  # nothing learns in 4 steps
     assert len(experiment.plot(found).axes) == 2

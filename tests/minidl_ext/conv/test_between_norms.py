@@ -40,8 +40,11 @@ every_kind = pytest.mark.parametrize("kind", KERNELS)
 
 
 def small(kind, make=whole):
-    return pointwise_cases(3, 5, 6, 32, 48, make) if kind == "pointwise" \
+    return (
+        pointwise_cases(3, 5, 6, 32, 48, make)
+        if kind == "pointwise"
         else depthwise_cases(3, 5, 6, 32, make=make)
+    )
 
 
 def agree(got, expected):
@@ -50,6 +53,7 @@ def agree(got, expected):
 
 
 # ----------------------------------------------- the values that are read, and their masks
+
 
 def unit_weights(kind, channels):
     """Weights that leave an image as it is."""
@@ -67,8 +71,11 @@ def near_the_kink(*shape, seed=0):
 
 @every_kind
 @pytest.mark.parametrize("relu", (False, True))
-@pytest.mark.parametrize("make", (near_the_kink, lambda *shape: (
-    values(*shape), factors_for(values(*shape)))), ids=("near the kink", "anywhere"))
+@pytest.mark.parametrize(
+    "make",
+    (near_the_kink, lambda *shape: (values(*shape), factors_for(values(*shape)))),
+    ids=("near the kink", "anywhere"),
+)
 def test_what_is_read_is_what_batch_norm_apply_gives(make, relu, kind):
     x, factors = make(7, 13, 11, 144)
     got = KERNELS[kind][0](x, unit_weights(kind, 144), factors=factors, relu=relu)
@@ -89,24 +96,35 @@ def test_masks_are_those_of_batch_norm_backward(kind):
     masked = np.where(norm.batch_norm_apply(x, factors, relu=True) > 0, dy, np.float32(0))
     identical(sums[0], masked.sum(axis=(0, 1, 2), dtype=np.float64))
     for with_centre in (None, centre):
-        dx, *_ = backward(dy, x, unit, factors=factors, relu=True,
-                          consumer=(y, consumer_factors, True, with_centre))
-        identical(dx, norm.batch_norm_input_grad(dy, y, consumer_factors, True,
-                                                 centre=with_centre))
+        dx, *_ = backward(
+            dy,
+            x,
+            unit,
+            factors=factors,
+            relu=True,
+            consumer=(y, consumer_factors, True, with_centre),
+        )
+        identical(dx, norm.batch_norm_input_grad(dy, y, consumer_factors, True, centre=with_centre))
 
 
 # ----------------------------------------------------------------------------- statistics
 
-STATS = (line(n=2, h=4, w=5, channels=16), line(n=150, h=6, w=7, channels=144),
-         line(n=9, h=30, w=31, channels=48), line(n=1100, h=3, w=3, channels=16))
+STATS = (
+    line(n=2, h=4, w=5, channels=16),
+    line(n=150, h=6, w=7, channels=144),
+    line(n=9, h=30, w=31, channels=48),
+    line(n=1100, h=3, w=3, channels=16),
+)
 
 
 def stats_case(kind, n, h, w, channels, ratio, scale):
     """Arguments for outputs with mean / std = ratio, of this size."""
     x = values(n, h, w, channels)
     if kind == "depthwise":
-        return {"x": (x + ratio).astype(np.float32),
-                "w": np.full((1, 1, 1, channels), scale, np.float32)}
+        return {
+            "x": (x + ratio).astype(np.float32),
+            "w": np.full((1, 1, 1, channels), scale, np.float32),
+        }
     x[..., 0] = 1
     weights = values(1, 1, channels, channels) / np.float32(np.sqrt(channels))
     weights[0, 0, 0] = ratio
@@ -118,19 +136,20 @@ def stats_case(kind, n, h, w, channels, ratio, scale):
 @pytest.mark.parametrize("ratio", (0, 1e4))
 @pytest.mark.parametrize("shape", STATS, ids=lambda s: "x".join(str(v) for v in s.values()))
 def test_statistics_keep_their_digits(shape, ratio, scale, kind):
-    y, mean, var = KERNELS[kind][0](**stats_case(kind, **shape, ratio=ratio, scale=scale),
-                                    stats=True)
+    y, mean, var = KERNELS[kind][0](
+        **stats_case(kind, **shape, ratio=ratio, scale=scale), stats=True
+    )
     exact_mean, exact_var = exact_stats(y)
     assert mean.dtype == var.dtype == np.float64
-    np.testing.assert_allclose(mean, exact_mean, rtol=1e-7,
-                               atol=1e-6 * np.sqrt(exact_var.max()))
+    np.testing.assert_allclose(mean, exact_mean, rtol=1e-7, atol=1e-6 * np.sqrt(exact_var.max()))
     np.testing.assert_allclose(var, exact_var, rtol=1e-4 if ratio else 1e-5)
 
 
 @every_kind
 def test_statistics_of_one_image_and_of_constant_channels(kind):
-    y, mean, var = KERNELS[kind][0](np.ones((1, 1, 1, 32), np.float32), unit_weights(kind, 32),
-                                    stats=True)
+    y, mean, var = KERNELS[kind][0](
+        np.ones((1, 1, 1, 32), np.float32), unit_weights(kind, 32), stats=True
+    )
     agree((y, mean, var), (np.ones((1, 1, 1, 32), np.float32), np.ones(32), np.zeros(32)))
     x = np.full((40, 9, 9, 32), 0.1, np.float32)
     _, mean, var = KERNELS[kind][0](x, unit_weights(kind, 32), stats=True)
@@ -140,15 +159,23 @@ def test_statistics_of_one_image_and_of_constant_channels(kind):
 
 # ------------------------------------------------------------------------------ bad values
 
+
 def steps(x, w, factors, relu, dy=None, consumer=None, stats=False, **geometry):
     """What one kernel gives, by one for every step: forward, or backward if there is a dy.
 
     Not by the twins, which multiply the zeros of a padding with weights.
     """
-    run = {name: functools.partial(getattr(native, f"depthwise_{name}"), **geometry)
-           for name in ("conv", "input_grad", "weight_grad")} if geometry else {
-        name.removeprefix("conv_"): getattr(native, name)
-        for name in ("conv", "conv_input_grad", "conv_weight_grad")}
+    run = (
+        {
+            name: functools.partial(getattr(native, f"depthwise_{name}"), **geometry)
+            for name in ("conv", "input_grad", "weight_grad")
+        }
+        if geometry
+        else {
+            name.removeprefix("conv_"): getattr(native, name)
+            for name in ("conv", "conv_input_grad", "conv_weight_grad")
+        }
+    )
     read = norm.batch_norm_apply(x, factors, relu=relu)
     if dy is None:
         y = run["conv"](read, w)
@@ -156,8 +183,11 @@ def steps(x, w, factors, relu, dy=None, consumer=None, stats=False, **geometry):
     y, consumer_factors, consumer_relu, centre = consumer
     g = norm.batch_norm_input_grad(dy, y, consumer_factors, consumer_relu, centre=centre)
     dx = run["input_grad"](g, w, x.shape)
-    return (dx, run["weight_grad"](read, g, w.shape[:2]),
-            norm.batch_norm_sums(dx, x, factors, relu)[0])
+    return (
+        dx,
+        run["weight_grad"](read, g, w.shape[:2]),
+        norm.batch_norm_sums(dx, x, factors, relu)[0],
+    )
 
 
 @every_kind
@@ -186,7 +216,7 @@ def test_bad_values_behind_stay_where_they_belong(part, kind):
     case = fused(small(kind))[1]
     consumer = list(case["consumer"])
     consumer[part] = consumer[part].copy()
-    consumer[part].reshape(-1)[7] = np.nan            # of channel 7
+    consumer[part].reshape(-1)[7] = np.nan  # of channel 7
     case["consumer"] = tuple(consumer)
     expected = steps(**case)
     agree(KERNELS[kind][2](**case), expected)
@@ -196,14 +226,23 @@ def test_bad_values_behind_stay_where_they_belong(part, kind):
 
 # ----------------------------------------------------------- threads, no images, bad arguments
 
+
 @every_kind
-@pytest.mark.parametrize("shape", (line(n=70, h=15, w=14, channels=48),
-                                   line(n=5, h=21, w=19, channels=272),
-                                   line(n=2, h=3, w=3, channels=16)),
-                         ids=lambda s: "x".join(str(v) for v in s.values()))
+@pytest.mark.parametrize(
+    "shape",
+    (
+        line(n=70, h=15, w=14, channels=48),
+        line(n=5, h=21, w=19, channels=272),
+        line(n=2, h=3, w=3, channels=16),
+    ),
+    ids=lambda s: "x".join(str(v) for v in s.values()),
+)
 def test_threads_do_not_matter(shape, kind):
-    cases = depthwise_cases(**shape, make=values) if kind == "depthwise" else pointwise_cases(
-        *(shape[name] for name in "nhw"), shape["channels"], 80, make=values)
+    cases = (
+        depthwise_cases(**shape, make=values)
+        if kind == "depthwise"
+        else pointwise_cases(*(shape[name] for name in "nhw"), shape["channels"], 80, make=values)
+    )
     for kernel, case in zip(KERNELS[kind][::2], fused(cases), strict=True):
         same_bits(kernel, case)
         same_bits(kernel, {**case, "factors": None})
@@ -213,8 +252,10 @@ def test_threads_do_not_matter(shape, kind):
 def test_no_images(kind):
     forward, twin_forward, backward, twin_backward = KERNELS[kind]
     empty_of = {name: value[:0] for name, value in small(kind)[1].items() if name in ("x", "dy")}
-    cases = [{**case, **{name: empty_of[name] for name in case if name in empty_of}}
-             for case in small(kind)]
+    cases = [
+        {**case, **{name: empty_of[name] for name in case if name in empty_of}}
+        for case in small(kind)
+    ]
     options = {"factors": whole_factors(32), "relu": True}
     for more in ({}, options):
         identical(forward(**cases[0], **more), twin_forward(**cases[0], **more))
@@ -225,11 +266,19 @@ def test_no_images(kind):
         assert not dw.any() and not sums.any()
 
 
-FACTORS = {"a row less": lambda a: a[:-1].copy(), "wider": lambda a: np.append(a, a, 1),
-           "narrower": lambda a: a[:, :16].copy(), "float64": lambda a: a.astype(np.float64)}
+FACTORS = {
+    "a row less": lambda a: a[:-1].copy(),
+    "wider": lambda a: np.append(a, a, 1),
+    "narrower": lambda a: a[:, :16].copy(),
+    "float64": lambda a: a.astype(np.float64),
+}
 IMAGES = {"float64": lambda a: a.astype(np.float64), "uneven": lambda a: a[..., 1:].copy()}
-OTHERS = {"narrower": lambda a: a[..., :-16].copy(), "an image less": lambda a: a[1:].copy(),
-          "a row less": lambda a: a[:, 1:].copy(), "a column less": lambda a: a[:, :, 1:].copy()}
+OTHERS = {
+    "narrower": lambda a: a[..., :-16].copy(),
+    "an image less": lambda a: a[1:].copy(),
+    "a row less": lambda a: a[:, 1:].copy(),
+    "a column less": lambda a: a[:, :, 1:].copy(),
+}
 ANY = LAYOUTS | KINDS | RANKS
 
 

@@ -41,10 +41,11 @@ def cases(*shape, make=whole, **geometry):
     forward, backward = depthwise_cases(*shape, make=make, **geometry)
     x, weights, dy = (backward[name] for name in ("x", "w", "dy"))
     options = {name: forward[name] for name in ("stride", "padding", "dilation")}
-    return {"depthwise_conv": forward,
-            "depthwise_input_grad": {"dy": dy, "w": weights, "input_shape": x.shape, **options},
-            "depthwise_weight_grad": {"x": x, "dy": dy, "kernel_shape": weights.shape[:2],
-                                      **options}}
+    return {
+        "depthwise_conv": forward,
+        "depthwise_input_grad": {"dy": dy, "w": weights, "input_shape": x.shape, **options},
+        "depthwise_weight_grad": {"x": x, "dy": dy, "kernel_shape": weights.shape[:2], **options},
+    }
 
 
 pair = st.tuples(st.integers(1, 3), st.integers(1, 3))
@@ -52,51 +53,96 @@ pads = st.tuples(*[st.tuples(st.integers(0, 4), st.integers(0, 4))] * 2)
 
 
 @many
-@given(n=st.integers(0, 3), h=st.integers(1, 12), w=st.integers(1, 20),
-       channels=st.integers(1, 3), kernel=st.tuples(st.integers(1, 5), st.integers(1, 5)),
-       stride=pair, dilation=pair, padding=pads)
+@given(
+    n=st.integers(0, 3),
+    h=st.integers(1, 12),
+    w=st.integers(1, 20),
+    channels=st.integers(1, 3),
+    kernel=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    stride=pair,
+    dilation=pair,
+    padding=pads,
+)
 def test_any_geometry(n, h, w, channels, kernel, stride, dilation, padding):
     assume(output_size(h, kernel[0], stride[0], padding[0], dilation[0]) >= 1)
     assume(output_size(w, kernel[1], stride[1], padding[1], dilation[1]) >= 1)
-    made = cases(n, h, w, 16 * channels, kernel=kernel, stride=stride, padding=padding,
-                 dilation=dilation)
+    made = cases(
+        n, h, w, 16 * channels, kernel=kernel, stride=stride, padding=padding, dilation=dilation
+    )
     for name, case in made.items():
         identical(getattr(native, name)(**case), getattr(twin, name)(**case))
 
 
 @many
-@given(n=st.integers(0, 3), h=st.integers(1, 9), w=st.integers(1, 12), channels=st.integers(1, 3),
-       kernel=pair, stride=pair, dilation=pair, padding=pads, norm=st.booleans(),
-       relu=st.booleans(), consumer=st.booleans(), consumer_relu=st.booleans(),
-       centre=st.booleans())
-def test_any_geometry_between_two_normalizations(n, h, w, channels, kernel, stride, dilation,
-                                                 padding, norm, relu, consumer, consumer_relu,
-                                                 centre):
+@given(
+    n=st.integers(0, 3),
+    h=st.integers(1, 9),
+    w=st.integers(1, 12),
+    channels=st.integers(1, 3),
+    kernel=pair,
+    stride=pair,
+    dilation=pair,
+    padding=pads,
+    norm=st.booleans(),
+    relu=st.booleans(),
+    consumer=st.booleans(),
+    consumer_relu=st.booleans(),
+    centre=st.booleans(),
+)
+def test_any_geometry_between_two_normalizations(
+    n,
+    h,
+    w,
+    channels,
+    kernel,
+    stride,
+    dilation,
+    padding,
+    norm,
+    relu,
+    consumer,
+    consumer_relu,
+    centre,
+):
     """What else holds there is in test_between_norms."""
     assume(output_size(h, kernel[0], stride[0], padding[0], dilation[0]) >= 1)
     assume(output_size(w, kernel[1], stride[1], padding[1], dilation[1]) >= 1)
     made = depthwise_cases(n, h, w, 16 * channels, kernel, stride, padding, dilation)
-    agree("depthwise", made, whole_factors(16 * channels) if norm else None, relu,
-          whole_consumer(made[1]["dy"], consumer_relu, centre) if consumer else None)
+    agree(
+        "depthwise",
+        made,
+        whole_factors(16 * channels) if norm else None,
+        relu,
+        whole_consumer(made[1]["dy"], consumer_relu, centre) if consumer else None,
+    )
 
 
-@pytest.mark.parametrize("geometry", (
-    line(n=1, h=33, w=29, channels=272),
-    line(n=70, h=6, w=5, channels=48),          # more images than chunks, also for the gradient
-    line(n=150, h=5, w=4, channels=16, stride=(2, 2)),
-), ids=lambda g: "x".join(str(v) for v in g.values()))
+@pytest.mark.parametrize(
+    "geometry",
+    (
+        line(n=1, h=33, w=29, channels=272),
+        line(n=70, h=6, w=5, channels=48),  # more images than chunks, also for the gradient
+        line(n=150, h=5, w=4, channels=16, stride=(2, 2)),
+    ),
+    ids=lambda g: "x".join(str(v) for v in g.values()),
+)
 def test_chunks_of_images_between_two_normalizations(geometry):
     made = depthwise_cases(**geometry)
-    agree("depthwise", made, whole_factors(geometry["channels"]), True,
-          whole_consumer(made[1]["dy"]))
+    agree(
+        "depthwise", made, whole_factors(geometry["channels"]), True, whole_consumer(made[1]["dy"])
+    )
 
 
-@pytest.mark.parametrize("geometry", (
-    line(n=40, h=32, w=32, channels=32),
-    line(n=3, h=17, w=16, channels=144, stride=(2, 2)),
-    line(n=2, h=20, w=20, channels=16, kernel=(8, 8), padding=((4, 3), (3, 4))),
-    line(n=2, h=20, w=20, channels=16, stride=(5, 4), padding=((0, 0), (0, 0))),
-), ids=lambda g: "x".join(str(v) for v in g.values()))
+@pytest.mark.parametrize(
+    "geometry",
+    (
+        line(n=40, h=32, w=32, channels=32),
+        line(n=3, h=17, w=16, channels=144, stride=(2, 2)),
+        line(n=2, h=20, w=20, channels=16, kernel=(8, 8), padding=((4, 3), (3, 4))),
+        line(n=2, h=20, w=20, channels=16, stride=(5, 4), padding=((0, 0), (0, 0))),
+    ),
+    ids=lambda g: "x".join(str(v) for v in g.values()),
+)
 def test_large_and_odd_geometries(geometry):
     for name, case in cases(**geometry).items():
         identical(getattr(native, name)(**case), getattr(twin, name)(**case))
@@ -105,8 +151,10 @@ def test_large_and_odd_geometries(geometry):
 @pytest.mark.parametrize("name", NAMES)
 def test_rounding_errors(name):
     case = cases(8, 20, 20, 32, make=values)[name]
-    wide = {key: value.astype(np.longdouble) if isinstance(value, np.ndarray) else value
-            for key, value in case.items()}
+    wide = {
+        key: value.astype(np.longdouble) if isinstance(value, np.ndarray) else value
+        for key, value in case.items()
+    }
     close(getattr(native, name)(**case), getattr(twin, name)(**wide), 2e-6)
 
 
@@ -127,24 +175,31 @@ def test_bad_values_reach_what_reads_them(name, stride):
     made = cases(3, 9, 8, 32, stride=stride, make=values)[name]
     for argument in {"x", "w", "dy"} & set(made):
         for places in corners(made[argument]):
-            bad_values_are_local(getattr(native, name), getattr(twin, name),
-                                 spoil(made, argument, *places), argument)
+            bad_values_are_local(
+                getattr(native, name), getattr(twin, name), spoil(made, argument, *places), argument
+            )
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("geometry", (
-    line(n=70, h=15, w=14, channels=48),
-    line(n=70, h=15, w=14, channels=48, stride=(2, 2)),
-    line(n=9, h=15, w=17, channels=144, stride=(2, 1)),
-    line(n=5, h=7, w=9, channels=272, kernel=(5, 5), padding=((3, 1), (2, 4))),
-    line(n=5, h=11, w=9, channels=128, dilation=(2, 2)),
-), ids=lambda g: "x".join(str(v) for v in g.values()))
+@pytest.mark.parametrize(
+    "geometry",
+    (
+        line(n=70, h=15, w=14, channels=48),
+        line(n=70, h=15, w=14, channels=48, stride=(2, 2)),
+        line(n=9, h=15, w=17, channels=144, stride=(2, 1)),
+        line(n=5, h=7, w=9, channels=272, kernel=(5, 5), padding=((3, 1), (2, 4))),
+        line(n=5, h=11, w=9, channels=128, dilation=(2, 2)),
+    ),
+    ids=lambda g: "x".join(str(v) for v in g.values()),
+)
 def test_threads_do_not_matter(name, geometry):
     same_bits(getattr(native, name), cases(**geometry, make=values)[name])
 
 
-CHANNELS = {"channels": lambda a: np.ascontiguousarray(a[..., 1:]),
-            "float64": lambda a: a.astype(np.float64)}
+CHANNELS = {
+    "channels": lambda a: np.ascontiguousarray(a[..., 1:]),
+    "float64": lambda a: a.astype(np.float64),
+}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -156,21 +211,24 @@ def test_out_and_bad_arrays(name):
             refuses(getattr(native, name), case, argument, LAYOUTS | KINDS | RANKS | CHANNELS)
 
 
-@pytest.mark.parametrize(("name", "change"), (
-    ("depthwise_conv", {"w": np.ones((3, 3, 1, 32), np.float32)}),
-    ("depthwise_conv", {"w": np.ones((3, 3, 2, 16), np.float32)}),
-    ("depthwise_conv", {"w": np.ones((9, 9, 1, 16), np.float32), "padding": ((9, 9), (9, 9))}),
-    ("depthwise_conv", {"w": np.ones((0, 3, 1, 16), np.float32)}),
-    ("depthwise_conv", {"stride": (0, 1)}),
-    ("depthwise_conv", {"dilation": (1, 2**62)}),
-    ("depthwise_conv", {"padding": ((-1, 1), (0, 0))}),
-    ("depthwise_conv", {"padding": 1}),
-    ("depthwise_input_grad", {"input_shape": (2, 8, 7, 16)}),
-    ("depthwise_input_grad", {"input_shape": (2, 6, 7)}),
-    ("depthwise_weight_grad", {"kernel_shape": (3, 4)}),
-    ("depthwise_weight_grad", {"kernel_shape": 3}),
-    ("depthwise_weight_grad", {"dy": np.ones((1, 6, 7, 16), np.float32)}),
-))
+@pytest.mark.parametrize(
+    ("name", "change"),
+    (
+        ("depthwise_conv", {"w": np.ones((3, 3, 1, 32), np.float32)}),
+        ("depthwise_conv", {"w": np.ones((3, 3, 2, 16), np.float32)}),
+        ("depthwise_conv", {"w": np.ones((9, 9, 1, 16), np.float32), "padding": ((9, 9), (9, 9))}),
+        ("depthwise_conv", {"w": np.ones((0, 3, 1, 16), np.float32)}),
+        ("depthwise_conv", {"stride": (0, 1)}),
+        ("depthwise_conv", {"dilation": (1, 2**62)}),
+        ("depthwise_conv", {"padding": ((-1, 1), (0, 0))}),
+        ("depthwise_conv", {"padding": 1}),
+        ("depthwise_input_grad", {"input_shape": (2, 8, 7, 16)}),
+        ("depthwise_input_grad", {"input_shape": (2, 6, 7)}),
+        ("depthwise_weight_grad", {"kernel_shape": (3, 4)}),
+        ("depthwise_weight_grad", {"kernel_shape": 3}),
+        ("depthwise_weight_grad", {"dy": np.ones((1, 6, 7, 16), np.float32)}),
+    ),
+)
 def test_shapes_that_do_not_fit(name, change):
     case = cases(2, 6, 7, 16)[name]
     getattr(native, name)(**case)

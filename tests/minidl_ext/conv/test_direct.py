@@ -33,8 +33,18 @@ NAMES = ("conv", "conv_input_grad", "conv_weight_grad")
 SAME = ((1, 1), (1, 1))
 
 
-def cases(x_shape, kernel, outputs, groups=1, stride=(1, 1), padding=((0, 0), (0, 0)),
-          dilation=(1, 1), make=whole, dtype=np.float32, bias=True):
+def cases(
+    x_shape,
+    kernel,
+    outputs,
+    groups=1,
+    stride=(1, 1),
+    padding=((0, 0), (0, 0)),
+    dilation=(1, 1),
+    make=whole,
+    dtype=np.float32,
+    bias=True,
+):
     """The arguments of the three kernels for one geometry."""
     n, h, w, channels = x_shape
     oh = output_size(h, kernel[0], stride[0], padding[0], dilation[0])
@@ -58,8 +68,9 @@ def are_the_twins(*args, **options):
 
 def test_the_twin_is_the_definition():
     """y[n, i, j, o] = sum over k, l, c of x[n, i s + k d - p, j s + l d - p, c] w[k, l, c, o]."""
-    case = cases((2, 6, 7, 4), (3, 2), 6, groups=2, stride=(2, 1), padding=((2, 0), (1, 3)),
-                 dilation=(1, 2))["conv"]
+    case = cases(
+        (2, 6, 7, 4), (3, 2), 6, groups=2, stride=(2, 1), padding=((2, 0), (1, 3)), dilation=(1, 2)
+    )["conv"]
     x, w, y = case["x"], case["w"], twin.conv(**case)
     expected = np.zeros_like(y) + case["bias"]
     for n, i, j, o in np.ndindex(*y.shape):
@@ -72,8 +83,16 @@ def test_the_twin_is_the_definition():
 
 def test_gradients_are_adjoint():
     """<conv(x, w), dy> = <x, input_grad> = <w, weight_grad>, exactly on whole numbers."""
-    case = cases((3, 9, 11, 6), (3, 3), 4, groups=2, stride=(2, 3), padding=((1, 2), (0, 1)),
-                 dilation=(2, 1), bias=False)
+    case = cases(
+        (3, 9, 11, 6),
+        (3, 3),
+        4,
+        groups=2,
+        stride=(2, 3),
+        padding=((1, 2), (0, 1)),
+        dilation=(2, 1),
+        bias=False,
+    )
     y, dx, dw = (getattr(native, name)(**case[name]) for name in NAMES)
     x, w, dy = case["conv"]["x"], case["conv"]["w"], case["conv_input_grad"]["dy"]
     assert np.vdot(y, dy) == np.vdot(x, dx) == np.vdot(w, dw) != 0
@@ -84,16 +103,36 @@ pads = st.tuples(*[st.tuples(st.integers(0, 4), st.integers(0, 4))] * 2)
 
 
 @many
-@given(n=st.integers(0, 3), h=st.integers(1, 12), w=st.integers(1, 12), groups=st.integers(1, 3),
-       channels=st.integers(1, 20), outputs=st.integers(1, 36),
-       kernel=st.tuples(st.integers(1, 4), st.integers(1, 4)), stride=pair, dilation=pair,
-       padding=pads, dtype=st.sampled_from([np.float32, np.float64]), bias=st.booleans())
-def test_any_geometry(n, h, w, groups, channels, outputs, kernel, stride, dilation, padding, dtype,
-                      bias):
+@given(
+    n=st.integers(0, 3),
+    h=st.integers(1, 12),
+    w=st.integers(1, 12),
+    groups=st.integers(1, 3),
+    channels=st.integers(1, 20),
+    outputs=st.integers(1, 36),
+    kernel=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    stride=pair,
+    dilation=pair,
+    padding=pads,
+    dtype=st.sampled_from([np.float32, np.float64]),
+    bias=st.booleans(),
+)
+def test_any_geometry(
+    n, h, w, groups, channels, outputs, kernel, stride, dilation, padding, dtype, bias
+):
     assume(output_size(h, kernel[0], stride[0], padding[0], dilation[0]) >= 1)
     assume(output_size(w, kernel[1], stride[1], padding[1], dilation[1]) >= 1)
-    are_the_twins((n, h, w, groups * channels), kernel, groups * outputs, groups, stride, padding,
-                  dilation, dtype=dtype, bias=bias)
+    are_the_twins(
+        (n, h, w, groups * channels),
+        kernel,
+        groups * outputs,
+        groups,
+        stride,
+        padding,
+        dilation,
+        dtype=dtype,
+        bias=bias,
+    )
 
 
 far = st.sampled_from([1, 2, 3, 7, 20, 30])
@@ -101,11 +140,18 @@ wide = st.tuples(*[st.tuples(st.integers(0, 30), st.integers(0, 30))] * 2)
 
 
 @many
-@given(h=st.integers(0, 6), w=st.integers(0, 6), groups=st.integers(1, 2),
-       kernel=st.tuples(st.integers(1, 5), st.integers(1, 5)), stride=st.tuples(far, far),
-       dilation=st.tuples(far, far), padding=wide)
-def test_taps_that_only_meet_padding_and_strides_beyond_the_image(h, w, groups, kernel, stride,
-                                                                  dilation, padding):
+@given(
+    h=st.integers(0, 6),
+    w=st.integers(0, 6),
+    groups=st.integers(1, 2),
+    kernel=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    stride=st.tuples(far, far),
+    dilation=st.tuples(far, far),
+    padding=wide,
+)
+def test_taps_that_only_meet_padding_and_strides_beyond_the_image(
+    h, w, groups, kernel, stride, dilation, padding
+):
     assume(output_size(h, kernel[0], stride[0], padding[0], dilation[0]) >= 1)
     assume(output_size(w, kernel[1], stride[1], padding[1], dilation[1]) >= 1)
     are_the_twins((2, h, w, groups * 2), kernel, groups * 3, groups, stride, padding, dilation)
@@ -134,29 +180,56 @@ def test_every_number_of_channels(dtype):
 def test_depthwise(stride, dtype):
     for channels in (1, 3, 16, 33, 70):
         for multiplier in (1, 2):
-            are_the_twins((2, 7, 6, channels), (3, 3), channels * multiplier, channels, stride,
-                          SAME, dtype=dtype)
+            are_the_twins(
+                (2, 7, 6, channels),
+                (3, 3),
+                channels * multiplier,
+                channels,
+                stride,
+                SAME,
+                dtype=dtype,
+            )
 
 
 @FLOATS
-@pytest.mark.parametrize("geometry", (
-    line(x_shape=(2, 150, 60, 16), kernel=(3, 3), outputs=20, padding=SAME),    # several bands
-    line(x_shape=(1, 150, 60, 16), kernel=(3, 3), outputs=20),                  # without a copy
-    line(x_shape=(20, 40, 90, 7), kernel=(5, 3), outputs=33, padding=((2, 2), (1, 1)),
-         stride=(2, 2)),
-    line(x_shape=(1, 5, 4000, 13), kernel=(3, 3), outputs=3, padding=SAME),     # a row > a band
-    line(x_shape=(37, 3, 3, 200), kernel=(3, 3), outputs=130, padding=SAME),    # chunks of images
-    line(x_shape=(3, 4, 4, 350), kernel=(3, 3), outputs=700, padding=SAME),     # one chunk only
-    line(x_shape=(40, 1, 1, 300), kernel=(1, 1), outputs=100),
-    line(x_shape=(2, 20, 20, 8), kernel=(7, 7), outputs=8, padding=((3, 3), (3, 3)),
-         dilation=(3, 3)),
-    line(x_shape=(2, 20, 20, 8), kernel=(2, 2), outputs=8, stride=(5, 4)),      # taps < stride
-    line(x_shape=(2, 9, 9, 4), kernel=(3, 3), outputs=5, stride=(4, 6), dilation=(2, 4),
-         padding=((9, 3), (3, 9))),
-    line(x_shape=(1, 1, 1, 3), kernel=(3, 3), outputs=2, padding=((5, 6), (7, 1))),
-    line(x_shape=(2, 0, 3, 2), kernel=(2, 1), outputs=3, padding=((2, 2), (0, 0))),
-    line(x_shape=(2, 30, 30, 48), kernel=(3, 3), outputs=96, groups=3, padding=SAME),
-), ids=lambda g: "x".join(map(str, g["x_shape"])))
+@pytest.mark.parametrize(
+    "geometry",
+    (
+        line(x_shape=(2, 150, 60, 16), kernel=(3, 3), outputs=20, padding=SAME),  # several bands
+        line(x_shape=(1, 150, 60, 16), kernel=(3, 3), outputs=20),  # without a copy
+        line(
+            x_shape=(20, 40, 90, 7),
+            kernel=(5, 3),
+            outputs=33,
+            padding=((2, 2), (1, 1)),
+            stride=(2, 2),
+        ),
+        line(x_shape=(1, 5, 4000, 13), kernel=(3, 3), outputs=3, padding=SAME),  # a row > a band
+        line(x_shape=(37, 3, 3, 200), kernel=(3, 3), outputs=130, padding=SAME),  # chunks of images
+        line(x_shape=(3, 4, 4, 350), kernel=(3, 3), outputs=700, padding=SAME),  # one chunk only
+        line(x_shape=(40, 1, 1, 300), kernel=(1, 1), outputs=100),
+        line(
+            x_shape=(2, 20, 20, 8),
+            kernel=(7, 7),
+            outputs=8,
+            padding=((3, 3), (3, 3)),
+            dilation=(3, 3),
+        ),
+        line(x_shape=(2, 20, 20, 8), kernel=(2, 2), outputs=8, stride=(5, 4)),  # taps < stride
+        line(
+            x_shape=(2, 9, 9, 4),
+            kernel=(3, 3),
+            outputs=5,
+            stride=(4, 6),
+            dilation=(2, 4),
+            padding=((9, 3), (3, 9)),
+        ),
+        line(x_shape=(1, 1, 1, 3), kernel=(3, 3), outputs=2, padding=((5, 6), (7, 1))),
+        line(x_shape=(2, 0, 3, 2), kernel=(2, 1), outputs=3, padding=((2, 2), (0, 0))),
+        line(x_shape=(2, 30, 30, 48), kernel=(3, 3), outputs=96, groups=3, padding=SAME),
+    ),
+    ids=lambda g: "x".join(map(str, g["x_shape"])),
+)
 def test_large_and_odd_geometries(geometry, dtype):
     are_the_twins(**geometry, dtype=dtype)
 
@@ -193,13 +266,23 @@ def test_bad_values_stay_in_their_image_and_channel(bad):
 
 
 @FLOATS
-@pytest.mark.parametrize("geometry", (
-    line(x_shape=(3, 9, 8, 3), kernel=(3, 3), outputs=32, padding=SAME),
-    line(x_shape=(3, 9, 8, 16), kernel=(3, 3), outputs=35, padding=SAME, stride=(2, 2)),
-    line(x_shape=(3, 9, 8, 40), kernel=(1, 1), outputs=16),
-    line(x_shape=(3, 9, 8, 12), kernel=(3, 2), outputs=18, groups=3, padding=((0, 2), (1, 1)),
-         dilation=(2, 1)),
-), ids=lambda g: "x".join(map(str, g["x_shape"])))
+@pytest.mark.parametrize(
+    "geometry",
+    (
+        line(x_shape=(3, 9, 8, 3), kernel=(3, 3), outputs=32, padding=SAME),
+        line(x_shape=(3, 9, 8, 16), kernel=(3, 3), outputs=35, padding=SAME, stride=(2, 2)),
+        line(x_shape=(3, 9, 8, 40), kernel=(1, 1), outputs=16),
+        line(
+            x_shape=(3, 9, 8, 12),
+            kernel=(3, 2),
+            outputs=18,
+            groups=3,
+            padding=((0, 2), (1, 1)),
+            dilation=(2, 1),
+        ),
+    ),
+    ids=lambda g: "x".join(map(str, g["x_shape"])),
+)
 def test_bad_values_reach_what_reads_them(geometry, dtype):
     """Of images and of gradients going back, exactly that, at the corners of arrays too.
 
@@ -209,8 +292,12 @@ def test_bad_values_reach_what_reads_them(geometry, dtype):
     made = cases(**geometry, make=values, dtype=dtype, bias=False)
     for name, argument in (("conv", "x"), ("conv_input_grad", "dy"), ("conv_weight_grad", "x")):
         for places in corners(made[name][argument]):
-            bad_values_are_local(getattr(native, name), getattr(twin, name),
-                                 spoil(made[name], argument, *places), argument)
+            bad_values_are_local(
+                getattr(native, name),
+                getattr(twin, name),
+                spoil(made[name], argument, *places),
+                argument,
+            )
     for name, argument in (("conv", "w"), ("conv_input_grad", "w"), ("conv_weight_grad", "dy")):
         for places in corners(made[name][argument]):
             case = spoil(made[name], argument, *places)
@@ -228,29 +315,37 @@ def test_nan_times_zero_is_nan_also_where_a_factor_is_one_number(zero, groups, d
     for name, case in made.items():
         first, second = [argument for argument in ("x", "dy", "w") if argument in case]
         for bad, other in ((first, second), (second, first)):
-            spoiled = {**case, bad: np.full_like(case[bad], np.nan),
-                       other: np.full_like(case[other], zero)}
+            spoiled = {
+                **case,
+                bad: np.full_like(case[bad], np.nan),
+                other: np.full_like(case[other], zero),
+            }
             for module in (native, twin):
                 assert np.isnan(getattr(module, name)(**spoiled)).all()
 
 
 @FLOATS
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("geometry", (
-    line(x_shape=(5, 30, 31, 17), kernel=(3, 3), outputs=35, padding=SAME),
-    line(x_shape=(1, 61, 60, 16), kernel=(3, 3), outputs=20, stride=(2, 2), padding=SAME),
-    line(x_shape=(33, 9, 9, 40), kernel=(3, 3), outputs=40, groups=4),
-    line(x_shape=(9, 33, 33, 50), kernel=(3, 3), outputs=50, groups=50, padding=SAME),
-    line(x_shape=(70, 3, 3, 64), kernel=(3, 3), outputs=64, padding=SAME),
-    line(x_shape=(6, 17, 15, 128), kernel=(3, 3), outputs=160, stride=(2, 2), padding=SAME),
-    line(x_shape=(4, 9, 11, 256), kernel=(1, 1), outputs=130, stride=(2, 2)),
-    line(x_shape=(3, 7, 9, 144), kernel=(3, 3), outputs=272, padding=((0, 1), (2, 1))),
-), ids=lambda g: "x".join(map(str, g["x_shape"])))
+@pytest.mark.parametrize(
+    "geometry",
+    (
+        line(x_shape=(5, 30, 31, 17), kernel=(3, 3), outputs=35, padding=SAME),
+        line(x_shape=(1, 61, 60, 16), kernel=(3, 3), outputs=20, stride=(2, 2), padding=SAME),
+        line(x_shape=(33, 9, 9, 40), kernel=(3, 3), outputs=40, groups=4),
+        line(x_shape=(9, 33, 33, 50), kernel=(3, 3), outputs=50, groups=50, padding=SAME),
+        line(x_shape=(70, 3, 3, 64), kernel=(3, 3), outputs=64, padding=SAME),
+        line(x_shape=(6, 17, 15, 128), kernel=(3, 3), outputs=160, stride=(2, 2), padding=SAME),
+        line(x_shape=(4, 9, 11, 256), kernel=(1, 1), outputs=130, stride=(2, 2)),
+        line(x_shape=(3, 7, 9, 144), kernel=(3, 3), outputs=272, padding=((0, 1), (2, 1))),
+    ),
+    ids=lambda g: "x".join(map(str, g["x_shape"])),
+)
 def test_threads_do_not_matter(name, geometry, dtype):
     same_bits(getattr(native, name), cases(**geometry, make=values, dtype=dtype)[name])
 
 
 # ------------------------------------------------------------------------------ bad arguments
+
 
 @pytest.mark.parametrize("name", NAMES)
 def test_out_and_bad_arrays(name):
@@ -266,23 +361,47 @@ def test_out_and_bad_arrays(name):
 
 def test_bad_bias():
     case = cases((2, 6, 7, 4), (3, 3), 6)["conv"]
-    kinds = {"axis more": lambda a: a[None], "longer": lambda a: np.append(a, a[:1]),
-             "shorter": lambda a: a[1:].copy(), "float64": lambda a: a.astype(np.float64)}
+    kinds = {
+        "axis more": lambda a: a[None],
+        "longer": lambda a: np.append(a, a[:1]),
+        "shorter": lambda a: a[1:].copy(),
+        "float64": lambda a: a.astype(np.float64),
+    }
     refuses(native.conv, case, "bias", LAYOUTS | KINDS | kinds)
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("options", (
-    {"stride": (0, 1)}, {"stride": (1, -1)}, {"dilation": (0, 1)}, {"dilation": (1, -2)},
-    {"padding": ((-1, 1), (0, 0))}, {"padding": ((0, 0), (0, -1))}, {"groups": 0}, {"groups": -2},
-    {"groups": 3}, {"groups": 4}, {"dilation": (9, 1)}, {"stride": (2, 2)}, {"stride": 1},
-    {"stride": (1, 1, 1)}, {"padding": 1}, {"padding": (1, 1)}, {"padding": "same"},
-    {"dilation": None}, {"stride": (1.5, 1)}, {"groups": None}, {"groups": 1.5},
-), ids=str)
+@pytest.mark.parametrize(
+    "options",
+    (
+        {"stride": (0, 1)},
+        {"stride": (1, -1)},
+        {"dilation": (0, 1)},
+        {"dilation": (1, -2)},
+        {"padding": ((-1, 1), (0, 0))},
+        {"padding": ((0, 0), (0, -1))},
+        {"groups": 0},
+        {"groups": -2},
+        {"groups": 3},
+        {"groups": 4},
+        {"dilation": (9, 1)},
+        {"stride": (2, 2)},
+        {"stride": 1},
+        {"stride": (1, 1, 1)},
+        {"padding": 1},
+        {"padding": (1, 1)},
+        {"padding": "same"},
+        {"dilation": None},
+        {"stride": (1.5, 1)},
+        {"groups": None},
+        {"groups": 1.5},
+    ),
+    ids=str,
+)
 def test_bad_options(name, options):
     case = cases((2, 6, 7, 4), (3, 3), 6, groups=2)[name]
     if name == "conv" and options == {"stride": (2, 2)}:
-        options = {"stride": ()}        # alone fits any stride
+        options = {"stride": ()}  # alone fits any stride
     with pytest.raises((TypeError, ValueError)):
         getattr(native, name)(**{**case, **options})
 
@@ -295,28 +414,31 @@ def test_a_dilation_beyond_all_memory(name, dilation):
         getattr(native, name)(**{**case, "dilation": (dilation, 1)})
 
 
-@pytest.mark.parametrize(("name", "change"), (
-    ("conv", {"w": np.ones((3, 3, 4, 6), np.float32)}),         # not channels / groups
-    ("conv", {"w": np.ones((7, 3, 2, 6), np.float32)}),         # larger than the image
-    ("conv", {"w": np.ones((0, 3, 2, 6), np.float32)}),
-    ("conv", {"w": np.ones((3, 3, 2, 0), np.float32)}),
-    ("conv", {"x": np.ones((2, 6, 7, 0), np.float32)}),
-    ("conv", {"x": np.ones((2, 0, 7, 4), np.float32)}),
-    ("conv_input_grad", {"w": np.ones((3, 3, 4, 6), np.float32)}),
-    ("conv_input_grad", {"dy": np.ones((2, 4, 5, 5), np.float32)}),
-    ("conv_input_grad", {"dy": np.ones((2, 5, 5, 6), np.float32)}),
-    ("conv_input_grad", {"input_shape": (2, 6, 8, 4)}),
-    ("conv_input_grad", {"input_shape": (2, 6, 7)}),
-    ("conv_input_grad", {"input_shape": (2, 6, 7, -4)}),
-    ("conv_input_grad", {"input_shape": (2, 6, 7.5, 4)}),
-    ("conv_input_grad", {"input_shape": None}),
-    ("conv_weight_grad", {"dy": np.ones((1, 4, 5, 6), np.float32)}),
-    ("conv_weight_grad", {"dy": np.ones((2, 4, 6, 6), np.float32)}),
-    ("conv_weight_grad", {"kernel_shape": (3, 4)}),
-    ("conv_weight_grad", {"kernel_shape": (0, 3)}),
-    ("conv_weight_grad", {"kernel_shape": (3,)}),
-    ("conv_weight_grad", {"kernel_shape": 3}),
-))
+@pytest.mark.parametrize(
+    ("name", "change"),
+    (
+        ("conv", {"w": np.ones((3, 3, 4, 6), np.float32)}),  # not channels / groups
+        ("conv", {"w": np.ones((7, 3, 2, 6), np.float32)}),  # larger than the image
+        ("conv", {"w": np.ones((0, 3, 2, 6), np.float32)}),
+        ("conv", {"w": np.ones((3, 3, 2, 0), np.float32)}),
+        ("conv", {"x": np.ones((2, 6, 7, 0), np.float32)}),
+        ("conv", {"x": np.ones((2, 0, 7, 4), np.float32)}),
+        ("conv_input_grad", {"w": np.ones((3, 3, 4, 6), np.float32)}),
+        ("conv_input_grad", {"dy": np.ones((2, 4, 5, 5), np.float32)}),
+        ("conv_input_grad", {"dy": np.ones((2, 5, 5, 6), np.float32)}),
+        ("conv_input_grad", {"input_shape": (2, 6, 8, 4)}),
+        ("conv_input_grad", {"input_shape": (2, 6, 7)}),
+        ("conv_input_grad", {"input_shape": (2, 6, 7, -4)}),
+        ("conv_input_grad", {"input_shape": (2, 6, 7.5, 4)}),
+        ("conv_input_grad", {"input_shape": None}),
+        ("conv_weight_grad", {"dy": np.ones((1, 4, 5, 6), np.float32)}),
+        ("conv_weight_grad", {"dy": np.ones((2, 4, 6, 6), np.float32)}),
+        ("conv_weight_grad", {"kernel_shape": (3, 4)}),
+        ("conv_weight_grad", {"kernel_shape": (0, 3)}),
+        ("conv_weight_grad", {"kernel_shape": (3,)}),
+        ("conv_weight_grad", {"kernel_shape": 3}),
+    ),
+)
 def test_shapes_that_do_not_fit(name, change):
     case = cases((2, 6, 7, 4), (3, 3), 6, groups=2)[name]
     getattr(native, name)(**case)

@@ -79,14 +79,15 @@ def test_bad_arguments_are_refused(name):
     y = run(x, w)
     co = w_shape[3]
     for options, error in (
-            ({"bias": np.zeros(co + 1, np.float32)}, ValueError),
-            ({"bias": np.zeros(co)}, TypeError),
-            ({"bias": np.zeros(2 * co, np.float32)[::2]}, ValueError),
-            ({"residual": np.zeros((*y.shape[:3], co + 1), np.float32)}, ValueError),
-            ({"residual": np.zeros(y.shape)}, TypeError),
-            ({"residual": np.zeros(co, np.float32)}, ValueError),
-            ({"residual": y, "out": y}, ValueError),
-            ({"bias": y.reshape(-1)[:co], "out": y}, ValueError)):
+        ({"bias": np.zeros(co + 1, np.float32)}, ValueError),
+        ({"bias": np.zeros(co)}, TypeError),
+        ({"bias": np.zeros(2 * co, np.float32)[::2]}, ValueError),
+        ({"residual": np.zeros((*y.shape[:3], co + 1), np.float32)}, ValueError),
+        ({"residual": np.zeros(y.shape)}, TypeError),
+        ({"residual": np.zeros(co, np.float32)}, ValueError),
+        ({"residual": y, "out": y}, ValueError),
+        ({"bias": y.reshape(-1)[:co], "out": y}, ValueError),
+    ):
         with pytest.raises(error, match=r"bias|residual"):
             run(x, w, **options)
 
@@ -112,5 +113,6 @@ def test_depthwise_between_normalizations_has_no_ending():
 def test_the_twin_takes_its_own_transformed_weights():
     x, w = values(1, 5, 5, 16), values(3, 3, 16, 16, seed=1)
     u = twin.winograd_weights(w)
-    np.testing.assert_array_equal(twin.winograd_conv(x, w, SAME, transformed=u),
-                                  twin.winograd_conv(x, w, SAME))
+    np.testing.assert_array_equal(
+        twin.winograd_conv(x, w, SAME, transformed=u), twin.winograd_conv(x, w, SAME)
+    )

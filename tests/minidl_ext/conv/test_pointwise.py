@@ -23,22 +23,39 @@ blocks = st.integers(1, 17).map(lambda n: 16 * n)
 
 
 @many
-@given(n=st.integers(0, 3), h=st.integers(1, 12), w=st.integers(1, 20), before=blocks,
-       after=blocks, norm=st.booleans(), relu=st.booleans(), consumer=st.booleans(),
-       consumer_relu=st.booleans(), centre=st.booleans())
+@given(
+    n=st.integers(0, 3),
+    h=st.integers(1, 12),
+    w=st.integers(1, 20),
+    before=blocks,
+    after=blocks,
+    norm=st.booleans(),
+    relu=st.booleans(),
+    consumer=st.booleans(),
+    consumer_relu=st.booleans(),
+    centre=st.booleans(),
+)
 def test_any_shape_is_the_twin(n, h, w, before, after, norm, relu, consumer, consumer_relu, centre):
     cases = pointwise_cases(n, h, w, before, after)
-    agree("pointwise", cases, whole_factors(before) if norm else None, relu,
-          whole_consumer(cases[1]["dy"], consumer_relu, centre) if consumer else None)
+    agree(
+        "pointwise",
+        cases,
+        whole_factors(before) if norm else None,
+        relu,
+        whole_consumer(cases[1]["dy"], consumer_relu, centre) if consumer else None,
+    )
 
 
-@pytest.mark.parametrize(("shape", "before", "after"), (
-    ((1, 71, 99), 272, 16),         # more bands than chunks; the last ones are not full
-    ((1, 77, 91), 48, 256),
-    ((9, 97, 113), 16, 16),
-    ((3, 1, 1), 512, 1024),         # bands of few pixels, and of fewer than there are
-    ((1, 1, 25), 1024, 64),
-))
+@pytest.mark.parametrize(
+    ("shape", "before", "after"),
+    (
+        ((1, 71, 99), 272, 16),  # more bands than chunks; the last ones are not full
+        ((1, 77, 91), 48, 256),
+        ((9, 97, 113), 16, 16),
+        ((3, 1, 1), 512, 1024),  # bands of few pixels, and of fewer than there are
+        ((1, 1, 25), 1024, 64),
+    ),
+)
 def test_bands_and_chunks(shape, before, after):
     cases = pointwise_cases(*shape, before, after)
     agree("pointwise", cases, whole_factors(before), True, whole_consumer(cases[1]["dy"]))
@@ -46,9 +63,15 @@ def test_bands_and_chunks(shape, before, after):
 
 def test_rounding_errors():
     forward, backward = pointwise_cases(8, 20, 20, 64, 96, make=values)
-    options = {"factors": factors_for(forward["x"]),
-               "consumer": (values(*backward["dy"].shape, seed=4), factors_for(backward["dy"]),
-                          False, values(2, 96))}
+    options = {
+        "factors": factors_for(forward["x"]),
+        "consumer": (
+            values(*backward["dy"].shape, seed=4),
+            factors_for(backward["dy"]),
+            False,
+            values(2, 96),
+        ),
+    }
 
     def wide(value):
         if isinstance(value, tuple):
@@ -58,10 +81,16 @@ def test_rounding_errors():
     def exact(kernel, **case):
         return kernel(**{name: wide(value) for name, value in case.items()})
 
-    close(native.pointwise_conv(**forward, factors=options["factors"]),
-          exact(twin.pointwise_conv, **forward, factors=options["factors"]), 2e-6)
-    for got, expected in zip(native.pointwise_backward(**backward, **options),
-                             exact(twin.pointwise_backward, **backward, **options), strict=True):
+    close(
+        native.pointwise_conv(**forward, factors=options["factors"]),
+        exact(twin.pointwise_conv, **forward, factors=options["factors"]),
+        2e-6,
+    )
+    for got, expected in zip(
+        native.pointwise_backward(**backward, **options),
+        exact(twin.pointwise_backward, **backward, **options),
+        strict=True,
+    ):
         close(got, expected, 5e-6)
 
 
@@ -69,10 +98,15 @@ def test_rounding_errors():
 def test_weights_that_do_not_fit(kernel):
     forward, backward = pointwise_cases(2, 3, 4, 32, 16)
     case = backward if "backward" in kernel.__name__ else forward
-    refuses(kernel, case, "w", {
-        "other channels": lambda w: np.concatenate([w, w], axis=2),
-        "a window": lambda w: np.concatenate([w, w]),
-        "a wide window": lambda w: np.concatenate([w, w], axis=1),
-        "half a block in": lambda w: np.ascontiguousarray(w[:, :, :8]),
-        "half a block out": lambda w: np.ascontiguousarray(w[..., :8]),
-    })
+    refuses(
+        kernel,
+        case,
+        "w",
+        {
+            "other channels": lambda w: np.concatenate([w, w], axis=2),
+            "a window": lambda w: np.concatenate([w, w]),
+            "a wide window": lambda w: np.concatenate([w, w], axis=1),
+            "half a block in": lambda w: np.ascontiguousarray(w[:, :, :8]),
+            "half a block out": lambda w: np.ascontiguousarray(w[..., :8]),
+        },
+    )

@@ -27,7 +27,7 @@ _, direct_twin = kernels_of("conv.direct")
 
 NAMES = ("winograd_conv", "winograd_input_grad", "winograd_weight_grad")
 SAME = ((1, 1), (1, 1))
-BOUND = 1e-5        # what the documentation promises: of the largest value
+BOUND = 1e-5  # what the documentation promises: of the largest value
 
 
 def cases(n, h, w, channels, outputs, padding=SAME, make=values, dtype=np.float32):
@@ -36,16 +36,19 @@ def cases(n, h, w, channels, outputs, padding=SAME, make=values, dtype=np.float3
     weights = make(3, 3, channels, outputs, dtype=dtype, seed=1)
     oh, ow = h + sum(padding[0]) - 2, w + sum(padding[1]) - 2
     dy = make(n, oh, ow, outputs, dtype=dtype, seed=2)
-    return {"winograd_conv": {"x": x, "w": weights, "padding": padding},
-            "winograd_input_grad": {"dy": dy, "w": weights, "input_shape": x.shape,
-                                    "padding": padding},
-            "winograd_weight_grad": {"x": x, "dy": dy, "padding": padding}}
+    return {
+        "winograd_conv": {"x": x, "w": weights, "padding": padding},
+        "winograd_input_grad": {"dy": dy, "w": weights, "input_shape": x.shape, "padding": padding},
+        "winograd_weight_grad": {"x": x, "dy": dy, "padding": padding},
+    }
 
 
 def exact(name, case):
     """The direct convolution in float64."""
-    wide = {key: value.astype(np.float64) if isinstance(value, np.ndarray) else value
-            for key, value in case.items()}
+    wide = {
+        key: value.astype(np.float64) if isinstance(value, np.ndarray) else value
+        for key, value in case.items()
+    }
     if name == "winograd_weight_grad":
         wide["kernel_shape"] = (3, 3)
     name = name.replace("winograd_", "conv_").replace("conv_conv", "conv")
@@ -70,23 +73,33 @@ pads = st.tuples(*[st.tuples(st.integers(0, 5), st.integers(0, 5))] * 2)
 
 
 @many
-@given(n=st.integers(1, 4), h=st.integers(1, 13), w=st.integers(1, 13),
-       channels=st.integers(2, 9), outputs=st.integers(2, 9), padding=pads)
+@given(
+    n=st.integers(1, 4),
+    h=st.integers(1, 13),
+    w=st.integers(1, 13),
+    channels=st.integers(2, 9),
+    outputs=st.integers(2, 9),
+    padding=pads,
+)
 def test_any_geometry(n, h, w, channels, outputs, padding):
     assume(h + sum(padding[0]) >= 3 and w + sum(padding[1]) >= 3)
     is_accurate(n, h, w, 8 * channels, 8 * outputs, padding)
 
 
-@pytest.mark.parametrize("geometry", (
-    line(n=60, h=14, w=14, channels=32, outputs=64),
-    line(n=9, h=32, w=32, channels=64, outputs=48),     # several chunks of a weight gradient
-    line(n=5, h=8, w=8, channels=256, outputs=272),
-    line(n=1, h=3, w=200, channels=16, outputs=16),
-    line(n=300, h=4, w=4, channels=16, outputs=16),
-    line(n=40, h=31, w=31, channels=24, outputs=64),
-    line(n=40, h=9, w=9, channels=104, outputs=40),
-    line(n=40, h=2, w=3, channels=256, outputs=24),
-), ids=lambda g: "x".join(str(v) for v in g.values()))
+@pytest.mark.parametrize(
+    "geometry",
+    (
+        line(n=60, h=14, w=14, channels=32, outputs=64),
+        line(n=9, h=32, w=32, channels=64, outputs=48),  # several chunks of a weight gradient
+        line(n=5, h=8, w=8, channels=256, outputs=272),
+        line(n=1, h=3, w=200, channels=16, outputs=16),
+        line(n=300, h=4, w=4, channels=16, outputs=16),
+        line(n=40, h=31, w=31, channels=24, outputs=64),
+        line(n=40, h=9, w=9, channels=104, outputs=40),
+        line(n=40, h=2, w=3, channels=256, outputs=24),
+    ),
+    ids=lambda g: "x".join(str(v) for v in g.values()),
+)
 def test_large_geometries(geometry):
     is_accurate(**geometry)
 
@@ -115,7 +128,7 @@ def test_bad_values_reach_their_tiles_only(bad):
     got = native.winograd_conv(**{**case, "x": spoiled})
     assert not np.isfinite(got[1, 4:7, 4:7]).any()
     hit = np.zeros(got.shape, bool)
-    hit[1, 4:8, 4:8] = True         # the one tile of outputs that reads row 5 and column 5
+    hit[1, 4:8, 4:8] = True  # the one tile of outputs that reads row 5 and column 5
     np.testing.assert_array_equal(got[~hit], clean[~hit])
 
 
@@ -123,7 +136,7 @@ def tiles_that_read(position, size, padding):
     """Which of `size` outputs lie in a tile of 4 whose 6 inputs hold this one."""
     hit = np.zeros(size, bool)
     for first in range(0, size, 4):
-        hit[first:first + 4] = first <= position + padding < first + 6
+        hit[first : first + 4] = first <= position + padding < first + 6
     return hit
 
 
@@ -136,8 +149,9 @@ def test_bad_values_at_borders_of_tiles_and_images(row, column, padding, bad):
     forward = cases(3, 13, 11, 16, 32, padding)["winograd_conv"]
     back = cases(3, 13, 11, 16, 32, padding)["winograd_input_grad"]
     for name, case, argument, before in (
-            ("winograd_conv", forward, "x", [p[0] for p in padding]),
-            ("winograd_input_grad", back, "dy", [2 - p[0] for p in padding])):
+        ("winograd_conv", forward, "x", [p[0] for p in padding]),
+        ("winograd_input_grad", back, "dy", [2 - p[0] for p in padding]),
+    ):
         spoiled = case[argument].copy()
         place = (min(row, spoiled.shape[1] - 1), min(column, spoiled.shape[2] - 1))
         spoiled[(image, *place, channel)] = bad
@@ -148,16 +162,23 @@ def test_bad_values_at_borders_of_tiles_and_images(row, column, padding, bad):
         assert needed.any()
         assert not np.isfinite(got[needed]).any()
         hit = np.zeros(got.shape, bool)
-        rows, columns = (tiles_that_read(*where) for where in
-                         zip(place, got.shape[1:3], before, strict=True))
+        rows, columns = (
+            tiles_that_read(*where) for where in zip(place, got.shape[1:3], before, strict=True)
+        )
         hit[image] = np.outer(rows, columns)[..., None]
         np.testing.assert_array_equal(got[~hit], clean[~hit])
 
 
 @pytest.mark.parametrize("bad", (np.nan, np.inf))
-@pytest.mark.parametrize(("name", "argument", "axis"), (
-    ("winograd_conv", "w", 3), ("winograd_input_grad", "w", 2),
-    ("winograd_weight_grad", "x", 3), ("winograd_weight_grad", "dy", 3)))
+@pytest.mark.parametrize(
+    ("name", "argument", "axis"),
+    (
+        ("winograd_conv", "w", 3),
+        ("winograd_input_grad", "w", 2),
+        ("winograd_weight_grad", "x", 3),
+        ("winograd_weight_grad", "dy", 3),
+    ),
+)
 def test_bad_values_stay_in_their_channel(name, argument, axis, bad):
     """Those of a weight in its channel of the result; of an array, in its part of the gradient."""
     case = cases(2, 9, 10, 32, 48)[name]
@@ -173,23 +194,33 @@ def test_bad_values_stay_in_their_channel(name, argument, axis, bad):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("geometry", (
-    line(n=20, h=14, w=13, channels=32, outputs=64),
-    line(n=128, h=8, w=8, channels=16, outputs=16),
-    line(n=16, h=8, w=8, channels=128, outputs=256),
-    line(n=9, h=15, w=17, channels=144, outputs=128),
-    line(n=30, h=13, w=9, channels=40, outputs=24),
-    line(n=30, h=13, w=9, channels=136, outputs=72),
-    line(n=5, h=7, w=9, channels=256, outputs=272, padding=((0, 2), (3, 1))),
-), ids=lambda g: "x".join(str(v) for v in g.values()))
+@pytest.mark.parametrize(
+    "geometry",
+    (
+        line(n=20, h=14, w=13, channels=32, outputs=64),
+        line(n=128, h=8, w=8, channels=16, outputs=16),
+        line(n=16, h=8, w=8, channels=128, outputs=256),
+        line(n=9, h=15, w=17, channels=144, outputs=128),
+        line(n=30, h=13, w=9, channels=40, outputs=24),
+        line(n=30, h=13, w=9, channels=136, outputs=72),
+        line(n=5, h=7, w=9, channels=256, outputs=272, padding=((0, 2), (3, 1))),
+    ),
+    ids=lambda g: "x".join(str(v) for v in g.values()),
+)
 def test_threads_do_not_matter(name, geometry):
     same_bits(getattr(native, name), cases(**geometry)[name])
 
 
 @many
-@given(n=st.integers(0, 4), h=st.integers(2, 13), w=st.integers(2, 13),
-       channels=st.integers(2, 5), outputs=st.integers(2, 5), padding=pads,
-       ended=st.booleans())
+@given(
+    n=st.integers(0, 4),
+    h=st.integers(2, 13),
+    w=st.integers(2, 13),
+    channels=st.integers(2, 5),
+    outputs=st.integers(2, 5),
+    padding=pads,
+    ended=st.booleans(),
+)
 def test_a_max_pool_behind(n, h, w, channels, outputs, padding, ended):
     """In the same pass, to the same bits."""
     assume(h + sum(padding[0]) >= 4 and w + sum(padding[1]) >= 4)
@@ -207,13 +238,20 @@ def test_a_max_pool_behind_on_any_number_of_threads():
     case = cases(20, 14, 13, 32, 64)["winograd_conv"]
     same_bits(native.winograd_conv_pool, case)
     with pytest.raises(ValueError, match="window of 2 x 2"):
-        native.winograd_conv_pool(np.ones((2, 1, 9, 16), np.float32),
-                                  np.ones((3, 3, 16, 16), np.float32), SAME)
+        native.winograd_conv_pool(
+            np.ones((2, 1, 9, 16), np.float32), np.ones((3, 3, 16, 16), np.float32), SAME
+        )
 
 
 @many
-@given(n=st.integers(1, 4), h=st.integers(2, 13), w=st.integers(2, 13),
-       channels=st.integers(2, 5), outputs=st.integers(2, 5), padding=pads)
+@given(
+    n=st.integers(1, 4),
+    h=st.integers(2, 13),
+    w=st.integers(2, 13),
+    channels=st.integers(2, 5),
+    outputs=st.integers(2, 5),
+    padding=pads,
+)
 def test_a_gradient_behind_a_max_pool(n, h, w, channels, outputs, padding):
     """Read through the pool, to the same bits."""
     assume(h + sum(padding[0]) >= 4 and w + sum(padding[1]) >= 4)
@@ -239,8 +277,10 @@ def test_places_outside_of_their_windows_are_refused(place):
     """No forward gives them: nothing would be their gradient, or that of a window beside them."""
     x, w = values(1, 8, 8, 16), values(3, 3, 16, 16)
     dy, argmax = values(1, 4, 4, 16), np.full((1, 4, 4, 16), 3, np.uint8)
-    calls = [lambda k: k.winograd_input_grad(dy, w, x.shape, SAME, argmax),
-             lambda k: k.winograd_weight_grad(x, dy, SAME, argmax)]
+    calls = [
+        lambda k: k.winograd_input_grad(dy, w, x.shape, SAME, argmax),
+        lambda k: k.winograd_weight_grad(x, dy, SAME, argmax),
+    ]
     for call in calls:
         close(call(native), call(twin), 5e-5)
     for at in (0, 100, -1):
@@ -254,8 +294,11 @@ def test_places_outside_of_their_windows_are_refused(place):
 
 # ------------------------------------------------------------------------------ bad arguments
 
-CHANNELS = {"channels": lambda a: np.ascontiguousarray(a[..., 1:]),
-            "float64": lambda a: a.astype(np.float64), "no channels": lambda a: a[..., :0].copy()}
+CHANNELS = {
+    "channels": lambda a: np.ascontiguousarray(a[..., 1:]),
+    "float64": lambda a: a.astype(np.float64),
+    "no channels": lambda a: a[..., :0].copy(),
+}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -267,24 +310,29 @@ def test_out_and_bad_arrays(name):
             refuses(getattr(native, name), case, argument, LAYOUTS | KINDS | RANKS | CHANNELS)
 
 
-@pytest.mark.parametrize(("name", "change"), (
-    ("winograd_conv", {"w": np.ones((3, 3, 32, 32), np.float32)}),
-    ("winograd_conv", {"w": np.ones((3, 2, 16, 32), np.float32)}),
-    ("winograd_conv", {"w": np.ones((3, 3, 8, 32), np.float32)}),
-    ("winograd_conv", {"w": np.ones((3, 3, 16, 8), np.float32)}),
-    ("winograd_conv", {"w": np.ones((3, 3, 16, 20), np.float32)}),
-    ("winograd_conv", {"x": np.ones((2, 6, 7, 8), np.float32),
-                       "w": np.ones((3, 3, 8, 32), np.float32)}),
-    ("winograd_conv", {"padding": ((-1, 3), (1, 1))}),
-    ("winograd_conv", {"padding": 1}),
-    ("winograd_conv", {"padding": ((2**62, 1), (1, 1))}),
-    ("winograd_conv", {"x": np.ones((2, 0, 7, 16), np.float32)}),
-    ("winograd_input_grad", {"input_shape": (2, 7, 7, 16)}),
-    ("winograd_input_grad", {"input_shape": (2, 6, 7)}),
-    ("winograd_input_grad", {"input_shape": None}),
-    ("winograd_weight_grad", {"dy": np.ones((1, 6, 7, 32), np.float32)}),
-    ("winograd_weight_grad", {"padding": ((0, 0), (1, 1))}),
-))
+@pytest.mark.parametrize(
+    ("name", "change"),
+    (
+        ("winograd_conv", {"w": np.ones((3, 3, 32, 32), np.float32)}),
+        ("winograd_conv", {"w": np.ones((3, 2, 16, 32), np.float32)}),
+        ("winograd_conv", {"w": np.ones((3, 3, 8, 32), np.float32)}),
+        ("winograd_conv", {"w": np.ones((3, 3, 16, 8), np.float32)}),
+        ("winograd_conv", {"w": np.ones((3, 3, 16, 20), np.float32)}),
+        (
+            "winograd_conv",
+            {"x": np.ones((2, 6, 7, 8), np.float32), "w": np.ones((3, 3, 8, 32), np.float32)},
+        ),
+        ("winograd_conv", {"padding": ((-1, 3), (1, 1))}),
+        ("winograd_conv", {"padding": 1}),
+        ("winograd_conv", {"padding": ((2**62, 1), (1, 1))}),
+        ("winograd_conv", {"x": np.ones((2, 0, 7, 16), np.float32)}),
+        ("winograd_input_grad", {"input_shape": (2, 7, 7, 16)}),
+        ("winograd_input_grad", {"input_shape": (2, 6, 7)}),
+        ("winograd_input_grad", {"input_shape": None}),
+        ("winograd_weight_grad", {"dy": np.ones((1, 6, 7, 32), np.float32)}),
+        ("winograd_weight_grad", {"padding": ((0, 0), (1, 1))}),
+    ),
+)
 def test_shapes_that_do_not_fit(name, change):
     case = cases(2, 6, 7, 16, 32)[name]
     getattr(native, name)(**case)

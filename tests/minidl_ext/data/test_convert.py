@@ -17,8 +17,19 @@ def test_every_byte_is_rounded_once():
     identical(native.to_float(x), (x.astype(np.float64) / 255).astype(np.float32))
 
 
-@pytest.mark.parametrize("shape", [*((size,) for size in SIZES), (), (3, 0, 2), (5, 28, 28, 1),
-                                   (2, 3, 4, 5, 6), (65_535,), (65_537,), (200_001,)])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        *((size,) for size in SIZES),
+        (),
+        (3, 0, 2),
+        (5, 28, 28, 1),
+        (2, 3, 4, 5, 6),
+        (65_535,),
+        (65_537,),
+        (200_001,),
+    ],
+)
 def test_any_shape_is_the_twin(shape):
     identical(native.to_float(pixels(*shape)), np.asarray(twin.to_float(pixels(*shape))))
 
@@ -34,7 +45,16 @@ def test_a_byte_has_no_alignment():
 
 def test_out_and_bad_arrays():
     case = {"x": pixels(6, 7)}
-    refuses(native.to_float, case, "x", KINDS | {
-        "strided": strided, "int8": lambda a: a.astype(np.int8), "bool": lambda a: a > 3,
-        "float32": lambda a: a.astype(np.float32)})
+    refuses(
+        native.to_float,
+        case,
+        "x",
+        KINDS
+        | {
+            "strided": strided,
+            "int8": lambda a: a.astype(np.int8),
+            "bool": lambda a: a > 3,
+            "float32": lambda a: a.astype(np.float32),
+        },
+    )
     checks_out(native.to_float, case)

@@ -17,16 +17,29 @@ from tests.support.kernels import (
 )
 
 MODES = ("constant", "reflect", "edge")
-SHAPES = ((3, 5, 7, 3), (1, 1, 1, 1), (4, 1, 6, 2), (2, 6, 1, 16), (5, 32, 32, 3), (2, 9, 8, 17),
-          (0, 4, 4, 3), (3, 4, 4, 0))
+SHAPES = (
+    (3, 5, 7, 3),
+    (1, 1, 1, 1),
+    (4, 1, 6, 2),
+    (2, 6, 1, 16),
+    (5, 32, 32, 3),
+    (2, 9, 8, 17),
+    (0, 4, 4, 3),
+    (3, 4, 4, 0),
+)
 
 
 def crops(n, h, w, c, size, reach, dtype=np.float32):
     rng = np.random.default_rng((n, h, w, c, *size))
-    return line(x=values(n, h, w, c, dtype=dtype), size=size,
-                tops=rng.integers(-reach, h + reach - size[0] + 1, n) if h + 2 * reach > size[0]
-                else np.full(n, -reach), lefts=rng.integers(-reach, reach + 1, n),
-                flips=rng.integers(0, 2, n).astype(np.uint8))
+    return line(
+        x=values(n, h, w, c, dtype=dtype),
+        size=size,
+        tops=rng.integers(-reach, h + reach - size[0] + 1, n)
+        if h + 2 * reach > size[0]
+        else np.full(n, -reach),
+        lefts=rng.integers(-reach, reach + 1, n),
+        flips=rng.integers(0, 2, n).astype(np.uint8),
+    )
 
 
 @FLOATS
@@ -36,8 +49,9 @@ def crops(n, h, w, c, size, reach, dtype=np.float32):
 def test_crop_is_the_twin(dtype, mode, shape, size):
     for reach in (0, 3, 50):
         case = crops(*shape, size, reach, dtype)
-        identical(native.crop(**case, mode=mode, value=0.25),
-                  twin.crop(**case, mode=mode, value=0.25))
+        identical(
+            native.crop(**case, mode=mode, value=0.25), twin.crop(**case, mode=mode, value=0.25)
+        )
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -48,7 +62,7 @@ def test_crop_is_a_part_of_what_numpy_pads(module, mode):
     y = module.crop(**case, mode=mode)
     for n in range(6):
         top, left = case["tops"][n] + 20, case["lefts"][n] + 20
-        expected = padded[n, top:top + 4, left:left + 6]
+        expected = padded[n, top : top + 4, left : left + 6]
         identical(y[n], np.ascontiguousarray(expected[:, ::-1] if case["flips"][n] else expected))
 
 
@@ -86,13 +100,23 @@ def test_warp_between_pixels(module):
 def blends(n, r, h, length, size, taps, tables=None, dtype=np.float32):
     rng = np.random.default_rng((n, r, h, length, size, taps))
     tables = n if tables is None else tables
-    return line(x=values(n, r, h, length, dtype=dtype),
-                starts=rng.integers(0, h - taps + 1, (tables, size)),
-                weights=values(tables, size, taps, dtype=dtype, seed=1))
+    return line(
+        x=values(n, r, h, length, dtype=dtype),
+        starts=rng.integers(0, h - taps + 1, (tables, size)),
+        weights=values(tables, size, taps, dtype=dtype, seed=1),
+    )
 
 
-BLENDS = ((3, 1, 7, 24, 5, 3), (3, 5, 7, 3, 9, 4), (2, 4, 1, 1, 3, 1), (2, 3, 6, 16, 4, 6),
-          (4, 2, 9, 17, 1, 2), (0, 3, 4, 3, 2, 1), (2, 3, 4, 0, 2, 1), (2, 3, 4, 5, 0, 2))
+BLENDS = (
+    (3, 1, 7, 24, 5, 3),
+    (3, 5, 7, 3, 9, 4),
+    (2, 4, 1, 1, 3, 1),
+    (2, 3, 6, 16, 4, 6),
+    (4, 2, 9, 17, 1, 2),
+    (0, 3, 4, 3, 2, 1),
+    (2, 3, 4, 0, 2, 1),
+    (2, 3, 4, 5, 0, 2),
+)
 
 
 @FLOATS
@@ -111,7 +135,7 @@ def test_blend_is_its_formula(module):
     assert y.shape == (2, 3, 4, 5)
     for n, r, i, m in np.ndindex(*y.shape):
         first = case["starts"][n, i]
-        expected = case["weights"][n, i] @ case["x"][n, r, first:first + 3, m]
+        expected = case["weights"][n, i] @ case["x"][n, r, first : first + 3, m]
         np.testing.assert_allclose(y[n, r, i, m], expected, rtol=1e-12)
 
 
@@ -122,8 +146,13 @@ def test_lines_at_the_ends_without_weight_are_not_read(module, length, dtype):
     x = values(1, 2, 6, length, dtype=dtype)
     starts = np.array([[0, 1, 2, 3]])
     weights = np.array([[[0, 0, 2], [1, 0, 0], [0, 0, 0], [0, 3, 0]]], dtype)
-    for spoiled, hit in ((2, [True, False, False, False]), (1, [False, True, False, False]),
-                         (4, [False, False, False, True]), (0, [False] * 4), (5, [False] * 4)):
+    for spoiled, hit in (
+        (2, [True, False, False, False]),
+        (1, [False, True, False, False]),
+        (4, [False, False, False, True]),
+        (0, [False] * 4),
+        (5, [False] * 4),
+    ):
         bad = x.copy()
         bad[0, 1, spoiled] = np.nan
         y = module.blend(bad, starts, weights)
@@ -136,13 +165,30 @@ def test_lines_at_the_ends_without_weight_are_not_read(module, length, dtype):
 def test_blends_that_are_refused():
     case = blends(4, 2, 6, 5, 3, 2)
     refuses(native.blend, case, "x", KINDS | {"axis less": lambda a: a[0]})
-    refuses(native.blend, case, "starts", {
-        "int32": lambda a: a.astype(np.int32), "negative": lambda a: a - 6,
-        "beyond": lambda a: a + 5, "far": lambda a: np.full_like(a, 2**62),
-        "other images": lambda a: a[1:], "longer": lambda a: a.repeat(2, axis=1)})
-    refuses(native.blend, case, "weights", {
-        "float64": lambda a: a.astype(np.float64), "no weights": lambda a: a[..., :0],
-        "more than lines": lambda a: a.repeat(4, axis=2), "axis less": lambda a: a[0]})
+    refuses(
+        native.blend,
+        case,
+        "starts",
+        {
+            "int32": lambda a: a.astype(np.int32),
+            "negative": lambda a: a - 6,
+            "beyond": lambda a: a + 5,
+            "far": lambda a: np.full_like(a, 2**62),
+            "other images": lambda a: a[1:],
+            "longer": lambda a: a.repeat(2, axis=1),
+        },
+    )
+    refuses(
+        native.blend,
+        case,
+        "weights",
+        {
+            "float64": lambda a: a.astype(np.float64),
+            "no weights": lambda a: a[..., :0],
+            "more than lines": lambda a: a.repeat(4, axis=2),
+            "axis less": lambda a: a[0],
+        },
+    )
     checks_out(native.blend, case)
 
 
@@ -159,23 +205,50 @@ OTHERS = {kind: spoil for kind, spoil in KINDS.items() if kind not in ("int32",)
 
 def test_arrays_that_are_refused():
     for kernel, case in ((native.crop, CROP), (native.warp, WARP)):
-        refuses(kernel, case, "x", KINDS | {"axis less": lambda a: a[0],
-                                            "no pixels": lambda a: a[:, :0]})
+        refuses(
+            kernel,
+            case,
+            "x",
+            KINDS | {"axis less": lambda a: a[0], "no pixels": lambda a: a[:, :0]},
+        )
         checks_out(kernel, case)
     for name in ("tops", "lefts"):
-        refuses(native.crop, CROP, name, KINDS | {
-            "shorter": lambda a: a[1:], "far": lambda a: a + 2**31,
-            "very far": lambda a: np.full_like(a, -2**63)})
-    refuses(native.crop, CROP, "flips", KINDS | {"bool": lambda a: a > 0,
-                                                 "longer": lambda a: a.repeat(2)})
-    refuses(native.warp, WARP, "maps", OTHERS | {
-        "float32": lambda a: a.astype(np.float32), "shorter": lambda a: a[1:],
-        "narrower": lambda a: np.ascontiguousarray(a[:, :5]), "nan": lambda a: a * np.nan,
-        "infinite": lambda a: a + np.inf, "far": lambda a: a * 1e12})
+        refuses(
+            native.crop,
+            CROP,
+            name,
+            KINDS
+            | {
+                "shorter": lambda a: a[1:],
+                "far": lambda a: a + 2**31,
+                "very far": lambda a: np.full_like(a, -(2**63)),
+            },
+        )
+    refuses(
+        native.crop,
+        CROP,
+        "flips",
+        KINDS | {"bool": lambda a: a > 0, "longer": lambda a: a.repeat(2)},
+    )
+    refuses(
+        native.warp,
+        WARP,
+        "maps",
+        OTHERS
+        | {
+            "float32": lambda a: a.astype(np.float32),
+            "shorter": lambda a: a[1:],
+            "narrower": lambda a: np.ascontiguousarray(a[:, :5]),
+            "nan": lambda a: a * np.nan,
+            "infinite": lambda a: a + np.inf,
+            "far": lambda a: a * 1e12,
+        },
+    )
 
 
-@pytest.mark.parametrize("options", [{"mode": "wrap"}, {"mode": None}, {"size": (1, 2, 3)},
-                                     {"size": (-1, 2)}])
+@pytest.mark.parametrize(
+    "options", [{"mode": "wrap"}, {"mode": None}, {"size": (1, 2, 3)}, {"size": (-1, 2)}]
+)
 def test_options_that_are_refused(options):
     for kernel, case in ((native.crop, CROP), (native.warp, WARP)):
         with pytest.raises((TypeError, ValueError), match=kernel.__name__):

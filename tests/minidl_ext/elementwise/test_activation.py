@@ -26,11 +26,16 @@ OPTIONS = {
     "silu": ({},),
     "gelu": ({"tanh": False}, {"tanh": True}),
 }
-LINES = [(name + side, options) for name, choices in OPTIONS.items() for options in choices
-         for side in ("", "_backward")]
+LINES = [
+    (name + side, options)
+    for name, choices in OPTIONS.items()
+    for options in choices
+    for side in ("", "_backward")
+]
 LINES += [("sigmoid_backward", {}), ("tanh_backward", {})]
-each = pytest.mark.parametrize(("name", "options"), LINES,
-                               ids=[f"{name} {list(options.values())}" for name, options in LINES])
+each = pytest.mark.parametrize(
+    ("name", "options"), LINES, ids=[f"{name} {list(options.values())}" for name, options in LINES]
+)
 
 
 def case(name, options, shape, dtype):
@@ -42,8 +47,11 @@ def case(name, options, shape, dtype):
 @each
 @FLOATS
 def test_it_is_the_twin(name, options, dtype):
-    for shape in (*((size,) for size in SIZES if size < 2000 or name.startswith("leaky")), (),
-                  (3, 1, 5, 2)):
+    for shape in (
+        *((size,) for size in SIZES if size < 2000 or name.startswith("leaky")),
+        (),
+        (3, 1, 5, 2),
+    ):
         arguments = case(name, options, shape, dtype)
         got, expected = getattr(native, name)(**arguments), getattr(twin, name)(**arguments)
         assert got.dtype == expected.dtype == dtype
@@ -52,19 +60,32 @@ def test_it_is_the_twin(name, options, dtype):
         np.testing.assert_allclose(got, expected, rtol=16 * eps(dtype), atol=64 * eps(dtype))
 
 
-@pytest.mark.parametrize(("name", "options", "function", "ulps"), (
-    ("elu", {"alpha": 1.0}, lambda x: x if x > 0 else math.expm1(x), 2),
-    ("softplus", {"beta": 1.0, "threshold": math.inf},
-     lambda x: max(x, 0.0) + math.log1p(math.exp(-abs(x))), 3),
-    ("silu", {}, lambda x: x / (1 + math.exp(-x)), 4),
-    ("gelu", {"tanh": False}, lambda x: x * math.erfc(-x / math.sqrt(2)) / 2, 16),
-))
+@pytest.mark.parametrize(
+    ("name", "options", "function", "ulps"),
+    (
+        ("elu", {"alpha": 1.0}, lambda x: x if x > 0 else math.expm1(x), 2),
+        (
+            "softplus",
+            {"beta": 1.0, "threshold": math.inf},
+            lambda x: max(x, 0.0) + math.log1p(math.exp(-abs(x))),
+            3,
+        ),
+        ("silu", {}, lambda x: x / (1 + math.exp(-x)), 4),
+        ("gelu", {"tanh": False}, lambda x: x * math.erfc(-x / math.sqrt(2)) / 2, 16),
+    ),
+)
 def test_float32_over_the_range(name, options, function, ulps):
-    x = np.concatenate([np.linspace(-12, 12, 40_001), np.linspace(-1e-3, 1e-3, 2001),
-                        [0.0, -1.0, 1e-30, -1e-30, 80]]).astype(np.float32)
+    x = np.concatenate(
+        [
+            np.linspace(-12, 12, 40_001),
+            np.linspace(-1e-3, 1e-3, 2001),
+            [0.0, -1.0, 1e-30, -1e-30, 80],
+        ]
+    ).astype(np.float32)
     exact = np.array([function(v) for v in x.tolist()])
     error = np.abs(getattr(native, name)(x, **options) - exact) / np.spacing(
-        np.maximum(np.abs(exact), 1e-30).astype(np.float32))
+        np.maximum(np.abs(exact), 1e-30).astype(np.float32)
+    )
     assert (error <= ulps).all(), (x[error.argmax()], error.max())
 
 
@@ -75,10 +96,13 @@ def test_bad_values_stay_where_they_are(name, options, dtype):
     x = clean["x"].copy()
     x[[0, 37, 99]] = np.nan, np.inf, -np.inf
     with np.errstate(all="ignore"):
-        got, expected = getattr(native, name)(**clean | {"x": x}), getattr(twin, name)(
-            **clean | {"x": x})
-    np.testing.assert_array_equal(np.delete(got, [0, 37, 99]), np.delete(
-        getattr(native, name)(**clean), [0, 37, 99]))
+        got, expected = (
+            getattr(native, name)(**clean | {"x": x}),
+            getattr(twin, name)(**clean | {"x": x}),
+        )
+    np.testing.assert_array_equal(
+        np.delete(got, [0, 37, 99]), np.delete(getattr(native, name)(**clean), [0, 37, 99])
+    )
     np.testing.assert_allclose(got[[0, 37, 99]], expected[[0, 37, 99]], atol=1e-30)
 
 

@@ -22,16 +22,34 @@ EXACT = ("absolute", "negative", "relu", "sqrt")
 UNARY = ("exp", "log", "tanh", "sigmoid", *EXACT)
 BACKWARD = ("relu_backward",)
 BINARY = ("add", "subtract", "multiply", "divide", "maximum", "minimum", "power")
-WITH_INTEGERS = ("absolute", "negative", *BINARY)       # those that leave other dtypes to NumPy
+WITH_INTEGERS = ("absolute", "negative", *BINARY)  # those that leave other dtypes to NumPy
 
-SHAPES = (      # pairs that the native loops take
-    ((5,), (5,)), ((), ()), ((0,), (0,)), ((3, 0), (3, 0)), ((4, 7, 9), (9,)), ((9,), (4, 7, 9)),
-    ((4, 7, 9), (7, 9)), ((4, 7, 9), (1, 9)), ((1, 9), (9,)), ((9,), (1, 9)), ((1, 1), (6, 5)),
-    ((6, 5), ()), ((), (6, 5)), ((6, 5), (1,)), ((0, 3), (3,)), ((2, 0), (1,)), ((300, 70), (70,)),
-    ((40_000,), (1,)), ((3, 20_000), (20_000,)),
+SHAPES = (  # pairs that the native loops take
+    ((5,), (5,)),
+    ((), ()),
+    ((0,), (0,)),
+    ((3, 0), (3, 0)),
+    ((4, 7, 9), (9,)),
+    ((9,), (4, 7, 9)),
+    ((4, 7, 9), (7, 9)),
+    ((4, 7, 9), (1, 9)),
+    ((1, 9), (9,)),
+    ((9,), (1, 9)),
+    ((1, 1), (6, 5)),
+    ((6, 5), ()),
+    ((), (6, 5)),
+    ((6, 5), (1,)),
+    ((0, 3), (3,)),
+    ((2, 0), (1,)),
+    ((300, 70), (70,)),
+    ((40_000,), (1,)),
+    ((3, 20_000), (20_000,)),
 )
-OTHER_SHAPES = (    # pairs that go to NumPy
-    ((4, 7, 9), (7, 1)), ((4, 7, 9), (4, 1, 1)), ((4, 1), (1, 5)), ((2, 3), (1, 1, 3)),
+OTHER_SHAPES = (  # pairs that go to NumPy
+    ((4, 7, 9), (7, 1)),
+    ((4, 7, 9), (4, 1, 1)),
+    ((4, 1), (1, 5)),
+    ((2, 3), (1, 1, 3)),
     ((1, 0), (5, 0)),
 )
 
@@ -42,7 +60,7 @@ def inputs(name, shape, dtype, seed=0):
 
 
 def agrees(name, got, expected, dtype):
-    if name in ("exp", "log", "tanh", "sigmoid", "power"):      # NumPy's own error and ours
+    if name in ("exp", "log", "tanh", "sigmoid", "power"):  # NumPy's own error and ours
         assert got.dtype == expected.dtype
         np.testing.assert_allclose(got, expected, rtol=4 * eps(dtype), atol=0)
     else:
@@ -113,10 +131,21 @@ def test_other_dtypes_are_numpys(name):
     i, f = np.arange(1, 7), values(6)
     operands = [(i,), (i.astype(np.int8),), (f.astype(np.float16),)]
     if name in BINARY:
-        operands = [(i, i), (i, 2), (i, 2.0), (2, i), (i, f), (f, i), (f, f.astype(np.float64)),
-                    (f, np.float64(2)), (np.float32(2), f), ([1, 2], f[:2]), (i > 3, 2)]
+        operands = [
+            (i, i),
+            (i, 2),
+            (i, 2.0),
+            (2, i),
+            (i, f),
+            (f, i),
+            (f, f.astype(np.float64)),
+            (f, np.float64(2)),
+            (np.float32(2), f),
+            ([1, 2], f[:2]),
+            (i > 3, 2),
+        ]
         if name == "subtract":
-            operands.pop()              # NumPy refuses bool - int8
+            operands.pop()  # NumPy refuses bool - int8
     with np.errstate(all="ignore"):
         for args in operands:
             got, expected = getattr(native, name)(*args), getattr(twin, name)(*args)
@@ -126,24 +155,29 @@ def test_other_dtypes_are_numpys(name):
 
 # --------------------------------------------------------------------------------- numerics
 
+
 def float32_sample():
     """A million bit patterns over all of float32, denser where functions bend; no NaN."""
     x = np.arange(0, 2**32, 4099, dtype=np.uint64).astype(np.uint32).view(np.float32)
     spots = [-104, -103.97, -87.33, -88.72, 0, 0.3125, 0.625, 9, 17, 44, 88, 88.72284, 89]
     near = [np.float32(s) + np.linspace(-0.1, 0.1, 4001, dtype=np.float32) for s in spots]
-    limits = np.float32([0, -0.0, 1e-45, -1e-45, 1.17549435e-38, 3.4028235e38, -3.4028235e38,
-                         np.inf, -np.inf])
+    limits = np.float32(
+        [0, -0.0, 1e-45, -1e-45, 1.17549435e-38, 3.4028235e38, -3.4028235e38, np.inf, -np.inf]
+    )
     x = np.concatenate([x, *near, *(-n for n in near), limits])
     return x[~np.isnan(x)]
 
 
-@pytest.mark.parametrize(("name", "function", "ulps"), (
-    ("exp", np.exp, 1.5),
-    ("tanh", np.tanh, 2),
-    ("sigmoid", lambda x: np.exp(-np.logaddexp(0, -x)), 4),
-    ("log", np.log, 1),
-    ("sqrt", np.sqrt, 0.5),
-))
+@pytest.mark.parametrize(
+    ("name", "function", "ulps"),
+    (
+        ("exp", np.exp, 1.5),
+        ("tanh", np.tanh, 2),
+        ("sigmoid", lambda x: np.exp(-np.logaddexp(0, -x)), 4),
+        ("log", np.log, 1),
+        ("sqrt", np.sqrt, 0.5),
+    ),
+)
 def test_float32_over_the_whole_range(name, function, ulps):
     x = float32_sample()
     x = x[x >= 0] if name in ("log", "sqrt") else x
@@ -155,7 +189,7 @@ def test_float32_over_the_whole_range(name, function, ulps):
     np.testing.assert_array_equal(got[~finite], rounded[~finite])
     assert np.isfinite(got[finite]).all()
     if name in ("tanh", "sqrt"):
-        np.testing.assert_array_equal(np.signbit(got), np.signbit(rounded))     # of -0 too
+        np.testing.assert_array_equal(np.signbit(got), np.signbit(rounded))  # of -0 too
     error = np.abs(got[finite] - exact[finite]) / np.spacing(np.abs(rounded[finite]))
     assert error.max() <= ulps, (x[finite][error.argmax()], error.max())
 
@@ -178,6 +212,7 @@ def test_bad_values_stay_where_they_are(name, bad, dtype):
 
 
 # ---------------------------------------------------------------- threads, out, bad arguments
+
 
 def case(name, dtype=np.float32, shape=(3, 20_011)):
     if name in UNARY:

@@ -38,7 +38,7 @@ def test_the_rate(p):
         deviation = (p * (1 - p) / n) ** 0.5
         assert abs(kept.mean() - (1 - p)) < 5 * deviation
         np.testing.assert_array_equal(y[kept], np.float32(1 / (1 - p)))
-        both = (kept[1:] & kept[:-1]).mean()                # neighbours are independent
+        both = (kept[1:] & kept[:-1]).mean()  # neighbours are independent
         assert abs(both - (1 - p) ** 2) < 10 * deviation
 
 

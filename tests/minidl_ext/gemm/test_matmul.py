@@ -36,9 +36,14 @@ def operands(make, m, n, k, transpose_a, transpose_b, batch=(), **options):
 
 
 @many
-@given(m=st.integers(0, 40), n=st.integers(0, 70), k=st.integers(0, 40),
-       batch=st.sampled_from([(), (), (0,), (1,), (3,)]), transposes=st.sampled_from(TRANSPOSES),
-       dtype=st.sampled_from([np.float32, np.float64]))
+@given(
+    m=st.integers(0, 40),
+    n=st.integers(0, 70),
+    k=st.integers(0, 40),
+    batch=st.sampled_from([(), (), (0,), (1,), (3,)]),
+    transposes=st.sampled_from(TRANSPOSES),
+    dtype=st.sampled_from([np.float32, np.float64]),
+)
 def test_any_shape_is_the_twin(m, n, k, batch, transposes, dtype):
     case = operands(whole, m, n, k, *transposes, batch=batch, dtype=dtype)
     identical(native.matmul(**case), twin.matmul(**case))
@@ -46,10 +51,20 @@ def test_any_shape_is_the_twin(m, n, k, batch, transposes, dtype):
 
 @FLOATS
 @pytest.mark.parametrize("transposes", TRANSPOSES)
-@pytest.mark.parametrize(("m", "n", "k"), (
-    (1, 1, 1), (13, 33, 511), (12, 32, 512), (11, 31, 513), (25, 65, 1300), (128, 10, 784),
-    (1, 300, 2000), (300, 1, 50), (259, 130, 67),
-))
+@pytest.mark.parametrize(
+    ("m", "n", "k"),
+    (
+        (1, 1, 1),
+        (13, 33, 511),
+        (12, 32, 512),
+        (11, 31, 513),
+        (25, 65, 1300),
+        (128, 10, 784),
+        (1, 300, 2000),
+        (300, 1, 50),
+        (259, 130, 67),
+    ),
+)
 def test_blocks_panels_and_parts_of_k(m, n, k, transposes, dtype):
     case = operands(whole, m, n, k, *transposes, dtype=dtype)
     identical(native.matmul(**case), twin.matmul(**case))
@@ -124,10 +139,16 @@ def test_a_square_product_cannot_be_in_place():
 def test_operands_that_do_not_fit():
     f = np.ones
     for a, b, options in (
-        (f((3, 4)), f((3, 4)), {}), (f((3, 4)), f((4, 3)), {"transpose_a": True}),
-        (f((3, 4)), f((4, 3)), {"transpose_b": True}), (f((2, 3, 4)), f((3, 4, 5)), {}),
-        (f((2, 3, 4)), f((4, 5)), {}), (f((3, 4)), f((2, 4, 5)), {}), (f(4), f((4, 3)), {}),
-        (f((3, 4)), f(4), {}), (f(()), f(()), {}), (f((1, 1, 2, 2)), f((1, 1, 2, 2)), {}),
+        (f((3, 4)), f((3, 4)), {}),
+        (f((3, 4)), f((4, 3)), {"transpose_a": True}),
+        (f((3, 4)), f((4, 3)), {"transpose_b": True}),
+        (f((2, 3, 4)), f((3, 4, 5)), {}),
+        (f((2, 3, 4)), f((4, 5)), {}),
+        (f((3, 4)), f((2, 4, 5)), {}),
+        (f(4), f((4, 3)), {}),
+        (f((3, 4)), f(4), {}),
+        (f(()), f(()), {}),
+        (f((1, 1, 2, 2)), f((1, 1, 2, 2)), {}),
     ):
         with pytest.raises(ValueError, match=r"matmul: .*shapes") as info:
             native.matmul(a, b, **options)
@@ -138,8 +159,13 @@ def test_operands_that_do_not_fit():
 
 
 @many
-@given(m=st.integers(0, 30), n=st.integers(0, 70), k=st.integers(0, 40),
-       transposes=st.sampled_from(TRANSPOSES), dtype=st.sampled_from([np.float32, np.float64]))
+@given(
+    m=st.integers(0, 30),
+    n=st.integers(0, 70),
+    k=st.integers(0, 40),
+    transposes=st.sampled_from(TRANSPOSES),
+    dtype=st.sampled_from([np.float32, np.float64]),
+)
 def test_panels_made_before_change_nothing(m, n, k, transposes, dtype):
     case = operands(values, m, n, k, *transposes, dtype=dtype)
     panels = native.matmul_panels(case["b"], transposes[1])
@@ -147,15 +173,21 @@ def test_panels_made_before_change_nothing(m, n, k, transposes, dtype):
     identical(native.matmul(**case, panels=panels), native.matmul(**case))
     identical(native.matmul_panels(case["b"], transposes[1], threads=3), panels)
     of_twin = twin.matmul_panels(case["b"], transposes[1])
-    np.testing.assert_allclose(twin.matmul(**case, panels=of_twin), twin.matmul(**case),
-                               rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        twin.matmul(**case, panels=of_twin), twin.matmul(**case), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_panels_that_do_not_fit():
     a, b = values(4, 3), values(3, 5)
     panels = native.matmul_panels(b)
-    for wrong in (panels[:-1], np.append(panels, panels), native.matmul_panels(values(4, 5)),
-                  panels.astype(np.float64), panels[::2]):
+    for wrong in (
+        panels[:-1],
+        np.append(panels, panels),
+        native.matmul_panels(values(4, 5)),
+        panels.astype(np.float64),
+        panels[::2],
+    ):
         with pytest.raises((TypeError, ValueError), match="matmul: panels"):
             native.matmul(a, b, panels=wrong)
     with pytest.raises(ValueError, match="overlaps panels"):
@@ -167,6 +199,7 @@ def test_panels_that_do_not_fit():
 
 def test_an_interrupt_ends_a_long_product():
     """Some seconds' work is done in parts, between which Python's signal handlers run."""
+
     def interrupt(*_):
         raise KeyboardInterrupt
 

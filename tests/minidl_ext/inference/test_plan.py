@@ -26,8 +26,14 @@ def view(place, height, width, channels, border=(0, 0), group=1):
 
 
 def step(kind, read, written, **more):
-    return {"kind": kind, "read": read, "written": written, "x": view(1, *read),
-            "y": view(2, *written), **more}
+    return {
+        "kind": kind,
+        "read": read,
+        "written": written,
+        "x": view(1, *read),
+        "y": view(2, *written),
+        **more,
+    }
 
 
 def run(steps, x, written, arena=0, group=2, shared=False, threads=2, r=None):
@@ -48,6 +54,7 @@ def panels(weight):
 
 # ------------------------------------------------------------------------------ what is computed
 
+
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("channels", [1, 3, V, 2 * V + 3])
 def test_maps(shared, channels):
@@ -55,8 +62,15 @@ def test_maps(shared, channels):
     w, b = uniform(channels, seed=2), uniform(channels, seed=3)
     shape = 4, 3, channels
     close(run([step("map", shape, shape)], x, shape, shared=shared), x)
-    close(run([step("map", shape, shape, weights=w, bias=b, activation=("relu",))], x, shape,
-              shared=shared), np.maximum(x * w + b, 0))
+    close(
+        run(
+            [step("map", shape, shape, weights=w, bias=b, activation=("relu",))],
+            x,
+            shape,
+            shared=shared,
+        ),
+        np.maximum(x * w + b, 0),
+    )
     added = step("map", shape, shape, r=view(3, *shape), activation=("tanh",))
     close(run([added], x, shape, shared=shared, r=r), np.tanh(x + r))
 
@@ -66,8 +80,13 @@ def test_maps(shared, channels):
 @pytest.mark.parametrize("images", [1, 2, 13])
 def test_dense_layers(shared, out, images):
     x, w, b = uniform(images, 1, 1, 37), uniform(37, out, seed=1), uniform(1, out, seed=2)
-    y = run([step("direct", (1, 1, 37), (1, 1, out), weights=panels(w), bias=panels(b))], x,
-            (1, 1, out), shared=shared, group=16)
+    y = run(
+        [step("direct", (1, 1, 37), (1, 1, out), weights=panels(w), bias=panels(b))],
+        x,
+        (1, 1, out),
+        shared=shared,
+        group=16,
+    )
     close(y[:, 0, 0], x[:, 0, 0].astype(np.float64) @ w + b[0])
 
 
@@ -77,8 +96,24 @@ def test_pools():
         found = kernel(x, (3, 2), (2, 1), ((1, 1), (1, 1)))
         expected = found[0] if isinstance(found, tuple) else found
         written = expected.shape[1:]
-        close(run([step(kind, x.shape[1:], written, kernel=(3, 2), stride=(2, 1), start=(1, 1),
-                        counted=(1, 1, 1, 1))], x, written), expected)
+        close(
+            run(
+                [
+                    step(
+                        kind,
+                        x.shape[1:],
+                        written,
+                        kernel=(3, 2),
+                        stride=(2, 1),
+                        start=(1, 1),
+                        counted=(1, 1, 1, 1),
+                    )
+                ],
+                x,
+                written,
+            ),
+            expected,
+        )
 
 
 @pytest.mark.parametrize("counted", [((0, 0), (0, 0)), ((1, 2), (0, 1))])
@@ -86,9 +121,25 @@ def test_padding_that_counts(counted):
     x = uniform(2, 5, 6, V + 3)
     options = {"window": (3, 2), "stride": (2, 2), "padding": ((1, 3), (0, 1)), "dilation": (2, 1)}
     expected = kernels.avg_pool(x, **options, counted=counted)
-    close(run([step("avg_pool", x.shape[1:], expected.shape[1:], kernel=(3, 2), stride=(2, 2),
-                    dilation=(2, 1), start=(1, 0), counted=(*counted[0], *counted[1]))],
-              x, expected.shape[1:]), expected)
+    close(
+        run(
+            [
+                step(
+                    "avg_pool",
+                    x.shape[1:],
+                    expected.shape[1:],
+                    kernel=(3, 2),
+                    stride=(2, 2),
+                    dilation=(2, 1),
+                    start=(1, 0),
+                    counted=(*counted[0], *counted[1]),
+                )
+            ],
+            x,
+            expected.shape[1:],
+        ),
+        expected,
+    )
 
 
 def test_a_border_is_written_each_time():
@@ -96,9 +147,19 @@ def test_a_border_is_written_each_time():
     x, w = uniform(3, 4, 5, V), uniform(3, 3, 1, V, seed=1)
     size = 6 * 7 * V
     padded = view(0, 4, 5, V, (1, 1))
-    steps = [step("map", (4, 5, V), (4, 5, V)) | {"y": padded, "border": (1, 1, 1, 1)},
-             step("depthwise", (4, 5, V), (4, 5, V), weights=w[:, :, 0], kernel=(3, 3),
-                  start=(1, 1), groups=V) | {"x": padded}]
+    steps = [
+        step("map", (4, 5, V), (4, 5, V)) | {"y": padded, "border": (1, 1, 1, 1)},
+        step(
+            "depthwise",
+            (4, 5, V),
+            (4, 5, V),
+            weights=w[:, :, 0],
+            kernel=(3, 3),
+            start=(1, 1),
+            groups=V,
+        )
+        | {"x": padded},
+    ]
     expected = kernels.conv(x, w, None, (1, 1), ((1, 1), (1, 1)), groups=V)
     for _ in range(3):
         kernels.empty((3 * 2 * size,), np.float32).fill(np.nan)
@@ -111,33 +172,55 @@ GOOD = step("map", (4, 3, 2), (4, 3, 2))
 CONV = step("direct", (4, 3, 2), (4, 3, 2), weights=np.zeros(2 * PANEL, np.float32))
 
 
-@pytest.mark.parametrize(("change", "words"), [
-    ({"read": (0, 3, 2)}, "sizes must be"), ({"written": (4, 3, 2**31)}, "sizes must be"),
-    ({"written": (5, 3, 2)}, "overlap"), ({"written": (4, 4, 2)}, "overlap"),
-    ({"y": (2, 1, 24, 6, 2)}, "leaves its array"), ({"y": (2, -1, 24, 6, 2)}, "leaves its array"),
-    ({"y": (2, 0, 24, 5, 2)}, "overlap"), ({"y": (2, 0, 24, 6, 1)}, "overlap"),
-    ({"y": (2, 0, 24, 2**62, 2)}, "overlap"), ({"y": (2, 0, 12, 6, 2)}, "side by side"),
-    ({"y": (3, 0, 24, 6, 2)}, "no array"), ({"y": (-1, 0, 24, 6, 2)}, "no array"),
-    ({"x": (0, 0, 24, 6, 2)}, "leaves its array"), ({"r": (1, 8, 24, 6, 2)}, "leaves its array"),
-    ({"border": (0, 0, 0, 1)}, "overlap"), ({"border": (-1, 1, 0, 0)}, "borders"),
-    ({"weights": np.zeros(2, np.float32)}, "come together"), ({"pools": True}, "pool"),
-    ({"weights": np.zeros(1, np.float32), "bias": np.zeros(2, np.float32)}, "2 weights"),
-])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"read": (0, 3, 2)}, "sizes must be"),
+        ({"written": (4, 3, 2**31)}, "sizes must be"),
+        ({"written": (5, 3, 2)}, "overlap"),
+        ({"written": (4, 4, 2)}, "overlap"),
+        ({"y": (2, 1, 24, 6, 2)}, "leaves its array"),
+        ({"y": (2, -1, 24, 6, 2)}, "leaves its array"),
+        ({"y": (2, 0, 24, 5, 2)}, "overlap"),
+        ({"y": (2, 0, 24, 6, 1)}, "overlap"),
+        ({"y": (2, 0, 24, 2**62, 2)}, "overlap"),
+        ({"y": (2, 0, 12, 6, 2)}, "side by side"),
+        ({"y": (3, 0, 24, 6, 2)}, "no array"),
+        ({"y": (-1, 0, 24, 6, 2)}, "no array"),
+        ({"x": (0, 0, 24, 6, 2)}, "leaves its array"),
+        ({"r": (1, 8, 24, 6, 2)}, "leaves its array"),
+        ({"border": (0, 0, 0, 1)}, "overlap"),
+        ({"border": (-1, 1, 0, 0)}, "borders"),
+        ({"weights": np.zeros(2, np.float32)}, "come together"),
+        ({"pools": True}, "pool"),
+        ({"weights": np.zeros(1, np.float32), "bias": np.zeros(2, np.float32)}, "2 weights"),
+    ],
+)
 def test_a_step_that_leaves_its_arrays(change, words):
     kernels.Plan([GOOD], [24, 24], 0, 2, False, 2)
     with refuses(ValueError, "Plan: ", words):
         kernels.Plan([GOOD | change], [24, 24], 0, 2, False, 2)
 
 
-@pytest.mark.parametrize(("change", "words"), [
-    ({"kernel": (2, 1), "weights": np.zeros(4 * PANEL, np.float32)}, "overlap"),
-    ({"kernel": (2, 1)}, "weights are needed"), ({"kernel": (17, 16)}, "no convolution"),
-    ({"stride": (2, 1)}, "overlap"), ({"start": (1, 0)}, "leaves its array"),
-    ({"groups": 3}, "groups"), ({"weights": np.zeros(PANEL, np.float32)}, "weights are needed"),
-    ({"weights": None}, "array"), ({"weights": np.zeros(2 * PANEL)}, "float32"),
-    ({"bias": np.zeros(2, np.float32)}, "weights are needed"), ({"kind": "depthwise"}, "depthwise"),
-    ({"kind": "winograd"}, "Winograd"), ({"activation": ("sine",)}, ""), ({"kind": "fft"}, ""),
-])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"kernel": (2, 1), "weights": np.zeros(4 * PANEL, np.float32)}, "overlap"),
+        ({"kernel": (2, 1)}, "weights are needed"),
+        ({"kernel": (17, 16)}, "no convolution"),
+        ({"stride": (2, 1)}, "overlap"),
+        ({"start": (1, 0)}, "leaves its array"),
+        ({"groups": 3}, "groups"),
+        ({"weights": np.zeros(PANEL, np.float32)}, "weights are needed"),
+        ({"weights": None}, "array"),
+        ({"weights": np.zeros(2 * PANEL)}, "float32"),
+        ({"bias": np.zeros(2, np.float32)}, "weights are needed"),
+        ({"kind": "depthwise"}, "depthwise"),
+        ({"kind": "winograd"}, "Winograd"),
+        ({"activation": ("sine",)}, ""),
+        ({"kind": "fft"}, ""),
+    ],
+)
 def test_a_convolution_that_does_not_fit(change, words):
     kernels.Plan([CONV], [24, 24], 0, 2, False, 2)
     with refuses((ValueError, TypeError, KeyError), words):
@@ -146,10 +229,14 @@ def test_a_convolution_that_does_not_fit(change, words):
 
 def test_wrong_calls():
     plan, x = kernels.Plan([GOOD], [24, 24], 0, 2, False, 2), np.zeros((3, 24), np.float32)
-    for arrays, images, error in (([x], 3, ValueError), ([x, x], 2, ValueError),
-                                  ([x, x], -1, ValueError),
-                                  ([x, x.astype(np.float64)], 3, TypeError),
-                                  ([x, x.T], 3, ValueError), ([x, None], 3, TypeError)):
+    for arrays, images, error in (
+        ([x], 3, ValueError),
+        ([x, x], 2, ValueError),
+        ([x, x], -1, ValueError),
+        ([x, x.astype(np.float64)], 3, TypeError),
+        ([x, x.T], 3, ValueError),
+        ([x, None], 3, TypeError),
+    ):
         with pytest.raises(error):
             plan.run(arrays, images)
     with pytest.raises((MemoryError, ValueError)):
@@ -166,10 +253,12 @@ def test_wrong_calls():
     read_only.flags.writeable = False
     with refuses(ValueError, "array 1, which is written to, is read-only"):
         plan.run([read_only, read_only], 3)
-    for change, words in (({"kind": "nix"}, "kind must be one of"),
-                          ({"activation": ("nix",)}, "activation must be one of"),
-                          ({"kind": "max_pool", "activation": ("relu",)}, "a pool has"),
-                          ({"kind": "avg_pool", "groups": 2}, "a pool has")):
+    for change, words in (
+        ({"kind": "nix"}, "kind must be one of"),
+        ({"activation": ("nix",)}, "activation must be one of"),
+        ({"kind": "max_pool", "activation": ("relu",)}, "a pool has"),
+        ({"kind": "avg_pool", "groups": 2}, "a pool has"),
+    ):
         with refuses(ValueError, words):
             kernels.Plan([GOOD | change], [24, 24], 0, 2, False, 2)
 
@@ -179,19 +268,46 @@ def test_groups_of_kernels_without_groups(groups):
     weights = np.zeros(36 * 32 * PANEL, np.float32)
     size = 4 * 4 * 32
     with refuses(ValueError, "Winograd"):
-        kernels.Plan([step("winograd", (4, 4, 32), (2, 2, 32), kernel=(3, 3), weights=weights,
-                           groups=groups)], [size, 128], 10**6, 1, False, 1)
+        kernels.Plan(
+            [
+                step(
+                    "winograd",
+                    (4, 4, 32),
+                    (2, 2, 32),
+                    kernel=(3, 3),
+                    weights=weights,
+                    groups=groups,
+                )
+            ],
+            [size, 128],
+            10**6,
+            1,
+            False,
+            1,
+        )
     with refuses(ValueError, "depthwise"):
-        kernels.Plan([step("depthwise", (4, 4, 32), (4, 4, 32), weights=weights, groups=groups)],
-                     [size, size], 0, 1, False, 1)
+        kernels.Plan(
+            [step("depthwise", (4, 4, 32), (4, 4, 32), weights=weights, groups=groups)],
+            [size, size],
+            0,
+            1,
+            False,
+            1,
+        )
 
 
 def test_interrupts():
     """Some seconds' work is done in parts, between which Python's signal handlers run."""
     images, size = 40, 256
     w = panels(np.zeros((9 * size, size), np.float32))
-    plan = kernels.Plan([step("direct", (66, 66, size), (64, 64, size), kernel=(3, 3), weights=w)],
-                        [66 * 66 * size, 64 * 64 * size], 0, 1, False, 1)
+    plan = kernels.Plan(
+        [step("direct", (66, 66, size), (64, 64, size), kernel=(3, 3), weights=w)],
+        [66 * 66 * size, 64 * 64 * size],
+        0,
+        1,
+        False,
+        1,
+    )
     x = np.zeros((images, 66, 66, size), np.float32)
     y = np.full((images, 64, 64, size), np.nan, np.float32)
 
@@ -237,7 +353,9 @@ def guarded(array, end):
 
 def test_no_step_touches_what_is_beside_its_arrays():
     """Inputs, outputs and weights of all kinds of steps; a touch ends the process."""
-    assert printed(GUARDED + """
+    assert printed(
+        GUARDED
+        + """
 plain = kernels.Plan
 
 class Guarded(plain):
@@ -279,12 +397,16 @@ for channels in (1, 3, 16, 17, 24, 40):
             assert np.abs(y - expected).max() <= 1e-5 * np.abs(expected).max()
             compared += 1
 print(compared)
-""", OMP_NUM_THREADS="2") == ["144"]
+""",
+        OMP_NUM_THREADS="2",
+    ) == ["144"]
 
 
 def test_hostile_steps_are_refused_or_stay_inside():
     """Fields of steps in order with other numbers in some places."""
-    told = printed(GUARDED + """
+    told = printed(
+        GUARDED
+        + """
 import copy, random
 V, PANEL = kernels.PLAN_VECTOR, 2 * kernels.PLAN_VECTOR
 ODD = (-2**63, -2**31, -3, -1, 0, 1, 2, 3, 5, 16, 17, 63, 256, 2**16, 2**31 - 1, 2**31, 2**32,
@@ -342,6 +464,8 @@ for seed in range(6000):
     except (ValueError, TypeError, KeyError, OverflowError, MemoryError, IndexError):
         refused += 1
 print(done, refused)
-""", OMP_NUM_THREADS="2")
+""",
+        OMP_NUM_THREADS="2",
+    )
     done, refused = map(int, told)
     assert done > 500 and refused > 1000

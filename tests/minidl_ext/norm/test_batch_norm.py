@@ -34,24 +34,37 @@ def factors_for(x, seed=0, eps=1e-5):
 
 # ---------------------------------------------------------------------------------- forward
 
+
 @FLOATS
 @pytest.mark.parametrize("gamma", (True, False))
 @pytest.mark.parametrize("beta", (True, False))
 def test_factors(gamma, beta, dtype):
     for channels in (0, 1, 5, 70):
         mean, var = values(channels, dtype=np.float64), values(channels, dtype=np.float64) ** 2
-        case = (mean, var, values(channels, dtype=dtype, seed=2) if gamma else None,
-                values(channels, dtype=dtype, seed=3) if beta else None, 1e-5)
+        case = (
+            mean,
+            var,
+            values(channels, dtype=dtype, seed=2) if gamma else None,
+            values(channels, dtype=dtype, seed=3) if beta else None,
+            1e-5,
+        )
         for spelling in (dtype, np.dtype(dtype), np.dtype(dtype).name):
-            got, expected = native.batch_norm_factors(*case, spelling), \
-                twin.batch_norm_factors(*case, dtype)
+            got, expected = (
+                native.batch_norm_factors(*case, spelling),
+                twin.batch_norm_factors(*case, dtype),
+            )
             assert got.dtype == expected.dtype
             np.testing.assert_allclose(got, expected, rtol=2 * eps(dtype), atol=eps(dtype) ** 2)
 
 
 @many
-@given(rows=st.integers(0, 40), channels=st.integers(1, 70), relu=st.booleans(),
-       with_residual=st.booleans(), dtype=st.sampled_from([np.float32, np.float64]))
+@given(
+    rows=st.integers(0, 40),
+    channels=st.integers(1, 70),
+    relu=st.booleans(),
+    with_residual=st.booleans(),
+    dtype=st.sampled_from([np.float32, np.float64]),
+)
 def test_any_shape_is_the_twin(rows, channels, relu, with_residual, dtype):
     x = values(rows, channels, dtype=dtype)
     factors = factors_for(x) if rows else np.ones((5, channels), dtype)
@@ -77,11 +90,21 @@ def test_running_statistics_are_the_twins(dtype, counts):
         identical(one, other)
 
 
-@pytest.mark.parametrize("place, value", [
-    (0, np.zeros(4, np.float32)), (1, np.zeros(4)), (0, np.zeros((3, 1))), (1, np.zeros(6)[::2]),
-    (2, np.zeros((), np.int32)), (2, np.zeros(1, np.int64)), (3, np.zeros(3, np.float32)),
-    (4, np.zeros(4)), (0, None), (2, 3),
-])
+@pytest.mark.parametrize(
+    "place, value",
+    [
+        (0, np.zeros(4, np.float32)),
+        (1, np.zeros(4)),
+        (0, np.zeros((3, 1))),
+        (1, np.zeros(6)[::2]),
+        (2, np.zeros((), np.int32)),
+        (2, np.zeros(1, np.int64)),
+        (3, np.zeros(3, np.float32)),
+        (4, np.zeros(4)),
+        (0, None),
+        (2, 3),
+    ],
+)
 def test_running_statistics_that_do_not_fit_are_left_alone(place, value):
     args = [np.ones(3), np.ones(3), np.array(0), np.zeros(3), np.zeros(3), 0.5, 1.0]
     args[place] = value
@@ -110,7 +133,7 @@ def test_digits_at_large_means(ratio, dtype):
     if dtype == np.float32 and ratio == 1e4:
         scale = (1 / np.sqrt(exact_var)).astype(dtype)
         folded = x * scale - (exact_mean * scale).astype(dtype)
-        assert np.abs(folded - exact).max() > 1e-4      # what A x + B would give
+        assert np.abs(folded - exact).max() > 1e-4  # what A x + B would give
 
 
 @FLOATS
@@ -144,7 +167,7 @@ def test_bad_gradients_stay_in_their_channel(relu, training, bad, dtype):
     """In training they reach all of its channel, else only the value they belong to."""
     x, dy = values(900, 37, dtype=dtype), values(900, 37, dtype=dtype, seed=1)
     factors = factors_for(x)
-    row = int(np.argmax(twin.batch_norm_apply(x, factors)[:, 36]))      # a ReLU lets it pass
+    row = int(np.argmax(twin.batch_norm_apply(x, factors)[:, 36]))  # a ReLU lets it pass
     spoiled = dy.copy()
     spoiled[row, 36] = bad
     options = {"training": training, "relu": relu, "masked_out": True}
@@ -161,6 +184,7 @@ def test_bad_gradients_stay_in_their_channel(relu, training, bad, dtype):
 
 
 # --------------------------------------------------------------------------------- backward
+
 
 def agrees_backward(dy, x, factors, **options):
     """As the twin says, up to rounding of the terms of the sums (which may cancel)."""
@@ -217,8 +241,7 @@ def test_the_mask_is_the_forwards(shape, dtype):
     dy = np.random.default_rng(0).integers(1, 4, shape).astype(dtype)
     for other in (None, residual):
         y = native.batch_norm_apply(x, factors, other, relu=True)
-        dx, _, dbeta, masked = native.batch_norm_backward(dy, x, factors, False, True, other,
-                                                           True)
+        dx, _, dbeta, masked = native.batch_norm_backward(dy, x, factors, False, True, other, True)
         expected = np.where(y > 0, dy, dtype(0))
         assert 0.2 < (y > 0).mean() < 0.8
         identical(masked, expected)
@@ -229,26 +252,33 @@ def test_the_mask_is_the_forwards(shape, dtype):
 
 @FLOATS
 @pytest.mark.parametrize("relu", (True, False))
-@pytest.mark.parametrize("channels", (64, 66))      # of the latter, rows are not aligned
+@pytest.mark.parametrize("channels", (64, 66))  # of the latter, rows are not aligned
 def test_results_larger_than_caches(channels, relu, dtype):
     """They are written another way."""
     rows = 2**25 // (channels * np.dtype(dtype).itemsize) + 3
     x = np.resize(values(1001, channels, dtype=dtype), (rows, channels))
     dy, residual = x[::-1].copy(), np.roll(x, 5, axis=0)
     factors, centre = factors_for(x[:1001]), values(2, channels, dtype=dtype, seed=5)
-    assert x.nbytes > 2**25 > x[:rows // 2].nbytes
+    assert x.nbytes > 2**25 > x[: rows // 2].nbytes
     aside = np.empty(x.size + 1, dtype)[1:].reshape(x.shape)
     halves = (slice(0, rows // 2), slice(rows // 2, rows))
     for other in (None, residual):
+
         def part(a, half):
             return None if a is None else a[half]
-        y = np.concatenate([native.batch_norm_apply(x[h], factors, part(other, h), relu)
-                            for h in halves])
+
+        y = np.concatenate(
+            [native.batch_norm_apply(x[h], factors, part(other, h), relu) for h in halves]
+        )
         identical(native.batch_norm_apply(x, factors, other, relu), y)
         identical(native.batch_norm_apply(x, factors, other, relu, out=aside), y)
         for c in (centre, None):
-            dx = np.concatenate([native.batch_norm_input_grad(
-                dy[h], x[h], factors, relu, part(other, h), c) for h in halves])
+            dx = np.concatenate(
+                [
+                    native.batch_norm_input_grad(dy[h], x[h], factors, relu, part(other, h), c)
+                    for h in halves
+                ]
+            )
             identical(native.batch_norm_input_grad(dy, x, factors, relu, other, c), dx)
 
 
@@ -266,18 +296,25 @@ def test_unmasked_dy_is_passed_through():
 
 # ---------------------------------------------------------------- threads, out, bad arguments
 
+
 @FLOATS
-@pytest.mark.parametrize("shape", ((70_001, 1), (9001, 33), (7, 31, 30, 16), (20, 5000),
-                                   (6, 9, 11, 128), (11, 7, 7, 272)))
+@pytest.mark.parametrize(
+    "shape",
+    ((70_001, 1), (9001, 33), (7, 31, 30, 16), (20, 5000), (6, 9, 11, 128), (11, 7, 7, 272)),
+)
 def test_threads_do_not_matter(shape, dtype):
     x, dy, residual = (values(*shape, dtype=dtype, seed=seed) for seed in range(3))
     factors = factors_for(x)
     for relu in (False, True):
-        same_bits(native.batch_norm_apply,
-                  {"x": x, "factors": factors, "residual": residual, "relu": relu})
+        same_bits(
+            native.batch_norm_apply,
+            {"x": x, "factors": factors, "residual": residual, "relu": relu},
+        )
         for options in ({}, {"training": False}, {"residual": residual, "masked_out": True}):
-            same_bits(native.batch_norm_backward,
-                      {"dy": dy, "x": x, "factors": factors, "relu": relu, **options})
+            same_bits(
+                native.batch_norm_backward,
+                {"dy": dy, "x": x, "factors": factors, "relu": relu, **options},
+            )
 
 
 def test_out_and_bad_arrays():
@@ -285,8 +322,11 @@ def test_out_and_bad_arrays():
     kinds = LAYOUTS | KINDS
     case = {"x": x, "factors": factors_for(x), "residual": dy}
     checks_out(native.batch_norm_apply, case)
-    wrong = {"float64": lambda a: a.astype(np.float64), "longer": lambda a: np.append(a, a[:1], 0),
-             "wider": lambda a: np.append(a, a[:, :1], 1)}
+    wrong = {
+        "float64": lambda a: a.astype(np.float64),
+        "longer": lambda a: np.append(a, a[:1], 0),
+        "wider": lambda a: np.append(a, a[:, :1], 1),
+    }
     for name in ("x", "factors", "residual"):
         refuses(native.batch_norm_apply, case, name, kinds)
     for name in ("factors", "residual"):
@@ -300,11 +340,19 @@ def test_out_and_bad_arrays():
 
 def test_bad_factors_arguments():
     mean, gamma = values(4, dtype=np.float64), values(4)
-    case = {"mean": mean, "var": mean**2, "gamma": gamma, "beta": gamma, "eps": 1e-5,
-            "dtype": np.float32}
+    case = {
+        "mean": mean,
+        "var": mean**2,
+        "gamma": gamma,
+        "beta": gamma,
+        "eps": 1e-5,
+        "dtype": np.float32,
+    }
     native.batch_norm_factors(**case)
-    kinds = {"axis more": lambda a: a[None],
-             "other float": lambda a: a.astype(np.float32 if a.dtype == np.float64 else np.float64)}
+    kinds = {
+        "axis more": lambda a: a[None],
+        "other float": lambda a: a.astype(np.float32 if a.dtype == np.float64 else np.float64),
+    }
     for name in ("mean", "var", "gamma", "beta"):
         refuses(native.batch_norm_factors, case, name, LAYOUTS | KINDS | kinds)
     for name in ("var", "gamma", "beta"):

@@ -27,10 +27,20 @@ from tests.support.kernels import (
 
 norm, twin = kernels_of("norm.")
 
-CURVES = (("gelu", False), ("gelu", True), ("leaky_relu", 0.1), ("elu", 0.7),
-          ("softplus", 2.0, 3.0), ("sigmoid",), ("tanh",),
-          *((name,) for name in FAMILIES["elementwise.activation"] if list(inspect.signature(
-              getattr(activation, name)).parameters) == ["x", "out", "threads"]))
+CURVES = (
+    ("gelu", False),
+    ("gelu", True),
+    ("leaky_relu", 0.1),
+    ("elu", 0.7),
+    ("softplus", 2.0, 3.0),
+    ("sigmoid",),
+    ("tanh",),
+    *(
+        (name,)
+        for name in FAMILIES["elementwise.activation"]
+        if list(inspect.signature(getattr(activation, name)).parameters) == ["x", "out", "threads"]
+    ),
+)
 each = pytest.mark.parametrize("curve", CURVES, ids=lambda c: " ".join(map(str, c)))
 
 
@@ -48,8 +58,13 @@ def apart_backward(dy, x, factors, curve, training):
 
 
 @many
-@given(rows=st.integers(0, 60), channels=st.integers(1, 70), dtype=st.sampled_from("fd"),
-       curve=st.sampled_from(CURVES), training=st.booleans())
+@given(
+    rows=st.integers(0, 60),
+    channels=st.integers(1, 70),
+    dtype=st.sampled_from("fd"),
+    curve=st.sampled_from(CURVES),
+    training=st.booleans(),
+)
 def test_any_shape_is_one_after_the_other(rows, channels, dtype, curve, training):
     x, dy = values(rows, channels, dtype=dtype), values(rows, channels, dtype=dtype, seed=1)
     factors = np.ones((5, channels), dtype) if rows == 0 else factors_for(x).astype(dtype)
@@ -60,10 +75,11 @@ def test_any_shape_is_one_after_the_other(rows, channels, dtype, curve, training
         return
     got = norm.batch_norm_activation_backward(dy, x, factors, curve, training)
     expected = twin.batch_norm_activation_backward(dy, x, factors, curve, training)
-    for one, two, three in zip(got, apart_backward(dy, x, factors, curve, training), expected,
-                               strict=True):
+    for one, two, three in zip(
+        got, apart_backward(dy, x, factors, curve, training), expected, strict=True
+    ):
         identical(one, two)
-        if not (training and rows == 2):    # dx of two values is what rounding leaves of 0
+        if not (training and rows == 2):  # dx of two values is what rounding leaves of 0
             close(one, three, 2e-5)
 
 
@@ -73,8 +89,11 @@ def test_large_shapes_are_one_after_the_other(shape, curve):
     x, dy = values(*shape), values(*shape, seed=1)
     factors = factors_for(x)
     identical(norm.batch_norm_activation(x, factors, curve), disjoint(x, factors, curve))
-    for one, two in zip(norm.batch_norm_activation_backward(dy, x, factors, curve),
-                        apart_backward(dy, x, factors, curve, True), strict=True):
+    for one, two in zip(
+        norm.batch_norm_activation_backward(dy, x, factors, curve),
+        apart_backward(dy, x, factors, curve, True),
+        strict=True,
+    ):
         identical(one, two)
 
 
@@ -101,6 +120,7 @@ def test_threads_do_not_matter(shape):
 
 # ------------------------------------------------------------------------------ bad arguments
 
+
 def test_out_and_bad_arrays():
     x = values(9, 24)
     case = {"x": x, "factors": factors_for(x), "activation": ("silu",)}
@@ -112,8 +132,9 @@ def test_out_and_bad_arrays():
         refuses(norm.batch_norm_activation_backward, back, name, LAYOUTS | KINDS)
 
 
-@pytest.mark.parametrize("wrong", (
-    "gelu", None, (), ("relu",), ("gelu",), ("silu", 1.0), ("softplus", 1.0)), ids=str)
+@pytest.mark.parametrize(
+    "wrong", ("gelu", None, (), ("relu",), ("gelu",), ("silu", 1.0), ("softplus", 1.0)), ids=str
+)
 def test_an_activation_that_is_none(wrong):
     x = values(9, 24)
     with pytest.raises(ValueError, match="batch_norm_activation"):

@@ -37,13 +37,20 @@ def apart_backward(dy, x, factors, training, relu):
 
 
 @many
-@given(images=st.integers(1, 4), height=st.integers(2, 9), width=st.integers(2, 9),
-       blocks=st.integers(1, 5), relu=st.booleans(), training=st.booleans(),
-       few_values=st.booleans())
-def test_any_shape_is_one_after_the_other(images, height, width, blocks, relu, training,
-                                          few_values):
+@given(
+    images=st.integers(1, 4),
+    height=st.integers(2, 9),
+    width=st.integers(2, 9),
+    blocks=st.integers(1, 5),
+    relu=st.booleans(),
+    training=st.booleans(),
+    few_values=st.booleans(),
+)
+def test_any_shape_is_one_after_the_other(
+    images, height, width, blocks, relu, training, few_values
+):
     x = values(images, height, width, 16 * blocks)
-    if few_values:          # so that equals meet in a window
+    if few_values:  # so that equals meet in a window
         x = np.round(x)
     factors = factors_for(x)
     y = norm.batch_norm_pool(x, factors, relu)
@@ -88,7 +95,8 @@ def test_no_images():
     x, factors = np.empty((0, 4, 4, 16), np.float32), np.ones((5, 16), np.float32)
     assert norm.batch_norm_pool(x, factors).shape == (0, 2, 2, 16)
     dx, dgamma, dbeta = norm.batch_norm_pool_backward(
-        np.empty((0, 2, 2, 16), np.float32), x, factors, False)
+        np.empty((0, 2, 2, 16), np.float32), x, factors, False
+    )
     assert dx.shape == x.shape
     identical(dgamma, np.zeros(16, np.float32))
     identical(dbeta, np.zeros(16, np.float32))

@@ -30,9 +30,13 @@ native, twin = kernels_of("norm.")
 
 def whole_case(*shape, dtype=np.float32, residual=False, relu=True):
     """Arguments with which sums and dx are exact."""
-    return {"dy": whole(*shape, dtype=dtype), "x": whole(*shape, dtype=dtype, seed=1),
-            "factors": whole_factors(shape[-1]).astype(dtype), "relu": relu,
-            "residual": whole(*shape, dtype=dtype, seed=2) if residual else None}
+    return {
+        "dy": whole(*shape, dtype=dtype),
+        "x": whole(*shape, dtype=dtype, seed=1),
+        "factors": whole_factors(shape[-1]).astype(dtype),
+        "relu": relu,
+        "residual": whole(*shape, dtype=dtype, seed=2) if residual else None,
+    }
 
 
 def agree(case, centre):
@@ -45,16 +49,25 @@ def agree(case, centre):
         else:
             assert masked is expected_masked is None
     for slope_and_offset in (centre, None):
-        identical(native.batch_norm_input_grad(**case, centre=slope_and_offset),
-                  twin.batch_norm_input_grad(**case, centre=slope_and_offset))
+        identical(
+            native.batch_norm_input_grad(**case, centre=slope_and_offset),
+            twin.batch_norm_input_grad(**case, centre=slope_and_offset),
+        )
 
 
 @many
-@given(rows=st.integers(0, 40), channels=st.integers(1, 70), relu=st.booleans(),
-       residual=st.booleans(), dtype=st.sampled_from([np.float32, np.float64]))
+@given(
+    rows=st.integers(0, 40),
+    channels=st.integers(1, 70),
+    relu=st.booleans(),
+    residual=st.booleans(),
+    dtype=st.sampled_from([np.float32, np.float64]),
+)
 def test_any_shape_is_the_twin(rows, channels, relu, residual, dtype):
-    agree(whole_case(rows, channels, dtype=dtype, residual=residual, relu=relu),
-          whole(2, channels, dtype=dtype, seed=3))
+    agree(
+        whole_case(rows, channels, dtype=dtype, residual=residual, relu=relu),
+        whole(2, channels, dtype=dtype, seed=3),
+    )
 
 
 @FLOATS
@@ -70,8 +83,11 @@ def test_what_follows_from_the_sums(count, dtype):
         sums = values(2, channels, dtype=np.float64) * count
         factors = values(5, channels, dtype=dtype)
         factors[4] *= dtype(1e-7)
-        for got, expected in zip(native.batch_norm_finish(sums, factors, count),
-                                 twin.batch_norm_finish(sums, factors, count), strict=True):
+        for got, expected in zip(
+            native.batch_norm_finish(sums, factors, count),
+            twin.batch_norm_finish(sums, factors, count),
+            strict=True,
+        ):
             assert got.dtype == dtype
             assert got.shape == expected.shape
             np.testing.assert_allclose(got, expected, rtol=4 * eps(dtype))
@@ -87,8 +103,7 @@ def test_batch_norm_backward_is_the_steps(shape, relu, training, dtype):
     for other in (None, residual):
         sums, masked = native.batch_norm_sums(dy, x, factors, relu, other, masked_out=True)
         dgamma, dbeta, centre = native.batch_norm_finish(sums, factors, x.size // shape[-1])
-        dx = native.batch_norm_input_grad(dy, x, factors, relu, other,
-                                          centre if training else None)
+        dx = native.batch_norm_input_grad(dy, x, factors, relu, other, centre if training else None)
         whole_pass = native.batch_norm_backward(dy, x, factors, training, relu, other, True)
         for got, expected in zip((dx, dgamma, dbeta, masked), whole_pass, strict=True):
             identical(got, expected)
@@ -99,7 +114,7 @@ def test_batch_norm_backward_is_the_steps(shape, relu, training, dtype):
 @pytest.mark.parametrize("bad", (np.nan, np.inf))
 def test_bad_values_stay_in_their_channel(bad, argument, dtype):
     case = whole_case(900, 37, dtype=dtype)
-    case["factors"][:3, 36] = 0, 1, 30              # a ReLU lets the row pass
+    case["factors"][:3, 36] = 0, 1, 30  # a ReLU lets the row pass
     clean = native.batch_norm_sums(**case)[0], native.batch_norm_input_grad(**case)
     case[argument][123, 36] = bad
     sums, dx = native.batch_norm_sums(**case)[0], native.batch_norm_input_grad(**case)
@@ -138,8 +153,10 @@ def test_bad_arrays():
     x, dy = values(6, 7), values(6, 7, seed=1)
     case = {"dy": dy, "x": x, "factors": factors_for(x), "relu": True, "residual": dy}
     centred = {**case, "centre": values(2, 7)}
-    for kernel, arguments in ((native.batch_norm_sums, case),
-                              (native.batch_norm_input_grad, centred)):
+    for kernel, arguments in (
+        (native.batch_norm_sums, case),
+        (native.batch_norm_input_grad, centred),
+    ):
         refuses(kernel, arguments, "x", LAYOUTS | KINDS)
         for name in set(arguments) - {"x", "relu"}:
             refuses(kernel, arguments, name, LAYOUTS | KINDS | WRONG | OTHER_FLOAT)
@@ -168,8 +185,11 @@ def test_dy_in_two_parts(shape, residual, relu, dtype):
     expected, expected_masked = native.batch_norm_sums(**added)
     identical(sums, expected)
     identical(masked, expected_masked)
-    for one, two in zip(native.batch_norm_backward(**case, masked_out=True, dy2=dy2),
-                        native.batch_norm_backward(**added), strict=True):
+    for one, two in zip(
+        native.batch_norm_backward(**case, masked_out=True, dy2=dy2),
+        native.batch_norm_backward(**added),
+        strict=True,
+    ):
         identical(one, two)
     same_bits(native.batch_norm_sums, {**case, "masked_out": True, "dy2": dy2})
 
@@ -209,13 +229,32 @@ def test_arrays_to_fill(relu, dtype):
 def test_bad_arrays_to_fill():
     x, dy, residual, dy2 = (values(6, 7, seed=k) for k in range(4))
     factors = whole_factors(7)
-    checks_out(native.batch_norm_input_grad, {"dy": dy, "x": x, "factors": factors, "relu": True,
-                                              "residual": residual, "centre": factors[:2].copy()})
+    checks_out(
+        native.batch_norm_input_grad,
+        {
+            "dy": dy,
+            "x": x,
+            "factors": factors,
+            "relu": True,
+            "residual": residual,
+            "centre": factors[:2].copy(),
+        },
+    )
     case = {"dy": dy, "x": x, "factors": factors, "relu": True, "residual": residual, "dy2": dy2}
     locked = x.copy()
     locked.flags.writeable = False
-    for bad in (x[1:].copy(), x.astype(np.float64), np.asfortranarray(x), x.tolist(), locked, 1,
-                dy, x, residual, dy2):
+    for bad in (
+        x[1:].copy(),
+        x.astype(np.float64),
+        np.asfortranarray(x),
+        x.tolist(),
+        locked,
+        1,
+        dy,
+        x,
+        residual,
+        dy2,
+    ):
         for kernel in (native.batch_norm_sums, native.batch_norm_backward):
             with pytest.raises((TypeError, ValueError), match=f"{kernel.__name__}: out"):
                 kernel(**case, masked_out=bad)

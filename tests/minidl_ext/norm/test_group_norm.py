@@ -7,8 +7,19 @@ from minidl.kernels.reference.norm import group_norm as twin
 from minidl_ext.norm import group_norm as native
 from tests.support.kernels import FLOATS, KINDS, LAYOUTS, close, eps, refuses, same_bits, values
 
-SHAPES = ((1, 3, 1, 1), (2, 1, 8, 2), (3, 5, 6, 3), (2, 49, 16, 4), (3, 50, 17, 1), (2, 64, 32, 32),
-          (4, 9, 70, 7), (1, 2000, 64, 8), (2, 700, 3, 3), (0, 4, 4, 2), (5, 1, 130, 1))
+SHAPES = (
+    (1, 3, 1, 1),
+    (2, 1, 8, 2),
+    (3, 5, 6, 3),
+    (2, 49, 16, 4),
+    (3, 50, 17, 1),
+    (2, 64, 32, 32),
+    (4, 9, 70, 7),
+    (1, 2000, 64, 8),
+    (2, 700, 3, 3),
+    (0, 4, 4, 2),
+    (5, 1, 130, 1),
+)
 
 
 CENTRES = pytest.mark.parametrize("centre", (True, False), ids=("group", "rms"))
@@ -16,17 +27,26 @@ CENTRES = pytest.mark.parametrize("centre", (True, False), ids=("group", "rms"))
 
 def case(n, positions, channels, groups, dtype, affine=True, centre=True):
     """Keyword arguments of the forward."""
-    return {"x": values(n, positions, channels, dtype=dtype),
-            "gamma": values(channels, dtype=dtype, seed=1) if affine else None,
-            "beta": values(channels, dtype=dtype, seed=2) if affine else None,
-            "groups": groups, "eps": 1e-5, "centre": centre}
+    return {
+        "x": values(n, positions, channels, dtype=dtype),
+        "gamma": values(channels, dtype=dtype, seed=1) if affine else None,
+        "beta": values(channels, dtype=dtype, seed=2) if affine else None,
+        "groups": groups,
+        "eps": 1e-5,
+        "centre": centre,
+    }
 
 
 def backward_case(*shape, dtype, affine=True, centre=True):
     forward = case(*shape, dtype, affine, centre)
-    return {"dy": values(*forward["x"].shape, dtype=dtype, seed=3), "x": forward["x"],
-            "gamma": forward["gamma"], "factors": twin.group_norm(**forward)[1],
-            "groups": shape[3], "centre": centre}
+    return {
+        "dy": values(*forward["x"].shape, dtype=dtype, seed=3),
+        "x": forward["x"],
+        "gamma": forward["gamma"],
+        "factors": twin.group_norm(**forward)[1],
+        "groups": shape[3],
+        "centre": centre,
+    }
 
 
 @FLOATS
@@ -59,9 +79,14 @@ def test_an_eps_of_each_group(dtype):
     close(factors, expected_factors, 16 * eps(dtype))
     for k, of_one in enumerate(forward["eps"]):
         alone = native.group_norm(**forward | {"eps": of_one})[0]
-        np.testing.assert_array_equal(y[..., 2 * k:2 * k + 2], alone[..., 2 * k:2 * k + 2])
-    refuses(native.group_norm, forward, "eps", LAYOUTS | {
-        "float32": lambda a: a.astype(np.float32), "longer": lambda a: np.append(a, a[:1])})
+        np.testing.assert_array_equal(y[..., 2 * k : 2 * k + 2], alone[..., 2 * k : 2 * k + 2])
+    refuses(
+        native.group_norm,
+        forward,
+        "eps",
+        LAYOUTS
+        | {"float32": lambda a: a.astype(np.float32), "longer": lambda a: np.append(a, a[:1])},
+    )
 
 
 @pytest.mark.parametrize("groups", (1, 4, 16))
@@ -75,26 +100,28 @@ def test_digits_at_large_means(ratio, groups):
 
 
 @FLOATS
-@pytest.mark.parametrize(("shape", "mean"), (((2, 300, 16, 16), 0), ((2, 300, 16, 4), 3),
-                                             ((3, 2000, 32, 32), 1e4), ((2, 1, 8, 8), 1)))
+@pytest.mark.parametrize(
+    ("shape", "mean"),
+    (((2, 300, 16, 16), 0), ((2, 300, 16, 4), 3), ((3, 2000, 32, 32), 1e4), ((2, 1, 8, 8), 1)),
+)
 def test_without_centre_the_variance_is_the_mean_square(shape, mean, dtype):
     """The formula in extended precision, and its gradient."""
     forward = case(*shape, dtype, centre=False)
     x = forward["x"] = (forward["x"] + dtype(mean)).astype(dtype)
     n, positions, channels, groups = shape
     parts = x.astype(np.longdouble).reshape(n, positions, groups, -1)
-    rstd = 1 / np.sqrt((parts ** 2).mean((1, 3), keepdims=True) + 1e-5)
+    rstd = 1 / np.sqrt((parts**2).mean((1, 3), keepdims=True) + 1e-5)
     xhat = (parts * rstd).reshape(x.shape)
     y, factors = native.group_norm(**forward)
     close(y, xhat * forward["gamma"] + forward["beta"], 8 * eps(dtype))
-    assert not factors[:, [0, 4]].any()         # the two parts of the mean
+    assert not factors[:, [0, 4]].any()  # the two parts of the mean
     np.testing.assert_array_equal(factors[:, 2], np.broadcast_to(forward["beta"], (n, channels)))
     dy = values(*x.shape, dtype=dtype, seed=3)
     g = dy.astype(np.longdouble) * forward["gamma"]
     product = (g * xhat).reshape(parts.shape).mean((1, 3), keepdims=True)
     exact = rstd * (g.reshape(parts.shape) - xhat.reshape(parts.shape) * product)
     got = native.group_norm_backward(dy, x, forward["gamma"], factors, groups, False)
-    if positions > 1:       # of one value, dx cancels
+    if positions > 1:  # of one value, dx cancels
         close(got[0], exact.reshape(x.shape), 64 * eps(dtype))
     close(got[1], (dy * xhat).sum((0, 1)), 64 * eps(dtype))
     close(got[2], dy.astype(np.longdouble).sum((0, 1)), 64 * eps(dtype))
@@ -105,14 +132,15 @@ def test_without_centre_the_variance_is_the_mean_square(shape, mean, dtype):
 def test_bad_values_stay_in_their_group(centre, dtype):
     clean = case(3, 20, 16, 4, dtype, centre=centre)
     x = clean["x"].copy()
-    x[1, 7, 5] = np.nan             # image 1, channels 4 to 7
+    x[1, 7, 5] = np.nan  # image 1, channels 4 to 7
     y, factors = native.group_norm(**clean | {"x": x})
     hit = np.zeros(x.shape, bool)
     hit[1, :, 4:8] = True
     np.testing.assert_array_equal(np.isnan(y), hit)
     np.testing.assert_array_equal(y[~hit], native.group_norm(**clean)[0][~hit])
-    dx, *_ = native.group_norm_backward(values(3, 20, 16, dtype=dtype), x, clean["gamma"],
-                                          factors, 4, centre)
+    dx, *_ = native.group_norm_backward(
+        values(3, 20, 16, dtype=dtype), x, clean["gamma"], factors, 4, centre
+    )
     np.testing.assert_array_equal(np.isnan(dx), hit)
 
 
@@ -121,8 +149,9 @@ def test_bad_values_stay_in_their_group(centre, dtype):
 @pytest.mark.parametrize("groups", (1, 8, 32))
 def test_threads_do_not_matter(groups, centre, dtype):
     same_bits(native.group_norm, case(7, 300, 32, groups, dtype, centre=centre))
-    same_bits(native.group_norm_backward,
-              backward_case(7, 300, 32, groups, dtype=dtype, centre=centre))
+    same_bits(
+        native.group_norm_backward, backward_case(7, 300, 32, groups, dtype=dtype, centre=centre)
+    )
 
 
 def test_bad_arrays():

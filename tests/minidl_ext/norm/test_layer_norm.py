@@ -19,23 +19,42 @@ from tests.support.kernels import (
     values,
 )
 
-SHAPES = ((1, 1), (1, 7), (3, 16), (5, 17), (33, 64), (40, 70), (7, 1000), (2, 5000), (0, 5),
-          (700, 3))
+SHAPES = (
+    (1, 1),
+    (1, 7),
+    (3, 16),
+    (5, 17),
+    (33, 64),
+    (40, 70),
+    (7, 1000),
+    (2, 5000),
+    (0, 5),
+    (700, 3),
+)
 
 
 def case(rows, columns, dtype, affine=True, centre=True):
     """Keyword arguments of the forward."""
-    return {"x": values(rows, columns, dtype=dtype),
-            "gamma": values(columns, dtype=dtype, seed=1) if affine else None,
-            "beta": values(columns, dtype=dtype, seed=2) if affine else None,
-            "eps": 1e-5, "centre": centre}
+    return {
+        "x": values(rows, columns, dtype=dtype),
+        "gamma": values(columns, dtype=dtype, seed=1) if affine else None,
+        "beta": values(columns, dtype=dtype, seed=2) if affine else None,
+        "eps": 1e-5,
+        "centre": centre,
+    }
 
 
 def backward_case(rows, columns, dtype, affine=True, centre=True):
     forward = case(rows, columns, dtype, affine, centre)
     _, mean, rstd = twin.layer_norm(**forward)
-    return {"dy": values(rows, columns, dtype=dtype, seed=3), "x": forward["x"],
-            "gamma": forward["gamma"], "mean": mean, "rstd": rstd, "centre": centre}
+    return {
+        "dy": values(rows, columns, dtype=dtype, seed=3),
+        "x": forward["x"],
+        "gamma": forward["gamma"],
+        "mean": mean,
+        "rstd": rstd,
+        "centre": centre,
+    }
 
 
 @FLOATS
@@ -49,20 +68,29 @@ def test_it_is_the_twin(rows, columns, affine, centre, dtype):
         assert got.shape == expected.shape
         np.testing.assert_allclose(got, expected, rtol=16 * eps(dtype), atol=16 * eps(dtype))
     backward = backward_case(rows, columns, dtype, affine, centre)
-    if columns > 2:     # of one or two values, dx cancels
-        for got, expected in zip(native.layer_norm_backward(**backward),
-                                 twin.layer_norm_backward(**backward), strict=True):
+    if columns > 2:  # of one or two values, dx cancels
+        for got, expected in zip(
+            native.layer_norm_backward(**backward),
+            twin.layer_norm_backward(**backward),
+            strict=True,
+        ):
             assert got.dtype == expected.dtype == dtype
             close(got, expected, 64 * eps(dtype))
 
 
 @many
-@given(rows=st.integers(0, 40), columns=st.integers(3, 150), affine=st.booleans(),
-       centre=st.booleans(), dtype=st.sampled_from([np.float32, np.float64]))
+@given(
+    rows=st.integers(0, 40),
+    columns=st.integers(3, 150),
+    affine=st.booleans(),
+    centre=st.booleans(),
+    dtype=st.sampled_from([np.float32, np.float64]),
+)
 def test_any_shape_is_the_twin(rows, columns, affine, centre, dtype):
     backward = backward_case(rows, columns, dtype, affine, centre)
-    for got, expected in zip(native.layer_norm_backward(**backward),
-                             twin.layer_norm_backward(**backward), strict=True):
+    for got, expected in zip(
+        native.layer_norm_backward(**backward), twin.layer_norm_backward(**backward), strict=True
+    ):
         close(got, expected, 256 * eps(dtype))
 
 
@@ -82,8 +110,9 @@ def test_bad_values_stay_in_their_row(bad, dtype):
     x[2, 33] = bad
     with np.errstate(all="ignore"):
         y, mean, rstd = native.layer_norm(**clean | {"x": x})
-        gradients = native.layer_norm_backward(values(6, 40, dtype=dtype), x, clean["gamma"], mean,
-                                               rstd)
+        gradients = native.layer_norm_backward(
+            values(6, 40, dtype=dtype), x, clean["gamma"], mean, rstd
+        )
     assert np.isnan(y[2]).any()
     rest = [0, 1, 3, 4, 5]
     np.testing.assert_array_equal(y[rest], native.layer_norm(**clean)[0][rest])
@@ -104,8 +133,13 @@ def test_bad_arrays():
     for name in ("dy", "x", "gamma"):
         refuses(native.layer_norm_backward, backward, name, LAYOUTS | KINDS)
     for name in ("mean", "rstd"):
-        refuses(native.layer_norm_backward, backward, name, LAYOUTS | {
-            "float32": lambda a: a.astype(np.float32), "longer": lambda a: np.append(a, a[:1])})
+        refuses(
+            native.layer_norm_backward,
+            backward,
+            name,
+            LAYOUTS
+            | {"float32": lambda a: a.astype(np.float32), "longer": lambda a: np.append(a, a[:1])},
+        )
     refuses(native.layer_norm, forward, "gamma", {"longer": lambda a: np.append(a, a[:1])})
     refuses(native.layer_norm_backward, backward, "dy", {"more rows": lambda a: np.vstack([a, a])})
     with pytest.raises(ValueError, match="layer_norm: rows of x"):

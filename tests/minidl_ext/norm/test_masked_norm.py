@@ -22,8 +22,17 @@ from tests.support.kernels import (
 
 norm, twin = kernels_of("norm.")
 
-SHAPES = ((1, 1), (3, 5), (17, 16), (100, 33), (8193, 1), (33_000, 3), (4, 5, 6, 7), (40, 9000),
-          (9000, 70))
+SHAPES = (
+    (1, 1),
+    (3, 5),
+    (17, 16),
+    (100, 33),
+    (8193, 1),
+    (33_000, 3),
+    (4, 5, 6, 7),
+    (40, 9000),
+    (9000, 70),
+)
 DENSITIES = (0.0, 0.02, 0.5, 0.98, 1.0)
 every_density = pytest.mark.parametrize("density", DENSITIES)
 
@@ -37,8 +46,9 @@ def mask_for(x, density, seed=0):
 
 def factors_for(channels, dtype, seed=0):
     mean, gamma, beta = (values(channels, dtype=np.float64, seed=seed + k) for k in range(3))
-    return norm.batch_norm_factors(mean, 0.1 + mean**2, gamma.astype(dtype), beta.astype(dtype),
-                                   1e-5, dtype)
+    return norm.batch_norm_factors(
+        mean, 0.1 + mean**2, gamma.astype(dtype), beta.astype(dtype), 1e-5, dtype
+    )
 
 
 def spoiled(x, mask):
@@ -49,6 +59,7 @@ def spoiled(x, mask):
 
 
 # ------------------------------------------------------------------------------- statistics
+
 
 @FLOATS
 @every_density
@@ -64,11 +75,11 @@ def test_statistics_are_those_of_the_rows_that_count(shape, density, dtype):
     else:
         expected = exact_stats(x.reshape(-1, shape[-1])[mask])
     np.testing.assert_allclose(mean, expected[0], rtol=10 * eps(dtype))
-    np.testing.assert_allclose(var, expected[1], rtol=50 * eps(dtype), atol=eps(dtype)**2)
+    np.testing.assert_allclose(var, expected[1], rtol=50 * eps(dtype), atol=eps(dtype) ** 2)
     theirs = twin.masked_stats(spoiled(x, mask), mask)
     assert theirs[2] == count
     for ours, other in zip((mean, var), theirs[:2], strict=True):
-        np.testing.assert_allclose(ours, other, rtol=50 * eps(dtype), atol=eps(dtype)**2)
+        np.testing.assert_allclose(ours, other, rtol=50 * eps(dtype), atol=eps(dtype) ** 2)
 
 
 @FLOATS
@@ -89,11 +100,12 @@ def test_a_mask_of_all_rows_is_none(shape, dtype):
         identical(ours, plain)
     for relu in (False, True):
         for other in (None, residual):
-            identical(norm.masked_norm_apply(x, mask, factors, other, relu),
-                      norm.batch_norm_apply(x, factors, other, relu))
+            identical(
+                norm.masked_norm_apply(x, mask, factors, other, relu),
+                norm.batch_norm_apply(x, factors, other, relu),
+            )
             for training in (False, True):
-                ours = norm.masked_norm_backward(dy, x, mask, factors, training, relu, other,
-                                                      True)
+                ours = norm.masked_norm_backward(dy, x, mask, factors, training, relu, other, True)
                 plain = norm.batch_norm_backward(dy, x, factors, training, relu, other, True)
                 for a, b in zip(ours[:3], plain[:3], strict=True):
                     identical(a, b)
@@ -101,12 +113,20 @@ def test_a_mask_of_all_rows_is_none(shape, dtype):
 
 # ----------------------------------------------------------------------- forward and backward
 
+
 def agrees(dy, x, mask, factors, relu, residual, training, dy2):
     """Outputs and gradients are those of the twin, up to rounding of the terms of the sums."""
-    identical(norm.masked_norm_apply(x, mask, factors, residual, relu),
-              twin.masked_norm_apply(x, mask, factors, residual, relu))
-    options = {"training": training, "relu": relu, "residual": residual, "masked_out": True,
-               "dy2": dy2}
+    identical(
+        norm.masked_norm_apply(x, mask, factors, residual, relu),
+        twin.masked_norm_apply(x, mask, factors, residual, relu),
+    )
+    options = {
+        "training": training,
+        "relu": relu,
+        "residual": residual,
+        "masked_out": True,
+        "dy2": dy2,
+    }
     got = norm.masked_norm_backward(dy, x, mask, factors, **options)
     expected = twin.masked_norm_backward(dy, x, mask, factors, **options)
     g, rows = (a.reshape(-1, x.shape[-1])[mask] for a in (expected[3], x))
@@ -120,22 +140,36 @@ def agrees(dy, x, mask, factors, relu, residual, training, dy2):
     identical(got[3], expected[3])
     assert not got[0].reshape(-1, x.shape[-1])[~mask].any()
     if dy2 is None:
-        plain = norm.masked_norm_backward(dy, x, mask, factors,
-                                               **{**options, "masked_out": False})
+        plain = norm.masked_norm_backward(dy, x, mask, factors, **{**options, "masked_out": False})
         assert plain[3] is None
         for ours, again in zip(got[:3], plain[:3], strict=True):
             identical(ours, again)
 
 
 @many
-@given(rows=st.integers(0, 40), channels=st.integers(1, 70), relu=st.booleans(),
-       with_residual=st.booleans(), training=st.booleans(), two=st.booleans(), data=st.data(),
-       dtype=st.sampled_from([np.float32, np.float64]))
+@given(
+    rows=st.integers(0, 40),
+    channels=st.integers(1, 70),
+    relu=st.booleans(),
+    with_residual=st.booleans(),
+    training=st.booleans(),
+    two=st.booleans(),
+    data=st.data(),
+    dtype=st.sampled_from([np.float32, np.float64]),
+)
 def test_any_mask_is_the_twin(rows, channels, relu, with_residual, training, two, data, dtype):
     mask = np.array(data.draw(st.lists(st.booleans(), min_size=rows, max_size=rows)), bool)
     x, dy, residual, dy2 = (values(rows, channels, dtype=dtype, seed=k) for k in range(4))
-    agrees(dy, spoiled(x, mask), mask, factors_for(channels, dtype), relu,
-           residual if with_residual else None, training, dy2 if two else None)
+    agrees(
+        dy,
+        spoiled(x, mask),
+        mask,
+        factors_for(channels, dtype),
+        relu,
+        residual if with_residual else None,
+        training,
+        dy2 if two else None,
+    )
 
 
 @FLOATS
@@ -174,13 +208,14 @@ def test_a_residual_passes_where_nothing_counts(dtype):
     y = norm.masked_norm_apply(x, mask, factors, residual, relu=True)
     np.testing.assert_array_equal(y.ravel(), [0, 0, 2, np.nan])
     dx, dgamma, dbeta, masked = norm.masked_norm_backward(
-        dy, x, mask, factors, relu=True, residual=residual, masked_out=True, dy2=dy)
+        dy, x, mask, factors, relu=True, residual=residual, masked_out=True, dy2=dy
+    )
     np.testing.assert_array_equal(masked.ravel(), [0, 0, 6, 0])
     assert not dx.any() and not dgamma.any() and not dbeta.any()
 
 
 @FLOATS
-@pytest.mark.parametrize("channels", (64, 66))      # of the latter, rows are not aligned
+@pytest.mark.parametrize("channels", (64, 66))  # of the latter, rows are not aligned
 def test_results_larger_than_caches(channels, dtype):
     """They are written another way."""
     rows = 2**25 // (channels * np.dtype(dtype).itemsize) + 3
@@ -211,14 +246,18 @@ def test_no_rows_and_no_channels():
         mean, var, count = norm.masked_stats(x, none)
         assert mean.shape == var.shape == (shape[-1],) and count == 0
         identical(norm.masked_norm_apply(x, none, factors, x, relu=True), x)
-        dx, dgamma, dbeta, g = norm.masked_norm_backward(x, x, none, factors, True, True, x,
-                                                              True)
+        dx, dgamma, dbeta, g = norm.masked_norm_backward(x, x, none, factors, True, True, x, True)
         assert (dx.shape, dgamma.shape, dbeta.shape, g.shape) == (
-            shape, shape[-1:], shape[-1:], shape)
+            shape,
+            shape[-1:],
+            shape[-1:],
+            shape,
+        )
         assert not dgamma.any() and not dbeta.any()
 
 
 # ---------------------------------------------------------------- threads, out, bad arguments
+
 
 @FLOATS
 @pytest.mark.parametrize("density", (0.02, 0.7, 1.0))
@@ -231,8 +270,7 @@ def test_threads_do_not_matter(shape, density, dtype):
     for relu in (False, True):
         same_bits(norm.masked_norm_apply, {**common, "residual": residual, "relu": relu})
         for options in ({}, {"training": False}, {"residual": residual, "masked_out": True}):
-            same_bits(norm.masked_norm_backward,
-                      {**common, "dy": dy, "relu": relu, **options})
+            same_bits(norm.masked_norm_backward, {**common, "dy": dy, "relu": relu, **options})
 
 
 @FLOATS
@@ -254,8 +292,16 @@ def test_arrays_to_fill(relu, dtype):
 
 def test_arrays_to_fill_share_no_memory():
     x, dy, residual, dy2 = (values(50, 7, seed=k) for k in range(4))
-    case = {"dy": dy, "x": x, "mask": mask_for(x, 0.6), "factors": factors_for(7, np.float32),
-            "relu": True, "residual": residual, "dy2": dy2, "masked_out": np.empty_like(x)}
+    case = {
+        "dy": dy,
+        "x": x,
+        "mask": mask_for(x, 0.6),
+        "factors": factors_for(7, np.float32),
+        "relu": True,
+        "residual": residual,
+        "dy2": dy2,
+        "masked_out": np.empty_like(x),
+    }
     for name in ("dy", "x", "residual", "dy2", "masked_out"):
         with pytest.raises(ValueError, match=f"masked_norm_backward: out overlaps {name}"):
             norm.masked_norm_backward(**case, out=case[name])
@@ -268,26 +314,38 @@ def test_out_and_bad_arrays():
     x, dy, dy2 = (values(6, 7, seed=k) for k in range(3))
     mask = np.array([1, 0, 1, 1, 0, 0], bool)
     case = {"x": x, "mask": mask, "factors": factors_for(7, np.float32), "residual": dy2}
-    masks = {"strided": lambda m: np.repeat(m, 2)[::2], "list": lambda m: m.tolist(),
-             "uint8": lambda m: m.view(np.uint8), "float": lambda m: m.astype(np.float32),
-             "number": lambda m: True, "object": lambda m: m.astype(object),
-             "axis more": lambda m: m[:, None], "shorter": lambda m: m[1:],
-             "longer": lambda m: np.append(m, True)}
-    wrong = {"float64": lambda a: a.astype(np.float64), "longer": lambda a: np.append(a, a[:1], 0),
-             "wider": lambda a: np.append(a, a[:, :1], 1)}
+    masks = {
+        "strided": lambda m: np.repeat(m, 2)[::2],
+        "list": lambda m: m.tolist(),
+        "uint8": lambda m: m.view(np.uint8),
+        "float": lambda m: m.astype(np.float32),
+        "number": lambda m: True,
+        "object": lambda m: m.astype(object),
+        "axis more": lambda m: m[:, None],
+        "shorter": lambda m: m[1:],
+        "longer": lambda m: np.append(m, True),
+    }
+    wrong = {
+        "float64": lambda a: a.astype(np.float64),
+        "longer": lambda a: np.append(a, a[:1], 0),
+        "wider": lambda a: np.append(a, a[:, :1], 1),
+    }
     checks_out(norm.masked_norm_apply, case)
     refuses(norm.masked_stats, {"x": x, "mask": mask}, "x", LAYOUTS | KINDS)
     backward = {**case, "dy": dy, "relu": True, "masked_out": True, "dy2": dy2}
     for kernel, arguments, names in (
-            (norm.masked_norm_apply, case, ("factors", "residual")),
-            (norm.masked_norm_backward, backward, ("dy", "factors", "residual", "dy2"))):
+        (norm.masked_norm_apply, case, ("factors", "residual")),
+        (norm.masked_norm_backward, backward, ("dy", "factors", "residual", "dy2")),
+    ):
         for name in ("x", *names):
             refuses(kernel, arguments, name, LAYOUTS | KINDS)
         for name in names:
             refuses(kernel, arguments, name, wrong)
-    for kernel, arguments in ((norm.masked_stats, {"x": x, "mask": mask}),
-                              (norm.masked_norm_apply, case),
-                              (norm.masked_norm_backward, backward)):
+    for kernel, arguments in (
+        (norm.masked_stats, {"x": x, "mask": mask}),
+        (norm.masked_norm_apply, case),
+        (norm.masked_norm_backward, backward),
+    ):
         refuses(kernel, arguments, "mask", masks)
     with pytest.raises(ValueError, match="masked_norm_backward: dy2 needs masked_out"):
         norm.masked_norm_backward(**{**backward, "masked_out": False})

@@ -20,29 +20,56 @@ from tests.support.kernels import (
 # Pieces have 16384 values; a group has parameters of every size, one shape without axes.
 SHAPES = ((), (1,), (3,), (16, 17), (0, 4), (3, 3, 1, 32), (16_384,), (16_385,), (200, 251))
 SGD = (
-    {}, {"weight_decay": 0.01}, {"momentum": 0.9}, {"momentum": 0.9, "weight_decay": 0.01},
-    {"momentum": 0.9, "nesterov": True}, {"momentum": 0.8, "nesterov": True, "weight_decay": 0.1},
+    {},
+    {"weight_decay": 0.01},
+    {"momentum": 0.9},
+    {"momentum": 0.9, "weight_decay": 0.01},
+    {"momentum": 0.9, "nesterov": True},
+    {"momentum": 0.8, "nesterov": True, "weight_decay": 0.1},
 )
 ADAM = (
-    {}, {"weight_decay": 0.1}, {"weight_decay": 0.1, "decoupled": True},
+    {},
+    {"weight_decay": 0.1},
+    {"weight_decay": 0.1, "decoupled": True},
     {"beta1": 0.0, "beta2": 0.5, "eps": 1e-3},
 )
 RMSPROP = (
-    {}, {"weight_decay": 0.1}, {"momentum": 0.9}, {"centered": True},
+    {},
+    {"weight_decay": 0.1},
+    {"momentum": 0.9},
+    {"centered": True},
     {"centered": True, "momentum": 0.5, "weight_decay": 0.01, "alpha": 0.9, "eps": 1e-3},
 )
 ADAGRAD = ({}, {"weight_decay": 0.1, "eps": 1e-3})
 LARS = (
-    {}, {"momentum": 0.0}, {"weight_decay": 0.1}, {"weight_decay": 0.1, "momentum": 0.0},
+    {},
+    {"momentum": 0.0},
+    {"weight_decay": 0.1},
+    {"weight_decay": 0.1, "momentum": 0.0},
     {"trust": 0.1, "eps": 0.5},
 )
-CASES = [(name, options) for name, table in (
-    ("sgd_update", SGD), ("adam_update", ADAM), ("rmsprop_update", RMSPROP),
-    ("adagrad_update", ADAGRAD), ("lars_update", LARS)) for options in table]
+CASES = [
+    (name, options)
+    for name, table in (
+        ("sgd_update", SGD),
+        ("adam_update", ADAM),
+        ("rmsprop_update", RMSPROP),
+        ("adagrad_update", ADAGRAD),
+        ("lars_update", LARS),
+    )
+    for options in table
+]
 NUMBERS = {
     "sgd_update": {"lr": 0.1},
-    "adam_update": {"lr": 0.01, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0,
-                    "decoupled": False, "step": 1},
+    "adam_update": {
+        "lr": 0.01,
+        "beta1": 0.9,
+        "beta2": 0.999,
+        "eps": 1e-8,
+        "weight_decay": 0.0,
+        "decoupled": False,
+        "step": 1,
+    },
     "rmsprop_update": {"lr": 0.01, "alpha": 0.99, "eps": 1e-8},
     "adagrad_update": {"lr": 0.1, "eps": 1e-10},
     "lars_update": {"lr": 2.0, "momentum": 0.9, "trust": 0.01, "eps": 1e-8},
@@ -55,27 +82,37 @@ FULL = {
     "adagrad_update": {"weight_decay": 0.1},
     "lars_update": {"weight_decay": 0.1},
 }
-STATES = {"sgd_update": ("velocities",), "adam_update": ("means", "squares"),
-          "rmsprop_update": ("squares", "means", "velocities"), "adagrad_update": ("sums",),
-          "lars_update": ("velocities",)}
+STATES = {
+    "sgd_update": ("velocities",),
+    "adam_update": ("means", "squares"),
+    "rmsprop_update": ("squares", "means", "velocities"),
+    "adagrad_update": ("sums",),
+    "lars_update": ("velocities",),
+}
 EVERY = pytest.mark.parametrize("name", STATES)
 
 
 def case(name, shapes=SHAPES, dtype=np.float32, **options):
     """Keyword arguments: fresh lists of arrays, and the numbers."""
     options = {**NUMBERS[name], **options}
-    needed = {"velocities": options.get("momentum", 0) != 0,
-              "means": name == "adam_update" or options.pop("centered", False)}
-    arrays = {"params": [values(*s, dtype=dtype) for s in shapes],
-              "grads": [values(*s, dtype=dtype, seed=1) for s in shapes]}
+    needed = {
+        "velocities": options.get("momentum", 0) != 0,
+        "means": name == "adam_update" or options.pop("centered", False),
+    }
+    arrays = {
+        "params": [values(*s, dtype=dtype) for s in shapes],
+        "grads": [values(*s, dtype=dtype, seed=1) for s in shapes],
+    }
     for state in STATES[name]:
         arrays[state] = [np.zeros(s, dtype) for s in shapes] if needed.get(state, True) else None
     return {**arrays, **options}
 
 
 def wide(arguments):
-    return {key: [a.astype(np.float64) for a in value] if isinstance(value, list) else value
-            for key, value in arguments.items()}
+    return {
+        key: [a.astype(np.float64) for a in value] if isinstance(value, list) else value
+        for key, value in arguments.items()
+    }
 
 
 def lists_of(arguments):
@@ -100,8 +137,9 @@ def test_several_steps_are_the_twin(name, options, dtype):
     for key, arrays in lists_of(ours).items():
         for got, expected in zip(arrays, theirs[key], strict=True):
             size = max(1, np.abs(expected).max(initial=0))
-            np.testing.assert_allclose(got, expected, rtol=20 * eps(dtype),
-                                       atol=20 * eps(dtype) * size)
+            np.testing.assert_allclose(
+                got, expected, rtol=20 * eps(dtype), atol=20 * eps(dtype) * size
+            )
 
 
 def test_a_step_of_plain_descent():
@@ -178,8 +216,9 @@ def test_a_step_of_lars_has_the_length_of_trust_times_the_parameter(shape, dtype
     before = arguments["params"][0].copy()
     native.lars_update(**arguments)
     step = np.linalg.norm((before - arguments["params"][0]).astype(np.float64))
-    np.testing.assert_allclose(step, 0.25 * np.linalg.norm(before.astype(np.float64)),
-                               rtol=20 * eps(dtype))
+    np.testing.assert_allclose(
+        step, 0.25 * np.linalg.norm(before.astype(np.float64)), rtol=20 * eps(dtype)
+    )
 
 
 @pytest.mark.parametrize("module", (native, twin), ids=("native", "twin"))
@@ -213,6 +252,7 @@ def test_a_bad_value_spoils_one_parameter_of_lars(module):
 
 
 # ------------------------------------------------------------------------------------ square_sum
+
 
 def exact_squares(arrays):
     return sum(float(np.square(a.astype(np.longdouble)).sum()) for a in arrays)
@@ -255,9 +295,20 @@ def test_square_sum_of_nothing():
     assert native.square_sum([np.zeros((3, 0), np.float32)]) == 0
 
 
-@pytest.mark.parametrize("bad", (
-    values(6)[::2], values(4).astype(np.float16), np.arange(3), [1.0, 2.0], None, 3.0,
-    misaligned(values(4)), swapped(values(4)), values(4, dtype=np.float64)))
+@pytest.mark.parametrize(
+    "bad",
+    (
+        values(6)[::2],
+        values(4).astype(np.float16),
+        np.arange(3),
+        [1.0, 2.0],
+        None,
+        3.0,
+        misaligned(values(4)),
+        swapped(values(4)),
+        values(4, dtype=np.float64),
+    ),
+)
 def test_square_sum_of_bad_arrays(bad):
     with pytest.raises((TypeError, ValueError), match=r"square_sum: .*grads"):
         native.square_sum([values(3), bad])
@@ -270,6 +321,7 @@ def test_square_sum_of_no_list(grads):
 
 
 # ------------------------------------------------------------------------------ bad arguments
+
 
 def refused(name, arguments, *words):
     """The call is an error that names the kernel, and it changes nothing."""
@@ -287,17 +339,33 @@ def small(name):
     return case(name, ((3,), (2, 5)), **FULL[name])
 
 
-OPTIONAL = {"sgd_update": ("velocities",), "lars_update": ("velocities",),
-            "rmsprop_update": ("means", "velocities")}
+OPTIONAL = {
+    "sgd_update": ("velocities",),
+    "lars_update": ("velocities",),
+    "rmsprop_update": ("means", "velocities"),
+}
 ARGUMENTS = [(name, key) for name, states in STATES.items() for key in ("params", "grads", *states)]
 
 
 @pytest.mark.parametrize(("name", "key"), ARGUMENTS)
-@pytest.mark.parametrize("spoil", (
-    strided, misaligned, swapped, lambda a: a.tolist(), lambda a: None, lambda a: 2.0,
-    lambda a: a.astype(np.float16), lambda a: a.astype(np.int32), lambda a: a.astype(object),
-    lambda a: a.astype(np.float64), lambda a: a.T.copy(), lambda a: a[:1].copy(), lambda a: a[None],
-))
+@pytest.mark.parametrize(
+    "spoil",
+    (
+        strided,
+        misaligned,
+        swapped,
+        lambda a: a.tolist(),
+        lambda a: None,
+        lambda a: 2.0,
+        lambda a: a.astype(np.float16),
+        lambda a: a.astype(np.int32),
+        lambda a: a.astype(object),
+        lambda a: a.astype(np.float64),
+        lambda a: a.T.copy(),
+        lambda a: a[:1].copy(),
+        lambda a: a[None],
+    ),
+)
 def test_bad_arrays(name, key, spoil):
     arguments = small(name)
     arguments[key][1] = spoil(arguments[key][1])
@@ -321,7 +389,7 @@ def test_no_lists_at_all(name, key):
     for value in (None, 3, iter([])):
         arguments = {**small(name), key: value}
         if value is None and key in OPTIONAL.get(name, ()):
-            continue                    # no momentum, not centered
+            continue  # no momentum, not centered
         with pytest.raises(TypeError):
             getattr(native, name)(**arguments)
 
@@ -336,9 +404,15 @@ def test_read_only_arrays(name, key):
         refused(name, arguments, f"{key}[1] is read-only")
 
 
-@pytest.mark.parametrize(("name", "key", "other"), [
-    (name, key, other) for name, key in ARGUMENTS for other in ("params", "grads", *STATES[name])
-    if key < other])
+@pytest.mark.parametrize(
+    ("name", "key", "other"),
+    [
+        (name, key, other)
+        for name, key in ARGUMENTS
+        for other in ("params", "grads", *STATES[name])
+        if key < other
+    ],
+)
 @pytest.mark.parametrize("offset", (0, 1))
 def test_arrays_that_overlap(name, key, other, offset):
     arguments, room = small(name), np.ones(4, np.float32)

@@ -25,16 +25,26 @@ from tests.support.kernels import (
 native, twin = kernels_of("pool.")
 
 NAMES = ("max_pool", "max_pool_backward", "avg_pool", "avg_pool_backward")
-NONE, ONE = ((0, 0), (0, 0)), ((1, 1), (1, 1))      # paddings
+NONE, ONE = ((0, 0), (0, 0)), ((1, 1), (1, 1))  # paddings
 
 
-def cases(x_shape, window, stride=None, padding=NONE, dilation=(1, 1), counted=None, make=values,
-          dtype=np.float32):
+def cases(
+    x_shape,
+    window,
+    stride=None,
+    padding=NONE,
+    dilation=(1, 1),
+    counted=None,
+    make=values,
+    dtype=np.float32,
+):
     """The arguments of the four kernels for one geometry."""
     stride = stride or window
     n, h, w, c = x_shape
-    oh, ow = [(size + sum(p) - d * (k - 1) - 1) // s + 1 for size, p, d, k, s in
-              zip((h, w), padding, dilation, window, stride, strict=True)]
+    oh, ow = [
+        (size + sum(p) - d * (k - 1) - 1) // s + 1
+        for size, p, d, k, s in zip((h, w), padding, dilation, window, stride, strict=True)
+    ]
     options = {"window": window, "stride": stride, "padding": padding, "dilation": dilation}
     x, dy = make(*x_shape, dtype=dtype), make(n, oh, ow, c, dtype=dtype, seed=1)
     argmax = twin.max_pool(x, **options)[1]
@@ -91,10 +101,19 @@ window_of = st.tuples(st.integers(1, 5), st.integers(1, 5))
 
 
 @many
-@given(n=st.integers(0, 3), h=sizes, w=sizes, c=st.integers(0, 35), window=window_of, stride=pair,
-       padding=around, dilation=st.tuples(st.integers(1, 3), st.integers(1, 3)),
-       counted=st.none() | around, dtype=st.sampled_from([np.float32, np.float64]),
-       make=st.sampled_from([values, whole]))
+@given(
+    n=st.integers(0, 3),
+    h=sizes,
+    w=sizes,
+    c=st.integers(0, 35),
+    window=window_of,
+    stride=pair,
+    padding=around,
+    dilation=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    counted=st.none() | around,
+    dtype=st.sampled_from([np.float32, np.float64]),
+    make=st.sampled_from([values, whole]),
+)
 def test_any_geometry(n, h, w, c, window, stride, padding, dilation, counted, dtype, make):
     """The same values, or a refusal by both: where a window would hold padding alone."""
     for step in (stride, window):
@@ -112,10 +131,15 @@ def test_any_geometry(n, h, w, c, window, stride, padding, dilation, counted, dt
 
 
 @pytest.mark.parametrize("name", ("max_pool", "avg_pool"))
-@pytest.mark.parametrize("size, taps, stride, sides, dilation", (
-    (4, 2, 1, (2, 0), 1), (4, 2, 1, (0, 2), 1),     # padding as large as the window
-    (1, 2, 1, (1, 1), 2), (2, 2, 2, (3, 1), 3),     # a window steps over the image
-))
+@pytest.mark.parametrize(
+    "size, taps, stride, sides, dilation",
+    (
+        (4, 2, 1, (2, 0), 1),
+        (4, 2, 1, (0, 2), 1),  # padding as large as the window
+        (1, 2, 1, (1, 1), 2),
+        (2, 2, 2, (3, 1), 3),  # a window steps over the image
+    ),
+)
 def test_windows_of_padding_alone_are_refused(name, size, taps, stride, sides, dilation):
     for axis in (0, 1):
         shape = (1, size, 5, 2) if axis == 0 else (1, 5, size, 2)
@@ -137,16 +161,22 @@ def test_a_window_may_begin_before_an_image_smaller_than_its_dilation():
 
 
 @FLOATS
-@pytest.mark.parametrize(("x_shape", "window", "stride", "padding"), (
-    ((3, 28, 28, 32), (2, 2), (2, 2), NONE), ((3, 29, 27, 33), (2, 2), (2, 2), NONE),
-    ((2, 29, 27, 33), (2, 2), (2, 2), ((0, 1), (0, 1))),    # side by side, but beyond the image
-    ((2, 30, 30, 64), (3, 3), (2, 2), ONE), ((2, 24, 24, 3), (7, 5), (3, 4), ((3, 3), (2, 2))),
-    ((1, 17, 17, 9), (16, 16), (1, 1), ((8, 8), (8, 8))),   # 256 places: uint8
-    ((1, 18, 17, 9), (17, 16), (1, 1), ((8, 8), (8, 8))),   # 272 places: int32
-    ((1, 18, 17, 9), (17, 16), (1, 1), ((16, 3), (0, 15))),
-    ((2, 40, 40, 2), (20, 20), (20, 20), NONE),
-    ((1, 1, 1, 1), (1, 1), (1, 1), NONE),
-), ids=str)
+@pytest.mark.parametrize(
+    ("x_shape", "window", "stride", "padding"),
+    (
+        ((3, 28, 28, 32), (2, 2), (2, 2), NONE),
+        ((3, 29, 27, 33), (2, 2), (2, 2), NONE),
+        ((2, 29, 27, 33), (2, 2), (2, 2), ((0, 1), (0, 1))),  # side by side, but beyond the image
+        ((2, 30, 30, 64), (3, 3), (2, 2), ONE),
+        ((2, 24, 24, 3), (7, 5), (3, 4), ((3, 3), (2, 2))),
+        ((1, 17, 17, 9), (16, 16), (1, 1), ((8, 8), (8, 8))),  # 256 places: uint8
+        ((1, 18, 17, 9), (17, 16), (1, 1), ((8, 8), (8, 8))),  # 272 places: int32
+        ((1, 18, 17, 9), (17, 16), (1, 1), ((16, 3), (0, 15))),
+        ((2, 40, 40, 2), (20, 20), (20, 20), NONE),
+        ((1, 1, 1, 1), (1, 1), (1, 1), NONE),
+    ),
+    ids=str,
+)
 def test_large_geometries(x_shape, window, stride, padding, dtype):
     for make in (values, whole):
         are_the_twins(x_shape, window, stride, padding, make=make, dtype=dtype)
@@ -189,16 +219,33 @@ def test_padding_never_wins(fill, dtype):
 def test_images_without_rows(name):
     """A window that holds nothing but padding has no largest value."""
     case = cases((1, 2, 4, 2), (2, 2), (1, 1), ONE)[name]
-    case |= {"x": np.ones((1, 0, 4, 2), np.float32)} if "x" in case else {
-        "input_shape": (1, 0, 4, 2), "dy": np.ones((1, 1, 5, 2), np.float32),
-        "argmax": np.zeros((1, 1, 5, 2), np.uint8)}
+    case |= (
+        {"x": np.ones((1, 0, 4, 2), np.float32)}
+        if "x" in case
+        else {
+            "input_shape": (1, 0, 4, 2),
+            "dy": np.ones((1, 1, 5, 2), np.float32),
+            "argmax": np.zeros((1, 1, 5, 2), np.uint8),
+        }
+    )
     with pytest.raises(ValueError, match=name):
         getattr(native, name)(**case)
 
 
 @FLOATS
-@pytest.mark.parametrize("shape", ((3, 7, 5, 33), (4, 9), (2, 3, 1), (1, 1, 1, 1), (2, 3, 2, 2, 7),
-                                   (0, 3, 3, 2), (3, 4, 4, 0), (70, 8, 8, 64)))
+@pytest.mark.parametrize(
+    "shape",
+    (
+        (3, 7, 5, 33),
+        (4, 9),
+        (2, 3, 1),
+        (1, 1, 1, 1),
+        (2, 3, 2, 2, 7),
+        (0, 3, 3, 2),
+        (3, 4, 4, 0),
+        (70, 8, 8, 64),
+    ),
+)
 def test_global_avg_pool(shape, dtype):
     x, dy = values(*shape, dtype=dtype), values(shape[0], shape[-1], dtype=dtype)
     got = native.global_avg_pool(x)
@@ -216,13 +263,22 @@ def test_global_avg_pool_of_a_large_image_loses_no_digits(size):
 
 @FLOATS
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("geometry", (
-    line(x_shape=(7, 28, 28, 33), window=(2, 2)),
-    line(x_shape=(5, 41, 40, 9), window=(3, 3), stride=(2, 2), padding=ONE),
-    line(x_shape=(5, 41, 40, 9), window=(3, 2), padding=((2, 1), (0, 1)), dilation=(2, 3),
-         counted=((1, 0), (0, 0))),
-    line(x_shape=(3, 50, 50, 8), window=(20, 20), stride=(3, 3)),
-), ids=lambda g: str(g["window"]))
+@pytest.mark.parametrize(
+    "geometry",
+    (
+        line(x_shape=(7, 28, 28, 33), window=(2, 2)),
+        line(x_shape=(5, 41, 40, 9), window=(3, 3), stride=(2, 2), padding=ONE),
+        line(
+            x_shape=(5, 41, 40, 9),
+            window=(3, 2),
+            padding=((2, 1), (0, 1)),
+            dilation=(2, 3),
+            counted=((1, 0), (0, 0)),
+        ),
+        line(x_shape=(3, 50, 50, 8), window=(20, 20), stride=(3, 3)),
+    ),
+    ids=lambda g: str(g["window"]),
+)
 def test_threads_do_not_matter(name, geometry, dtype):
     same_bits(getattr(native, name), cases(**geometry, dtype=dtype)[name])
 
@@ -234,6 +290,7 @@ def test_threads_do_not_matter_for_whole_images():
 
 
 # ------------------------------------------------------------------------------ bad arguments
+
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("window", ((2, 2), (17, 17)))
@@ -251,29 +308,69 @@ def test_bad_arrays(name, window):
 def test_bad_arrays_of_whole_images():
     refuses(native.global_avg_pool, {"x": values(2, 3, 4)}, "x", LAYOUTS | KINDS)
     refuses(native.global_avg_pool, {"x": values(2)}, "x", {"one axis": lambda a: a})
-    refuses(native.global_avg_pool_backward, {"dy": values(2, 4), "input_shape": (2, 3, 4)}, "dy",
-            LAYOUTS | KINDS | RANKS)
-    for shape in ((2, 3, 5), (3, 3, 4), (2,), (), (2, -3, 4), (2, 3.5, 4), None, 2, (2, "a", 4),
-                  (2,) * 70 + (4,)):
+    refuses(
+        native.global_avg_pool_backward,
+        {"dy": values(2, 4), "input_shape": (2, 3, 4)},
+        "dy",
+        LAYOUTS | KINDS | RANKS,
+    )
+    for shape in (
+        (2, 3, 5),
+        (3, 3, 4),
+        (2,),
+        (),
+        (2, -3, 4),
+        (2, 3.5, 4),
+        None,
+        2,
+        (2, "a", 4),
+        (2,) * 70 + (4,),
+    ):
         with pytest.raises((TypeError, ValueError)):
             native.global_avg_pool_backward(values(2, 4), shape)
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("options", (
-    {"window": (0, 2)}, {"window": (2, -1)}, {"window": (9, 2)}, {"window": 2}, {"window": (2,)},
-    {"window": (2, 2, 2)}, {"window": (2.5, 2)}, {"window": None}, {"stride": (0, 2)},
-    {"stride": (2, -2)}, {"stride": None}, {"padding": ((-1, 0), (0, 0))},
-    {"padding": ((2, 0), (0, 0))}, {"padding": ((0, 3), (0, 0))}, {"padding": ((0, 0), (0, 2))},
-    {"padding": 1}, {"padding": (1, 1)}, {"padding": ((0, 0),) * 3}, {"padding": ((0,), (0, 0))},
-    {"window": (2**62, 2**62)}, {"dilation": (0, 1)}, {"dilation": (1, -1)}, {"dilation": 2},
-    {"dilation": (8, 1)}, {"dilation": (1, 2**62)}, {"dilation": None}, {"counted": 1},
-    {"counted": (1, 1)}, {"counted": ((0, -1), (0, 0))}, {"counted": ((0, 2**40), (0, 0))},
-), ids=str)
+@pytest.mark.parametrize(
+    "options",
+    (
+        {"window": (0, 2)},
+        {"window": (2, -1)},
+        {"window": (9, 2)},
+        {"window": 2},
+        {"window": (2,)},
+        {"window": (2, 2, 2)},
+        {"window": (2.5, 2)},
+        {"window": None},
+        {"stride": (0, 2)},
+        {"stride": (2, -2)},
+        {"stride": None},
+        {"padding": ((-1, 0), (0, 0))},
+        {"padding": ((2, 0), (0, 0))},
+        {"padding": ((0, 3), (0, 0))},
+        {"padding": ((0, 0), (0, 2))},
+        {"padding": 1},
+        {"padding": (1, 1)},
+        {"padding": ((0, 0),) * 3},
+        {"padding": ((0,), (0, 0))},
+        {"window": (2**62, 2**62)},
+        {"dilation": (0, 1)},
+        {"dilation": (1, -1)},
+        {"dilation": 2},
+        {"dilation": (8, 1)},
+        {"dilation": (1, 2**62)},
+        {"dilation": None},
+        {"counted": 1},
+        {"counted": (1, 1)},
+        {"counted": ((0, -1), (0, 0))},
+        {"counted": ((0, 2**40), (0, 0))},
+    ),
+    ids=str,
+)
 def test_bad_options(name, options):
     case = cases((2, 8, 8, 3), (2, 2))[name]
     if "counted" in options and name.startswith("max"):
-        options = {"dilation": ()}      # it has no such argument
+        options = {"dilation": ()}  # it has no such argument
     with pytest.raises((TypeError, ValueError)):
         getattr(native, name)(**{**case, **options})
 
@@ -282,8 +379,11 @@ def test_bad_options(name, options):
 def test_gradients_must_fit(name):
     case = cases((2, 8, 8, 3), (2, 2))[name]
     shapes = (2, 8, 8), (2, 10, 8, 3), (2, 8, 8, -3), (2, 8, 8, 3.5), None
-    for change in ({"dy": values(2, 4, 5, 3)}, {"dy": values(1, 4, 4, 3)},
-                   *({"input_shape": shape} for shape in shapes)):
+    for change in (
+        {"dy": values(2, 4, 5, 3)},
+        {"dy": values(1, 4, 4, 3)},
+        *({"input_shape": shape} for shape in shapes),
+    ):
         with pytest.raises((TypeError, ValueError)):
             getattr(native, name)(**{**case, **change})
 
@@ -294,7 +394,7 @@ def test_gradients_must_fit(name):
 def test_places_outside_are_refused(place, position, kernels):
     """A place of an overlapping window becomes an address: it must be in window and image."""
     case = cases((1, 5, 5, 1), (3, 3), (2, 2), ONE)["max_pool_backward"]
-    argmax = np.full((1, 3, 3, 1), 4, np.uint8)             # centres: inside everywhere
+    argmax = np.full((1, 3, 3, 1), 4, np.uint8)  # centres: inside everywhere
     kernels.max_pool_backward(**{**case, "argmax": argmax})
     argmax.ravel()[position] = place
     # the first window reaches over the top left corner, the last over the bottom right one
@@ -313,7 +413,7 @@ def test_places_outside_are_refused_where_taps_are_apart(kernels):
     case = cases((1, 3, 3, 1), **options)["max_pool_backward"]
     inside = kernels.max_pool_backward(**case)
     assert inside.shape == (1, 3, 3, 1)
-    for place in (0, 1):        # of the first window, in the rows before the image
+    for place in (0, 1):  # of the first window, in the rows before the image
         case["argmax"][0, 0, 0, 0] = place
         with pytest.raises(ValueError, match="max_pool_backward: argmax has places outside"):
             kernels.max_pool_backward(**case)

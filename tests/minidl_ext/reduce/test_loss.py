@@ -22,12 +22,34 @@ from tests.support.kernels import (
 
 ROWS = ("softmax", "log_softmax")
 BACKWARD = ("softmax_backward", "log_softmax_backward")
-SHAPES = ((1, 1), (3, 1), (2, 2), (5, 10), (7, 16), (7, 17), (100, 65), (3, 1000), (1, 70_001),
-          (6000, 10), (0, 5), (4, 0), (0, 0))
-OPTIONS = pytest.mark.parametrize("options", (
-    {}, {"smoothing": 0.1}, {"weight": True}, {"weight": True, "smoothing": 0.3},
-    {"smoothing": 1.0}, {"ignore": True}, {"ignore": True, "weight": True, "smoothing": 0.1},
-), ids=str)
+SHAPES = (
+    (1, 1),
+    (3, 1),
+    (2, 2),
+    (5, 10),
+    (7, 16),
+    (7, 17),
+    (100, 65),
+    (3, 1000),
+    (1, 70_001),
+    (6000, 10),
+    (0, 5),
+    (4, 0),
+    (0, 0),
+)
+OPTIONS = pytest.mark.parametrize(
+    "options",
+    (
+        {},
+        {"smoothing": 0.1},
+        {"weight": True},
+        {"weight": True, "smoothing": 0.3},
+        {"smoothing": 1.0},
+        {"ignore": True},
+        {"ignore": True, "weight": True, "smoothing": 0.1},
+    ),
+    ids=str,
+)
 
 
 def row_case(name, shape, dtype):
@@ -45,31 +67,46 @@ def loss_case(shape, dtype=np.float32, weight=False, smoothing=0.0, ignore=False
     if weight:
         w = np.abs(values(shape[1], dtype=dtype)) + dtype(0.5)
         w[0] = 0
-    return {"logits": 4 * values(*shape, dtype=dtype), "labels": labels, "weight": w,
-            "smoothing": smoothing}
+    return {
+        "logits": 4 * values(*shape, dtype=dtype),
+        "labels": labels,
+        "weight": w,
+        "smoothing": smoothing,
+    }
 
 
 def backward_case(case):
     probabilities = twin.softmax(case["logits"])
     dlosses = values(len(probabilities), dtype=probabilities.dtype, seed=5)
-    return {"dlosses": dlosses, "probabilities": probabilities,
-            **{key: case[key] for key in ("labels", "weight", "smoothing")}}
+    return {
+        "dlosses": dlosses,
+        "probabilities": probabilities,
+        **{key: case[key] for key in ("labels", "weight", "smoothing")},
+    }
 
 
 def wide(case):
     """The same arguments with the floats in extended precision."""
-    return {key: value.astype(np.longdouble) if getattr(value, "dtype", None) in
-            (np.float32, np.float64) else value for key, value in case.items()}
+    return {
+        key: value.astype(np.longdouble)
+        if getattr(value, "dtype", None) in (np.float32, np.float64)
+        else value
+        for key, value in case.items()
+    }
 
 
 # ------------------------------------------------------------------------------------- rows
+
 
 @FLOATS
 @pytest.mark.parametrize("name", ROWS + BACKWARD)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_rows(name, shape, dtype):
-    case = row_case(name, shape, dtype) if np.prod(shape) else dict.fromkeys(
-        ("x",) if name in ROWS else ("dy", "y"), np.ones(shape, dtype))
+    case = (
+        row_case(name, shape, dtype)
+        if np.prod(shape)
+        else dict.fromkeys(("x",) if name in ROWS else ("dy", "y"), np.ones(shape, dtype))
+    )
     got = getattr(native, name)(**case)
     assert got.dtype == dtype
     assert got.shape == shape
@@ -113,7 +150,7 @@ def test_bad_values_stay_in_their_row(name, dtype):
         np.testing.assert_array_equal(np.delete(got, 20, 0), np.delete(clean, 20, 0))
         losses, _ = native.cross_entropy(spoiled, np.zeros(50, np.int64))
         assert np.flatnonzero(np.isnan(losses)).tolist() == [20]
-    x[20, 3:] = -np.inf                                     # a masked class has probability 0
+    x[20, 3:] = -np.inf  # a masked class has probability 0
     with np.errstate(divide="ignore"):
         np.testing.assert_allclose(kernel(x), getattr(twin, name)(x), rtol=20 * eps(dtype))
     assert np.isfinite(native.cross_entropy(x, np.zeros(50, np.int64))[0]).all()
@@ -121,8 +158,11 @@ def test_bad_values_stay_in_their_row(name, dtype):
 
 
 def test_a_class_of_weight_zero_costs_nothing_even_if_impossible():
-    case = {"logits": np.float32([[0, -np.inf, 1]]), "labels": np.array([1]),
-            "weight": np.float32([1, 0, 1])}
+    case = {
+        "logits": np.float32([[0, -np.inf, 1]]),
+        "labels": np.array([1]),
+        "weight": np.float32([1, 0, 1]),
+    }
     with np.errstate(invalid="ignore"):
         expected = twin.cross_entropy(**case)[0]
     identical(native.cross_entropy(**case)[0], expected)
@@ -138,6 +178,7 @@ def test_many_classes_lose_no_digits():
 
 # ---------------------------------------------------------------------------- cross-entropy
 
+
 @FLOATS
 @OPTIONS
 @pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape[0] * shape[1]])
@@ -149,8 +190,9 @@ def test_cross_entropy(shape, options, dtype):
     assert losses.shape == shape[:1]
     # the sum over classes is in double for either type
     rtol = 30 * (eps(dtype) + eps(np.float64) * shape[1] ** 0.5)
-    np.testing.assert_allclose(losses, expected_losses.astype(dtype), rtol=rtol,
-                               atol=10 * eps(dtype))
+    np.testing.assert_allclose(
+        losses, expected_losses.astype(dtype), rtol=rtol, atol=10 * eps(dtype)
+    )
     np.testing.assert_allclose(p, expected_p.astype(dtype), rtol=60 * eps(dtype))
     assert (losses[case["labels"] < 0] == 0).all()
 
@@ -190,6 +232,7 @@ def test_no_rows_and_no_classes():
 
 # ---------------------------------------------------------------- threads, out, bad arguments
 
+
 @FLOATS
 @pytest.mark.parametrize("shape", ((5001, 10), (7, 9001)))
 def test_threads_do_not_matter(shape, dtype):
@@ -207,14 +250,24 @@ def test_out_and_bad_arrays_of_rows(name):
     for argument in case:
         refuses(kernel, case, argument, LAYOUTS | KINDS | RANKS)
     if name in BACKWARD:
-        refuses(kernel, case, "y", {"float64": lambda a: a.astype(np.float64),
-                                    "wider": lambda a: np.append(a, a[:, :1], 1)})
+        refuses(
+            kernel,
+            case,
+            "y",
+            {
+                "float64": lambda a: a.astype(np.float64),
+                "wider": lambda a: np.append(a, a[:, :1], 1),
+            },
+        )
     checks_out(kernel, case, in_place=tuple(case))
 
 
 def test_bad_arrays_of_cross_entropy():
-    wrong = {"float64": lambda a: a.astype(np.float64), "longer": lambda a: np.append(a, a[:1]),
-             "axis more": lambda a: a[None]}
+    wrong = {
+        "float64": lambda a: a.astype(np.float64),
+        "longer": lambda a: np.append(a, a[:1]),
+        "axis more": lambda a: a[None],
+    }
     labels = {key: value for key, value in KINDS.items() if key != "axis less"}
     labels |= {"uint8": lambda a: a.astype(np.uint8), **wrong}
     forward = loss_case((4, 6), weight=True)

@@ -21,10 +21,20 @@ from tests.support.kernels import (
 
 NAMES = ("sum", "mean", "max", "min")
 # chunks hold 32768 values or 64 rows, vectors up to 8 columns, 8 of them side by side
-SHAPES = [(a, r, b) for a in (1, 3) for r in (1, 2, 63, 64, 65, 200)
-          for b in (1, 2, 15, 16, 17, 70)]
-SHAPES += [(1, 32_767, 1), (1, 32_768, 1), (2, 32_769, 1), (1, 200_003, 1), (1, 5000, 33),
-           (40_000, 2, 1), (1, 3, 40_000), (2, 500, 600), (1, 1100, 32)]
+SHAPES = [
+    (a, r, b) for a in (1, 3) for r in (1, 2, 63, 64, 65, 200) for b in (1, 2, 15, 16, 17, 70)
+]
+SHAPES += [
+    (1, 32_767, 1),
+    (1, 32_768, 1),
+    (2, 32_769, 1),
+    (1, 200_003, 1),
+    (1, 5000, 33),
+    (40_000, 2, 1),
+    (1, 3, 40_000),
+    (2, 500, 600),
+    (1, 1100, 32),
+]
 SOME = [*SHAPES[::4], *SHAPES[-9:]]
 
 
@@ -109,9 +119,11 @@ def test_out_and_bad_arrays(name):
 
 # ------------------------------------------------------------------------------- deviations
 
+
 @FLOATS
-@pytest.mark.parametrize(("mean", "scale"), ((0, 1), (1e3, 1), (1e6, 1), (0, 1e-30), (0, 1e30),
-                                             (3e36, 1e36)))
+@pytest.mark.parametrize(
+    ("mean", "scale"), ((0, 1), (1e3, 1), (1e6, 1), (0, 1e-30), (0, 1e30), (3e36, 1e36))
+)
 def test_moments_against_extended_precision(mean, scale, dtype):
     for shape in SOME:
         x = (mean + scale * values(*shape, dtype=np.float64)).astype(dtype)
@@ -123,7 +135,7 @@ def test_moments_against_extended_precision(mean, scale, dtype):
         rounding = 4 * eps(dtype) * scale + 2 * eps(np.float64) * mean
         assert (np.abs(got - expected) <= rounding).all(), shape
         few = 16 * eps(dtype) + 1e-10
-        assert (np.abs(m2 - squares) <= few * squares + rounding ** 2).all(), shape
+        assert (np.abs(m2 - squares) <= few * squares + rounding**2).all(), shape
         for ours, twins in zip((got, m2), twin.moments(x), strict=True):
             np.testing.assert_allclose(ours, twins, rtol=few, atol=scale * 1e-7)
 
@@ -145,8 +157,9 @@ def test_deviations_are_the_twin_s(dtype):
         x = values(*shape, dtype=dtype)
         mean, factor = (values(shape[0], shape[2], dtype=np.float64, seed=k) for k in (1, 2))
         identical(native.deviations(x, mean, factor), twin.deviations(x, mean, factor))
-    tiny = native.deviations(np.full((1, 2, 1), 1e-30, dtype), np.zeros((1, 1)),
-                             np.full((1, 1), 1e60))
+    tiny = native.deviations(
+        np.full((1, 2, 1), 1e-30, dtype), np.zeros((1, 1)), np.full((1, 1), 1e60)
+    )
     np.testing.assert_allclose(tiny, np.full((1, 2, 1), 1e30), rtol=1e-6)
 
 
@@ -164,5 +177,11 @@ def test_bad_arrays_for_deviations():
     refuses(native.moments, {"x": case["x"]}, "x", LAYOUTS | KINDS | RANKS)
     refuses(native.deviations, case, "x", LAYOUTS | KINDS | RANKS)
     for name in ("mean", "factor"):
-        refuses(native.deviations, case, name, LAYOUTS | RANKS | {
-            "float32": lambda a: a.astype(np.float32), "more": lambda a: np.ones((5, 6))})
+        refuses(
+            native.deviations,
+            case,
+            name,
+            LAYOUTS
+            | RANKS
+            | {"float32": lambda a: a.astype(np.float32), "more": lambda a: np.ones((5, 6))},
+        )

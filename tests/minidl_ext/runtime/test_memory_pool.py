@@ -21,7 +21,7 @@ from minidl_ext.reduce import reduce
 from minidl_ext.runtime import memory as runtime
 from tests.support.kernels import values
 
-COUNT = 5000        # float32 values: 20 kB, from the pool
+COUNT = 5000  # float32 values: 20 kB, from the pool
 
 
 @pytest.fixture(autouse=True)
@@ -52,11 +52,12 @@ def churn():
 
 # ---------------------------------------------------------------------------------- reuse
 
+
 def test_freed_memory_serves_the_next_array_of_its_size():
     a = runtime.empty(COUNT)
     first = address(a)
     del a
-    assert address(runtime.empty(COUNT - 1)) == first          # the same class of sizes
+    assert address(runtime.empty(COUNT - 1)) == first  # the same class of sizes
     assert address(elementwise.exp(values(COUNT))) == first
     other = runtime.empty(2 * COUNT)
     assert address(other) != first
@@ -103,11 +104,11 @@ def test_memory_that_anything_can_reach_is_not_reused(hold):
     in_use, cached = runtime.pool_bytes()
     del a
     assert where not in churn()
-    np.testing.assert_array_equal(check, np.arange(COUNT))     # looks at the memory itself
+    np.testing.assert_array_equal(check, np.arange(COUNT))  # looks at the memory itself
     del holder
     gc.collect()
     assert watch() is None
-    assert where in churn()                                     # and then it is
+    assert where in churn()  # and then it is
     assert runtime.pool_bytes()[0] < in_use
     assert runtime.pool_bytes()[1] > cached
 
@@ -177,6 +178,7 @@ def test_the_scratch_of_a_kernel_is_not_its_result():
 
 # ------------------------------------------------------------------------------ accounting
 
+
 def test_bytes_are_counted_and_given_back():
     in_use, cached = runtime.pool_bytes()
     assert cached == 0
@@ -230,7 +232,7 @@ def test_what_is_kept_is_bounded():
     assert piece <= most_kept() <= bound
     assert most_kept() == most_kept() >= 6 * piece
     other = [runtime.empty(size * 2**20, np.uint8) for size in range(251, 259)]
-    assert sum(runtime.pool_bytes()) <= 2 * runtime.pool_bytes()[0]     # of other sizes: dropped
+    assert sum(runtime.pool_bytes()) <= 2 * runtime.pool_bytes()[0]  # of other sizes: dropped
     del other
     runtime.empty_cache()
     assert most_kept() <= bound

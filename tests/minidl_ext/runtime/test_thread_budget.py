@@ -15,7 +15,8 @@ from tests.support.processes import printed
 
 pytestmark = pytest.mark.skipif(
     not minidl_ext.OPENMP or not Path("/proc/self/schedstat").exists(),
-    reason="needs OpenMP, and Linux's count of the time that threads wait for a CPU")
+    reason="needs OpenMP, and Linux's count of the time that threads wait for a CPU",
+)
 
 BEGIN = """
     import os, sys, threading, time
@@ -52,14 +53,18 @@ def run(code, one_cpu=False, **environment):
 def test_two_threads_that_share_a_cpu_become_one(waiting):
     """They compete with each other. The thread that is left over ends; it does not spin on."""
     environment = {} if waiting.startswith("as") else {"OMP_WAIT_POLICY": waiting}
-    said = run("""
+    said = run(
+        """
         elementwise.exp(x, out=y)
         expected = y.copy()
         print(others() == 1, until(lambda: threads.thread_count() == 1))
         elementwise.exp(x, out=y)
         print(others() == 0 or threads.thread_count() == 2, np.array_equal(y, expected))
         print(threads.get_num_threads())
-    """, one_cpu=True, **environment)
+    """,
+        one_cpu=True,
+        **environment,
+    )
     assert said == ["True", "True", "True", "True", "2"]
 
 
@@ -82,22 +87,28 @@ def test_busy_processes_take_cpus_and_give_them_back():
 
 
 def test_the_full_team_is_tried_again_and_again():
-    said = run("""
+    said = run(
+        """
         sizes = []
         def seen():
             sizes.append(threads.thread_count())
             return sum(a < b for a, b in zip(sizes, sizes[1:])) >= 3
         print(until(seen))
-    """, one_cpu=True)
+    """,
+        one_cpu=True,
+    )
     assert said == ["True"]
 
 
 def test_an_explicit_number_of_threads_is_exact():
-    said = run("""
+    said = run(
+        """
         until(lambda: threads.thread_count() == 1)
         elementwise.exp(x, threads=3, out=y)
         print(others())
-    """, one_cpu=True)
+    """,
+        one_cpu=True,
+    )
     assert said == ["2"]
 
 

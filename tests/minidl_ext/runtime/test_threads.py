@@ -29,8 +29,10 @@ def test_thread_counts():
         assert threads.get_num_threads() == 3
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").exists() or not minidl_ext.OPENMP,
-                    reason="Linux tells the number of threads")
+@pytest.mark.skipif(
+    not Path("/proc/self/task").exists() or not minidl_ext.OPENMP,
+    reason="Linux tells the number of threads",
+)
 def test_as_many_threads_as_asked_and_none_for_small_work():
     counts = printed("""
         import os

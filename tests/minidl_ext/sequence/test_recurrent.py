@@ -24,34 +24,53 @@ SHAPES = ((1, 1), (3, 5), (2, 16), (5, 17), (17, 33), (100, 100), (7, 300), (0, 
 
 
 def lstm(rows, hidden, dtype, squash=True):
-    return {"x": values(rows, 4 * hidden, dtype=dtype) * dtype(2),
-            "hidden": values(rows, 4 * hidden, dtype=dtype, seed=1),
-            "c": values(rows, hidden, dtype=dtype, seed=2), "squash": squash}
+    return {
+        "x": values(rows, 4 * hidden, dtype=dtype) * dtype(2),
+        "hidden": values(rows, 4 * hidden, dtype=dtype, seed=1),
+        "c": values(rows, hidden, dtype=dtype, seed=2),
+        "squash": squash,
+    }
 
 
 def lstm_backward(rows, hidden, dtype, squash=True):
     forward = lstm(rows, hidden, dtype, squash)
     gates, c_new, _ = twin.lstm_cell(**forward)
-    return {"dh": values(rows, hidden, dtype=dtype, seed=3),
-            "dc": values(rows, hidden, dtype=dtype, seed=4), "gates": gates, "c": forward["c"],
-            "c_new": c_new, "squash": squash}
+    return {
+        "dh": values(rows, hidden, dtype=dtype, seed=3),
+        "dc": values(rows, hidden, dtype=dtype, seed=4),
+        "gates": gates,
+        "c": forward["c"],
+        "c_new": c_new,
+        "squash": squash,
+    }
 
 
 def gru(rows, hidden, dtype, biased=True):
-    return {"x": values(rows, 3 * hidden, dtype=dtype) * dtype(2),
-            "hidden": values(rows, 3 * hidden, dtype=dtype, seed=1),
-            "bias": values(hidden, dtype=dtype, seed=2) if biased else None,
-            "h": values(rows, hidden, dtype=dtype, seed=3)}
+    return {
+        "x": values(rows, 3 * hidden, dtype=dtype) * dtype(2),
+        "hidden": values(rows, 3 * hidden, dtype=dtype, seed=1),
+        "bias": values(hidden, dtype=dtype, seed=2) if biased else None,
+        "h": values(rows, hidden, dtype=dtype, seed=3),
+    }
 
 
 def gru_backward(rows, hidden, dtype, biased=True):
     forward = gru(rows, hidden, dtype, biased)
-    return {"dy": values(rows, hidden, dtype=dtype, seed=4), "gates": twin.gru_cell(**forward)[0],
-            "hidden": forward["hidden"], "bias": forward["bias"], "h": forward["h"]}
+    return {
+        "dy": values(rows, hidden, dtype=dtype, seed=4),
+        "gates": twin.gru_cell(**forward)[0],
+        "hidden": forward["hidden"],
+        "bias": forward["bias"],
+        "h": forward["h"],
+    }
 
 
-CASES = {"lstm_cell": lstm, "lstm_cell_backward": lstm_backward, "gru_cell": gru,
-         "gru_cell_backward": gru_backward}
+CASES = {
+    "lstm_cell": lstm,
+    "lstm_cell_backward": lstm_backward,
+    "gru_cell": gru,
+    "gru_cell_backward": gru_backward,
+}
 # An LSTM's flag is `squash`, a GRU's whether it has a bias.
 each = pytest.mark.parametrize("name", CASES)
 either = pytest.mark.parametrize("flag", (True, False))
@@ -77,8 +96,13 @@ def test_it_is_the_twin(name, flag, dtype, rows, hidden):
 
 
 @many
-@given(name=st.sampled_from(sorted(CASES)), flag=st.booleans(), rows=st.integers(0, 40),
-       hidden=st.integers(0, 90), dtype=st.sampled_from((np.float32, np.float64)))
+@given(
+    name=st.sampled_from(sorted(CASES)),
+    flag=st.booleans(),
+    rows=st.integers(0, 40),
+    hidden=st.integers(0, 90),
+    dtype=st.sampled_from((np.float32, np.float64)),
+)
 def test_any_shape_is_the_twin(name, flag, rows, hidden, dtype):
     agree(name, CASES[name](rows, hidden, dtype, flag), dtype)
 
@@ -92,8 +116,11 @@ def test_the_order_of_the_gates():
         _, got_c, got_h = native.lstm_cell(opened, hidden, c)
         np.testing.assert_allclose([got_c[0, 0], got_h[0, 0]], [c_new, h], atol=1e-15)
     h = np.array([[0.25]])
-    for gates, y in (([-50, 50, 50], 0.25), ([-50, -50, 0.5], np.tanh(0.5)),
-                     ([50, -50, 0.5], np.tanh(0.5 + 2 + 3))):
+    for gates, y in (
+        ([-50, 50, 50], 0.25),
+        ([-50, -50, 0.5], np.tanh(0.5)),
+        ([50, -50, 0.5], np.tanh(0.5 + 2 + 3)),
+    ):
         x = np.array([gates], float)
         _, got = native.gru_cell(x, np.array([[0.0, 0, 2]]), np.array([3.0]), h)
         np.testing.assert_allclose(got, [[y]], atol=1e-15)
@@ -125,9 +152,9 @@ def test_nan_stays_in_its_row_and_column(name):
         if not isinstance(value, np.ndarray) or value.ndim != 2:
             continue
         spoiled = value.copy()
-        spoiled[3, 7] = np.nan          # of the first gate where there are several
+        spoiled[3, 7] = np.nan  # of the first gate where there are several
         found = getattr(native, name)(**case | {argument: spoiled})
-        if (name, argument) != ("gru_cell_backward", "hidden"):     # which reads the last gate
+        if (name, argument) != ("gru_cell_backward", "hidden"):  # which reads the last gate
             assert any(np.isnan(a).any() for a in found)
         for a, b in zip(found, clean, strict=True):
             if a.ndim == 2:
@@ -144,15 +171,18 @@ def test_bad_arrays(name):
             refuses(kernel, case, argument, LAYOUTS | KINDS)
             if value.ndim == 2:
                 refuses(kernel, case, argument, RANKS)
-            other = {"double": lambda a: a.astype(np.float64),
-                     "wider": lambda a: np.ones((*a.shape[:-1], a.shape[-1] + 1), a.dtype)}
+            other = {
+                "double": lambda a: a.astype(np.float64),
+                "wider": lambda a: np.ones((*a.shape[:-1], a.shape[-1] + 1), a.dtype),
+            }
             state = "h" if "gru" in name else "c"
-            if argument == state:       # of which the others must be multiples
+            if argument == state:  # of which the others must be multiples
                 for spoil in other.values():
                     with pytest.raises((TypeError, ValueError), match=rf"{name}: .* {state}"):
                         kernel(**case | {argument: spoil(value)})
             else:
                 refuses(kernel, case, argument, other)
             if value.ndim == 2 and argument != state:
-                refuses(kernel, case, argument,
-                        {"a row more": lambda a: np.concatenate([a, a[:1]])})
+                refuses(
+                    kernel, case, argument, {"a row more": lambda a: np.concatenate([a, a[:1]])}
+                )

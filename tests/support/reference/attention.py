@@ -31,9 +31,17 @@ def multi_head(layer, query, key=None, value=None, mask=None, causal=False):
     mask (N, heads, L, S)."""
     key = query if key is None else key
     value = key if value is None else value
-    q, k, v = (projected(part, x) for part, x in ((layer.query, query), (layer.key, key),
-                                                  (layer.value, value)))
+    q, k, v = (
+        projected(part, x)
+        for part, x in ((layer.query, query), (layer.key, key), (layer.value, value))
+    )
     width = layer.features // layer.heads
-    heads = [attention(*(x[..., h * width:(h + 1) * width] for x in (q, k, v)),
-                       None if mask is None else mask[:, h], causal) for h in range(layer.heads)]
+    heads = [
+        attention(
+            *(x[..., h * width : (h + 1) * width] for x in (q, k, v)),
+            None if mask is None else mask[:, h],
+            causal,
+        )
+        for h in range(layer.heads)
+    ]
     return projected(layer.output, np.concatenate(heads, axis=-1))

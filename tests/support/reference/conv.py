@@ -16,12 +16,16 @@ def conv(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     y = np.zeros((len(x), oh, ow, co), np.result_type(x, weight))
     for i in range(oh):
         for j in range(ow):
-            window = x[:, i * sh:i * sh + dh * (kh - 1) + 1:dh,
-                       j * sw:j * sw + dw * (kw - 1) + 1:dw]
+            window = x[
+                :,
+                i * sh : i * sh + dh * (kh - 1) + 1 : dh,
+                j * sw : j * sw + dw * (kw - 1) + 1 : dw,
+            ]
             for g in range(groups):
                 out = slice(g * co // groups, (g + 1) * co // groups)
                 y[:, i, j, out] = np.einsum(
-                    "nklc,klco->no", window[..., g * ci:(g + 1) * ci], weight[..., out])
+                    "nklc,klco->no", window[..., g * ci : (g + 1) * ci], weight[..., out]
+                )
     return y if bias is None else y + bias
 
 
@@ -36,8 +40,9 @@ def conv1d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
         for g in range(groups):
             out = slice(g * co // groups, (g + 1) * co // groups)
             for tap in range(k):
-                y[:, i, out] += (x[:, t + tap * dilation, g * ci:(g + 1) * ci]
-                                 @ weight[tap, :, out])
+                y[:, i, out] += (
+                    x[:, t + tap * dilation, g * ci : (g + 1) * ci] @ weight[tap, :, out]
+                )
     return y if bias is None else y + bias
 
 
@@ -48,13 +53,17 @@ def conv_transpose(x, w, bias=None, stride=1, padding=0, output_padding=0, group
     n, h, width, _ = x.shape
     kh, kw, ci, co = w.shape
     per = co // groups
-    padded = np.zeros((n, (h - 1) * sh + dh * (kh - 1) + 1 + oh,
-                       (width - 1) * sw + dw * (kw - 1) + 1 + ow, co))
+    padded = np.zeros(
+        (n, (h - 1) * sh + dh * (kh - 1) + 1 + oh, (width - 1) * sw + dw * (kw - 1) + 1 + ow, co)
+    )
     for g in range(groups):
         for i in range(kh):
             for j in range(kw):
-                padded[:, i * dh:i * dh + (h - 1) * sh + 1:sh,
-                       j * dw:j * dw + (width - 1) * sw + 1:sw, g * per:(g + 1) * per] += (
-                    x[..., g * ci:(g + 1) * ci] @ w[i, j, :, g * per:(g + 1) * per])
-    y = padded[:, top:padded.shape[1] - bottom, left:padded.shape[2] - right]
+                padded[
+                    :,
+                    i * dh : i * dh + (h - 1) * sh + 1 : sh,
+                    j * dw : j * dw + (width - 1) * sw + 1 : sw,
+                    g * per : (g + 1) * per,
+                ] += x[..., g * ci : (g + 1) * ci] @ w[i, j, :, g * per : (g + 1) * per]
+    y = padded[:, top : padded.shape[1] - bottom, left : padded.shape[2] - right]
     return y if bias is None else y + bias

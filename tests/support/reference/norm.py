@@ -10,8 +10,22 @@ import numpy as np
 STEP = 1e-30
 
 
-def batch_norm(x, gamma, beta, state, *, training=True, momentum=0.1, eps=1e-5, unbiased=True,
-               mask=None, ghost_batch=None, renorm=None, affine=True, tracked=True):
+def batch_norm(
+    x,
+    gamma,
+    beta,
+    state,
+    *,
+    training=True,
+    momentum=0.1,
+    eps=1e-5,
+    unbiased=True,
+    mask=None,
+    ghost_batch=None,
+    renorm=None,
+    affine=True,
+    tracked=True,
+):
     """Ioffe & Szegedy 2015, algorithm 1; virtual batches of Hoffer et al. 2017; Ioffe 2017,
     algorithm 1. `state` is a dict of running mean, var and batches, which is moved."""
     mask = np.ones(x.shape[:-1], bool) if mask is None else mask
@@ -35,8 +49,9 @@ def batch_norm(x, gamma, beta, state, *, training=True, momentum=0.1, eps=1e-5, 
             if training and tracked:
                 weight = 1 / (state["batches"] + 1) if momentum is None else momentum
                 state["mean"] = (1 - weight) * state["mean"] + weight * mean.real
-                state["var"] = ((1 - weight) * state["var"]
-                                + weight * var.real * (m / (m - 1) if unbiased else 1))
+                state["var"] = (1 - weight) * state["var"] + weight * var.real * (
+                    m / (m - 1) if unbiased else 1
+                )
                 state["batches"] += 1
         else:
             mean, var = state["mean"], state["var"]
@@ -84,8 +99,8 @@ def instance_norm(x, gamma, beta=None, eps=1e-5):
 def filter_response_norm(x, gamma, beta=None, eps=1e-6):
     """Singh & Krishnan 2019, equations 1 to 3: nu2 is the mean square over the positions. A learned
     eps counts by its size, here the root of its square."""
-    nu2 = (x ** 2).mean(axis=tuple(range(1, x.ndim - 1)), keepdims=True)
-    return affine(x / np.sqrt(nu2 + np.sqrt(eps ** 2)), gamma, beta)
+    nu2 = (x**2).mean(axis=tuple(range(1, x.ndim - 1)), keepdims=True)
+    return affine(x / np.sqrt(nu2 + np.sqrt(eps**2)), gamma, beta)
 
 
 def threshold(x, tau):
@@ -95,7 +110,7 @@ def threshold(x, tau):
 
 def weight_norm(v, gain):
     """Salimans & Kingma 2016: each output's weights are gain v / ||v||."""
-    return gain * v / np.sqrt((v ** 2).sum(axis=tuple(range(v.ndim - 1)), keepdims=True))
+    return gain * v / np.sqrt((v**2).sum(axis=tuple(range(v.ndim - 1)), keepdims=True))
 
 
 def weight_standardization(v, eps=1e-5):
@@ -111,7 +126,7 @@ def gradients(f, dy, *arrays):
         for index in np.ndindex(array.shape):
             moved = array.astype(complex)
             moved[index] += 1j * STEP
-            moved = (*arrays[:k], moved, *arrays[k + 1:])
+            moved = (*arrays[:k], moved, *arrays[k + 1 :])
             gradient[index] = (f(*moved) * dy).sum().imag / STEP
         result.append(gradient)
     return result

@@ -22,29 +22,47 @@ def pool(x, window, stride, padding, ceil_mode, dilation, reduce):
     s = k if stride is None else pair(stride)
     reaches = [d_ * (k_ - 1) for d_, k_ in zip(d, k, strict=True)]
     sides = borders(padding, x.shape[1:3], reaches, s)
-    rows, cols = [windows_along(x.shape[1 + a], k[a], s[a], d[a], *sides[a], ceil_mode)
-                  for a in (0, 1)]
-    return np.stack([np.stack([reduce(x[:, r][:, :, c], counts=m * n) for c, n in cols], 1)
-                     for r, m in rows], 1)
+    rows, cols = [
+        windows_along(x.shape[1 + a], k[a], s[a], d[a], *sides[a], ceil_mode) for a in (0, 1)
+    ]
+    return np.stack(
+        [np.stack([reduce(x[:, r][:, :, c], counts=m * n) for c, n in cols], 1) for r, m in rows], 1
+    )
 
 
 def max_pool(x, window, stride=None, padding=0, ceil_mode=False, dilation=1):
-    return pool(x, window, stride, padding, ceil_mode, dilation,
-                lambda values, counts: values.max(axis=(1, 2)))
+    return pool(
+        x,
+        window,
+        stride,
+        padding,
+        ceil_mode,
+        dilation,
+        lambda values, counts: values.max(axis=(1, 2)),
+    )
 
 
 def avg_pool(x, window, stride=None, padding=0, ceil_mode=False, dilation=1, count_padding=True):
     def mean(values, counts):
-        return values.sum(axis=(1, 2)) / (counts if count_padding
-                                          else values.shape[1] * values.shape[2])
+        return values.sum(axis=(1, 2)) / (
+            counts if count_padding else values.shape[1] * values.shape[2]
+        )
+
     return pool(x, window, stride, padding, ceil_mode, dilation, mean)
 
 
 def pool1d(x, window, stride, padding, ceil_mode, dilation, reduce):
     stride = window if stride is None else stride
     sides = around(padding, x.shape[1], dilation * (window - 1), stride)
-    return np.stack([reduce(x[:, taps], count) for taps, count in windows_along(
-        x.shape[1], window, stride, dilation, *sides, ceil_mode)], 1)
+    return np.stack(
+        [
+            reduce(x[:, taps], count)
+            for taps, count in windows_along(
+                x.shape[1], window, stride, dilation, *sides, ceil_mode
+            )
+        ],
+        1,
+    )
 
 
 def max_pool1d(x, window, stride=None, padding=0, ceil_mode=False, dilation=1):
@@ -52,5 +70,12 @@ def max_pool1d(x, window, stride=None, padding=0, ceil_mode=False, dilation=1):
 
 
 def avg_pool1d(x, window, stride=None, padding=0, ceil_mode=False, dilation=1, count_padding=True):
-    return pool1d(x, window, stride, padding, ceil_mode, dilation, lambda x, count: x.sum(1) / (
-        count if count_padding else x.shape[1]))
+    return pool1d(
+        x,
+        window,
+        stride,
+        padding,
+        ceil_mode,
+        dilation,
+        lambda x, count: x.sum(1) / (count if count_padding else x.shape[1]),
+    )

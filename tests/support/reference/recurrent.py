@@ -27,12 +27,12 @@ def one_step(layer, cell, x, h, c):
         return np.maximum(a, 0) if layer.nonlinearity == "relu" else np.tanh(a), c
     if isinstance(layer, nn.GRU):
         r = sigmoid(wx[:, :size] + wh[:, :size])
-        z = sigmoid(wx[:, size:2 * size] + wh[:, size:2 * size])
-        inner = wh[:, 2 * size:] + (0 if cell.bias_h is None else cell.bias_h.data)
-        n = np.tanh(wx[:, 2 * size:] + r * inner)
+        z = sigmoid(wx[:, size : 2 * size] + wh[:, size : 2 * size])
+        inner = wh[:, 2 * size :] + (0 if cell.bias_h is None else cell.bias_h.data)
+        n = np.tanh(wx[:, 2 * size :] + r * inner)
         return (1 - z) * n + z * h, c
     a = wx + wh
-    i, f, g, o = (a[:, k * size:(k + 1) * size] for k in range(4))
+    i, f, g, o = (a[:, k * size : (k + 1) * size] for k in range(4))
     c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
     return sigmoid(o) * np.tanh(normalized(cell.norm_c, c)), c
 

@@ -7,7 +7,7 @@ def matrix(length, size, mode):
     """(size, length): the weights of one axis, by the definition."""
     m = np.zeros((size, length))
     for i in range(size):
-        centre = (i + 0.5) * length / size      # in widths of a pixel of x
+        centre = (i + 0.5) * length / size  # in widths of a pixel of x
         if mode == "nearest":
             m[i, int(np.floor(centre + 1e-12))] = 1
         elif mode == "linear":

@@ -37,7 +37,12 @@ def test_the_numbers_of_the_record():
     r = recipe()
     assert (r.model, r.epochs, r.batch_size, r.label_smoothing) == ("cifar-fast", 8, 1000, 0.2)
     assert (r.momentum, r.muon_momentum, r.crop, r.crop_mode, r.flip) == (
-        0.85, 0.6, 2, "reflect", True)
+        0.85,
+        0.6,
+        2,
+        "reflect",
+        True,
+    )
     assert (r.lr, r.bias_lr, r.head_lr) == (0.17, 0.053, 0.67)
     assert (r.whitening_pictures, r.bias_epochs, r.valid) == (5000, 3, 0)
     model = r.build_model(task())
@@ -53,8 +58,9 @@ def test_the_optimizers():
     assert isinstance(muon, optim.Muon) and isinstance(sgd, optim.SGD)
     names = {id(p): name for name, p in model.named_parameters()}
     taken = [[names[id(p)] for p in group["params"]] for group in optimizer.groups]
-    assert len(taken[0]) == 6 and all(name.endswith("conv1.weight") or
-                                      name.endswith("conv2.weight") for name in taken[0])
+    assert len(taken[0]) == 6 and all(
+        name.endswith("conv1.weight") or name.endswith("conv2.weight") for name in taken[0]
+    )
     assert taken[1] == ["whitening.bias"] and taken[3] == ["fc.weight"]
     assert all("bias" in name or "beta" in name for name in taken[2])
     learning = {name for name, p in model.named_parameters() if p.requires_grad}
@@ -73,11 +79,11 @@ def test_all_rates_fall_in_a_straight_line_to_nothing():
     schedule = r.schedule(optimizer, 200)
     first = [group["lr"] for group in optimizer.groups]
     for step in range(200):
-        ends = [200, 75, 200, 200]      # the first layer's bias learns for 3 of 8 epochs
-        expected = [rate * max(0.0, 1 - step / end) for rate, end in
-                    zip(first, ends, strict=True)]
-        np.testing.assert_allclose([group["lr"] for group in optimizer.groups], expected,
-                                   atol=1e-12)
+        ends = [200, 75, 200, 200]  # the first layer's bias learns for 3 of 8 epochs
+        expected = [rate * max(0.0, 1 - step / end) for rate, end in zip(first, ends, strict=True)]
+        np.testing.assert_allclose(
+            [group["lr"] for group in optimizer.groups], expected, atol=1e-12
+        )
         schedule.step()
 
 
@@ -117,12 +123,15 @@ def test_pictures_are_mirrored_in_every_other_epoch_and_shifted():
         assert np.array_equal(second, image[:, ::-1]) and np.array_equal(third, image)
     loader = recipe(flip=False, batch_size=40).loader(some, T.Normalize([0.0] * 3, [1.0] * 3), 0)
     [(x, _)] = loader
-    inside = {image[4:-4, 4:-4].tobytes() for image in
-              (some.train.images.astype(np.float32) / 255)}
+    inside = {image[4:-4, 4:-4].tobytes() for image in (some.train.images.astype(np.float32) / 255)}
     shifts = 0
     for image in x.data:
-        found = [(i, j) for i in range(-2, 3) for j in range(-2, 3)
-                 if np.ascontiguousarray(image[4 + i:12 + i, 4 + j:12 + j]).tobytes() in inside]
+        found = [
+            (i, j)
+            for i in range(-2, 3)
+            for j in range(-2, 3)
+            if np.ascontiguousarray(image[4 + i : 12 + i, 4 + j : 12 + j]).tobytes() in inside
+        ]
         assert len(found) == 1
         shifts += found[0] != (0, 0)
     assert shifts > 20
@@ -142,8 +151,14 @@ def test_the_bias_of_the_first_layer_learns_in_its_epochs(epochs):
         def on_epoch_end(self, trainer):
             states.append(trainer.model.state_dict())
 
-    t = trainer(model, optimizer, loss=r.loss(), schedule=r.schedule(optimizer, 6),
-                callbacks=[*r.callbacks(model), Watch()], **r.trainer_options())
+    t = trainer(
+        model,
+        optimizer,
+        loss=r.loss(),
+        schedule=r.schedule(optimizer, 6),
+        callbacks=[*r.callbacks(model), Watch()],
+        **r.trainer_options(),
+    )
     t.fit(loader, epochs=3)
     for epoch, (a, b) in enumerate(pairwise(states)):
         changed = {name for name in a if not np.array_equal(a[name], b[name])}
@@ -156,8 +171,11 @@ def test_the_bias_of_the_first_layer_learns_in_its_epochs(epochs):
 def test_another_model():
     r = recipes.create("cifar10-fast", model="resnet20", model_options={}).settled(task())
     model = r.build_model(task())
-    for call in (lambda: r.prepare(model, task(), normalize()), lambda: r.optimizer(model),
-                 lambda: r.callbacks(model)):
+    for call in (
+        lambda: r.prepare(model, task(), normalize()),
+        lambda: r.optimizer(model),
+        lambda: r.callbacks(model),
+    ):
         with refuses(ValueError, "cifar10-fast", "cifar-fast", "ResNet20"):
             call()
 

@@ -17,9 +17,21 @@ def task(count, size=(32, 32), channels=3):
     return train.Task("task", pictures, None, None, NAMES, (*size, channels))
 
 
-@pytest.mark.parametrize("count, batch_size, epochs", [
-    (2, 2, 100), (20, 4, 100), (100, 8, 100), (500, 32, 100), (1000, 64, 100), (1300, 128, 100),
-    (5000, 128, 77), (10000, 128, 39), (50000, 128, 15), (1000000, 128, 15)])
+@pytest.mark.parametrize(
+    "count, batch_size, epochs",
+    [
+        (2, 2, 100),
+        (20, 4, 100),
+        (100, 8, 100),
+        (500, 32, 100),
+        (1000, 64, 100),
+        (1300, 128, 100),
+        (5000, 128, 77),
+        (10000, 128, 39),
+        (50000, 128, 15),
+        (1000000, 128, 15),
+    ],
+)
 def test_chosen_by_the_number_of_pictures(count, batch_size, epochs):
     recipe = recipes.create("default").settled(task(count))
     assert (recipe.batch_size, recipe.epochs) == (batch_size, epochs)
@@ -28,10 +40,17 @@ def test_chosen_by_the_number_of_pictures(count, batch_size, epochs):
     assert steps >= 50 and (epochs in (15, 100) or 2500 < steps < 3500)
 
 
-@pytest.mark.parametrize("size, channels, model, flip, crop", [
-    ((28, 28), 1, "mnist-cnn", False, 3), ((32, 32), 1, "mnist-cnn", False, 4),
-    ((33, 40), 1, "resnet20", False, 4), ((32, 32), 3, "resnet20", True, 4),
-    ((96, 64), 3, "resnet20", True, 8), ((7, 7), 3, "resnet20", True, 0)])
+@pytest.mark.parametrize(
+    "size, channels, model, flip, crop",
+    [
+        ((28, 28), 1, "mnist-cnn", False, 3),
+        ((32, 32), 1, "mnist-cnn", False, 4),
+        ((33, 40), 1, "resnet20", False, 4),
+        ((32, 32), 3, "resnet20", True, 4),
+        ((96, 64), 3, "resnet20", True, 8),
+        ((7, 7), 3, "resnet20", True, 0),
+    ],
+)
 def test_chosen_by_what_pictures_are_like(size, channels, model, flip, crop):
     recipe = recipes.create("default").settled(task(100, size, channels))
     assert (recipe.model, recipe.flip, recipe.crop) == (model, flip, crop)
@@ -64,7 +83,7 @@ def test_the_rate_grows_and_falls_to_nothing(warmup):
     up = round(warmup * steps)
     top = int(np.argmax(rates))
     assert top == min(up, steps - 1)
-    assert (np.diff(rates[:top + 1]) > 0).all() and (np.diff(rates[top:]) < 0).all()
+    assert (np.diff(rates[: top + 1]) > 0).all() and (np.diff(rates[top:]) < 0).all()
     if warmup < 1:
         assert rates[top] == 0.5 and 0 < rates[-1] < 0.01
         after = np.arange(steps - up) / (steps - up)
@@ -80,5 +99,4 @@ def test_biases_and_normalizations_do_not_decay():
     for name, p in model.named_parameters():
         assert decays[id(p)] == (0.01 if p.ndim > 1 else 0), name
     assert isinstance(model, models.ResNet20)
-    assert all((group["momentum"], group["nesterov"]) == (0.9, True)
-               for group in optimizer.groups)
+    assert all((group["momentum"], group["nesterov"]) == (0.9, True) for group in optimizer.groups)

@@ -12,7 +12,7 @@ from tests.support.trainings import trainer
 def test_its_numbers():
     recipe = recipes.create("mnist")
     assert recipe.model == "vgg8" and recipe.valid == 0 and recipe.ema > 0.9
-    assert recipe.epochs * 60000 < 2_000_000        # minutes
+    assert recipe.epochs * 60000 < 2_000_000  # minutes
 
 
 def test_its_augmentation_turns_and_shifts():
@@ -20,8 +20,9 @@ def test_its_augmentation_turns_and_shifts():
     images = digits.images[:200].astype(np.float32) / 255
     task = train.Task("mnist", digits, None, None, tuple("0123456789"), (28, 28, 1))
     transform = recipes.create("mnist").transform(task, T.Normalize([0.0], [1.0]))
-    loader = data.DataLoader(data.ArrayDataset(images, digits.labels[:200]), 200,
-                             transform=transform)
+    loader = data.DataLoader(
+        data.ArrayDataset(images, digits.labels[:200]), 200, transform=transform
+    )
     [(batch, labels)] = loader
     changed = batch.data
     assert changed.shape == images.shape and np.array_equal(labels, digits.labels[:200])
@@ -34,7 +35,7 @@ def test_its_augmentation_turns_and_shifts():
 
     for axis in (1, 2):
         shifts = centre(changed, axis) - centre(images, axis)
-        assert np.abs(shifts).max() < 4.5 and shifts.std() > 0.8    # of up to 2, and of turns
+        assert np.abs(shifts).max() < 4.5 and shifts.std() > 0.8  # of up to 2, and of turns
 
 
 def test_a_short_training_learns():
@@ -47,8 +48,13 @@ def test_a_short_training_learns():
     normalize = T.Normalize([0.13], [0.31])
     model = recipe.build_model(task)
     optimizer = recipe.optimizer(model)
-    t = trainer(model, optimizer, loss=recipe.loss(), schedule=recipe.schedule(optimizer, 120),
-                **recipe.trainer_options())
+    t = trainer(
+        model,
+        optimizer,
+        loss=recipe.loss(),
+        schedule=recipe.schedule(optimizer, 120),
+        **recipe.trainer_options(),
+    )
     t.fit(recipe.loader(task, normalize, 0), epochs=3)
     accuracy = t.evaluate(data.DataLoader(others, 250, transform=normalize))["accuracy"]
     assert accuracy > 0.85

@@ -33,7 +33,7 @@ def test_each_field_is_a_setting(name):
     recipe = recipes.create(name)
     settings = {field.name: getattr(recipe, field.name) for field in fields(recipe)}
     assert recipe.settings() == settings
-    assert recipes.create(name, **settings) == recipe       # also those that are None
+    assert recipes.create(name, **settings) == recipe  # also those that are None
     assert set(recipe.checks) <= set(settings)
 
 
@@ -47,20 +47,44 @@ def test_all_that_is_settled_can_be_given_again(name):
 
 
 @every
-@pytest.mark.parametrize("settings, kind", [
-    ({"nix": 1}, ValueError), ({"epochs": 0}, ValueError), ({"epochs": 1.5}, TypeError),
-    ({"epochs": "3"}, TypeError), ({"epochs": True}, TypeError), ({"batch_size": 0}, ValueError),
-    ({"lr": 0}, ValueError), ({"lr": -1.0}, ValueError), ({"lr": float("nan")}, ValueError),
-    ({"lr": float("inf")}, ValueError), ({"lr": "fast"}, TypeError), ({"lr": True}, TypeError),
-    ({"momentum": 1.0}, ValueError), ({"momentum": -0.1}, ValueError),
-    ({"momentum": None}, ValueError), ({"weight_decay": -1e-4}, ValueError),
-    ({"label_smoothing": 1.5}, ValueError), ({"crop": -1}, ValueError), ({"crop": 1.5}, TypeError),
-    ({"crop_mode": "nix"}, ValueError), ({"flip": 1}, TypeError), ({"flip": "yes"}, TypeError),
-    ({"ema": 1.0}, ValueError), ({"ema": -0.5}, ValueError), ({"valid": 1.0}, ValueError),
-    ({"valid": -0.1}, ValueError), ({"valid": None}, ValueError), ({"model": "nix"}, ValueError),
-    ({"model": 3}, TypeError), ({"model_options": []}, TypeError),
-    ({"model_options": {"classes": 3}}, ValueError),
-    ({"model_options": {"input_shape": [8, 8, 3]}}, ValueError)], ids=str)
+@pytest.mark.parametrize(
+    "settings, kind",
+    [
+        ({"nix": 1}, ValueError),
+        ({"epochs": 0}, ValueError),
+        ({"epochs": 1.5}, TypeError),
+        ({"epochs": "3"}, TypeError),
+        ({"epochs": True}, TypeError),
+        ({"batch_size": 0}, ValueError),
+        ({"lr": 0}, ValueError),
+        ({"lr": -1.0}, ValueError),
+        ({"lr": float("nan")}, ValueError),
+        ({"lr": float("inf")}, ValueError),
+        ({"lr": "fast"}, TypeError),
+        ({"lr": True}, TypeError),
+        ({"momentum": 1.0}, ValueError),
+        ({"momentum": -0.1}, ValueError),
+        ({"momentum": None}, ValueError),
+        ({"weight_decay": -1e-4}, ValueError),
+        ({"label_smoothing": 1.5}, ValueError),
+        ({"crop": -1}, ValueError),
+        ({"crop": 1.5}, TypeError),
+        ({"crop_mode": "nix"}, ValueError),
+        ({"flip": 1}, TypeError),
+        ({"flip": "yes"}, TypeError),
+        ({"ema": 1.0}, ValueError),
+        ({"ema": -0.5}, ValueError),
+        ({"valid": 1.0}, ValueError),
+        ({"valid": -0.1}, ValueError),
+        ({"valid": None}, ValueError),
+        ({"model": "nix"}, ValueError),
+        ({"model": 3}, TypeError),
+        ({"model_options": []}, TypeError),
+        ({"model_options": {"classes": 3}}, ValueError),
+        ({"model_options": {"input_shape": [8, 8, 3]}}, ValueError),
+    ],
+    ids=str,
+)
 def test_settings_that_no_training_can_have(name, settings, kind):
     with refuses(kind, name, *(next(iter(settings)),)):
         recipes.create(name, **settings)
@@ -82,19 +106,30 @@ def test_another_model_does_not_get_the_options_of_the_recipes_own(name):
     assert given.model_options == {"hidden": 7}
 
 
-@pytest.mark.parametrize("name, settings", [
-    ("mnist", {"rotation": -1}), ("mnist", {"shift": -1}), ("mnist", {"warmup": 2}),
-    ("default", {"warmup": -0.1}), ("cifar10-fast", {"muon_momentum": 1}),
-    ("cifar10-fast", {"bias_lr": 0}), ("cifar10-fast", {"head_lr": -1}),
-    ("cifar10-fast", {"whitening_pictures": 0}), ("cifar10-fast", {"bias_epochs": -1})], ids=str)
+@pytest.mark.parametrize(
+    "name, settings",
+    [
+        ("mnist", {"rotation": -1}),
+        ("mnist", {"shift": -1}),
+        ("mnist", {"warmup": 2}),
+        ("default", {"warmup": -0.1}),
+        ("cifar10-fast", {"muon_momentum": 1}),
+        ("cifar10-fast", {"bias_lr": 0}),
+        ("cifar10-fast", {"head_lr": -1}),
+        ("cifar10-fast", {"whitening_pictures": 0}),
+        ("cifar10-fast", {"bias_epochs": -1}),
+    ],
+    ids=str,
+)
 def test_settings_of_one_recipe(name, settings):
     with refuses(ValueError, name, next(iter(settings))):
         recipes.create(name, **settings)
 
 
 @every
-@pytest.mark.parametrize("given", [{"crop": 0}, {"crop": 3}, {"flip": False}, {"flip": True}],
-                         ids=str)
+@pytest.mark.parametrize(
+    "given", [{"crop": 0}, {"crop": 3}, {"flip": False}, {"flip": True}], ids=str
+)
 def test_crop_and_flip_are_done_as_set(name, given):
     """Also by recipes that have an augmentation of their own."""
     recipe = recipes.create(name, **given).settled(task())
@@ -120,8 +155,9 @@ def parts(transform):
 def test_a_loader_of_full_batches_that_the_seed_decides(name):
     recipe = recipes.create(name, batch_size=8).settled(task(count=30))
     normalize = T.Normalize([0.5] * 3, [0.5] * 3)
-    first, again, other = [list(recipe.loader(task(count=30), normalize, seed))
-                           for seed in (1, 1, 2)]
+    first, again, other = [
+        list(recipe.loader(task(count=30), normalize, seed)) for seed in (1, 1, 2)
+    ]
     assert [len(labels) for _, labels in first] == [8, 8, 8]
     for (x, y), (x2, y2) in zip(first, again, strict=True):
         assert np.array_equal(x, x2) and np.array_equal(y, y2)

@@ -10,15 +10,22 @@ from minidl.train.report.curves import panels_of
 from tests.support.errors import refuses
 from tests.support.reports import settings
 
-HISTORY = {"loss": [2.0, 1.0], "accuracy": [0.5, 0.75], "valid_loss": [1.5, 1.25],
-           "valid_accuracy": [0.5, 0.5], "lr": [0.1, 0.01], "seconds": [3.0, 3.0]}
+HISTORY = {
+    "loss": [2.0, 1.0],
+    "accuracy": [0.5, 0.75],
+    "valid_loss": [1.5, 1.25],
+    "valid_accuracy": [0.5, 0.5],
+    "lr": [0.1, 0.01],
+    "seconds": [3.0, 3.0],
+}
 
 
 def test_a_panel_for_each_figure():
     assert panels_of(HISTORY, "curves") == {
         "loss": {"training": [2.0, 1.0], "validation": [1.5, 1.25]},
         "accuracy": {"training": [0.5, 0.75], "validation": [0.5, 0.5]},
-        "learning rate": {"learning rate": [0.1, 0.01]}}
+        "learning rate": {"learning rate": [0.1, 0.01]},
+    }
 
 
 def test_a_picture(tmp_path):
@@ -27,7 +34,7 @@ def test_a_picture(tmp_path):
     picture = image.open(tmp_path / "curves.png")
     assert picture.format == "PNG" and picture.width > 2 * picture.height
     assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 50
-    train.curves(HISTORY, tmp_path / "curves")      # without an ending
+    train.curves(HISTORY, tmp_path / "curves")  # without an ending
     assert (tmp_path / "curves").read_bytes()[:4] == b"\x89PNG"
 
 
@@ -51,10 +58,16 @@ def test_pyplot_is_left_alone(tmp_path):
     assert settings() == before
 
 
-@pytest.mark.parametrize(("history", "error", "words"), [
-    ({}, ValueError, "no epoch"), ({"loss": []}, ValueError, "no epoch"),
-    ([1.0], TypeError, "history"), ({"loss": [1], "lr": []}, ValueError, "one length"),
-    ({"loss": 1.0}, TypeError, "history['loss']")])
+@pytest.mark.parametrize(
+    ("history", "error", "words"),
+    [
+        ({}, ValueError, "no epoch"),
+        ({"loss": []}, ValueError, "no epoch"),
+        ([1.0], TypeError, "history"),
+        ({"loss": [1], "lr": []}, ValueError, "one length"),
+        ({"loss": 1.0}, TypeError, "history['loss']"),
+    ],
+)
 def test_errors(tmp_path, history, error, words):
     with refuses(error, "curves", words):
         train.curves(history, tmp_path / "curves.png")

@@ -17,8 +17,9 @@ def labelled(images):
 
 
 def pairs(images, train):
-    return {pair.index: (pair.train, pair.exact) for pair in find(labelled(images),
-                                                                  labelled(train))}
+    return {
+        pair.index: (pair.train, pair.exact) for pair in find(labelled(images), labelled(train))
+    }
 
 
 TRAIN = noise(60)
@@ -104,8 +105,10 @@ def test_a_small_training_set(count):
 
 
 def test_floats_and_data_sets_of_items():
-    images, train = TRAIN[:8] / np.float32(255), list(zip(TRAIN / np.float32(255), range(60),
-                                                          strict=True))
+    images, train = (
+        TRAIN[:8] / np.float32(255),
+        list(zip(TRAIN / np.float32(255), range(60), strict=True)),
+    )
     assert [pair.train for pair in find(labelled(images), train)] == list(range(8))
 
 
@@ -116,7 +119,8 @@ def test_blocks_make_no_difference(monkeypatch):
     monkeypatch.setattr(duplicates, "TOGETHER", 7)
     assert [(p.index, p.train) for p in whole] == [(i, 5 * i) for i in range(12)]
     assert [(p.index, p.train) for p in find(labelled(images), labelled(TRAIN))] == [
-        (p.index, p.train) for p in whole]
+        (p.index, p.train) for p in whole
+    ]
 
 
 class Large:
@@ -135,7 +139,7 @@ class Large:
 def test_memory_is_bounded_for_large_pictures(monkeypatch):
     """In all they would be 10 MB, and 40 as float32, and so would be those that are compared."""
     monkeypatch.setattr(duplicates, "MOST_BYTES", 1 << 20)
-    find(Large(1), Large(1))                # imports, and what is made only once
+    find(Large(1), Large(1))  # imports, and what is made only once
     tracemalloc.start()
     try:
         found = find(Large(12, change=1), Large(60))

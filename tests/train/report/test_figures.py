@@ -41,11 +41,14 @@ def test_against_scikit_learn(seed):
     for own, value in zip(found, expected, strict=True):
         np.testing.assert_allclose(own, value, rtol=1e-12)
     assert figures.balanced_accuracy(found[1]) == pytest.approx(
-        metrics.balanced_accuracy_score(labels, predicted), rel=1e-12)
+        metrics.balanced_accuracy_score(labels, predicted), rel=1e-12
+    )
 
 
-@pytest.mark.parametrize(("hits", "count", "low", "high"), [
-    (8, 10, 0.4902, 0.9433), (0, 20, 0.0, 0.1611), (20, 20, 0.8389, 1.0)])
+@pytest.mark.parametrize(
+    ("hits", "count", "low", "high"),
+    [(8, 10, 0.4902, 0.9433), (0, 20, 0.0, 0.1611), (20, 20, 0.8389, 1.0)],
+)
 def test_wilsons_interval(hits, count, low, high):
     assert figures.interval(hits, count) == pytest.approx((low, high), abs=1e-4)
 
@@ -55,7 +58,9 @@ def test_confusions_are_the_most_frequent_first():
     assert figures.confusions(np.diag([3, 4]), 5) == []
 
 
-@pytest.mark.parametrize(("support", "expected"), [
-    ([10, 10, 12], False), ([10, 16], True), ([10, 0, 10], False), ([5], False)])
+@pytest.mark.parametrize(
+    ("support", "expected"),
+    [([10, 10, 12], False), ([10, 16], True), ([10, 0, 10], False), ([5], False)],
+)
 def test_uneven(support, expected):
     assert figures.uneven(np.array(support)) is expected

@@ -16,15 +16,26 @@ def said(labels=RIGHT, levels=EVEN, **options):
 
 
 def test_nothing_to_say():
-    assert said(history={"accuracy": [0.5, 0.99], "valid_accuracy": [0.6, 0.98],
-                         "valid_loss": [0.2, 0.2]}) == ""
+    assert (
+        said(
+            history={
+                "accuracy": [0.5, 0.99],
+                "valid_accuracy": [0.6, 0.98],
+                "valid_loss": [0.2, 0.2],
+            }
+        )
+        == ""
+    )
 
 
-@pytest.mark.parametrize(("history", "words"), [
-    ({"accuracy": [0.99], "valid_accuracy": [0.8]}, "99.0% of the training examples"),
-    ({"valid_loss": [1.0, 0.5, 0.6, 0.7, 0.8]}, "lowest after epoch 2 and is 60% higher"),
-    ({"valid_loss": [1.0, 0.9, 0.8, 0.7]}, "still falls"),
-])
+@pytest.mark.parametrize(
+    ("history", "words"),
+    [
+        ({"accuracy": [0.99], "valid_accuracy": [0.8]}, "99.0% of the training examples"),
+        ({"valid_loss": [1.0, 0.5, 0.6, 0.7, 0.8]}, "lowest after epoch 2 and is 60% higher"),
+        ({"valid_loss": [1.0, 0.9, 0.8, 0.7]}, "still falls"),
+    ],
+)
 def test_curves(history, words):
     assert words in said(history=history)
     quiet = {name: [0.5] * len(column) for name, column in history.items()}
@@ -33,14 +44,16 @@ def test_curves(history, words):
 
 def test_a_class_that_is_found_worst():
     labels = RIGHT.copy()
-    labels[:600:3] = 2      # dark ones that are called light
+    labels[:600:3] = 2  # dark ones that are called light
     assert "light is found worst: 78% of its 900, against 100% of the others" in said(labels)
     assert "taken for dark" in said(labels)
 
 
 def test_uneven_classes():
-    labels, levels = np.repeat([0, 1, 2], [2000, 50, 50]), np.repeat([0.0, 0.0, 1.0],
-                                                                   [2000, 50, 50])
+    labels, levels = (
+        np.repeat([0, 1, 2], [2000, 50, 50]),
+        np.repeat([0.0, 0.0, 1.0], [2000, 50, 50]),
+    )
     assert "classes are uneven" in said(labels, levels)
     assert "uneven" not in said()
 
@@ -63,13 +76,18 @@ def row(name, **columns):
     return {"name": name, "kind": "Dense", **{k: [float("nan"), v] for k, v in columns.items()}}
 
 
-@pytest.mark.parametrize(("layers", "words"), [
-    ([row("a", dead=0.5), row("b", dead=0.6)], "2 layers have more than 30% dead units, b"),
-    ([row("a", gradient=1e-5), row("b", gradient=1.0)], "gradient of a is 100,000 times"),
-    ([row("a", update=0.1), row("b", update=1e-3)], "changed a by more than 3%"),
-    ([row("a", gradient=1.0, update=1e-7), row("b", gradient=1.0, update=1e-3)],
-     "changed a by less than"),
-])
+@pytest.mark.parametrize(
+    ("layers", "words"),
+    [
+        ([row("a", dead=0.5), row("b", dead=0.6)], "2 layers have more than 30% dead units, b"),
+        ([row("a", gradient=1e-5), row("b", gradient=1.0)], "gradient of a is 100,000 times"),
+        ([row("a", update=0.1), row("b", update=1e-3)], "changed a by more than 3%"),
+        (
+            [row("a", gradient=1.0, update=1e-7), row("b", gradient=1.0, update=1e-3)],
+            "changed a by less than",
+        ),
+    ],
+)
 def test_layers(layers, words):
     assert words in " ".join(of_layers({"epoch": [0, 1], "layers": layers}))
 
@@ -79,5 +97,5 @@ def test_layers_without_trouble():
     assert of_layers({"epoch": [0, 1], "layers": layers}) == [] == of_layers(None)
     frozen = [row("a", gradient=np.nan, update=0.0), row("b", gradient=1.0, update=1e-3)]
     assert of_layers({"layers": frozen}) == []
-    run_out = [row("a", update=1e-9), row("b", update=1e-8)]       # a schedule that ends at 0
+    run_out = [row("a", update=1e-9), row("b", update=1e-8)]  # a schedule that ends at 0
     assert of_layers({"epoch": [0, 1], "layers": run_out}) == []

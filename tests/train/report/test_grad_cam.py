@@ -22,8 +22,9 @@ def by_formula(maps, dense, classes):
 def test_conv_mean_dense():
     model = nn.Sequential(nn.Conv(1, 4, 3), nn.GlobalAvgPool(), nn.Dense(4, 3))
     conv, _, dense = model.children()
-    np.testing.assert_allclose(grad_cam(model, IMAGES, CLASSES),
-                               by_formula(conv(IMAGES).data, dense, CLASSES), atol=1e-7)
+    np.testing.assert_allclose(
+        grad_cam(model, IMAGES, CLASSES), by_formula(conv(IMAGES).data, dense, CLASSES), atol=1e-7
+    )
 
 
 def test_the_maps_are_those_behind_normalization_and_activation():
@@ -38,8 +39,9 @@ def test_the_maps_are_those_behind_normalization_and_activation():
         np.testing.assert_array_equal(array, before[name])
     model.eval()
     conv, norm, relu, _, dense = model.children()
-    np.testing.assert_allclose(found, by_formula(relu(norm(conv(IMAGES))).data, dense, CLASSES),
-                               atol=1e-7)
+    np.testing.assert_allclose(
+        found, by_formula(relu(norm(conv(IMAGES))).data, dense, CLASSES), atol=1e-7
+    )
     np.testing.assert_array_equal(found, grad_cam(model.freeze(), IMAGES, CLASSES))
     np.testing.assert_array_equal(found, grad_cam(nn.Sequential(model), IMAGES, CLASSES))
 
@@ -48,13 +50,22 @@ def test_one_picture_at_a_time_or_all_together():
     model = small_network().eval()
     whole = grad_cam(model, IMAGES, CLASSES)
     for i in range(len(IMAGES)):
-        np.testing.assert_allclose(grad_cam(model, IMAGES[i:i + 1], CLASSES[i:i + 1])[0], whole[i],
-                                   atol=1e-6)
+        np.testing.assert_allclose(
+            grad_cam(model, IMAGES[i : i + 1], CLASSES[i : i + 1])[0], whole[i], atol=1e-6
+        )
 
 
-@pytest.mark.parametrize(("name", "size"), [
-    ("resnet20", (8, 8)), ("mnist-cnn", (14, 14)), ("cifar-fast", (3, 3)), ("mobile", None),
-    ("vgg8", None), ("lenet", None)])
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("resnet20", (8, 8)),
+        ("mnist-cnn", (14, 14)),
+        ("cifar-fast", (3, 3)),
+        ("mobile", None),
+        ("vgg8", None),
+        ("lenet", None),
+    ],
+)
 def test_the_models(name, size):
     model = models.create(name)
     x = np.random.default_rng(0).random((2, *model.input_shape), dtype=np.float32)
@@ -70,7 +81,7 @@ def test_several_views_of_a_picture():
     several = models.create("cifar-fast", views=True)
     several.load_state_dict(one.state_dict())
     x = np.random.default_rng(0).random((2, *one.input_shape), dtype=np.float32)
-    x[:, :, :16] /= 4                       # the left is dark: its mirror image is another picture
+    x[:, :, :16] /= 4  # the left is dark: its mirror image is another picture
     wanted, found = (grad_cam(model, x, np.array([0, 1])) for model in (one, several))
     assert wanted.any(axis=(1, 2)).all()
     # The picture itself is a quarter of the logits.
@@ -93,11 +104,11 @@ def test_a_layer_that_is_called_again_counts_the_first_time(kind):
             return md.conv(x, conv.weight, conv.bias) if kind == "function" else conv(x)
 
         def forward(self, x):
-            return sum(self.dense(self.maps(view).mean(axis=(1, 2)))
-                       for view in (x, md.flip(x, 2)))
+            return sum(self.dense(self.maps(view).mean(axis=(1, 2))) for view in (x, md.flip(x, 2)))
 
-    np.testing.assert_allclose(grad_cam(Both(), IMAGES, CLASSES),
-                               by_formula(conv(IMAGES).data, dense, CLASSES), atol=1e-7)
+    np.testing.assert_allclose(
+        grad_cam(Both(), IMAGES, CLASSES), by_formula(conv(IMAGES).data, dense, CLASSES), atol=1e-7
+    )
 
 
 def test_after_the_activation():
@@ -107,9 +118,14 @@ def test_after_the_activation():
     assert grad_cam(model, x, np.array([0, 1])).shape == (2, 8, 8)
 
 
-@pytest.mark.parametrize("model", [
-    nn.Sequential(nn.Flatten(), nn.Dense(144, 3)),
-    nn.Sequential(nn.Conv(1, 4, 12), nn.Flatten(), nn.Dense(4, 3))], ids=["dense", "one place"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        nn.Sequential(nn.Flatten(), nn.Dense(144, 3)),
+        nn.Sequential(nn.Conv(1, 4, 12), nn.Flatten(), nn.Dense(4, 3)),
+    ],
+    ids=["dense", "one place"],
+)
 def test_no_maps(model):
     assert grad_cam(model, IMAGES, CLASSES) is None
 

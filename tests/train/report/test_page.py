@@ -15,7 +15,7 @@ from tests.support.errors import refuses
 from tests.support.reports import bright, noise, pictures, saved, settings, small_network, trained
 
 VOID = {"meta", "img", "br", "link", "hr", "input"}
-EVIL = '<script>alert("1")</script> & \'x\''
+EVIL = "<script>alert(\"1\")</script> & 'x'"
 
 
 class Parsed(HTMLParser):
@@ -55,10 +55,16 @@ def full():
     """A report to which everything was given."""
     layers = train.LayerStatistics()
     model, history = trained([layers])
-    return train.report(models.Saved(model, ["left", "middle", "right"]), pictures(30, seed=1),
-                        history=history, train_set=pictures(), statistics=layers,
-                        config={"lr": 0.2, "optimizer": {"name": "sgd"}, "path": EVIL},
-                        command="minidl train spots --lr 0.2", title="Spots")
+    return train.report(
+        models.Saved(model, ["left", "middle", "right"]),
+        pictures(30, seed=1),
+        history=history,
+        train_set=pictures(),
+        statistics=layers,
+        config={"lr": 0.2, "optimizer": {"name": "sgd"}, "path": EVIL},
+        command="minidl train spots --lr 0.2",
+        title="Spots",
+    )
 
 
 @pytest.fixture(scope="module")
@@ -69,21 +75,41 @@ def page(full):
 def test_all_sections(page):
     parsed = Parsed(page)
     assert set(parsed.sections) - {"findings", "misread"} == {
-        "curves", "confusion", "classes", "looks", "layers", "duplicates", "configuration",
-        "machine"}
+        "curves",
+        "confusion",
+        "classes",
+        "looks",
+        "layers",
+        "duplicates",
+        "configuration",
+        "machine",
+    }
     links = [link["href"] for link in parsed.all("a")]
     ids = {attributes.get("id") for _, attributes in parsed.elements}
     assert len(links) >= 8 and all(link.startswith("#") and link[1:] in ids for link in links)
-    for words in ("Spots", "learning rate", "Grad-CAM", "optimizer.name",
-                  "minidl train spots --lr 0.2", "kernels", "python", "Size of a step",
-                  "What normalization does"):
+    for words in (
+        "Spots",
+        "learning rate",
+        "Grad-CAM",
+        "optimizer.name",
+        "minidl train spots --lr 0.2",
+        "kernels",
+        "python",
+        "Size of a step",
+        "What normalization does",
+    ):
         assert words.lower() in parsed.text.lower()
 
 
 def test_only_what_was_given_has_a_section():
     report = train.report(saved(), (bright([0, 1]), [0, 2]))
-    assert Parsed(report.html()).sections == ["findings", "confusion", "classes", "looks",
-                                              "machine"]
+    assert Parsed(report.html()).sections == [
+        "findings",
+        "confusion",
+        "classes",
+        "looks",
+        "machine",
+    ]
     assert "no convolution" in report.html()
 
 
@@ -131,11 +157,19 @@ def test_what_users_name_is_escaped(tmp_path):
         for i, picture in enumerate(noise(3)):
             image.fromarray(picture).save(tmp_path / name / f"<i>{i}.png")
     folder = data.ImageFolder(tmp_path, cache=False)
-    model = models.Saved(models.create("mnist-cnn", classes=2, input_shape=(16, 16, 3)),
-                         folder.classes)
-    text = train.report(model, folder, valid_name=EVIL, title=EVIL, command=EVIL,
-                        config={EVIL: {EVIL: EVIL}}, history={"loss": [1.0], "_$<b>": [2.0]},
-                        train_set=folder).html()
+    model = models.Saved(
+        models.create("mnist-cnn", classes=2, input_shape=(16, 16, 3)), folder.classes
+    )
+    text = train.report(
+        model,
+        folder,
+        valid_name=EVIL,
+        title=EVIL,
+        command=EVIL,
+        config={EVIL: {EVIL: EVIL}},
+        history={"loss": [1.0], "_$<b>": [2.0]},
+        train_set=folder,
+    ).html()
     parsed = Parsed(text)
     assert not parsed.all("script") and not parsed.all("b") and not parsed.all("i")
     assert EVIL in parsed.text and '"quoted" $x$' in parsed.text and "a & <b>" in parsed.text
@@ -165,25 +199,40 @@ def test_the_page_of_large_noisy_pictures_is_small():
     assert len(report.html()) < 3e6
 
 
-@pytest.mark.parametrize("images", [
-    noise(6, channels=1), noise(6, channels=3), noise(6).astype(np.float32) / 255,
-    noise(6).astype(np.float64) * 3 - 100])
+@pytest.mark.parametrize(
+    "images",
+    [
+        noise(6, channels=1),
+        noise(6, channels=3),
+        noise(6).astype(np.float32) / 255,
+        noise(6).astype(np.float64) * 3 - 100,
+    ],
+)
 def test_pictures_of_any_kind(images):
     model = models.Saved(models.create("mnist-cnn", classes=3, input_shape=images.shape[1:]))
     assert Parsed(train.report(model, (images, np.arange(6) % 3)).html()).all("img")
 
 
 def test_no_epoch_no_curves():
-    report = train.report(saved(), (bright([0, 1]), [0, 2]), history={"loss": [], "lr": []},
-                          statistics=train.LayerStatistics())
+    report = train.report(
+        saved(),
+        (bright([0, 1]), [0, 2]),
+        history={"loss": [], "lr": []},
+        statistics=train.LayerStatistics(),
+    )
     assert not {"curves", "layers"} & set(Parsed(report.html()).sections)
 
 
 def test_figures_that_are_not_finite():
-    history = {"loss": [float("nan"), float("inf"), 1.0], "valid_loss": [1.0, float("nan"), 2.0],
-               "lr": [0.1] * 3}
-    assert "curves" in Parsed(train.report(saved(), (bright([0]), [0]), history=history).html()
-                              ).sections
+    history = {
+        "loss": [float("nan"), float("inf"), 1.0],
+        "valid_loss": [1.0, float("nan"), 2.0],
+        "lr": [0.1] * 3,
+    }
+    assert (
+        "curves"
+        in Parsed(train.report(saved(), (bright([0]), [0]), history=history).html()).sections
+    )
 
 
 def test_saved_whole_or_not_at_all(tmp_path, monkeypatch):

@@ -27,12 +27,20 @@ def test_large_pictures_are_scaled():
     assert decoded(data_uri(np.zeros((300, 100, 3), np.uint8))).shape == (MOST_SIDE, 24, 3)
 
 
-@pytest.mark.parametrize(("values", "expected"), [
-    ([0, 0.5, 1], [0, 128, 255]), ([-1, 0, 1], [0, 128, 255]), ([0, 5, 10], [0, 128, 255]),
-    ([0.2, 0.2, 0.2], [51, 51, 51]), ([float("nan"), 0, 1], [0, 0, 255])])
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0, 0.5, 1], [0, 128, 255]),
+        ([-1, 0, 1], [0, 128, 255]),
+        ([0, 5, 10], [0, 128, 255]),
+        ([0.2, 0.2, 0.2], [51, 51, 51]),
+        ([float("nan"), 0, 1], [0, 0, 255]),
+    ],
+)
 def test_floats(values, expected):
-    np.testing.assert_array_equal(as_bytes(np.array(values, np.float32).reshape(1, 3, 1)).ravel(),
-                                  expected)
+    np.testing.assert_array_equal(
+        as_bytes(np.array(values, np.float32).reshape(1, 3, 1)).ravel(), expected
+    )
 
 
 def test_an_overlay_is_red_where_the_map_is_large():

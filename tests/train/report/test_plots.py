@@ -8,8 +8,14 @@ import pytest
 from minidl.train.report import plots
 
 NAN, INF = math.nan, math.inf
-COLUMNS = {"plain": [1.0, 2.0, 0.5], "zeros": [0.0, 0.0], "not finite": [NAN, INF, -INF],
-           "some": [NAN, 1e-30, 1e30], "negative": [-1.0, -2.0], "one": [3.0]}
+COLUMNS = {
+    "plain": [1.0, 2.0, 0.5],
+    "zeros": [0.0, 0.0],
+    "not finite": [NAN, INF, -INF],
+    "some": [NAN, 1e-30, 1e30],
+    "negative": [-1.0, -2.0],
+    "one": [3.0],
+}
 
 
 def text_of(svg):
@@ -39,8 +45,9 @@ def test_the_first_and_the_last_line_stand_out():
     assert "in (the first)" in text and "out (the last)" in text and "middle" not in text
 
 
-@pytest.mark.parametrize(("low", "high", "labels"), [
-    (0.5, 4.0, ["0.5", "1", "2"]), (1e-6, 1.0, ["1e-06", "0.01"])])
+@pytest.mark.parametrize(
+    ("low", "high", "labels"), [(0.5, 4.0, ["0.5", "1", "2"]), (1e-6, 1.0, ["1e-06", "0.01"])]
+)
 def test_a_logarithmic_axis_has_plain_numbers(low, high, labels):
     found = text_of(plots.many("a", {"x": [low, high]}, [0, 1], log=True)).split()
     assert set(labels) <= set(found)

@@ -35,17 +35,25 @@ def test_probabilities_are_those_of_predict():
     best = [row[0] for row in model.predict(bright(LEVELS))]
     assert [model.classes[k] for k in report.predicted] == [name for name, _ in best]
     np.testing.assert_array_equal(report.probability, [p for _, p in best])
-    rows = np.array([[dict(row)[name] for name in model.classes]
-                     for row in model.predict(bright(LEVELS), top=3)])
+    rows = np.array(
+        [
+            [dict(row)[name] for name in model.classes]
+            for row in model.predict(bright(LEVELS), top=3)
+        ]
+    )
     assert report.loss == pytest.approx(-np.log(rows[np.arange(6), LABELS]).mean(), rel=1e-12)
 
 
 def test_misreadings_are_in_the_order_of_their_confidence():
     report = found()
     assert [(item.index, item.label, item.predicted) for item in report.misread] == [
-        (5, 0, 2), (1, 1, 0)]
-    assert all(item == (item.index, item.label, item.predicted, item.probability)
-               for item in report.misread)
+        (5, 0, 2),
+        (1, 1, 0),
+    ]
+    assert all(
+        item == (item.index, item.label, item.predicted, item.probability)
+        for item in report.misread
+    )
     sure = [item.probability for item in report.misread]
     assert sure == sorted(sure, reverse=True)
     np.testing.assert_array_equal(report.probability[[5, 1]], sure)
@@ -59,10 +67,8 @@ def test_all_are_right():
 def test_data_sets_of_any_kind(tmp_path):
     whole = data.ArrayDataset(bright(LEVELS), np.array(LABELS))
     items = [(image, label) for image, label in zip(bright(LEVELS), LABELS, strict=True)]
-    for dataset in (whole, items, data.Subset(whole, range(6)),
-                    data.Subset(items, range(6))):
-        np.testing.assert_array_equal(train.report(saved(), dataset).confusion,
-                                      found().confusion)
+    for dataset in (whole, items, data.Subset(whole, range(6)), data.Subset(items, range(6))):
+        np.testing.assert_array_equal(train.report(saved(), dataset).confusion, found().confusion)
     part = train.report(saved(), data.Subset(whole, [5, 1]))
     assert [(item.index, item.predicted) for item in part.misread] == [(0, 2), (1, 0)]
 
@@ -72,8 +78,9 @@ def test_a_path_of_a_model(tmp_path):
     model = models.create("mnist-cnn", classes=3, input_shape=(8, 8, 3))
     models.save(path, model, ["dark", "grey", "light"])
     report = train.report(path, (bright(LEVELS), LABELS))
-    expected = train.report(models.Saved(model, ["dark", "grey", "light"]),
-                            (bright(LEVELS), LABELS))
+    expected = train.report(
+        models.Saved(model, ["dark", "grey", "light"]), (bright(LEVELS), LABELS)
+    )
     np.testing.assert_array_equal(report.predicted, expected.predicted)
 
 
@@ -110,25 +117,31 @@ def test_the_model_is_left_as_it_is():
         np.testing.assert_array_equal(array, before[name])
 
 
-@pytest.mark.parametrize(("options", "error", "words"), [
-    ({"saved": 3}, TypeError, ["saved", "3"]),
-    ({"dataset": (bright([0.5]),)}, ValueError, ["tuple", "1"]),
-    ({"dataset": bright([0.5])}, ValueError, ["labels"]),
-    ({"dataset": (bright([0.5]), [3])}, ValueError, ["label 3", "0 to 2"]),
-    ({"dataset": (bright([0.5]), [-1])}, ValueError, ["label -1"]),
-    ({"dataset": (bright([0.5]), [0.5])}, ValueError, ["one class", "float32"]),
-    ({"dataset": (bright([]), np.zeros(0, int))}, ValueError, ["no items"]),
-    ({"dataset": data.ArrayDataset(bright([0.5]), [1], classes=["dark", "red"])}, ValueError,
-     ["'red'", "no class"]),
-    ({"dataset": 3}, TypeError, ["dataset"]),
-    ({"history": [1]}, TypeError, ["history"]),
-    ({"history": {"loss": [1.0], "lr": []}}, ValueError, ["history"]),
-    ({"history": {"loss": ["low"]}}, TypeError, ["history['loss']"]),
-    ({"statistics": {"loss": [1]}}, TypeError, ["statistics"]),
-    ({"config": "lr=0.1"}, TypeError, ["config"]),
-    ({"valid_name": 3}, TypeError, ["valid_name"]),
-    ({"train_set": (bright([0.5]),)}, ValueError, ["train_set"]),
-])
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"saved": 3}, TypeError, ["saved", "3"]),
+        ({"dataset": (bright([0.5]),)}, ValueError, ["tuple", "1"]),
+        ({"dataset": bright([0.5])}, ValueError, ["labels"]),
+        ({"dataset": (bright([0.5]), [3])}, ValueError, ["label 3", "0 to 2"]),
+        ({"dataset": (bright([0.5]), [-1])}, ValueError, ["label -1"]),
+        ({"dataset": (bright([0.5]), [0.5])}, ValueError, ["one class", "float32"]),
+        ({"dataset": (bright([]), np.zeros(0, int))}, ValueError, ["no items"]),
+        (
+            {"dataset": data.ArrayDataset(bright([0.5]), [1], classes=["dark", "red"])},
+            ValueError,
+            ["'red'", "no class"],
+        ),
+        ({"dataset": 3}, TypeError, ["dataset"]),
+        ({"history": [1]}, TypeError, ["history"]),
+        ({"history": {"loss": [1.0], "lr": []}}, ValueError, ["history"]),
+        ({"history": {"loss": ["low"]}}, TypeError, ["history['loss']"]),
+        ({"statistics": {"loss": [1]}}, TypeError, ["statistics"]),
+        ({"config": "lr=0.1"}, TypeError, ["config"]),
+        ({"valid_name": 3}, TypeError, ["valid_name"]),
+        ({"train_set": (bright([0.5]),)}, ValueError, ["train_set"]),
+    ],
+)
 def test_errors(options, error, words):
     given = {"saved": saved(), "dataset": (bright(LEVELS), LABELS), **options}
     with refuses(error, "report", *words):
@@ -138,8 +151,17 @@ def test_errors(options, error, words):
 def test_as_text():
     lines = str(found(valid_name="held out")).splitlines()
     assert lines[0].startswith("held out: accuracy 0.6667 (95%: 0.3000 to 0.9032) of 6")
-    assert lines[2].split() == ["class", "items", "recall", "precision", "f1", "most", "often",
-                                "taken", "for"]
+    assert lines[2].split() == [
+        "class",
+        "items",
+        "recall",
+        "precision",
+        "f1",
+        "most",
+        "often",
+        "taken",
+        "for",
+    ]
     assert lines[3].split() == ["dark", "2", "0.500", "0.500", "0.500", "light", "(1)"]
     assert len({line.index(line.split()[1]) >= 0 for line in lines[3:]}) == 1
     assert repr(found()) == str(found())

@@ -20,8 +20,12 @@ from tests.support.trainings import Stop, StopAt, digest, loader, network, train
 
 def columns(layers):
     """{(layer, figure): values} of a history."""
-    return {(layer["name"], name): column for layer in layers.history["layers"]
-            for name, column in layer.items() if isinstance(column, list)}
+    return {
+        (layer["name"], name): column
+        for layer in layers.history["layers"]
+        for name, column in layer.items()
+        if isinstance(column, list)
+    }
 
 
 def same(a, b):
@@ -33,10 +37,14 @@ def test_the_layers_in_their_order():
     layers = train.LayerStatistics()
     trained([layers])
     assert [(row["name"], row["kind"]) for row in layers.history["layers"]] == [
-        ("0", "Conv"), ("1", "BatchNorm"), ("2", "ReLU"), ("4", "Dense")]
+        ("0", "Conv"),
+        ("1", "BatchNorm"),
+        ("2", "ReLU"),
+        ("4", "Dense"),
+    ]
     assert layers.history["epoch"] == [0, 1, 2]
     assert all(len(column) == 3 for column in columns(layers).values())
-    json.dumps(layers.history)      # plain lists and numbers
+    json.dumps(layers.history)  # plain lists and numbers
 
 
 def test_activations_functions_and_repeated_calls_have_names():
@@ -52,7 +60,12 @@ def test_activations_functions_and_repeated_calls_have_names():
     layers = train.LayerStatistics()
     trainer(Twice(), callbacks=[layers]).fit(loader(), epochs=1)
     assert [row["name"] for row in layers.history["layers"]] == [
-        "dense", "relu", "relu 2", "gelu", "out"]
+        "dense",
+        "relu",
+        "relu 2",
+        "gelu",
+        "out",
+    ]
 
 
 def test_the_figures_are_those_of_the_batch():
@@ -62,7 +75,8 @@ def test_the_figures_are_those_of_the_batch():
     layers = train.LayerStatistics((images, labels))
     optimizer = optim.SGD(model.parameters(), lr=0.1)
     train.Trainer(model, optimizer, progress=False, callbacks=[layers]).fit(
-        data.DataLoader(pictures(), 60), epochs=1)
+        data.DataLoader(pictures(), 60), epochs=1
+    )
     model = small_network()
     conv, norm, relu, _, dense = model.children()
     seen = [conv(images)]
@@ -76,7 +90,7 @@ def test_the_figures_are_those_of_the_batch():
         assert found[name, "std"][0] == pytest.approx(x.data.std(), rel=1e-5)
     assert found["1", "std_before"] == found["0", "std"]
     assert found["1", "mean_before"] == found["0", "mean"]
-    assert found["1", "std"][0] == pytest.approx(1, abs=1e-3)       # what BatchNorm does
+    assert found["1", "std"][0] == pytest.approx(1, abs=1e-3)  # what BatchNorm does
     for name, layer in (("0", conv), ("4", dense)):
         gradient = layer.weight.grad
         norm_of_weight = np.linalg.norm(layer.weight.data)
@@ -84,7 +98,8 @@ def test_the_figures_are_those_of_the_batch():
         assert math.isnan(found[name, "update"][0])
         # The only step of the epoch was made with this gradient.
         assert found[name, "update"][1] == pytest.approx(
-            0.1 * np.linalg.norm(gradient) / norm_of_weight, rel=1e-4)
+            0.1 * np.linalg.norm(gradient) / norm_of_weight, rel=1e-4
+        )
 
 
 def test_dead_units():
@@ -97,17 +112,19 @@ def test_dead_units():
 
 def test_a_sum_over_the_batch_has_the_gradient_of_a_mean():
     found = []
-    for reduction, loss in (("mean", md.cross_entropy),
-                            ("sum", lambda y, t: md.cross_entropy(y, t, reduction="sum"))):
+    for reduction, loss in (
+        ("mean", md.cross_entropy),
+        ("sum", lambda y, t: md.cross_entropy(y, t, reduction="sum")),
+    ):
         layers = train.LayerStatistics()
         trainer(network(dropout=0), loss=loss, reduction=reduction, callbacks=[layers]).fit(
-            loader())
+            loader()
+        )
         found.append(columns(layers)["0", "gradient"][0])
     assert found[0] == pytest.approx(found[1], rel=1e-5)
 
 
-@pytest.mark.parametrize("options", [
-    {}, {"accumulate": 2, "clip": 1.0}, {"ema": 0.9}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"accumulate": 2, "clip": 1.0}, {"ema": 0.9}], ids=str)
 def test_the_training_does_not_notice(options):
     """The same bits with and without: dropout draws, statistics move, gradients are summed."""
     ends = []
@@ -116,9 +133,15 @@ def test_the_training_does_not_notice(options):
         one = trainer(model, callbacks=callbacks, **options)
         history = one.fit(loader(), valid=loader(), epochs=3)
         del history["seconds"]
-        ends.append((digest(model.state_dict(), *(
-            [one.averaged.state_dict()] if options.get("ema") else [])), history,
-            float(md.rand(1).item())))
+        ends.append(
+            (
+                digest(
+                    model.state_dict(), *([one.averaged.state_dict()] if options.get("ema") else [])
+                ),
+                history,
+                float(md.rand(1).item()),
+            )
+        )
     assert ends[0] == ends[1] == ends[2]
 
 
@@ -154,7 +177,8 @@ def test_the_size_of_a_step_is_that_of_the_last_one():
         one.fit(batches, epochs=1)
         weight = one.model.children()[0].weight.data
         assert columns(layers)["0", "update"][1] == pytest.approx(
-            np.linalg.norm(weight - before[0]) / np.linalg.norm(before[0]), rel=1e-5)
+            np.linalg.norm(weight - before[0]) / np.linalg.norm(before[0]), rel=1e-5
+        )
 
 
 @pytest.mark.parametrize("batches", [3, 5, 6, 9, 10, 13])
@@ -164,11 +188,13 @@ def test_a_resumed_training_has_the_same_history(tmp_path, batches, options):
     trainer(network(), callbacks=[whole], **options).fit(loader(), epochs=3)
     checkpoint = train.Checkpoint(tmp_path, every=1)
     with pytest.raises(Stop):
-        trainer(network(), callbacks=[train.LayerStatistics(), checkpoint, StopAt(batches)],
-                **options).fit(loader(), epochs=3)
+        trainer(
+            network(), callbacks=[train.LayerStatistics(), checkpoint, StopAt(batches)], **options
+        ).fit(loader(), epochs=3)
     resumed = train.LayerStatistics()
     trainer(network(seed=5), callbacks=[resumed, train.Checkpoint(tmp_path)], **options).fit(
-        loader(seed=9), epochs=3, resume="auto")
+        loader(seed=9), epochs=3, resume="auto"
+    )
     assert same(whole, resumed)
 
 
@@ -181,8 +207,10 @@ def test_a_loader_that_cannot_go_back_is_asked_once(tmp_path):
 
         def __iter__(self):
             for _ in range(2):
-                yield (self.rng.standard_normal((8, 6)).astype(np.float32),
-                       self.rng.integers(0, 3, 8))
+                yield (
+                    self.rng.standard_normal((8, 6)).astype(np.float32),
+                    self.rng.integers(0, 3, 8),
+                )
 
     first = train.LayerStatistics()
     trainer(network(), callbacks=[first, train.Checkpoint(tmp_path)]).fit(Drawing(0), epochs=1)
@@ -190,8 +218,9 @@ def test_a_loader_that_cannot_go_back_is_asked_once(tmp_path):
     one = trainer(network(), callbacks=[second, train.Checkpoint(tmp_path)])
     one.fit(Drawing(1), epochs=1, resume="auto")
     assert same(first, second)
-    np.testing.assert_array_equal(second._batch[0],
-                                  np.random.default_rng(0).standard_normal((8, 6)).astype("f4"))
+    np.testing.assert_array_equal(
+        second._batch[0], np.random.default_rng(0).standard_normal((8, 6)).astype("f4")
+    )
 
 
 def test_a_training_that_begins_anew_forgets():
@@ -202,14 +231,24 @@ def test_a_training_that_begins_anew_forgets():
     assert layers.history["epoch"] == [0, 1]
 
 
-@pytest.mark.parametrize("given", [
-    lambda: loader(), lambda: pictures(), lambda: list(data.DataLoader(pictures(), 60).once()),
-    lambda: next(data.DataLoader(pictures(), 60).once())], ids=["loader", "set", "list", "batch"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda: loader(),
+        lambda: pictures(),
+        lambda: list(data.DataLoader(pictures(), 60).once()),
+        lambda: next(data.DataLoader(pictures(), 60).once()),
+    ],
+    ids=["loader", "set", "list", "batch"],
+)
 def test_what_the_batch_may_come_from(given):
     layers = train.LayerStatistics(given())
     model = network() if isinstance(layers._source.given, data.DataLoader) else small_network()
-    batches = loader() if isinstance(layers._source.given, data.DataLoader) else data.DataLoader(
-        pictures(), 20)
+    batches = (
+        loader()
+        if isinstance(layers._source.given, data.DataLoader)
+        else data.DataLoader(pictures(), 20)
+    )
     trainer(model, callbacks=[layers]).fit(batches, epochs=1)
     assert layers.history["epoch"] == [0, 1]
 

@@ -7,11 +7,18 @@ from .depthwise_input_grad import depthwise_input_grad
 from .depthwise_weight_grad import depthwise_weight_grad
 
 
-def depthwise_backward(dy: Array, x: Array, w: Array, stride: Pair = (1, 1),
-                       padding: Padding = ((0, 0), (0, 0)), dilation: Pair = (1, 1),
-                       factors: Array | None = None, relu: bool = False,
-                       consumer: Consumer | None = None, threads: int = 0
-                       ) -> tuple[Array, Array, Array]:
+def depthwise_backward(
+    dy: Array,
+    x: Array,
+    w: Array,
+    stride: Pair = (1, 1),
+    padding: Padding = ((0, 0), (0, 0)),
+    dilation: Pair = (1, 1),
+    factors: Array | None = None,
+    relu: bool = False,
+    consumer: Consumer | None = None,
+    threads: int = 0,
+) -> tuple[Array, Array, Array]:
     """Return (dx, dw, sums): the gradients of the normalized x and of w, and sums for its norm.
 
     dy (N, OH, OW, C) is the gradient of y or, with `consumer` = (y, factors, relu, centre), that of

@@ -7,10 +7,19 @@ from .epilogue import epilogue
 from .im2col import channel_groups, im2col, output_shape, product
 
 
-def conv(x: Array, w: Array, bias: Array | None = None, stride: Pair = (1, 1),
-         padding: Padding = ((0, 0), (0, 0)), dilation: Pair = (1, 1), groups: int = 1,
-         residual: Array | None = None, relu_out: bool = False, out: Array | None = None,
-         threads: int = 0) -> Array:
+def conv(
+    x: Array,
+    w: Array,
+    bias: Array | None = None,
+    stride: Pair = (1, 1),
+    padding: Padding = ((0, 0), (0, 0)),
+    dilation: Pair = (1, 1),
+    groups: int = 1,
+    residual: Array | None = None,
+    relu_out: bool = False,
+    out: Array | None = None,
+    threads: int = 0,
+) -> Array:
     """Return y (N, OH, OW, C_out), x (N, H, W, C_in) convolved with w.
 
     w is (KH, KW, C_in / groups, C_out). This is a cross-correlation, as networks mean

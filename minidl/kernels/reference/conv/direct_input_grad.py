@@ -7,9 +7,17 @@ from ..common import Array, Padding, Pair, Shape, into, ints
 from .im2col import channel_groups, product, tap_positions
 
 
-def conv_input_grad(dy: Array, w: Array, input_shape: Shape, stride: Pair = (1, 1),
-                    padding: Padding = ((0, 0), (0, 0)), dilation: Pair = (1, 1), groups: int = 1,
-                    out: Array | None = None, threads: int = 0) -> Array:
+def conv_input_grad(
+    dy: Array,
+    w: Array,
+    input_shape: Shape,
+    stride: Pair = (1, 1),
+    padding: Padding = ((0, 0), (0, 0)),
+    dilation: Pair = (1, 1),
+    groups: int = 1,
+    out: Array | None = None,
+    threads: int = 0,
+) -> Array:
     """Return dx (N, H, W, C_in) for dy (N, OH, OW, C_out) and w (KH, KW, C_in / groups, C_out)."""
     stride, padding, dilation, groups = ints(stride, padding, dilation, groups)
     input_shape = ints(*input_shape)
@@ -24,4 +32,4 @@ def conv_input_grad(dy: Array, w: Array, input_shape: Shape, stride: Pair = (1, 
                 rows = tap_positions(i, dilation[0], stride[0], dy.shape[1])
                 cols = tap_positions(j, dilation[1], stride[1], dy.shape[2])
                 padded[:, rows, cols, inputs] += columns[:, :, :, i, j]
-    return into(out, np.ascontiguousarray(padded[:, top:top + h, left:left + width]))
+    return into(out, np.ascontiguousarray(padded[:, top : top + h, left : left + width]))

@@ -6,9 +6,17 @@ from ..common import Array, Padding, Pair, into, ints
 from .im2col import channel_groups, im2col, product
 
 
-def conv_weight_grad(x: Array, dy: Array, kernel_shape: Pair, stride: Pair = (1, 1),
-                     padding: Padding = ((0, 0), (0, 0)), dilation: Pair = (1, 1), groups: int = 1,
-                     out: Array | None = None, threads: int = 0) -> Array:
+def conv_weight_grad(
+    x: Array,
+    dy: Array,
+    kernel_shape: Pair,
+    stride: Pair = (1, 1),
+    padding: Padding = ((0, 0), (0, 0)),
+    dilation: Pair = (1, 1),
+    groups: int = 1,
+    out: Array | None = None,
+    threads: int = 0,
+) -> Array:
     """Return dw (KH, KW, C_in / groups, C_out) for x (N, H, W, C_in) and dy (N, OH, OW, C_out)."""
     stride, padding, dilation, groups = ints(stride, padding, dilation, groups)
     kernel_shape = ints(*kernel_shape)

@@ -17,7 +17,7 @@ def product(a: Array, b: Array, inner: int) -> Array:
     It is made by `matmul`, since `tensordot` takes NaN times 0 for 0 where a factor is one number.
     """
     terms = math.prod(b.shape[:inner])
-    rows, columns = a.shape[:a.ndim - inner], b.shape[inner:]
+    rows, columns = a.shape[: a.ndim - inner], b.shape[inner:]
     y = a.reshape(math.prod(rows), terms) @ b.reshape(terms, math.prod(columns))
     return y.reshape(*rows, *columns)
 
@@ -25,15 +25,20 @@ def product(a: Array, b: Array, inner: int) -> Array:
 def channel_groups(groups: int, ci: int, co: int) -> list[tuple[slice, slice]]:
     """(input channels, output channels) of each group, as slices; ci is per group."""
     per_group = co // groups
-    return [(slice(g * ci, (g + 1) * ci), slice(g * per_group, (g + 1) * per_group))
-            for g in range(groups)]
+    return [
+        (slice(g * ci, (g + 1) * ci), slice(g * per_group, (g + 1) * per_group))
+        for g in range(groups)
+    ]
 
 
-def output_shape(shape: Shape, kernel: Pair, stride: Pair, padding: Padding, dilation: Pair
-                 ) -> tuple[int, ...]:
+def output_shape(
+    shape: Shape, kernel: Pair, stride: Pair, padding: Padding, dilation: Pair
+) -> tuple[int, ...]:
     """The shape (N, OH, OW) of the outputs of images of some shape."""
-    sizes = [(shape[1 + a] + sum(padding[a]) - dilation[a] * (kernel[a] - 1) - 1) // stride[a] + 1
-             for a in range(2)]
+    sizes = [
+        (shape[1 + a] + sum(padding[a]) - dilation[a] * (kernel[a] - 1) - 1) // stride[a] + 1
+        for a in range(2)
+    ]
     return (shape[0], *sizes)
 
 

@@ -7,8 +7,14 @@ from ..norm.batch_norm_stats import batch_stats
 from .between_norms import Consumer, gradient_through_consumer, normalized, producer_sums
 
 
-def pointwise_conv(x: Array, w: Array, factors: Array | None = None, relu: bool = False,
-                   stats: bool = False, threads: int = 0) -> Any:
+def pointwise_conv(
+    x: Array,
+    w: Array,
+    factors: Array | None = None,
+    relu: bool = False,
+    stats: bool = False,
+    threads: int = 0,
+) -> Any:
     """Return y (N, H, W, C_out), x (N, H, W, C_in) convolved with w (1, 1, C_in, C_out).
 
     x is first normalized by `factors` (5, C_in), which batch_norm_factors gives, and passed through
@@ -19,9 +25,15 @@ def pointwise_conv(x: Array, w: Array, factors: Array | None = None, relu: bool 
     return (y, *batch_stats(y)) if stats else y
 
 
-def pointwise_backward(dy: Array, x: Array, w: Array, factors: Array | None = None,
-                       relu: bool = False, consumer: Consumer | None = None, threads: int = 0
-                       ) -> tuple[Array, Array, Array]:
+def pointwise_backward(
+    dy: Array,
+    x: Array,
+    w: Array,
+    factors: Array | None = None,
+    relu: bool = False,
+    consumer: Consumer | None = None,
+    threads: int = 0,
+) -> tuple[Array, Array, Array]:
     """Return (dx, dw, sums): the gradients of the normalized x and of w, and sums for its norm.
 
     dy (N, H, W, C_out) is the gradient of y or, with `consumer` = (y, factors, relu, centre), that

@@ -14,10 +14,17 @@ def winograd_weights(w: Array, threads: int = 0) -> Array:
     return both(WEIGHT, w)
 
 
-def winograd_conv(x: Array, w: Array, padding: Padding = ((0, 0), (0, 0)),
-                  bias: Array | None = None, residual: Array | None = None, relu_out: bool = False,
-                  transformed: Array | None = None, out: Array | None = None, threads: int = 0
-                  ) -> Array:
+def winograd_conv(
+    x: Array,
+    w: Array,
+    padding: Padding = ((0, 0), (0, 0)),
+    bias: Array | None = None,
+    residual: Array | None = None,
+    relu_out: bool = False,
+    transformed: Array | None = None,
+    out: Array | None = None,
+    threads: int = 0,
+) -> Array:
     """Return y (N, OH, OW, C_out), x (N, H, W, C_in) convolved with w (3, 3, C_in, C_out).
 
     `bias` (C_out,) and `residual`, of y's shape, are added, and a ReLU follows if `relu_out`.
@@ -30,15 +37,22 @@ def winograd_conv(x: Array, w: Array, padding: Padding = ((0, 0), (0, 0)),
     return into(out, epilogue(y, bias, residual, relu_out))
 
 
-def winograd_conv_pool(x: Array, w: Array, padding: Padding = ((0, 0), (0, 0)),
-                       bias: Array | None = None, relu_out: bool = False,
-                       transformed: Array | None = None, out: Array | None = None, threads: int = 0
-                       ) -> tuple[Array, Array]:
+def winograd_conv_pool(
+    x: Array,
+    w: Array,
+    padding: Padding = ((0, 0), (0, 0)),
+    bias: Array | None = None,
+    relu_out: bool = False,
+    transformed: Array | None = None,
+    out: Array | None = None,
+    threads: int = 0,
+) -> tuple[Array, Array]:
     """Return (y, argmax) (N, OH // 2, OW // 2, C_out): a max-pool of winograd_conv.
 
     Its windows are 2x2, side by side; `argmax` is as max_pool gives it. The epilogue, `bias` and
     then a ReLU, comes before the pool.
     """
-    y, argmax = max_pool(winograd_conv(x, w, padding, bias, None, relu_out, transformed), (2, 2),
-                         (2, 2))
+    y, argmax = max_pool(
+        winograd_conv(x, w, padding, bias, None, relu_out, transformed), (2, 2), (2, 2)
+    )
     return into(out, y), argmax

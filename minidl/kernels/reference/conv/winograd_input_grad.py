@@ -5,9 +5,15 @@ from ..common import Array, Padding, Shape, into, ints
 from .winograd_tiles import WEIGHT, before_pool, both, convolve, winograd_shape
 
 
-def winograd_input_grad(dy: Array, w: Array, input_shape: Shape, padding: Padding = ((0, 0), (0,
-                        0)), argmax: Array | None = None, out: Array | None = None,
-                        threads: int = 0) -> Array:
+def winograd_input_grad(
+    dy: Array,
+    w: Array,
+    input_shape: Shape,
+    padding: Padding = ((0, 0), (0, 0)),
+    argmax: Array | None = None,
+    out: Array | None = None,
+    threads: int = 0,
+) -> Array:
     """Return dx (N, H, W, C_in) for dy (N, OH, OW, C_out) and w (3, 3, C_in, C_out).
 
     With `argmax`, which winograd_conv_pool gave, dy (N, OH // 2, OW // 2, C_out) is the gradient

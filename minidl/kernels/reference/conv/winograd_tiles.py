@@ -13,22 +13,34 @@ from ..pool.max_pool import max_pool_backward
 
 P, Q = np.sqrt(0.5), np.sqrt(2.0)
 
-INPUT = np.array([[1, 0, -2.5, 0, 1, 0],            # B'
-                  [0, -Q, -2, P, 1, 0],
-                  [0, Q, -2, -P, 1, 0],
-                  [0, -P, -0.5, Q, 1, 0],
-                  [0, P, -0.5, -Q, 1, 0],
-                  [0, 1, 0, -2.5, 0, 1]])
-WEIGHT = np.array([[1, 0, 0],                       # G
-                   [-2 / 3, -2 / 3 * P, -1 / 3],
-                   [-2 / 3, 2 / 3 * P, -1 / 3],
-                   [1 / 6, Q / 6, 1 / 3],
-                   [1 / 6, -Q / 6, 1 / 3],
-                   [0, 0, 1]])
-OUTPUT = np.array([[1, 1, 1, 1, 1, 0],              # A'
-                   [0, P, -P, Q, -Q, 0],
-                   [0, 0.5, 0.5, 2, 2, 0],
-                   [0, P / 2, -P / 2, 2 * Q, -2 * Q, 1]])
+INPUT = np.array(
+    [
+        [1, 0, -2.5, 0, 1, 0],  # B'
+        [0, -Q, -2, P, 1, 0],
+        [0, Q, -2, -P, 1, 0],
+        [0, -P, -0.5, Q, 1, 0],
+        [0, P, -0.5, -Q, 1, 0],
+        [0, 1, 0, -2.5, 0, 1],
+    ]
+)
+WEIGHT = np.array(
+    [
+        [1, 0, 0],  # G
+        [-2 / 3, -2 / 3 * P, -1 / 3],
+        [-2 / 3, 2 / 3 * P, -1 / 3],
+        [1 / 6, Q / 6, 1 / 3],
+        [1 / 6, -Q / 6, 1 / 3],
+        [0, 0, 1],
+    ]
+)
+OUTPUT = np.array(
+    [
+        [1, 1, 1, 1, 1, 0],  # A'
+        [0, P, -P, Q, -Q, 0],
+        [0, 0.5, 0.5, 2, 2, 0],
+        [0, P / 2, -P / 2, 2 * Q, -2 * Q, 1],
+    ]
+)
 
 
 def both(matrix: Array, tiles: Array) -> Array:
@@ -42,24 +54,28 @@ def tiles_of(x: Array, top: int, left: int, rows: int, cols: int, size: int) -> 
     n, _, _, c = x.shape
     padded = np.zeros((n, 4 * rows + 2, 4 * cols + 2, c), x.dtype)
     y0, x0 = max(top, 0), max(left, 0)
-    inside = x[:, max(-top, 0):, max(-left, 0):][:, :4 * rows + 2 - y0, :4 * cols + 2 - x0]
-    padded[:, y0:y0 + inside.shape[1], x0:x0 + inside.shape[2]] = inside
-    return np.stack([[padded[:, i:i + 4 * rows:4, j:j + 4 * cols:4] for j in range(size)]
-                     for i in range(size)])
+    inside = x[:, max(-top, 0) :, max(-left, 0) :][:, : 4 * rows + 2 - y0, : 4 * cols + 2 - x0]
+    padded[:, y0 : y0 + inside.shape[1], x0 : x0 + inside.shape[2]] = inside
+    return np.stack(
+        [
+            [padded[:, i : i + 4 * rows : 4, j : j + 4 * cols : 4] for j in range(size)]
+            for i in range(size)
+        ]
+    )
 
 
 def convolve(x: Array, u: Array, top: int, left: int, shape: Shape) -> Array:
     """The convolution of x with transformed weights that has an output of this shape."""
     n, oh, ow, co = shape
     rows, cols = -(-oh // 4), -(-ow // 4)
-    products = np.einsum("ijnrsc,ijco->ijnrso", both(INPUT, tiles_of(x, top, left, rows, cols, 6)),
-                         u, optimize=True)
+    products = np.einsum(
+        "ijnrsc,ijco->ijnrso", both(INPUT, tiles_of(x, top, left, rows, cols, 6)), u, optimize=True
+    )
     tiles = both(OUTPUT, products)
     return tiles.transpose(2, 3, 0, 4, 1, 5).reshape(n, 4 * rows, 4 * cols, co)[:, :oh, :ow]
 
 
-def winograd_shape(x_shape: Shape, padding: Padding, channels: int
-                   ) -> tuple[int, int, int, int]:
+def winograd_shape(x_shape: Shape, padding: Padding, channels: int) -> tuple[int, int, int, int]:
     """The shape of the outputs of images of some shape."""
     (top, bottom), (left, right) = padding
     return (x_shape[0], x_shape[1] + top + bottom - 2, x_shape[2] + left + right - 2, channels)

@@ -9,8 +9,17 @@ import numpy as np
 from ..common import Array, Pair, into, ints
 
 
-def crop(x: Array, size: Pair, tops: Array, lefts: Array, flips: Array, mode: str = "constant",
-         value: float = 0.0, out: Array | None = None, threads: int = 0) -> Array:
+def crop(
+    x: Array,
+    size: Pair,
+    tops: Array,
+    lefts: Array,
+    flips: Array,
+    mode: str = "constant",
+    value: float = 0.0,
+    out: Array | None = None,
+    threads: int = 0,
+) -> Array:
     """y[n, i, j] = x[n, tops[n] + i, lefts[n] + j]: a part of each picture, of `size` (height,
     width). Its columns are in reverse order where flips[n] is not 0.
 
@@ -23,8 +32,15 @@ def crop(x: Array, size: Pair, tops: Array, lefts: Array, flips: Array, mode: st
     return into(out, _at(x, rows[:, :, None], columns[:, None, :], mode, value))
 
 
-def warp(x: Array, size: Pair, maps: Array, mode: str = "constant", value: float = 0.0,
-         out: Array | None = None, threads: int = 0) -> Array:
+def warp(
+    x: Array,
+    size: Pair,
+    maps: Array,
+    mode: str = "constant",
+    value: float = 0.0,
+    out: Array | None = None,
+    threads: int = 0,
+) -> Array:
     """y[n, i, j] = x[n] at the row a i + b j + c and the column d i + e j + f, between pixels
     bilinear; (a, b, c, d, e, f) = maps[n].
 
@@ -37,15 +53,19 @@ def warp(x: Array, size: Pair, maps: Array, mode: str = "constant", value: float
     top, left = np.floor(row).astype(np.int64), np.floor(column).astype(np.int64)
     down = (row - top).astype(x.dtype)[..., None]
     right = (column - left).astype(x.dtype)[..., None]
-    above = (_at(x, top, left, mode, value) * (1 - right)
-             + _at(x, top, left + 1, mode, value) * right)
-    below = (_at(x, top + 1, left, mode, value) * (1 - right)
-             + _at(x, top + 1, left + 1, mode, value) * right)
+    above = (
+        _at(x, top, left, mode, value) * (1 - right) + _at(x, top, left + 1, mode, value) * right
+    )
+    below = (
+        _at(x, top + 1, left, mode, value) * (1 - right)
+        + _at(x, top + 1, left + 1, mode, value) * right
+    )
     return into(out, above * (1 - down) + below * down)
 
 
-def blend(x: Array, starts: Array, weights: Array, out: Array | None = None, threads: int = 0
-          ) -> Array:
+def blend(
+    x: Array, starts: Array, weights: Array, out: Array | None = None, threads: int = 0
+) -> Array:
     """y[n, r, i] = sum over k of weights[n, i, k] x[n, r, starts[n, i] + k]: along the third axis,
     each row of y is a weighted sum of neighbouring rows of x.
 

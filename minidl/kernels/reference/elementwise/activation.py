@@ -30,8 +30,9 @@ def leaky_relu(x: Array, slope: float, out: Array | None = None, threads: int = 
     return into(out, np.where(x > 0, x, x.dtype.type(slope) * x))
 
 
-def leaky_relu_backward(dy: Array, x: Array, slope: float, out: Array | None = None,
-                        threads: int = 0) -> Array:
+def leaky_relu_backward(
+    dy: Array, x: Array, slope: float, out: Array | None = None, threads: int = 0
+) -> Array:
     """dx = dy where x > 0, else slope dy."""
     return into(out, np.where(x > 0, dy, dy.dtype.type(slope) * dy))
 
@@ -41,23 +42,27 @@ def elu(x: Array, alpha: float, out: Array | None = None, threads: int = 0) -> A
     return into(out, np.where(x > 0, x, x.dtype.type(alpha) * np.expm1(np.minimum(x, 0))))
 
 
-def elu_backward(dy: Array, x: Array, alpha: float, out: Array | None = None, threads: int = 0
-                 ) -> Array:
+def elu_backward(
+    dy: Array, x: Array, alpha: float, out: Array | None = None, threads: int = 0
+) -> Array:
     """dx = dy where x > 0, else alpha exp(x) dy."""
-    return into(out, dy * np.where(x > 0, x.dtype.type(1),
-                                   x.dtype.type(alpha) * np.exp(np.minimum(x, 0))))
+    return into(
+        out, dy * np.where(x > 0, x.dtype.type(1), x.dtype.type(alpha) * np.exp(np.minimum(x, 0)))
+    )
 
 
-def softplus(x: Array, beta: float, threshold: float, out: Array | None = None, threads: int = 0
-             ) -> Array:
+def softplus(
+    x: Array, beta: float, threshold: float, out: Array | None = None, threads: int = 0
+) -> Array:
     """log(1 + exp(beta x)) / beta; x itself where beta x is above the threshold."""
     v = x.dtype.type(beta) * x
     y = (np.maximum(v, 0) + np.log1p(np.exp(-np.abs(v)))) / x.dtype.type(beta)
     return into(out, np.where(v > threshold, x, y))
 
 
-def softplus_backward(dy: Array, x: Array, beta: float, threshold: float, out: Array | None = None,
-                      threads: int = 0) -> Array:
+def softplus_backward(
+    dy: Array, x: Array, beta: float, threshold: float, out: Array | None = None, threads: int = 0
+) -> Array:
     """dx = dy / (1 + exp(-beta x)); dy above the threshold."""
     v = x.dtype.type(beta) * x
     return into(out, dy * np.where(v > threshold, x.dtype.type(1), _logistic(v)))
@@ -81,14 +86,16 @@ def gelu(x: Array, tanh: bool = False, out: Array | None = None, threads: int = 
     return into(out, (_from(x) * share).astype(x.dtype))
 
 
-def gelu_backward(dy: Array, x: Array, tanh: bool = False, out: Array | None = None,
-                  threads: int = 0) -> Array:
+def gelu_backward(
+    dy: Array, x: Array, tanh: bool = False, out: Array | None = None, threads: int = 0
+) -> Array:
     """dx = (P(x) + x P'(x)) dy."""
     x = _within(x).astype(np.float64)
     if tanh:
         u = _cubic(x)
-        slope = _logistic(2 * u) * (1 + x * _logistic(-2 * u) * math.sqrt(8 / math.pi) * (
-            1 + 3 * 0.044715 * x * x))
+        slope = _logistic(2 * u) * (
+            1 + x * _logistic(-2 * u) * math.sqrt(8 / math.pi) * (1 + 3 * 0.044715 * x * x)
+        )
     else:
         slope = _normal_cdf(x) + x * np.exp(-x * x / 2) / math.sqrt(2 * math.pi)
     return into(out, (dy * slope).astype(dy.dtype))
@@ -114,9 +121,10 @@ def _far(x: Array) -> int:
 
 
 def _cubic(x: Array) -> Array:
-    return math.sqrt(2 / math.pi) * (x + 0.044715 * x ** 3)
+    return math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
 
 
 def _normal_cdf(x: Array) -> Array:
-    return np.array([0.5 * math.erfc(-v / math.sqrt(2)) for v in x.ravel().tolist()],
-                    x.dtype).reshape(x.shape)
+    return np.array(
+        [0.5 * math.erfc(-v / math.sqrt(2)) for v in x.ravel().tolist()], x.dtype
+    ).reshape(x.shape)

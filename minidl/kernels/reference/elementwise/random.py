@@ -15,7 +15,7 @@ def dropout(x: Array, p: float, key: int, out: Array | None = None, threads: int
     (Steele, Lea & Flood 2014).
     """
     p = float(p)
-    bits = _splitmix64(x.size, key) >> np.uint64(40)                    # 24 uniform bits
+    bits = _splitmix64(x.size, key) >> np.uint64(40)  # 24 uniform bits
     keep = (bits < np.uint64(round((1 - p) * 2**24))).reshape(x.shape)
     scale = x.dtype.type(1 / (1 - p)) if p < 1 else x.dtype.type(0)
     y = np.where(keep, x * scale, x.dtype.type(0))
@@ -25,7 +25,8 @@ def dropout(x: Array, p: float, key: int, out: Array | None = None, threads: int
 def _splitmix64(n: int, key: int) -> Array:
     with np.errstate(over="ignore"):
         z = np.uint64(key) + (np.arange(n, dtype=np.uint64) + np.uint64(1)) * np.uint64(
-            0x9E3779B97F4A7C15)
+            0x9E3779B97F4A7C15
+        )
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         return z ^ (z >> np.uint64(31))

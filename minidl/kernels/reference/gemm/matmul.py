@@ -13,8 +13,15 @@ def matmul_panels(b: Array, transpose_b: bool = False, threads: int = 0) -> Arra
     return np.ascontiguousarray(b.T if transpose_b else b)
 
 
-def matmul(a: Array, b: Array, transpose_a: bool = False, transpose_b: bool = False,
-           panels: Array | None = None, out: Array | None = None, threads: int = 0) -> Array:
+def matmul(
+    a: Array,
+    b: Array,
+    transpose_a: bool = False,
+    transpose_b: bool = False,
+    panels: Array | None = None,
+    out: Array | None = None,
+    threads: int = 0,
+) -> Array:
     """Return op(a) @ op(b) for matrices (M, K) and (K, N), or equally long stacks of them.
 
     With `transpose_a` a is given as (K, M), with `transpose_b` b as (N, K). `panels` are those of

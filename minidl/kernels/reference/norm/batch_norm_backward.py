@@ -11,9 +11,16 @@ from ..common import Array, into
 from .batch_norm_forward import masked_norm_apply, normalize, rows_of
 
 
-def batch_norm_sums(dy: Array, x: Array, factors: Array, relu: bool = False,
-                    residual: Array | None = None, masked_out: bool | Array = False,
-                    dy2: Array | None = None, threads: int = 0) -> tuple[Array, Array | None]:
+def batch_norm_sums(
+    dy: Array,
+    x: Array,
+    factors: Array,
+    relu: bool = False,
+    residual: Array | None = None,
+    masked_out: bool | Array = False,
+    dy2: Array | None = None,
+    threads: int = 0,
+) -> tuple[Array, Array | None]:
     """(sums, masked dy or None): sums (2, C), float64, of g and of g (x - mean_hi).
 
     `relu`: g is dy masked where the output is not positive; the output is recomputed from x and
@@ -25,8 +32,10 @@ def batch_norm_sums(dy: Array, x: Array, factors: Array, relu: bool = False,
         g = np.where(normalize(x, factors, residual) > 0, dy, dy.dtype.type(0))
     rows = g.reshape(-1, x.shape[-1])
     products = (g * (x - factors[0])).reshape(rows.shape)
-    return (np.stack([rows.sum(axis=0, dtype=np.float64), products.sum(axis=0, dtype=np.float64)]),
-            None if masked_out is False else into(None if masked_out is True else masked_out, g))
+    return (
+        np.stack([rows.sum(axis=0, dtype=np.float64), products.sum(axis=0, dtype=np.float64)]),
+        None if masked_out is False else into(None if masked_out is True else masked_out, g),
+    )
 
 
 def batch_norm_finish(sums: Array, factors: Array, count: int) -> tuple[Array, Array, Array]:
@@ -48,9 +57,16 @@ def batch_norm_finish(sums: Array, factors: Array, count: int) -> tuple[Array, A
     return dgamma.astype(dtype), dbeta.astype(dtype), np.stack([slope, offset]).astype(dtype)
 
 
-def batch_norm_input_grad(dy: Array, x: Array, factors: Array, relu: bool = False,
-                          residual: Array | None = None, centre: Array | None = None,
-                          out: Array | None = None, threads: int = 0) -> Array:
+def batch_norm_input_grad(
+    dy: Array,
+    x: Array,
+    factors: Array,
+    relu: bool = False,
+    residual: Array | None = None,
+    centre: Array | None = None,
+    out: Array | None = None,
+    threads: int = 0,
+) -> Array:
     """dx = scale (g + (x - mean_hi) slope + offset); without `centre` (2, C), scale g."""
     g = dy
     if relu:
@@ -60,11 +76,18 @@ def batch_norm_input_grad(dy: Array, x: Array, factors: Array, relu: bool = Fals
     return into(out, factors[1] * g)
 
 
-def batch_norm_backward(dy: Array, x: Array, factors: Array, training: bool = True,
-                        relu: bool = False, residual: Array | None = None,
-                        masked_out: bool | Array = False, dy2: Array | None = None,
-                        out: Array | None = None, threads: int = 0
-                        ) -> tuple[Array, Array, Array, Array | None]:
+def batch_norm_backward(
+    dy: Array,
+    x: Array,
+    factors: Array,
+    training: bool = True,
+    relu: bool = False,
+    residual: Array | None = None,
+    masked_out: bool | Array = False,
+    dy2: Array | None = None,
+    out: Array | None = None,
+    threads: int = 0,
+) -> tuple[Array, Array, Array, Array | None]:
     """(dx, dgamma, dbeta, masked dy or None) of batch_norm_apply.
 
     `training`: the statistics depend on x, and
@@ -81,11 +104,19 @@ def batch_norm_backward(dy: Array, x: Array, factors: Array, training: bool = Tr
     return dx, dgamma, dbeta, masked
 
 
-def masked_norm_backward(dy: Array, x: Array, mask: Array, factors: Array, training: bool = True,
-                         relu: bool = False, residual: Array | None = None,
-                         masked_out: bool | Array = False, dy2: Array | None = None,
-                         out: Array | None = None, threads: int = 0
-                         ) -> tuple[Array, Array, Array, Array | None]:
+def masked_norm_backward(
+    dy: Array,
+    x: Array,
+    mask: Array,
+    factors: Array,
+    training: bool = True,
+    relu: bool = False,
+    residual: Array | None = None,
+    masked_out: bool | Array = False,
+    dy2: Array | None = None,
+    out: Array | None = None,
+    threads: int = 0,
+) -> tuple[Array, Array, Array, Array | None]:
     """(dx, dgamma, dbeta, masked dy or None) of masked_norm_apply; dx is 0 where x does not count.
 
     `masked_out`, True or an array to fill, asks for the gradient of the residual; then dy may come
@@ -97,6 +128,7 @@ def masked_norm_backward(dy: Array, x: Array, mask: Array, factors: Array, train
         g = np.where(y > 0, dy, dy.dtype.type(0))
     dx = np.zeros_like(x)
     rows_of(dx)[mask], dgamma, dbeta, _ = batch_norm_backward(
-        rows_of(g)[mask], rows_of(x)[mask], factors, training)
+        rows_of(g)[mask], rows_of(x)[mask], factors, training
+    )
     masked = None if masked_out is False else into(None if masked_out is True else masked_out, g)
     return into(out, dx), dgamma, dbeta, masked

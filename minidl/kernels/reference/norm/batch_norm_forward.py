@@ -17,8 +17,9 @@ from numpy.typing import DTypeLike
 from ..common import Array, into
 
 
-def batch_norm_factors(mean: Array, var: Array, gamma: Array | None, beta: Array | None,
-                       eps: float, dtype: DTypeLike) -> Array:
+def batch_norm_factors(
+    mean: Array, var: Array, gamma: Array | None, beta: Array | None, eps: float, dtype: DTypeLike
+) -> Array:
     """The per-channel factors (5, C) of a normalization with these statistics."""
     dtype = np.dtype(dtype)
     rstd = 1 / np.sqrt(var + float(eps))
@@ -29,8 +30,14 @@ def batch_norm_factors(mean: Array, var: Array, gamma: Array | None, beta: Array
     return np.stack([mean_hi, scale, shift, rstd, mean_lo]).astype(dtype)
 
 
-def batch_norm_apply(x: Array, factors: Array, residual: Array | None = None, relu: bool = False,
-                     out: Array | None = None, threads: int = 0) -> Array:
+def batch_norm_apply(
+    x: Array,
+    factors: Array,
+    residual: Array | None = None,
+    relu: bool = False,
+    out: Array | None = None,
+    threads: int = 0,
+) -> Array:
     """y = (x - mean_hi) * scale + shift, plus `residual`, then ReLU if asked."""
     y = normalize(x, factors, residual)
     if relu:
@@ -38,8 +45,15 @@ def batch_norm_apply(x: Array, factors: Array, residual: Array | None = None, re
     return into(out, y)
 
 
-def masked_norm_apply(x: Array, mask: Array, factors: Array, residual: Array | None = None,
-                      relu: bool = False, out: Array | None = None, threads: int = 0) -> Array:
+def masked_norm_apply(
+    x: Array,
+    mask: Array,
+    factors: Array,
+    residual: Array | None = None,
+    relu: bool = False,
+    out: Array | None = None,
+    threads: int = 0,
+) -> Array:
     """batch_norm_apply where the mask counts; elsewhere 0, or the residual, then ReLU if asked."""
     y = np.zeros_like(x)
     rows_of(y)[mask] = batch_norm_apply(rows_of(x)[mask], factors)

@@ -13,8 +13,9 @@ def batch_norm_pool(x: Array, factors: Array, relu: bool = False, threads: int =
     return max_pool(batch_norm_apply(x, factors, relu=relu), WINDOW, STRIDE)[0]
 
 
-def batch_norm_pool_backward(dy: Array, x: Array, factors: Array, training: bool = True,
-                             relu: bool = False, threads: int = 0) -> tuple[Array, Array, Array]:
+def batch_norm_pool_backward(
+    dy: Array, x: Array, factors: Array, training: bool = True, relu: bool = False, threads: int = 0
+) -> tuple[Array, Array, Array]:
     """(dx, dgamma, dbeta) of batch_norm_pool: dy goes to the winner of each window.
 
     Winners are those of the normalized values, before the ReLU: where it matters, where one is

@@ -24,8 +24,15 @@ def masked_stats(x: Array, mask: Array, threads: int = 0) -> tuple[Array, Array,
     return *batch_stats(rows), len(rows)
 
 
-def running_update(running_mean: Array, running_var: Array, num_batches: Array | None, mean: Array,
-                   var: Array, weight: float, factor: float) -> None:
+def running_update(
+    running_mean: Array,
+    running_var: Array,
+    num_batches: Array | None,
+    mean: Array,
+    var: Array,
+    weight: float,
+    factor: float,
+) -> None:
     """running becomes (1 - weight) running + weight batch, in place, the batch's variance times
     `factor`; mean and var (C,) are float64. num_batches () of int64, or None, counts one more."""
     weight, factor = floats(weight, factor)

@@ -15,8 +15,15 @@ import numpy as np
 from ..common import Array
 
 
-def group_norm(x: Array, gamma: Array | None, beta: Array | None, groups: int, eps: float | Array,
-               centre: bool = True, threads: int = 0) -> tuple[Array, Array]:
+def group_norm(
+    x: Array,
+    gamma: Array | None,
+    beta: Array | None,
+    groups: int,
+    eps: float | Array,
+    centre: bool = True,
+    threads: int = 0,
+) -> tuple[Array, Array]:
     """(y, factors) of images x (N, P, C); eps is a number, or one for each group."""
     if not isinstance(eps, np.ndarray):
         eps = float(eps)
@@ -35,8 +42,15 @@ def group_norm(x: Array, gamma: Array | None, beta: Array | None, groups: int, e
     return (x - high) * scale + shift, factors
 
 
-def group_norm_backward(dy: Array, x: Array, gamma: Array | None, factors: Array, groups: int,
-                        centre: bool = True, threads: int = 0) -> tuple[Array, Array, Array, Array]:
+def group_norm_backward(
+    dy: Array,
+    x: Array,
+    gamma: Array | None,
+    factors: Array,
+    groups: int,
+    centre: bool = True,
+    threads: int = 0,
+) -> tuple[Array, Array, Array, Array]:
     """(dx, dgamma, dbeta, sums) of images x (N, P, C) with the factors that group_norm gave; sums
     (N, 2, C), float64, are what each image adds to dbeta and to dgamma."""
     n, positions, channels = x.shape

@@ -12,8 +12,14 @@ import numpy as np
 from ..common import Array
 
 
-def layer_norm(x: Array, gamma: Array | None, beta: Array | None, eps: float, centre: bool = True,
-               threads: int = 0) -> tuple[Array, Array, Array]:
+def layer_norm(
+    x: Array,
+    gamma: Array | None,
+    beta: Array | None,
+    eps: float,
+    centre: bool = True,
+    threads: int = 0,
+) -> tuple[Array, Array, Array]:
     """(y, mean, rstd) of rows x (M, C); mean and rstd float64 (M,)."""
     wide = x.astype(np.float64)
     mean = wide.mean(axis=1) if centre else np.zeros(len(x))
@@ -26,13 +32,23 @@ def layer_norm(x: Array, gamma: Array | None, beta: Array | None, eps: float, ce
     return y.astype(x.dtype), mean, rstd
 
 
-def layer_norm_backward(dy: Array, x: Array, gamma: Array | None, mean: Array, rstd: Array,
-                        centre: bool = True, threads: int = 0) -> tuple[Array, Array, Array]:
+def layer_norm_backward(
+    dy: Array,
+    x: Array,
+    gamma: Array | None,
+    mean: Array,
+    rstd: Array,
+    centre: bool = True,
+    threads: int = 0,
+) -> tuple[Array, Array, Array]:
     """(dx, dgamma, dbeta) of rows x (M, C) with the mean and rstd that layer_norm gave."""
     dy, wide = dy.astype(np.float64), x.astype(np.float64)
     xhat = (wide - mean[:, None]) * rstd[:, None]
     g = dy if gamma is None else dy * gamma
     a = g.mean(axis=1, keepdims=True) if centre else 0
     dx = rstd[:, None] * (g - a - xhat * (g * xhat).mean(axis=1, keepdims=True))
-    return (dx.astype(x.dtype), (dy * xhat).sum(axis=0).astype(x.dtype),
-            dy.sum(axis=0).astype(x.dtype))
+    return (
+        dx.astype(x.dtype),
+        (dy * xhat).sum(axis=0).astype(x.dtype),
+        dy.sum(axis=0).astype(x.dtype),
+    )

@@ -5,9 +5,16 @@ import numpy as np
 from ..common import Array, floats
 
 
-def sgd_update(params: list[Array], grads: list[Array], velocities: list[Array] | None, lr: float,
-               momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0,
-               threads: int = 0) -> None:
+def sgd_update(
+    params: list[Array],
+    grads: list[Array],
+    velocities: list[Array] | None,
+    lr: float,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+    threads: int = 0,
+) -> None:
     """g += weight_decay p;  v = momentum v + g;  p -= lr (v, or g + momentum v for Nesterov).
 
     `velocities` is None without momentum. Sutskever et al. 2013, in PyTorch's form.
@@ -24,17 +31,28 @@ def sgd_update(params: list[Array], grads: list[Array], velocities: list[Array] 
         p -= lr * g
 
 
-def adam_update(params: list[Array], grads: list[Array], means: list[Array], squares: list[Array],
-                lr: float, beta1: float, beta2: float, eps: float, weight_decay: float,
-                decoupled: bool, step: int, threads: int = 0) -> None:
+def adam_update(
+    params: list[Array],
+    grads: list[Array],
+    means: list[Array],
+    squares: list[Array],
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+    step: int,
+    threads: int = 0,
+) -> None:
     """m = b1 m + (1 - b1) g;  s = b2 s + (1 - b2) g^2;  p -= lr m' / (sqrt(s') + eps).
 
     m' and s' are divided by 1 - b^step (Kingma & Ba 2015). weight_decay is added to g, or,
     `decoupled`, shrinks p by lr * weight_decay first (AdamW, Loshchilov & Hutter 2019).
     """
     lr, beta1, beta2, eps, weight_decay = floats(lr, beta1, beta2, eps, weight_decay)
-    correction1 = 1 - beta1 ** step
-    correction2 = np.sqrt(1 - beta2 ** step)
+    correction1 = 1 - beta1**step
+    correction2 = np.sqrt(1 - beta2**step)
     for p, g, m, s in zip(params, grads, means, squares, strict=True):
         if decoupled:
             p *= 1 - lr * weight_decay
@@ -46,10 +64,19 @@ def adam_update(params: list[Array], grads: list[Array], means: list[Array], squ
         p -= (lr / correction1) * m / (np.sqrt(s) / correction2 + eps)
 
 
-def rmsprop_update(params: list[Array], grads: list[Array], squares: list[Array],
-                   means: list[Array] | None, velocities: list[Array] | None, lr: float,
-                   alpha: float, eps: float, momentum: float = 0.0, weight_decay: float = 0.0,
-                   threads: int = 0) -> None:
+def rmsprop_update(
+    params: list[Array],
+    grads: list[Array],
+    squares: list[Array],
+    means: list[Array] | None,
+    velocities: list[Array] | None,
+    lr: float,
+    alpha: float,
+    eps: float,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    threads: int = 0,
+) -> None:
     """g += weight_decay p;  s = alpha s + (1 - alpha) g^2;  d = g / (sqrt(s') + eps);
     v = momentum v + d;  p -= lr v.
 
@@ -67,7 +94,7 @@ def rmsprop_update(params: list[Array], grads: list[Array], squares: list[Array]
         if means is not None:
             m = means[i]
             m += (1 - alpha) * (g - m)
-            square = np.maximum(s - m * m, 0)       # below 0 by rounding only; NaN stays
+            square = np.maximum(s - m * m, 0)  # below 0 by rounding only; NaN stays
         d = g / (np.sqrt(square) + eps)
         if velocities is not None:
             v = velocities[i]
@@ -77,8 +104,15 @@ def rmsprop_update(params: list[Array], grads: list[Array], squares: list[Array]
         p -= lr * d
 
 
-def adagrad_update(params: list[Array], grads: list[Array], sums: list[Array], lr: float,
-                   eps: float, weight_decay: float = 0.0, threads: int = 0) -> None:
+def adagrad_update(
+    params: list[Array],
+    grads: list[Array],
+    sums: list[Array],
+    lr: float,
+    eps: float,
+    weight_decay: float = 0.0,
+    threads: int = 0,
+) -> None:
     """g += weight_decay p;  s += g^2;  p -= lr g / (sqrt(s) + eps) (Duchi et al. 2011)."""
     lr, eps, weight_decay = floats(lr, eps, weight_decay)
     for p, g, s in zip(params, grads, sums, strict=True):
@@ -88,9 +122,17 @@ def adagrad_update(params: list[Array], grads: list[Array], sums: list[Array], l
         p -= lr * g / (np.sqrt(s) + eps)
 
 
-def lars_update(params: list[Array], grads: list[Array], velocities: list[Array] | None, lr: float,
-                momentum: float, trust: float, eps: float, weight_decay: float = 0.0,
-                threads: int = 0) -> None:
+def lars_update(
+    params: list[Array],
+    grads: list[Array],
+    velocities: list[Array] | None,
+    lr: float,
+    momentum: float,
+    trust: float,
+    eps: float,
+    weight_decay: float = 0.0,
+    threads: int = 0,
+) -> None:
     """v = momentum v + r (g + weight_decay p);  p -= lr v;
     r = trust |p| / (|g| + weight_decay |p| + eps), one number a parameter.
 

@@ -16,8 +16,15 @@ from .pool_geometry import (
 )
 
 
-def avg_pool(x: Array, window: Pair, stride: Pair, padding: Padding = NO_PADDING,
-             dilation: Pair = (1, 1), counted: Padding | None = None, threads: int = 0) -> Array:
+def avg_pool(
+    x: Array,
+    window: Pair,
+    stride: Pair,
+    padding: Padding = NO_PADDING,
+    dilation: Pair = (1, 1),
+    counted: Padding | None = None,
+    threads: int = 0,
+) -> Array:
     """The mean of each window. Of the padding `counted` counts, as zeros; all of it if None."""
     window, stride, padding, dilation, counted = ints(window, stride, padding, dilation, counted)
     values = windows_of("avg_pool", x, window, stride, padding, dilation, 0)
@@ -26,9 +33,16 @@ def avg_pool(x: Array, window: Pair, stride: Pair, padding: Padding = NO_PADDING
     return np.ascontiguousarray((sums / counts).astype(x.dtype))
 
 
-def avg_pool_backward(dy: Array, input_shape: Shape, window: Pair, stride: Pair,
-                      padding: Padding = NO_PADDING, dilation: Pair = (1, 1),
-                      counted: Padding | None = None, threads: int = 0) -> Array:
+def avg_pool_backward(
+    dy: Array,
+    input_shape: Shape,
+    window: Pair,
+    stride: Pair,
+    padding: Padding = NO_PADDING,
+    dilation: Pair = (1, 1),
+    counted: Padding | None = None,
+    threads: int = 0,
+) -> Array:
     """dx: each dy is shared out equally over what counts in its window."""
     window, stride, padding, dilation = ints(window, stride, padding, dilation)
     input_shape, counted = ints(input_shape, counted)
@@ -39,8 +53,11 @@ def avg_pool_backward(dy: Array, input_shape: Shape, window: Pair, stride: Pair,
     share = dy / counts.astype(dy.dtype)
     for i in taps_that_meet(0, input_shape, dy.shape, window, stride, padding, dilation):
         for j in taps_that_meet(1, input_shape, dy.shape, window, stride, padding, dilation):
-            dx[:, i * dh:i * dh + sh * (oh - 1) + 1:sh,
-               j * dw:j * dw + sw * (ow - 1) + 1:sw] += share
+            dx[
+                :,
+                i * dh : i * dh + sh * (oh - 1) + 1 : sh,
+                j * dw : j * dw + sw * (ow - 1) + 1 : sw,
+            ] += share
     return without_padding(dx, input_shape, padding)
 
 

@@ -9,8 +9,14 @@ from ..common import Array, Padding, Pair, Shape, ints
 from .pool_geometry import NO_PADDING, index_dtype, padded_zeros, windows_of, without_padding
 
 
-def max_pool(x: Array, window: Pair, stride: Pair, padding: Padding = NO_PADDING,
-             dilation: Pair = (1, 1), threads: int = 0) -> tuple[Array, Array]:
+def max_pool(
+    x: Array,
+    window: Pair,
+    stride: Pair,
+    padding: Padding = NO_PADDING,
+    dilation: Pair = (1, 1),
+    threads: int = 0,
+) -> tuple[Array, Array]:
     """(y, argmax): the largest value of each window and its place in it, row by row.
 
     argmax is uint8 for windows of up to 256 values, else int32. Padding never wins; NaN does;
@@ -22,13 +28,20 @@ def max_pool(x: Array, window: Pair, stride: Pair, padding: Padding = NO_PADDING
     y = np.take_along_axis(patches, argmax[..., None], -1)[..., 0]
     ones = np.ones(x.shape, bool)
     inside = windows_of("max_pool", ones, window, stride, padding, dilation, False)
-    argmax = np.where(y == -np.inf, inside.argmax(axis=-1), argmax)     # not the padding
+    argmax = np.where(y == -np.inf, inside.argmax(axis=-1), argmax)  # not the padding
     return np.ascontiguousarray(y), np.ascontiguousarray(argmax.astype(index_dtype(window)))
 
 
-def max_pool_backward(dy: Array, argmax: Array, input_shape: Shape, window: Pair, stride: Pair,
-                      padding: Padding = NO_PADDING, dilation: Pair = (1, 1), threads: int = 0
-                      ) -> Array:
+def max_pool_backward(
+    dy: Array,
+    argmax: Array,
+    input_shape: Shape,
+    window: Pair,
+    stride: Pair,
+    padding: Padding = NO_PADDING,
+    dilation: Pair = (1, 1),
+    threads: int = 0,
+) -> Array:
     """dx: each dy goes to the place that won."""
     window, stride, padding, dilation = ints(window, stride, padding, dilation)
     input_shape = ints(*input_shape)
@@ -39,9 +52,14 @@ def max_pool_backward(dy: Array, argmax: Array, input_shape: Shape, window: Pair
     rows = np.arange(oh)[:, None, None] * sh + index // window[1] * dh
     cols = np.arange(ow)[:, None] * sw + index % window[1] * dw
     (top, _), (left, _) = padding
-    inside = ((index >= 0) & (index < window[0] * window[1])
-              & (top <= rows) & (rows < top + input_shape[1])
-              & (left <= cols) & (cols < left + input_shape[2]))
+    inside = (
+        (index >= 0)
+        & (index < window[0] * window[1])
+        & (top <= rows)
+        & (rows < top + input_shape[1])
+        & (left <= cols)
+        & (cols < left + input_shape[2])
+    )
     if not inside.all():
         raise ValueError("max_pool_backward: argmax has places outside the images")
     np.add.at(dx, (np.arange(n)[:, None, None, None], rows, cols, np.arange(c)), dy)

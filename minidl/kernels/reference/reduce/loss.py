@@ -19,7 +19,7 @@ def softmax(x: Array, out: Array | None = None, threads: int = 0) -> Array:
 def softmax_backward(dy: Array, y: Array, out: Array | None = None, threads: int = 0) -> Array:
     """dx = y (dy - sum(dy y))."""
     dx = y * (dy - (dy * y).sum(axis=1, keepdims=True))
-    if y.size:          # sum(y (dy_k - dy)) for dy_k - sum(y dy), where k has most of the sum
+    if y.size:  # sum(y (dy_k - dy)) for dy_k - sum(y dy), where k has most of the sum
         k = y.argmax(axis=1)[:, None]
         of_k = (y * (np.take_along_axis(dy, k, 1) - dy)).sum(axis=1, keepdims=True)
         confident = np.take_along_axis(y, k, 1) > 0.5
@@ -39,12 +39,16 @@ def log_softmax(x: Array, out: Array | None = None, threads: int = 0) -> Array:
 def log_softmax_backward(dy: Array, y: Array, out: Array | None = None, threads: int = 0) -> Array:
     """dx = dy - exp(y) sum(dy)."""
     total = dy.sum(axis=1, keepdims=True)
-    return into(out, np.where(y > -0.7, (dy - total) - np.expm1(y) * total,
-                              dy - np.exp(y) * total))
+    return into(out, np.where(y > -0.7, (dy - total) - np.expm1(y) * total, dy - np.exp(y) * total))
 
 
-def cross_entropy(logits: Array, labels: Array, weight: Array | None = None,
-                  smoothing: float = 0.0, threads: int = 0) -> tuple[Array, Array]:
+def cross_entropy(
+    logits: Array,
+    labels: Array,
+    weight: Array | None = None,
+    smoothing: float = 0.0,
+    threads: int = 0,
+) -> tuple[Array, Array]:
     """(losses (M,), probabilities (M, C)) of logits (M, C) and labels (M,) int64.
 
     loss = (1 - smoothing) w[label] nll[label] + smoothing / C sum_c w[c] nll[c], with
@@ -53,14 +57,19 @@ def cross_entropy(logits: Array, labels: Array, weight: Array | None = None,
     m, classes = logits.shape
     log_probs = log_softmax(logits)
     targets = _targets(labels, m, classes, weight, smoothing, logits.dtype)
-    nll = np.where(targets != 0, -log_probs, 0)     # a class of weight 0 may be impossible
+    nll = np.where(targets != 0, -log_probs, 0)  # a class of weight 0 may be impossible
     terms = (nll * targets).astype(logits.dtype)
     return terms.sum(axis=1), np.exp(log_probs)
 
 
-def cross_entropy_backward(dlosses: Array, probabilities: Array, labels: Array,
-                           weight: Array | None = None, smoothing: float = 0.0, threads: int = 0
-                           ) -> Array:
+def cross_entropy_backward(
+    dlosses: Array,
+    probabilities: Array,
+    labels: Array,
+    weight: Array | None = None,
+    smoothing: float = 0.0,
+    threads: int = 0,
+) -> Array:
     """dlogits (M, C) from dlosses (M,)."""
     m, classes = probabilities.shape
     targets = _targets(labels, m, classes, weight, smoothing, probabilities.dtype)
@@ -74,8 +83,9 @@ def cross_entropy_backward(dlosses: Array, probabilities: Array, labels: Array,
     return np.where(labels[:, None] < 0, 0, dlogits).astype(probabilities.dtype)
 
 
-def _targets(labels: Array, m: int, classes: int, weight: Array | None, smoothing: float,
-             dtype: DTypeLike) -> Array:
+def _targets(
+    labels: Array, m: int, classes: int, weight: Array | None, smoothing: float, dtype: DTypeLike
+) -> Array:
     """The factor of each class's -log p in each row's loss; 0 in the rows of ignored labels."""
     smoothing = float(smoothing)
     targets = np.full((m, classes), smoothing / classes, dtype)

@@ -10,12 +10,13 @@ import numpy as np
 from ..common import Array
 
 
-def lstm_cell(x: Array, hidden: Array, c: Array, squash: bool = True, threads: int = 0
-              ) -> tuple[Array, Array, Array]:
+def lstm_cell(
+    x: Array, hidden: Array, c: Array, squash: bool = True, threads: int = 0
+) -> tuple[Array, Array, Array]:
     """(gates, c_new, h) from x and hidden (N, 4 H) and c (N, H); gates (N, 4 H) are
 
-        i, f, o = sigmoid(x + hidden),  g = tanh(x + hidden),  in the order i, f, g, o;
-        c_new = f c + i g,  h = o tanh(c_new), or o itself without `squash`.
+    i, f, o = sigmoid(x + hidden),  g = tanh(x + hidden),  in the order i, f, g, o;
+    c_new = f c + i g,  h = o tanh(c_new), or o itself without `squash`.
     """
     i, f, g, o = np.split(x + hidden, 4, axis=1)
     i, f, g, o = _logistic(i), _logistic(f), np.tanh(g), _logistic(o)
@@ -23,8 +24,15 @@ def lstm_cell(x: Array, hidden: Array, c: Array, squash: bool = True, threads: i
     return np.concatenate([i, f, g, o], axis=1), c_new, o * np.tanh(c_new) if squash else o
 
 
-def lstm_cell_backward(dh: Array, dc: Array, gates: Array, c: Array, c_new: Array,
-                       squash: bool = True, threads: int = 0) -> tuple[Array, Array]:
+def lstm_cell_backward(
+    dh: Array,
+    dc: Array,
+    gates: Array,
+    c: Array,
+    c_new: Array,
+    squash: bool = True,
+    threads: int = 0,
+) -> tuple[Array, Array]:
     """(dx, dc_old): the gradients of x, which is that of hidden as well, and of c. With
     t = tanh(c_new) and s = dc + dh o (1 - t^2), or without `squash` t = 1 and s = dc:
 
@@ -38,12 +46,13 @@ def lstm_cell_backward(dh: Array, dc: Array, gates: Array, c: Array, c_new: Arra
     return np.concatenate(dx, axis=1), s * f
 
 
-def gru_cell(x: Array, hidden: Array, bias: Array | None, h: Array, threads: int = 0
-             ) -> tuple[Array, Array]:
+def gru_cell(
+    x: Array, hidden: Array, bias: Array | None, h: Array, threads: int = 0
+) -> tuple[Array, Array]:
     """(gates, h_new) from x and hidden (N, 3 H), bias (H,) or None and h (N, H); gates (N, 3 H) are
 
-        r, z = sigmoid(x + hidden),  n = tanh(x + r (hidden + bias)),  in the order r, z, n;
-        h_new = (1 - z) n + z h.
+    r, z = sigmoid(x + hidden),  n = tanh(x + r (hidden + bias)),  in the order r, z, n;
+    h_new = (1 - z) n + z h.
     """
     (xr, xz, xn), (hr, hz, hn) = np.split(x, 3, axis=1), np.split(hidden, 3, axis=1)
     r, z = _logistic(xr + hr), _logistic(xz + hz)
@@ -51,8 +60,9 @@ def gru_cell(x: Array, hidden: Array, bias: Array | None, h: Array, threads: int
     return np.concatenate([r, z, n], axis=1), (1 - z) * n + z * h
 
 
-def gru_cell_backward(dy: Array, gates: Array, hidden: Array, bias: Array | None, h: Array,
-                      threads: int = 0) -> tuple[Array, Array, Array | None, Array]:
+def gru_cell_backward(
+    dy: Array, gates: Array, hidden: Array, bias: Array | None, h: Array, threads: int = 0
+) -> tuple[Array, Array, Array | None, Array]:
     """(dx, dhidden, dbias, dh) from the gradient of h_new; dbias is None without a bias. With
     q = hidden + bias in the place of n:
 
@@ -64,8 +74,12 @@ def gru_cell_backward(dy: Array, gates: Array, hidden: Array, bias: Array | None
     q = q if bias is None else q + bias
     dn, dz = dy * (1 - z) * (1 - n * n), dy * (h - n) * z * (1 - z)
     dr = dn * q * r * (1 - r)
-    return (np.concatenate([dr, dz, dn], axis=1), np.concatenate([dr, dz, dn * r], axis=1),
-            None if bias is None else (dn * r).sum(axis=0), dy * z)
+    return (
+        np.concatenate([dr, dz, dn], axis=1),
+        np.concatenate([dr, dz, dn * r], axis=1),
+        None if bias is None else (dn * r).sum(axis=0),
+        dy * z,
+    )
 
 
 def _logistic(x: Array) -> Array:
