@@ -304,6 +304,16 @@ def test_a_node_is_an_operation_of_the_library(name, tmp_path):
     check_all_ways(content, [x, x[1:]], tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("operator", "arrays"), [("Erf", ()), ("Floor", ()), ("PRelu", (np.float32([0.25]),))]
+)
+def test_a_function_of_onnx_alone_is_compiled_and_saved(operator, arrays, tmp_path):
+    content, x = file_for(operator, arrays, {}, ANY_BATCH, np.float32), draw(*SHAPE)
+    md.compile(md.onnx.load(content, "NCHW"), x).save(tmp_path / "compiled.safetensors")
+    (expected,) = run(content, x)
+    assert_close(md.Compiled.load(tmp_path / "compiled.safetensors")(x), expected)
+
+
 def test_any_order_of_the_largest_is_a_sorted_one():
     made = [
         md.onnx.load(file_for("TopK", (ints(4),), {"sorted": in_order}, ("N", 7), COUNTS.dtype, 2))(
