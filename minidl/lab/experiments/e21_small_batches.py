@@ -166,8 +166,9 @@ class SmallBatches(Experiment):
             for small, large in itertools.pairwise(sizes)
         }
         larger = every(*(above(gain, 0) for gain in gains.values()))
+        loses_more = f"what BatchNorm loses from {large} to {small} minus what GroupNorm loses"
         figures: dict[str, Figure] = {
-            f"what BatchNorm loses from {large} to {small} minus what GroupNorm loses, points": difference,
+            f"{loses_more}, points": difference,
             **{f"{LABELS[norm]}: what it loses, points": found for norm, found in loss.items()},
             "larger batches are better with BatchNorm": str(larger),
             **{f"what BatchNorm gains from {step}, points": gain for step, gain in gains.items()},

@@ -315,9 +315,9 @@ PLOTS = (
         "update",
         "Size of a step",
         True,
-        "How far the last step of each epoch has moved the weights, as a share of their norm. About "
-        "0.001 is usual; far above it the learning rate is high, far below it is low, or has run out "
-        "as its schedule says.",
+        "How far the last step of each epoch has moved the weights, as a share of their norm. "
+        "About 0.001 is usual; far above it the learning rate is high, far below it is low, or has "
+        "run out as its schedule says.",
         {"0.001": 1e-3},
     ),
     (
