@@ -76,10 +76,10 @@ class LabelMean(Mean):
 
     total: float | None = None  # None if all labels count the same, as in a plain mean
 
-    def forward(
+    def forward(  # type: ignore[override]
         self,
         losses: np.ndarray,
-        labels: np.ndarray,  # type: ignore[override]
+        labels: np.ndarray,
         weight: np.ndarray | None,
         ignore_index: int | None,
     ) -> np.ndarray:
