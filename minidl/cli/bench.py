@@ -164,18 +164,11 @@ def _both(
             found, fewest = _measure(run, seconds / SLICES)
             times[way] += found
             threads[way].append(fewest)
-    return (
-        [
-            {
-                "batch": batch,
-                "model": way,
-                **_figures(times[way], batch),
-                "threads": min(threads[way]),
-            }
-            for way in ways
-        ],
-        float(np.abs(one - other).max() / max(np.abs(other).max(), 1e-30)),
-    )
+    rows = []
+    for way in ways:
+        figures = _figures(times[way], batch)
+        rows.append({"batch": batch, "model": way, **figures, "threads": min(threads[way])})
+    return rows, float(np.abs(one - other).max() / max(np.abs(other).max(), 1e-30))
 
 
 def _measure(run: Callable[[], Any], seconds: float) -> tuple[list[float], int]:

@@ -46,15 +46,13 @@ def model_path(given: str) -> str:
         if not os.path.exists(given):
             from ..models import names
 
+            hint = (
+                f": {given} is the name of a model, which has no trained weights; give the folder "
+                f"of a run, such as one of minidl train ... --model {given} --out FOLDER, or the "
+                f"file of a model"
+            )
             raise click.UsageError(
-                f"there is no run or model {given!r}"
-                + (
-                    f": {given} is the name of a model, which has no trained weights; give the folder "
-                    f"of a run, such as one of minidl train ... --model {given} --out FOLDER, or the "
-                    f"file of a model"
-                    if given in names()
-                    else ""
-                )
+                f"there is no run or model {given!r}{hint if given in names() else ''}"
             )
         return given
     path = os.path.join(given, BEST)

@@ -116,12 +116,8 @@ class Pad(Operation):
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
         if self.mode == "constant":
-            return dy[
-                tuple(
-                    slice(before, before + n)
-                    for (before, _), n in zip(self.pad_width, self.shape, strict=True)
-                )
-            ]
+            starts = [before for before, _ in self.pad_width]
+            return dy[tuple(slice(k, k + n) for k, n in zip(starts, self.shape, strict=True))]
         # Along each axis padding is a gather; its gradient is a scatter, one axis after another.
         for axis, (before, after) in enumerate(self.pad_width):
             if before or after:

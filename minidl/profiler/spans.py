@@ -1,4 +1,4 @@
-"""From a recorder's log to records: what lies inside what, how long each took by itself, and names."""
+"""From a recorder's log to records: what lies inside what, how long each took by itself, names."""
 
 from __future__ import annotations
 

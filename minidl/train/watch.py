@@ -138,7 +138,7 @@ def _shown(layer: Layer) -> bool:
 
 
 def first_array(given: Any) -> np.ndarray | None:
-    """The first array of floats in what a layer is given or gives, in tuples, lists and dicts too."""
+    """The first array of floats in what a layer takes or gives, also in tuples, lists and dicts."""
     if isinstance(given, Tensor):
         return given._values() if given.dtype.kind == "f" and given.size else None
     if isinstance(given, Mapping):

@@ -37,7 +37,7 @@ def overlay(image: np.ndarray, heat: np.ndarray) -> str:
 
 
 def as_bytes(image: np.ndarray) -> np.ndarray:
-    """uint8 (H, W, 1 or 3). Floats are stretched to the range that they have unless it is 0 to 1."""
+    """An image as uint8 (H, W, 1 or 3). Floats are stretched by their range unless it is 0 to 1."""
     if image.dtype == np.uint8:
         return image
     values = np.nan_to_num(np.asarray(image, np.float32))

@@ -42,7 +42,7 @@ def many(
     guides: Mapping[str, float] | None = None,
     percent: bool = False,
 ) -> str:
-    """A line for each layer, in the order in which they compute: the first and the last stand out."""
+    """A line for each layer, in the order in which they compute; the first and last stand out."""
     figure, ax = _figure("epoch")
     names = list(series)
     for label, values in series.items():

@@ -120,16 +120,10 @@ def _translation(classes: list[Any], names: list[str] | None, outputs: int) -> n
     """The model's class of each of the data set's, -1 where it has none: by their names where both
     have some, else they are the same."""
     own = [str(name) for name in classes]
-    if (
-        names is None
-        or not own
-        or names == own
-        or (
-            len(names) == len(own)
-            and not set(names) & set(own)
-            and own == [str(k) for k in range(len(own))]
-        )
-    ):  # the model's are only numbers
+    if names is None or not own or names == own:
+        return np.arange(outputs)
+    numbered = own == [str(k) for k in range(len(own))]
+    if numbered and len(names) == len(own) and not set(names) & set(own):
         return np.arange(outputs)
     place = {name: k for k, name in enumerate(own)}
     return np.array([place.get(name, -1) for name in names], np.int64)

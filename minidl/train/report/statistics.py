@@ -115,7 +115,7 @@ class LayerStatistics(hints.Explained):
             }
 
     def _note_updates(self, trainer: Trainer) -> None:
-        """How far a step has moved the weights that were kept before it, as shares of their norms."""
+        """How far a step has moved the weights kept before it, as shares of their norms."""
         if self._weights is None or trainer.step == self._step:
             return
         for name, weights in named_weights(trainer.model):
