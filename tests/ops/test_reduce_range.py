@@ -8,7 +8,6 @@ import minidl as md
 from tests.support.arrays import uniform
 from tests.support.marks import both_backends, both_floats
 
-
 STATISTICS = {"mean": (md.mean, np.mean), "var": (md.var, np.var), "std": (md.std, np.std)}
 
 

@@ -1,5 +1,5 @@
-"""Programs of a few steps each, which minidl computes as chains: tests run them as they are and with
-every step computed at once."""
+"""Programs of a few steps each, which minidl computes as chains: tests run them as they are and
+with every step computed at once."""
 
 import minidl as md
 from tests.support.arrays import uniform

@@ -1,5 +1,5 @@
-"""Arguments of the direct convolutions, and of those that may stand between two normalizations, 1x1
-and depthwise.
+"""Arguments of the direct convolutions, and of those that may stand between two normalizations:
+1x1 and depthwise.
 
 Made of whole numbers, normalization included, every result but a variance is exact, so that a
 kernel and its twin compare with ==, whatever the order of their sums.
