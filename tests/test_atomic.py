@@ -19,7 +19,6 @@ from minidl.atomic import replace_file
 from tests.support.marks import needs_root
 from tests.support.processes import NOBODY, as_nobody
 
-resource = pytest.importorskip("resource", reason="of POSIX")
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="links and permissions of POSIX")
 
 

@@ -8,12 +8,10 @@ from functools import partial
 import numpy as np
 import pytest
 
-import minidl as md
 from minidl import checks
 from minidl.checks import named
 from tests.support.errors import refuses
 
-X = md.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
 NONE = np.zeros(0)  # an array has no truth
 
 

@@ -6,7 +6,7 @@ import pytest
 from tests.support.kernel_convs import SAME, direct_cases
 from tests.support.kernels import KINDS, LAYOUTS, RANKS, checks_out, kernels_of, refuses
 
-native, twin = kernels_of("conv.direct")
+native, _ = kernels_of("conv.direct")
 
 NAMES = ("conv", "conv_input_grad", "conv_weight_grad")
 
