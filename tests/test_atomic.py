@@ -6,44 +6,20 @@ import os
 import signal
 import socket
 import stat
-import subprocess
-import sys
-import tempfile
 import threading
-from pathlib import Path
 
 import pytest
 
 from minidl import atomic
 from minidl.atomic import replace_file
 from tests.support.marks import needs_root
-from tests.support.processes import NOBODY, as_nobody
+from tests.support.processes import writer
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="links and permissions of POSIX")
 
 
 def mode(path):
     return stat.S_IMODE(path.stat().st_mode)
-
-
-@pytest.fixture
-def common():
-    """A folder that every user can reach, which `tmp_path` is not."""
-    with tempfile.TemporaryDirectory() as folder:
-        os.chmod(folder, 0o755)
-        yield Path(folder)
-
-
-def program(code, *arguments, **options):
-    """A Python process that runs `code`, its output a pipe."""
-    code = f"import os, sys, time\nfrom minidl.atomic import replace_file\n{code}"
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        **options,
-    )
 
 
 # Writes a file but never finishes: it says so when all is written but the name, and waits.
@@ -120,19 +96,6 @@ def test_owner_and_group_are_kept(tmp_path):
     replace_file(path, b"new")
     found = path.stat()
     assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (1234, 2345, 0o640)
-
-
-@needs_root
-def test_rights_of_a_group_that_cannot_be_kept_are_not_given_to_another(common):
-    place = common / "place"
-    place.mkdir()
-    path = place / "file"
-    path.write_bytes(b"old")
-    path.chmod(0o660)
-    os.chown(path, NOBODY, 0)
-    os.chown(place, NOBODY, NOBODY)
-    as_nobody(place, "atomic.replace_file('file', 'new')")
-    assert path.read_bytes() == b"new" and mode(path) == 0o600
 
 
 # ---------------------------------------------------------------------- links, and what is no file
@@ -227,7 +190,7 @@ def test_a_name_that_is_too_long_is_named(tmp_path):
 def test_what_a_killed_writer_leaves_is_removed_by_the_next(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"old")
-    with program(STUCK, path) as killed:
+    with writer(STUCK, path) as killed:
         assert killed.stdout.readline() == "writing\n"
         killed.send_signal(signal.SIGKILL)
     assert len(os.listdir(tmp_path)) == 2 and path.read_bytes() == b"old"
@@ -239,7 +202,7 @@ def test_what_a_killed_writer_leaves_is_removed_by_the_next(tmp_path):
 
 def test_what_another_process_is_writing_stays(tmp_path):
     path = tmp_path / "file"
-    with program(STUCK, path) as other:
+    with writer(STUCK, path) as other:
         assert other.stdout.readline() == "writing\n"
         replace_file(path, b"meanwhile")
         assert path.read_bytes() == b"meanwhile" and len(os.listdir(tmp_path)) == 2

@@ -1,10 +1,9 @@
-"""minidl.atomic: errors name the path, and leave what was there: missing folders, a full disk,
-permissions."""
+"""minidl.atomic: errors name the path and leave what was there, where folders are missing, a disk
+is full or a user may not; and rights of other users."""
 
 import errno
 import os
-import subprocess
-import sys
+import stat
 import tempfile
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 from minidl import atomic
 from minidl.atomic import replace_file
 from tests.support.marks import needs_root
-from tests.support.processes import NOBODY, as_nobody
+from tests.support.processes import NOBODY, as_nobody, writer
 
 resource = pytest.importorskip("resource", reason="of POSIX")
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="links and permissions of POSIX")
@@ -25,21 +24,6 @@ def common():
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
         yield Path(folder)
-
-
-def program(code, *arguments, **options):
-    """A Python process that runs `code`, its output a pipe."""
-    code = f"import os, sys, time\nfrom minidl.atomic import replace_file\n{code}"
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        **options,
-    )
-
-
-# -------------------------------------------------------------------------------------- errors
 
 
 def test_a_missing_folder_is_named(tmp_path):
@@ -83,7 +67,7 @@ try:
 except OSError as error:
     print(error.errno, error.filename)
 """
-    run = program(
+    run = writer(
         code, path, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
     )
     output, _ = run.communicate(timeout=60)
@@ -113,6 +97,19 @@ except PermissionError as error:
     assert found == "way/place/file"
     place.parent.chmod(0o755)
     assert path.read_bytes() == b"old" and os.listdir(place) == ["file"]
+
+
+@needs_root
+def test_rights_of_a_group_that_cannot_be_kept_are_not_given_to_another(common):
+    place = common / "place"
+    place.mkdir()
+    path = place / "file"
+    path.write_bytes(b"old")
+    path.chmod(0o660)
+    os.chown(path, NOBODY, 0)
+    os.chown(place, NOBODY, NOBODY)
+    as_nobody(place, "atomic.replace_file('file', 'new')")
+    assert path.read_bytes() == b"new" and stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 @needs_root

@@ -5,13 +5,9 @@ import pytest
 
 import minidl as md
 from minidl import nn
-from tests.support.compiled_models import check, conv, draw, module, settled, steps
+from tests.support.compiled_models import check, conv, draw, module, network, steps
 
 X = draw(2, 9, 7, 8)
-
-
-def network(*layers):
-    return settled(nn.Sequential(*layers))
 
 
 CALLS = {

@@ -15,16 +15,13 @@ from tests.support.compiled_models import (
     draw,
     evaluated,
     module,
+    network,
     settled,
     steps,
 )
 
 X = draw(2, 9, 7, 8)
 WIDE = draw(2, 9, 7, 16)
-
-
-def network(*layers):
-    return settled(nn.Sequential(*layers))
 
 
 # ---------------------------------------------------------------------------------- convolutions
