@@ -21,11 +21,12 @@ def outputs_of(model, *inputs):
         model.eval()
     with md.no_grad():
         made = model(*[md.tensor(x) for x in inputs])
-    return [y.data for y in _flat(made)]
+    return [y.data for y in flat(made)]
 
 
-def _flat(made):
-    return [made] if isinstance(made, md.Tensor) else [y for item in made for y in _flat(item)]
+def flat(made):
+    """The tensors of an output that may be nested, in order."""
+    return [made] if isinstance(made, md.Tensor) else [y for item in made for y in flat(item)]
 
 
 def check(model, example, path, back=True):
@@ -39,7 +40,7 @@ def check(model, example, path, back=True):
         for ours, theirs in zip(run(content, *inputs), expected, strict=True):
             assert_close(ours, theirs)
         if loaded is not None:
-            for ours, theirs in zip(_flat(loaded(*inputs)), expected, strict=True):
+            for ours, theirs in zip(flat(loaded(*inputs)), expected, strict=True):
                 assert_close(ours.data, theirs)
     return content
 
