@@ -41,3 +41,10 @@ def ints(*options: Any) -> tuple[Any, ...]:
             for option in options
         ]
     )
+
+
+def rows_of(x: Array) -> Array:
+    """x (..., C) as rows (M, C), in the same memory. Without channels there are no rows, whatever
+    the other axes are, as for the native kernels."""
+    channels = x.shape[-1]
+    return x.reshape(x.size // max(1, channels), channels)
