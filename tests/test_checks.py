@@ -277,6 +277,20 @@ def test_members_of_a_list_are_named():
         checks.each(checks.size)([1, 0], "f", "x")
 
 
+def test_rows_without_values_are_no_members_without_end():
+    few, many = np.zeros((checks.MOST_EMPTY, 0)), np.zeros((checks.MOST_EMPTY + 1, 0))
+    assert len(list(checks.members(few, "f", "x", "a list of names"))) == checks.MOST_EMPTY
+    for array in (many, md.Tensor(many)):
+        with refuses(ValueError, "f: x must be a list of names, not 65537 empty rows"):
+            checks.members(array, "f", "x", "a list of names")
+    with refuses(
+        ValueError, "ArrayDataset: classes must be a list of names", "33554432 empty rows"
+    ):
+        data.ArrayDataset(np.zeros(2), classes=md.zeros(2**25, 0))
+    with refuses(ValueError, "stack: tensors must be a list of tensors", "33554432 empty rows"):
+        md.stack(md.zeros(2**25, 0))
+
+
 @pytest.mark.parametrize(
     "value, text",
     [
