@@ -313,8 +313,8 @@ def function(value: Any, where: str, name: str, expected: str) -> Any:
 
 
 def members(values: Iterable[Any], where: str, name: str, expected: str) -> Iterator[Any]:
-    """An iterator over the values, which `expected` describes. It is no list: callers stop at a wrong
-    row. More than MOST_EMPTY rows without values, which take no memory, are refused."""
+    """An iterator over the values, which `expected` describes. It is no list: callers stop at a
+    wrong row. More than MOST_EMPTY rows without values, which take no memory, are refused."""
     shape = getattr(values, "shape", None)
     if type(shape) is tuple and 0 in shape[1:] and shape[0] > MOST_EMPTY:
         raise ValueError(f"{where}: {name} must be {expected}, not {shape[0]} empty rows")
