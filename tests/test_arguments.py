@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import minidl as md
-from minidl import data, models, nn, optim
+from minidl import checks, data, models, nn, optim
 from tests.support.errors import refuses
 
 X = md.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
@@ -219,3 +219,17 @@ def test_a_momentum_that_is_none_changes_no_statistics():
     with refuses(TypeError, "batch_norm", "momentum"):
         md.batch_norm(X, None, None, mean, var, training=True, momentum="a", num_batches=count)
     assert count == 0 and not mean.any()
+
+
+def test_rows_without_values_are_no_members_without_end():
+    few, many = np.zeros((checks.MOST_EMPTY, 0)), np.zeros((checks.MOST_EMPTY + 1, 0))
+    assert len(list(checks.members(few, "f", "x", "a list of names"))) == checks.MOST_EMPTY
+    for array in (many, md.Tensor(many)):
+        with refuses(ValueError, "f: x must be a list of names, not 65537 empty rows"):
+            checks.members(array, "f", "x", "a list of names")
+    with refuses(
+        ValueError, "ArrayDataset: classes must be a list of names", "33554432 empty rows"
+    ):
+        data.ArrayDataset(np.zeros(2), classes=md.zeros(2**25, 0))
+    with refuses(ValueError, "stack: tensors must be a list of tensors", "33554432 empty rows"):
+        md.stack(md.zeros(2**25, 0))
