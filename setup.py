@@ -55,8 +55,13 @@ ALL_LEVELS = ("v2", "v3", "v4") if X86_64 else ("base",)
 
 # Whether the compiler may compute a * b + c with one rounding where the source does not ask for it.
 # In general it may not: backward passes recompute expressions of the forward pass, and must get the
-# same bits. In these folders nothing is recomputed, and every product is added to something.
+# same bits. In these folders it may, since nearly every product is added to something. What they
+# recompute, normalizations and masks, they compute by functions of headers that forbid it
+# (UNFUSED_BEGIN in simd/vectors.h).
 FUSED = dict.fromkeys(("gemm", "conv", "inference"), "fast")
+# With "fast" Clang would disregard that; the first of these that it knows is used instead.
+CLANG_FAST = (["-ffp-contract=fast-honor-pragmas"], ["-ffp-contract=on"])
+CLANG_PROGRAM = "#ifndef __clang__\n#error another compiler\n#endif\n"
 
 DEBUG = os.environ.get("MINIDL_DEBUG", "0") not in ("", "0")
 # -O3 makes libraries half again as large, and no kernel faster than -O2 with this cost model but
@@ -179,6 +184,8 @@ class Toolchain:
         self.common = [*LANGUAGE, *self.known(MATH), *self.known(QUIET), *self.known(OPTIMIZE)]
         self.more = {folder: self.known(flags) for folder, flags in OPTIMIZE_MORE.items()}
         self.contract = {how: self.known([f"-ffp-contract={how}"]) for how in ("off", "fast")}
+        if self.accepts([], CLANG_PROGRAM):
+            self.contract["fast"] = next(filter(self.accepts, CLANG_FAST))
         self.levels = {None: []}
         for level in ("base", *ALL_LEVELS):
             features = [f"-m{feature}" for feature in FEATURES[level]]
