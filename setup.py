@@ -174,8 +174,9 @@ class Toolchain:
                 "on Windows GCC puts vectors where AVX cannot read them (its bug 54412): set "
                 "CC=x86_64-w64-mingw32-clang, of LLVM for MinGW"
             )
-        self.common = [*LANGUAGE, *self.known(MATH), *self.known(QUIET, "-Werror")]
-        self.common += self.known(OPTIMIZE)
+        # Clang warns of many flags that it does not know, and would do so for every file.
+        self.strict = ["-Werror"] if self.accepts(["-Werror"]) else []
+        self.common = [*LANGUAGE, *self.known(MATH), *self.known(QUIET), *self.known(OPTIMIZE)]
         self.more = {folder: self.known(flags) for folder, flags in OPTIMIZE_MORE.items()}
         self.contract = {how: self.known([f"-ffp-contract={how}"]) for how in ("off", "fast")}
         self.levels = {None: []}
@@ -209,11 +210,11 @@ class Toolchain:
                 return False
             return done.returncode == 0
 
-    def known(self, flags, *strict):
-        """Those of `flags` that the compiler accepts: nearly always all of them at once."""
-        if self.accepts([*flags, *strict]):
+    def known(self, flags):
+        """Those of `flags` that the compiler accepts without a warning."""
+        if self.accepts([*flags, *self.strict]):
             return flags
-        return [flag for flag in flags if self.accepts([flag, *strict])]
+        return [flag for flag in flags if self.accepts([flag, *self.strict])]
 
 
 class build_ext(_build_ext):

@@ -32,7 +32,8 @@ from .program import Known, Operation, Program, Ref, Size, at, computed, refs_of
 
 KEY = "minidl_compiled"
 FORMAT = 1
-OPS = "minidl.ops."
+# Where operations live that a file may name, and what their names begin with there.
+HOMES = {"": "minidl.ops.", "onnx.": "minidl.onnx.operators."}
 # Loading computes a program for these sizes of the batch. A size in a shape is base + step * batch:
 # results for one batch would leave one of the two numbers unchecked.
 BATCHES = (1, 2)
@@ -189,21 +190,21 @@ def _try(program: Program, batch: int) -> None:
 
 def _name_of(operation: Operation) -> str:
     function = operation.function
-    module = function.__module__
-    if not module.startswith(OPS) or "<" in function.__qualname__:
-        raise TypeError(
-            f"Compiled.save: the operation {function.__name__} is no part of minidl, "
-            f"and cannot be saved"
-        )
-    return f"{module[len(OPS) :]}.{function.__qualname__}"
+    for prefix, home in HOMES.items():
+        if function.__module__.startswith(home) and "<" not in function.__qualname__:
+            return f"{prefix}{function.__module__.removeprefix(home)}.{function.__qualname__}"
+    raise TypeError(
+        f"Compiled.save: the operation {function.__name__} is no part of minidl, "
+        f"and cannot be saved"
+    )
 
 
 def _function(name: str) -> type[Function]:
-    found = re.fullmatch(r"([a-z]\w*)\.(\w+)", name)
+    found = re.fullmatch(r"(onnx\.|)([a-z]\w*)\.(\w+)", name)
     if found is None:
         raise KeyError(f"operation {name!r}")
     try:
-        function = getattr(importlib.import_module(OPS + found[1]), found[2])
+        function = getattr(importlib.import_module(HOMES[found[1]] + found[2]), found[3])
     except ImportError as error:
         raise KeyError(f"operation {name!r}") from error
     if not (isinstance(function, type) and issubclass(function, OwnFunction)):

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import inspect
+import re
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,14 @@ def test_native_and_twin_have_one_signature(family, name):
 @pytest.mark.parametrize(("family", "name"), ENTRIES)
 def test_the_table_holds_the_native_kernels(family, name):
     assert getattr(kernels, name) is getattr(module("minidl_ext", family), name)
+
+
+@pytest.mark.parametrize(("family", "name"), ENTRIES)
+def test_a_kernel_has_tests_in_its_folder(family, name):
+    """They name it, or what it is the backward of."""
+    folder = Path(__file__).parents[1] / "minidl_ext" / family.partition(".")[0]
+    text = "".join(path.read_text(encoding="utf-8") for path in sorted(folder.glob("test_*.py")))
+    assert re.search(rf"\b{name.removesuffix('_backward')}(_backward)?\b", text)
 
 
 def test_names_are_unique():

@@ -36,6 +36,8 @@ def scales(*values):
     return [None, np.array(values, np.float32)]
 
 
+# The pixel of a larger image that lies at or before the place is taken.
+FLOORED = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
 # Operator, its attributes, its inputs but for the first, and its outputs if these are several.
 NODES = {
     "Sin": ("Sin", {}, []),
@@ -75,11 +77,7 @@ NODES = {
         [],
     ),
     "LpPool": ("LpPool", {"kernel_shape": [2, 3], "dilations": [2, 1], "p": 3}, []),
-    "Resize by 2": (
-        "Resize",
-        {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"},
-        scales(1, 1, 2, 2),
-    ),
+    "Resize by 2": ("Resize", FLOORED, scales(1, 1, 2, 2)),
     "Resize, linear": ("Resize", {"mode": "linear", "axes": [2, 3]}, sizes(9, 5)),
     "Resize, corners": (
         "Resize",
@@ -133,13 +131,7 @@ OPERATIONS = {
         {"axis": 1},
         "Compare",
     ),
-    "nearest, twice as large": (
-        "Resize",
-        IMAGES,
-        (None, floats(1, 1, 2, 3)),
-        {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"},
-        "Resize",
-    ),
+    "nearest, twice as large": ("Resize", IMAGES, (None, floats(1, 1, 2, 3)), FLOORED, "Resize"),
     "nearest": ("Resize", IMAGES, (None, None, ints(5, 9)), {"axes": [2, 3]}, "Resample"),
     "linear": (
         "Resize",
@@ -302,6 +294,16 @@ def test_a_node_is_an_operation_of_the_library(name, tmp_path):
     )
     assert operation in [n.operation for n in md.trace(md.onnx.load(content, "NCHW"), x)]
     check_all_ways(content, [x, x[1:]], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("operator", "arrays"), [("Erf", ()), ("Floor", ()), ("PRelu", (np.float32([0.25]),))]
+)
+def test_a_function_of_onnx_alone_is_compiled_and_saved(operator, arrays, tmp_path):
+    content, x = file_for(operator, arrays, {}, ANY_BATCH, np.float32), draw(*SHAPE)
+    md.compile(md.onnx.load(content, "NCHW"), x).save(tmp_path / "compiled.safetensors")
+    (expected,) = run(content, x)
+    assert_close(md.Compiled.load(tmp_path / "compiled.safetensors")(x), expected)
 
 
 def test_any_order_of_the_largest_is_a_sorted_one():

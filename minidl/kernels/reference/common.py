@@ -40,3 +40,10 @@ def _int(option: Any) -> Any:
     if isinstance(option, (tuple, list, np.ndarray)):
         return ints(*option)
     return operator.index(option)
+
+
+def rows_of(x: Array) -> Array:
+    """x (..., C) as rows (M, C), in the same memory. Without channels there are no rows, whatever
+    the other axes are, as for the native kernels."""
+    channels = x.shape[-1]
+    return x.reshape(x.size // max(1, channels), channels)
