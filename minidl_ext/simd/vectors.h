@@ -19,9 +19,8 @@
 #define INLINED __attribute__((always_inline))      /* of a lambda, before its body */
 
 /* Between these two the compiler fuses no multiplication and addition into one rounding, also where
- * the rest of a file is compiled to fuse them. (With -ffp-contract=fast Clang would disregard this;
- * setup.py gives it another option. With GCC a function that is always inlined is compiled like the
- * function that calls it, so call such a function only from here.) */
+ * it does so in the rest of a file. With GCC a function that is always inlined is compiled like the
+ * function that calls it, so it must be called from here. */
 #if defined(__clang__)
 #define UNFUSED_BEGIN _Pragma("float_control(push)") _Pragma("clang fp contract(off)")
 #define UNFUSED_END _Pragma("float_control(pop)")

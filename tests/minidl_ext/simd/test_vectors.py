@@ -63,7 +63,7 @@ def count(request):
         include_dirs=[sysconfig.get_path("include")],
     )
     tools = setup["Toolchain"](compiler)
-    flags = [*tools.common, *tools.contract[setup["FUSED"]["conv"]], *tools.levels["v3"]]
+    flags = [*tools.common, *tools.fused, *tools.levels["v3"]]
 
     def count(functions):
         command = [request.param, "-x", "c++", "-", "-S", "-o", "-", *flags, "-Iminidl_ext"]
