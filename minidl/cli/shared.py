@@ -53,9 +53,9 @@ def model_path(given: str) -> str:
             raise click.UsageError(
                 f"there is no run or model {given!r}"
                 + (
-                    f": {given} is the name of a model without trained weights; give the folder of a "
-                    f"run, which minidl train ... --model {given} --out FOLDER writes, or a model's "
-                    f"file"
+                    f": {given} is the name of a model without trained weights; give a run's "
+                    f"folder, which minidl train ... --model {given} --out FOLDER writes, or a "
+                    f"model's file"
                     if given in names()
                     else ""
                 )

@@ -50,7 +50,7 @@ def _of_curves(history: Mapping[str, Any]) -> list[str]:
     if accuracy - valid > GAP:
         sentences.append(
             f"In the last epoch {accuracy:.1%} of the training examples were right, but "
-            f"{valid:.1%} of those for validation: the model learns them by heart. More "
+            f"{valid:.1%} of those for validation: the model overfits. More "
             f"examples, stronger augmentation or weight decay help."
         )
     losses = [float(value) for value in history.get("valid_loss", ())]

@@ -316,7 +316,7 @@ PLOTS = (
         "update",
         "Size of a step",
         True,
-        "The norm of the change by the last step of each epoch, divided by the norm of the weights. "
+        "The norm of the change by each epoch's last step, divided by the norm of the weights. "
         "About 0.001 is usual. If it is far above, the learning rate is high; if it is far below, "
         "the learning rate is low or its schedule has reduced it.",
         {"0.001": 1e-3},
@@ -325,8 +325,9 @@ PLOTS = (
         "dead",
         "Dead units",
         False,
-        "The share of a ReLU's units that are 0 for the whole batch: no gradient flows through them. "
-        "A few do no harm; many mean that a step was so large that it pushed their inputs below 0.",
+        "The share of a ReLU's units that are 0 for the whole batch, so that no gradient flows "
+        "through them. A few do no harm; many mean that a step was too large and pushed their inputs "
+        "below 0.",
         None,
     ),
 )
