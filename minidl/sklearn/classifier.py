@@ -98,9 +98,9 @@ class Classifier(ClassifierMixin, Estimator):
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Classifier:
-        """Train for one epoch on these rows, at least 2. The first call needs `classes`, all classes
-        of this and later calls. The learning rate is constant, `lr`; features are standardized by
-        the mean and deviation of the first call's rows.
+        """Train for one epoch on these rows, at least 2. The first call needs `classes`, all
+        classes of this and later calls. The learning rate is constant, `lr`; features are
+        standardized by the mean and deviation of the first call's rows.
         """
         first = not hasattr(self, "model_")
         X, y = self._rows(X, first, y)

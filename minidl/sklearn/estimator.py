@@ -236,7 +236,7 @@ class Estimator(BaseEstimator):
     def _train(
         self, X: np.ndarray, targets: np.ndarray, strata: Any, epochs: int, fit: bool
     ) -> None:
-        """Train for some epochs. `fit` has a schedule and may stop early, `partial_fit` does not."""
+        """Train for some epochs. Only `fit` has a schedule and may stop early."""
         where = type(self).__name__
         valid = None
         callbacks: list[Any] = []
