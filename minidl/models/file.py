@@ -206,7 +206,7 @@ def _origin(model: Layer) -> tuple[dict[str, str], dict[str, Any]]:
 
 
 def _plain(value: Any, name: str, depth: int = 0) -> Any:
-    """Convert a value to types of JSON; TypeError or ValueError, which name it, if it has others."""
+    """Convert a value to types of JSON; TypeError or ValueError, naming it, if it has others."""
     if depth > MOST_DEPTH:
         raise ValueError(
             f"save: {name[:60]}... must not contain itself or be nested more than {MOST_DEPTH} deep"

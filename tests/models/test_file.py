@@ -182,7 +182,7 @@ def test_a_class_that_has_moved(tmp_path, monkeypatch):
     models.save(tmp_path / "m", module.Net())
     for change, words in (
         (lambda: delattr(module, "Net"), "no attribute 'Net'"),
-        (lambda: setattr(module, "Net", dict), "no class of layers"),
+        (lambda: setattr(module, "Net", dict), "not a subclass of Layer"),
         (lambda: setattr(module, "Net", Silent), "missing 1 required"),
         (lambda: monkeypatch.delitem(sys.modules, "somewhere"), "No module named 'somewhere'"),
     ):
@@ -270,7 +270,7 @@ def test_a_model_that_was_changed_after_it_was_made(tmp_path):
     model.fc3 = nn.Dense(84, 5)
     with refuses(
         ValueError,
-        "save: load would make another model",
+        "save: load would build another model",
         "LeNet(**",
         "fc3.weight",
         "(84, 10) there and (84, 5) here",
@@ -289,7 +289,7 @@ def test_a_model_that_was_changed_after_it_was_made(tmp_path):
 def test_info_that_holds_itself(tmp_path):
     info = []
     info.append(info)
-    with refuses(ValueError, "save: info.a", "holds itself"):
+    with refuses(ValueError, "save: info.a", "contain itself"):
         models.save(tmp_path / "m", trained(), a=info)
 
 
@@ -334,7 +334,7 @@ DAMAGED = {
     "a number for a name": (lambda d: d["model"].update(name=3), ["damaged", "model"]),
     "an option more": (lambda d: d["options"].update(run=1), ["'run'", "lenet"]),
     "another option": (lambda d: d["options"].update(classes=7), ["does not fit", "fc3.weight"]),
-    "an option too large": (lambda d: d["options"].update(classes=10**12), ["cannot be made"]),
+    "an option too large": (lambda d: d["options"].update(classes=10**12), ["cannot be built"]),
     "a class": (lambda d: d.update(model={"class": "os:system"}), ["'os:system'", "trust=True"]),
     "another dtype": (lambda d: d.update(dtype="int8"), ["damaged", "dtype", "int8"]),
     "classes of lists": (lambda d: d.update(classes=[[]]), ["damaged", "classes"]),
