@@ -30,7 +30,7 @@ OPTIONS = {
     "skip_broken=True": "--skip-broken",
     "size=32 or size=(24, 32)": "--size 32 or 24,32",
     "data.cache.clear()": "minidl cache clear",
-    ", cache=False does without": "",
+    ", cache=False disables it": "",
 }
 EXPECTED = (ValueError, TypeError, OSError, ImportError, ArithmeticError, MemoryError, RuntimeError)
 
