@@ -28,13 +28,15 @@ def _cropped(
     return kernels.crop(images, size, tops, lefts, flips, mode, value, threads=1)
 
 
-def _check_reflect(where: str, mode: str, most: tuple[int, int], images: np.ndarray) -> None:
+def _check_reflect(
+    where: str, argument: str, mode: str, most: tuple[int, int], images: np.ndarray
+) -> None:
     """Raise a ValueError if reflected padding would be larger than the image: it would have to be
     reflected several times, which is most likely a mistake."""
     for name, reach, side in zip(("height", "width"), most, images.shape[1:3], strict=True):
         if mode == "reflect" and reach >= max(side, 1) and reach:
             raise ValueError(
-                f'{where}: with mode="reflect", padding must be smaller than the {name} of the '
+                f'{where}: with mode="reflect", {argument} must be smaller than the {name} of the '
                 f'images, {side}, got {reach}: use less, or mode="constant"'
             )
 
@@ -73,7 +75,7 @@ class RandomCrop(Transform):
         self, images: np.ndarray, labels: Labels, draws: Draws
     ) -> tuple[np.ndarray, Labels]:
         (height, width), (down, right) = sides_of(images, "RandomCrop"), self.padding
-        _check_reflect("RandomCrop", self.mode, self.padding, images)
+        _check_reflect("RandomCrop", "padding", self.mode, self.padding, images)
         places = height + 2 * down - self.size[0] + 1, width + 2 * right - self.size[1] + 1
         if min(places) < 1:
             raise ValueError(
@@ -197,7 +199,7 @@ class RandomTranslate(Transform):
             round(x * side) if isinstance(x, float) else x
             for x, side in zip(self.amount, size, strict=True)
         )
-        _check_reflect("RandomTranslate", self.mode, (down, right), images)
+        _check_reflect("RandomTranslate", "amount", self.mode, (down, right), images)
         tops, lefts = draws.below((2 * down + 1, 2 * right + 1)).T
         return _cropped(
             images,

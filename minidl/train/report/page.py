@@ -326,8 +326,8 @@ PLOTS = (
         "Dead units",
         False,
         "The share of a ReLU's units that are 0 for the whole batch, so that no gradient flows "
-        "through them. A few do no harm; many mean that a step was too large and pushed their inputs "
-        "below 0.",
+        "through them. A few do no harm; many mean that a step was too large and pushed their "
+        "inputs below 0.",
         None,
     ),
 )
