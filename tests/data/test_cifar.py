@@ -230,7 +230,7 @@ def hostile(**fields):
         (hostile(type=tarfile.SYMTYPE, linkname="/etc/passwd"), r"the tar has no test_batch\.bin"),
         (hostile(type=tarfile.LNKTYPE, linkname="other"), r"the tar has no test_batch\.bin"),
         (hostile(type=tarfile.FIFOTYPE), r"the tar has no test_batch\.bin"),
-        (tar_of({"test_batch.bin": BATCH, "./test_batch.bin": BATCH}), "a second batch"),
+        (tar_of({"test_batch.bin": BATCH, "./test_batch.bin": BATCH}), "two batches of this name"),
     ],
 )
 def test_hostile_tar(tmp_path, content, message):

@@ -282,7 +282,7 @@ def test_a_model_that_was_changed_after_it_was_made(tmp_path):
         models.save(tmp_path / "m", model)
     model = trained()
     model.head = nn.Dense(2, 2)
-    with refuses(ValueError, "head.weight is missing there"):
+    with refuses(ValueError, "head.weight is missing in that"):
         models.save(tmp_path / "m", model)
 
 

@@ -178,10 +178,10 @@ def test_questions_before_the_end():
             ask()
     with p:
         assert repr(p) == "Profile(in its block)"
-        with pytest.raises(RuntimeError, match="of one block"):
+        with pytest.raises(RuntimeError, match="one block only"):
             p.__enter__()
     assert "rows" in repr(p)
-    with pytest.raises(RuntimeError, match="of one block"), p:
+    with pytest.raises(RuntimeError, match="one block only"), p:
         pass
 
 
