@@ -162,7 +162,7 @@ def _plan(
 
     source = data if data in KNOWN else os.path.abspath(data)
     if data not in KNOWN and not os.path.isdir(data):
-        what = "is no folder" if os.path.exists(data) else "does not exist"
+        what = "is not a folder" if os.path.exists(data) else "does not exist"
         raise click.UsageError(f"DATA: {data!r} {what}, and is none of {', '.join(KNOWN)}")
     folder = out or os.path.join("runs", os.path.basename(os.path.abspath(data)))
     init = _init(given)

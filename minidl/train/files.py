@@ -40,7 +40,7 @@ def read(path: str) -> dict[str, Any]:
     except ValueError as error:
         raise Damaged(str(error)) from None
     if not isinstance(content, dict) or not isinstance(content.get("format"), int):
-        raise Damaged(f"{path} is no checkpoint of a training")
+        raise Damaged(f"{path} is not a checkpoint of a training")
     if content["format"] > FORMAT:
         raise ValueError(
             f"{path} has the format {content['format']} of checkpoints, written by "
@@ -161,7 +161,7 @@ def naming_a_full_disk(path: str) -> Iterator[None]:
 
 def _sum(value: Any) -> str:
     """Return the SHA-256 of a state: of all arrays, numbers and strings, and of their nesting."""
-    import hashlib  # it loads slowly
+    import hashlib  # imported here to keep `import minidl` fast
 
     found = hashlib.sha256()
     _feed(found, value)

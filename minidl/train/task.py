@@ -198,7 +198,7 @@ def load_folder(
     others = set(_folders(root)) - set(map(os.path.basename, folders.values()))
     if folders and ("train" not in folders or others):
         what = (
-            f"beside it {', '.join(sorted(others)[:10])}, which are no parts"
+            f"also {', '.join(sorted(others)[:10])}, which are not parts"
             if others
             else "no train part"
         )

@@ -14,7 +14,7 @@ QUICK = ("--epochs", "1", "--model", "mlp")
 def test_data_that_does_not_exist(refused, tmp_path):
     refused("train", "nowhere", words=["'nowhere'", "mnist", "cifar10"])
     (tmp_path / "file").write_text("")
-    refused("train", "file", words=["'file' is no folder"])
+    refused("train", "file", words=["'file' is not a folder"])
     refused("train", "cifar100", words=["'cifar100'", "mnist"])
 
 

@@ -245,7 +245,7 @@ def test_two_parts_of_one_kind(tmp_path):
     ("parts", "words"),
     [
         (("valid", "test"), ["test, valid", "no train part"]),
-        (("train", "test", "more"), ["beside it more", "no parts"]),
+        (("train", "test", "more"), ["also more", "not parts"]),
     ],
 )
 def test_parts_that_do_not_fit(tmp_path, parts, words):
