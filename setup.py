@@ -56,7 +56,7 @@ ALL_LEVELS = ("v2", "v3", "v4") if X86_64 else ("base",)
 # Whether the compiler may compute a * b + c with one rounding where the source does not ask for it.
 # In general it may not: backward passes recompute expressions of the forward pass, and must get the
 # same bits. In these folders nothing is recomputed, and every product is added to something.
-FUSED = dict.fromkeys(("gemm", "conv", "inference"), "fast")
+FUSED = ("gemm", "conv", "inference")
 
 DEBUG = os.environ.get("MINIDL_DEBUG", "0") not in ("", "0")
 # -O3 makes libraries half again as large, and no kernel faster than -O2 with this cost model but
@@ -174,10 +174,15 @@ class Toolchain:
                 "on Windows GCC puts vectors where AVX cannot read them (its bug 54412): set "
                 "CC=x86_64-w64-mingw32-clang, of LLVM for MinGW"
             )
-        self.common = [*LANGUAGE, *self.known(MATH), *self.known(QUIET, "-Werror")]
-        self.common += self.known(OPTIMIZE)
+        # Clang warns of many flags that it does not know, and would do so for every file.
+        self.strict = ["-Werror"] if self.accepts(["-Werror"]) else []
+        self.common = [*LANGUAGE, *self.known(MATH), *self.known(QUIET), *self.known(OPTIMIZE)]
         self.more = {folder: self.known(flags) for folder, flags in OPTIMIZE_MORE.items()}
-        self.contract = {how: self.known([f"-ffp-contract={how}"]) for how in ("off", "fast")}
+        # Headers say where nothing may be fused all the same (UNFUSED_BEGIN). Clang would not heed
+        # them with "fast", and fuses within an expression with "on"; GCC fuses with "fast" alone.
+        clang = self.accepts([], "#ifndef __clang__\n#error\n#endif\n")
+        self.fused = self.known([f"-ffp-contract={'on' if clang else 'fast'}"])
+        self.unfused = self.known(["-ffp-contract=off"])
         self.levels = {None: []}
         for level in ("base", *ALL_LEVELS):
             features = [f"-m{feature}" for feature in FEATURES[level]]
@@ -209,11 +214,11 @@ class Toolchain:
                 return False
             return done.returncode == 0
 
-    def known(self, flags, *strict):
-        """Those of `flags` that the compiler accepts: nearly always all of them at once."""
-        if self.accepts([*flags, *strict]):
+    def known(self, flags):
+        """Those of `flags` that the compiler accepts without a warning."""
+        if self.accepts([*flags, *self.strict]):
             return flags
-        return [flag for flag in flags if self.accepts([flag, *strict])]
+        return [flag for flag in flags if self.accepts([flag, *self.strict])]
 
 
 class build_ext(_build_ext):
@@ -315,7 +320,7 @@ class build_ext(_build_ext):
         translated, target = self.translated(source), self.object(ext, source)
         folder = Path(source).parent.name
         openmp = (self.tools.kernels if ext.level else self.tools.openmp)[0]
-        contract = self.tools.contract[FUSED.get(folder, "off")]
+        contract = self.tools.fused if folder in FUSED else self.tools.unfused
         flags = [*self.tools.common, *self.tools.more.get(folder, []), *contract]
         flags += [*self.tools.levels[ext.level], *openmp]
 

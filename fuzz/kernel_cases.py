@@ -5,9 +5,10 @@ from typing import Any
 from minidl.kernels import FAMILIES
 
 from .draw import FLOATS, Draw, Value
-from .kernel_norm_cases import NORMS, factors
+from .kernel_norm_cases import NORMS
 from .kernel_picture_cases import PICTURES
 from .kernel_rules import WILD
+from .kernel_window_cases import WINDOWS, tuples
 
 Args = dict[str, Value]
 
@@ -67,27 +68,6 @@ class Kernel:
         room = max(1, self.elements // max(1, sizes[0] * sizes[1] * channels))
         n = 0 if self.draw.chance(0.03) else self.draw.whole(1, min(5, room))
         return [n, *sizes, channels]
-
-
-def tuples(value: Any) -> Value:
-    """Lists as tuples, all through."""
-    return {"tuple": [tuples(item) for item in value]} if isinstance(value, list) else value
-
-
-def outputs(
-    shape: list[int],
-    kernel: list[int],
-    stride: list[int],
-    dilation: list[int],
-    padding: list[Any],
-    channels: int,
-) -> list[int]:
-    """The shape of a convolution's (or pool's) output."""
-    sizes = []
-    for axis in range(2):
-        room = shape[1 + axis] + sum(padding[axis]) - dilation[axis] * (kernel[axis] - 1) - 1
-        sizes.append(room // stride[axis] + 1)
-    return [shape[0], *sizes, channels]
 
 
 def _unary(k: Kernel) -> Args:
@@ -160,167 +140,6 @@ def _matmul(k: Kernel) -> Args:
     }
 
 
-def _conv(k: Kernel) -> Args:
-    draw = k.draw
-    kernel, stride, dilation, padding = k.geometry()
-    groups = draw.pick(1, 1, 1, 2, 3, 8)
-    ci, co = draw.size(40, 1), groups * draw.size(48 // groups, 1)
-    shape = k.image(kernel, dilation, padding, ci * groups)
-    return _convolution(k, shape, kernel, stride, dilation, padding, ci, co, {"groups": groups})
-
-
-def _depthwise(k: Kernel) -> Args:
-    k.dtype, c = "float32", k.blocks()
-    kernel, stride, dilation, padding = k.geometry()
-    shape = k.image(kernel, dilation, padding, c)
-    return _convolution(k, shape, kernel, stride, dilation, padding, 1, c, {})
-
-
-def _convolution(
-    k: Kernel,
-    shape: list[int],
-    kernel: list[int],
-    stride: list[int],
-    dilation: list[int],
-    padding: list[Any],
-    ci: int,
-    co: int,
-    args: Args,
-) -> Args:
-    """The arguments of a convolution, or of one of its gradients, by the kernel's name."""
-    # A zero of the padding times infinity is NaN, or was never computed: what meets zeros is finite
-    # and stays so where something else is made wrong.
-    finite = k.draw.pick("normal", "whole") if k.values == "special" else k.values
-    k.values = k.values if k.name == "conv" else finite
-    args = args | {
-        "stride": tuples(stride),
-        "padding": tuples(padding),
-        "dilation": tuples(dilation),
-    }
-    x = k.array(shape, finite=k.name != "conv")
-    w = k.array([*kernel, ci, co], values=finite, finite=True)
-    y = outputs(shape, kernel, stride, dilation, padding, co)
-    dy = k.array(y, finite=True)
-    if k.name.endswith("input_grad"):
-        return {"dy": dy, "w": w, "input_shape": tuples(shape), **args}
-    if k.name.endswith("weight_grad"):
-        return {"x": x, "dy": dy, "kernel_shape": tuples(kernel), **args}
-    if k.name == "depthwise_backward":
-        return {"dy": dy, "x": x, "w": w, **args, **between_norms(k, shape[3], y)}
-    if k.name == "depthwise_conv" and k.draw.chance(0.5) and shape[0]:
-        return {
-            "x": x,
-            "w": w,
-            **args,
-            **k.maybe(0.7, factors=factors(k, shape[3]), stats=True),
-            "relu": k.draw.chance(0.5),
-        }
-    return {
-        "x": x,
-        "w": w,
-        **args,
-        **k.maybe(0.4, bias=k.array([co]), residual=k.array(y), relu_out=True),
-    }
-
-
-def between_norms(k: Kernel, before: int, y: list[int]) -> Args:
-    """The options of a convolution's backward between two normalizations."""
-    options = k.maybe(0.6, factors=factors(k, before), relu=True)
-    if k.draw.chance(0.5):
-        centre = k.array([2, y[3]]) if k.draw.chance(0.6) else None
-        consumer = [k.array(y), factors(k, y[3]), k.draw.chance(0.5), centre]
-        options["consumer"] = {"tuple": consumer}
-    return options
-
-
-def _pointwise(k: Kernel) -> Args:
-    k.dtype, before, after = "float32", k.blocks(), k.blocks()
-    shape = k.image([1, 1], [1, 1], [[0, 0], [0, 0]], before)
-    x, w = k.array(shape), k.array([1, 1, before, after])
-    y = [*shape[:3], after]
-    if k.name == "pointwise_backward":
-        return {"dy": k.array(y), "x": x, "w": w, **between_norms(k, before, y)}
-    stats = {"stats": True} if shape[0] and k.draw.chance(0.5) else {}
-    return {"x": x, "w": w, **k.maybe(0.6, factors=factors(k, before), relu=True), **stats}
-
-
-def _winograd(k: Kernel) -> Args:
-    k.dtype, ci, co = "float32", k.blocks(), k.blocks()
-    padding = [[k.draw.whole(0, 3), k.draw.whole(0, 3)] for _ in range(2)]
-    shape = k.image([3, 3], [1, 1], padding, ci)
-    y = outputs(shape, [3, 3], [1, 1], [1, 1], padding, co)
-    x, w, dy = k.array(shape), k.array([3, 3, ci, co]), k.array(y)
-    if k.name == "winograd_weights":
-        return {"w": w}
-    if k.name == "winograd_conv":
-        return {
-            "x": x,
-            "w": w,
-            "padding": tuples(padding),
-            **k.maybe(0.4, bias=k.array([co]), residual=dy, relu_out=True),
-        }
-    if k.name == "winograd_conv_pool":
-        if min(y[1:3]) < 2:
-            padding, x = [[1, 1], [1, 1]], k.array([*shape[:1], 9, 8, ci])
-        return {
-            "x": x,
-            "w": w,
-            "padding": tuples(padding),
-            **k.maybe(0.4, bias=k.array([co]), relu_out=True),
-        }
-    consumer: Args = {}
-    if k.draw.chance(0.4):  # a max-pool
-        pooled = [y[0], y[1] // 2, y[2] // 2, y[3]]
-        dy, place = k.array(pooled), k.draw.whole(0, 3)
-        consumer = {"argmax": k.draw.array(pooled, "uint8", low=place, high=place)}
-    if k.name == "winograd_input_grad":
-        return {
-            "dy": dy,
-            "w": w,
-            "input_shape": tuples(shape),
-            "padding": tuples(padding),
-            **consumer,
-        }
-    return {"x": x, "dy": dy, "padding": tuples(padding), **consumer}
-
-
-def _pool(k: Kernel) -> Args:
-    draw = k.draw
-    window, stride, dilation, _ = k.geometry()
-    if draw.chance(0.1):
-        window = [17, 16]  # places that a byte does not number
-    if draw.chance(0.3):
-        window, stride, dilation = [2, 2], [2, 2], [1, 1]
-    # The middle of a window is always inside, and its last values may be beyond the image.
-    middle = [(taps - 1) // 2 for taps in window]
-    padding = [
-        [draw.whole(0, m * d), draw.whole(0, (taps - 1 - m) * d)]
-        for taps, m, d in zip(window, middle, dilation, strict=True)
-    ]
-    shape = k.image(window, dilation, padding, draw.size(70, 1))
-    shape[1:3] = [max(n, d) for n, d in zip(shape[1:3], dilation, strict=True)]
-    y = outputs(shape, window, stride, dilation, padding, shape[3])
-    args = {
-        "window": tuples(window),
-        "stride": tuples(stride),
-        "padding": tuples(padding),
-        "dilation": tuples(dilation),
-    }
-    if k.name.startswith("avg"):
-        counted = draw.pick(
-            None, None, [[0, 0], [0, 0]], [[draw.whole(0, n) for n in sides] for sides in padding]
-        )
-        args["counted"] = counted and tuples(counted)
-    if k.name in ("max_pool", "avg_pool"):
-        return {"x": k.array(shape), **args}
-    args = {"dy": k.array(y), "input_shape": tuples(shape), **args}
-    if k.name == "max_pool_backward":
-        place = middle[0] * window[1] + middle[1]
-        dtype = "uint8" if window[0] * window[1] <= 256 else "int32"
-        args["argmax"] = draw.array(y, dtype, low=place, high=place)
-    return args
-
-
 def _global_pool(k: Kernel) -> Args:
     shape = k.shape(k.draw.whole(3, 4), least=1)
     if k.name == "global_avg_pool":
@@ -333,31 +152,17 @@ def _cell(k: Kernel) -> Args:
     gates = 4 if "lstm" in k.name else 3
     wide, narrow = [n, gates * h], [n, h]
     if k.name == "lstm_cell":
-        return {
-            "x": k.array(wide),
-            "hidden": k.array(wide),
-            "c": k.array(narrow),
-            **k.maybe(0.3, squash=False),
-        }
+        args = {"x": k.array(wide), "hidden": k.array(wide), "c": k.array(narrow)}
+        return args | k.maybe(0.3, squash=False)
     if k.name == "lstm_cell_backward":
-        return {
-            "dh": k.array(narrow),
-            "dc": k.array(narrow),
-            "gates": k.array(wide),
-            "c": k.array(narrow),
-            "c_new": k.array(narrow),
-            **k.maybe(0.3, squash=False),
-        }
+        args = {"dh": k.array(narrow), "dc": k.array(narrow), "gates": k.array(wide)}
+        args |= {"c": k.array(narrow), "c_new": k.array(narrow)}
+        return args | k.maybe(0.3, squash=False)
     bias = {"bias": k.array([h]) if k.draw.chance(0.5) else None}
     if k.name == "gru_cell":
         return {"x": k.array(wide), "hidden": k.array(wide), **bias, "h": k.array(narrow)}
-    return {
-        "dy": k.array(narrow),
-        "gates": k.array(wide),
-        "hidden": k.array(wide),
-        **bias,
-        "h": k.array(narrow),
-    }
+    args = {"dy": k.array(narrow), "gates": k.array(wide), "hidden": k.array(wide)}
+    return {**args, **bias, "h": k.array(narrow)}
 
 
 def _embedding(k: Kernel) -> Args:
@@ -400,16 +205,8 @@ def _update(k: Kernel) -> Args:
     if k.name == "square_sum":
         return {"grads": args["grads"]}
     if k.name == "sgd_update":
-        return (
-            args
-            | velocities
-            | decay
-            | {
-                "lr": rate,
-                "momentum": 0.9 if momentum else 0.0,
-                "nesterov": momentum and draw.chance(0.5),
-            }
-        )
+        args |= velocities | decay | {"lr": rate, "momentum": 0.9 if momentum else 0.0}
+        return {**args, "nesterov": momentum and draw.chance(0.5)}
     if k.name == "adam_update":
         return args | {
             "means": arrays(),
@@ -435,12 +232,8 @@ def _update(k: Kernel) -> Args:
         }
     if k.name == "adagrad_update":
         return args | {"sums": arrays("uniform"), "lr": rate, "eps": eps, **decay}
-    return (
-        args
-        | velocities
-        | decay
-        | {"lr": rate, "momentum": 0.9 if momentum else 0.0, "trust": 0.001, "eps": eps}
-    )
+    args |= velocities | decay | {"lr": rate, "momentum": 0.9 if momentum else 0.0}
+    return {**args, "trust": 0.001, "eps": eps}
 
 
 def _dropout(k: Kernel) -> Args:
@@ -468,39 +261,13 @@ MAKERS: dict[str, Any] = {
     **dict.fromkeys(("sum", "mean", "max", "min", "moments"), _reduce),
     "deviations": _deviations,
     **dict.fromkeys(("matmul", "matmul_panels"), _matmul),
-    **dict.fromkeys(("conv", "conv_input_grad", "conv_weight_grad"), _conv),
-    **dict.fromkeys(
-        ("depthwise_conv", "depthwise_input_grad", "depthwise_weight_grad", "depthwise_backward"),
-        _depthwise,
-    ),
-    **dict.fromkeys(("pointwise_conv", "pointwise_backward"), _pointwise),
-    **dict.fromkeys(
-        (
-            "winograd_weights",
-            "winograd_conv",
-            "winograd_conv_pool",
-            "winograd_input_grad",
-            "winograd_weight_grad",
-        ),
-        _winograd,
-    ),
-    **dict.fromkeys(("max_pool", "max_pool_backward", "avg_pool", "avg_pool_backward"), _pool),
+    **WINDOWS,
     **dict.fromkeys(("global_avg_pool", "global_avg_pool_backward"), _global_pool),
     **dict.fromkeys(("lstm_cell", "lstm_cell_backward", "gru_cell", "gru_cell_backward"), _cell),
     **dict.fromkeys(("embedding", "embedding_backward"), _embedding),
     **dict.fromkeys(("softmax", "softmax_backward", "log_softmax", "log_softmax_backward"), _rows),
     **dict.fromkeys(("cross_entropy", "cross_entropy_backward"), _cross_entropy),
-    **dict.fromkeys(
-        (
-            "sgd_update",
-            "adam_update",
-            "rmsprop_update",
-            "adagrad_update",
-            "lars_update",
-            "square_sum",
-        ),
-        _update,
-    ),
+    **dict.fromkeys(FAMILIES["optim.updates"], _update),
     "dropout": _dropout,
     **NORMS,
     **PICTURES,

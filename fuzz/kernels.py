@@ -115,13 +115,13 @@ def run(case: dict[str, Any], watch: Watch) -> str:
     """Run a case: "agrees", "refused" or "no reference"."""
     name = case["kernel"]
     kernel = getattr(importlib.import_module(f"minidl_ext.{FAMILY[name]}"), name)
-    args = values_of(case["args"])
+    args = _arguments(case, watch)
     result, error = _called(kernel, name, args, 1)
     if error is None:
         watch.allowed = sum(a.nbytes for a in arrays_in(result))
         if name not in (*NO_THREADS, *kernel_rules.PRIVATE):
-            _same_on_threads(kernel, name, case, result, args)
-    elif bits(args) != bits(values_of(case["args"])):
+            _same_on_threads(kernel, name, case, result, args, watch)
+    elif bits(args) != bits(_arguments(case, watch)):
         raise Fault("half-changed", f"refused ({error}), but arguments have changed")
     elif not case["valid"] or isinstance(error, MemoryError):
         return "refused"
@@ -148,8 +148,14 @@ def run(case: dict[str, Any], watch: Watch) -> str:
         elif bits(args) != bits(values_of(case["args"])) and "masked_out" not in case["args"]:
             raise Fault("changed input", "an argument has changed")
     if case.get("out"):
-        return _with_out(kernel, name, case, result)
+        return _with_out(kernel, name, case, result, watch)
     return "agrees"
+
+
+def _arguments(case: dict[str, Any], watch: Watch) -> dict[str, Any]:
+    """The arguments anew. A backward has some of its forward's twin, whose memory is not its."""
+    with watch.reference():
+        return values_of(case["args"])
 
 
 def _called(
@@ -169,9 +175,11 @@ def _called(
         ) from None
 
 
-def _same_on_threads(kernel: Any, name: str, case: dict[str, Any], result: Any, args: Any) -> None:
+def _same_on_threads(
+    kernel: Any, name: str, case: dict[str, Any], result: Any, args: Any, watch: Watch
+) -> None:
     for threads in (2, 3):
-        again = values_of(case["args"])
+        again = _arguments(case, watch)
         other, error = _called(kernel, name, again, threads)
         if isinstance(error, MemoryError):
             return
@@ -181,13 +189,16 @@ def _same_on_threads(kernel: Any, name: str, case: dict[str, Any], result: Any, 
             raise Fault("threads", f"other bits on {threads} threads than on one")
 
 
-def _with_out(kernel: Any, name: str, case: dict[str, Any], result: Any) -> str:
+def _with_out(kernel: Any, name: str, case: dict[str, Any], result: Any, watch: Watch) -> str:
     """The call again with an `out`: the same bits in it, or a refusal that changes nothing."""
     first = result[0] if isinstance(result, tuple) else result
     if not isinstance(first, np.ndarray):
         return "agrees"
-    args = values_of(case["args"])
-    out = _out(case, args, first)
+    args = _arguments(case, watch)
+    try:
+        out = _out(case, args, first)
+    except (ValueError, MemoryError) as problem:  # an empty array, twice as long an axis
+        raise Invalid(f"out: {problem}") from None
     before = bits([args, out])
     given, error = _called(kernel, name, args | {"out": out}, 2)
     if error is not None:

@@ -111,7 +111,7 @@ def compare(name: str, got: Figures, want: Figures, bounds: Figures) -> None:
             raise Fault("shape", f"{name}: {key} is {value.shape}, right {right.shape}", name)
         bad = ~(np.abs(value - right) <= bounds[key])
         if bad.any():
-            at = tuple(int(i[0]) for i in np.nonzero(bad))
+            at = tuple(map(int, np.argwhere(bad)[0]))
             raise Fault(
                 "difference",
                 f"{name}: {key}: {int(bad.sum())} of {bad.size}; at {at} "

@@ -21,7 +21,7 @@ from minidl.onnx.model import written_out
 from .draw import Draw
 from .file_formats import changed, mutation
 from .onnx_changes import change
-from .onnx_nodes import random_model
+from .onnx_models import random_model
 from .values import Invalid, value_of
 from .watch import Fault, Watch, place_of
 

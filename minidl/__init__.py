@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from .compiled import Compiled, compile
     from .profiler import Profile, profile
 else:  # to a type checker a module with __getattr__ has every name
-    from . import hints
+    from . import foreign_names, hints
 
-    _not_here = hints.attributes_of(__name__, hints.FUNCTIONS)
+    _not_here = hints.attributes_of(__name__, foreign_names.FUNCTIONS)
 
     def __getattr__(name):
         """Load a module or a name when it is first used, so that `import minidl` stays quick."""

@@ -81,16 +81,7 @@ def _walk(
     nodes = sorted(uses, key=_age)
     changes.check(nodes)
     if wanted is None:
-        wanted = (
-            [
-                t
-                for node in nodes
-                for ref in list(retained.get(node, {}).values())
-                if (t := ref()) is not None
-            ]
-            if retained
-            else []
-        )
+        wanted = _retained(nodes) if retained else []
     captured: Captured = {(id(t._node), t._slot): None for t in wanted if t._node is not None}
     slots: dict[Function, list[Any]] = {}
     leaves: dict[Tensor, Any] = {}
@@ -147,6 +138,12 @@ def _walk(
         for t in wanted
         if t._node is not None and (g := captured[id(t._node), t._slot]) is not None
     ]
+
+
+def _retained(nodes: Iterable[Function]) -> list[Tensor]:
+    """The outputs of nodes that `retain_grad` was called on."""
+    refs = [ref for node in nodes for ref in list(retained.get(node, {}).values())]
+    return [t for ref in refs if (t := ref()) is not None]
 
 
 def _alone(chain: tuple[Function, ...], uses: Uses, captured: Captured) -> bool:
@@ -209,11 +206,9 @@ def _checked(node: Function, inputs: Sequence[Tensor | None], results: Any) -> t
     if not isinstance(results, tuple):
         several = isinstance(results, list) and len(inputs) > 1
         results = tuple(results) if several else (results,)
+    where = f"{type(node).__name__}.backward"
     if len(results) != len(inputs):
-        raise RuntimeError(
-            f"{type(node).__name__}.backward returned {len(results)} gradients "
-            f"for {len(inputs)} inputs"
-        )
+        raise RuntimeError(f"{where} returned {len(results)} gradients for {len(inputs)} inputs")
     arrays: list[np.ndarray | None] = []
     for k, (t, g) in enumerate(zip(inputs, results, strict=True)):
         if t is None or g is None:
@@ -222,14 +217,11 @@ def _checked(node: Function, inputs: Sequence[Tensor | None], results: Any) -> t
         array = np.asarray(g)
         if array.shape != t._shape:
             raise RuntimeError(
-                f"{type(node).__name__}.backward returned a gradient of shape "
-                f"{array.shape} for input {k} of shape {t._shape}"
+                f"{where} returned a gradient of shape {array.shape} for input {k} of shape "
+                f"{t._shape}"
             )
         if array.dtype.kind not in "fiub":
-            raise TypeError(
-                f"{type(node).__name__}.backward must return numbers, got "
-                f"{array.dtype} for input {k}"
-            )
+            raise TypeError(f"{where} must return numbers, got {array.dtype} for input {k}")
         arrays.append(np.array(array, t._dtype, order="C"))
     return tuple(arrays)
 
@@ -363,15 +355,12 @@ def grad(
 
 def _tensors(given: Any, name: str) -> Sequence[Tensor]:
     """A tensor, or a sequence of them, as a list."""
-    members = []
-    for t in (
-        [given]
-        if isinstance(given, Tensor)
-        else checks.members(given, "grad", name, "a tensor or a list of tensors")
-    ):
+    if isinstance(given, Tensor):
+        return [given]
+    members = list(checks.members(given, "grad", name, "a tensor or a list of tensors"))
+    for t in members:
         if not isinstance(t, Tensor):
             raise TypeError(f"grad: {name} must be tensors, got {type(t).__name__}")
-        members.append(t)
     return members
 
 

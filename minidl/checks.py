@@ -34,6 +34,7 @@ Check = Callable[[Any, str, str], Any]  # a check whose further arguments are bo
 MOST = sys.maxsize  # the largest size
 MOST_COUNT = 2**53  # the largest count: up to here every integer is exactly a float
 MOST_OF_PAIR = 2**31 - 1  # the largest window, stride, dilation and padding that kernels take
+MOST_EMPTY = 65536  # the most members without values: rows, parts that are made or put together
 SHOWN = 100  # how many characters of the given value a message shows
 
 
@@ -312,8 +313,11 @@ def function(value: Any, where: str, name: str, expected: str) -> Any:
 
 
 def members(values: Iterable[Any], where: str, name: str, expected: str) -> Iterator[Any]:
-    """An iterator over the values; `expected` describes them in the message. It does not make a
-    list, so that a caller who stops at a wrong first row does not make millions of others."""
+    """An iterator over the values, which `expected` describes. It is no list: callers stop at a
+    wrong row. More than MOST_EMPTY rows without values, which take no memory, are refused."""
+    shape = getattr(values, "shape", None)
+    if type(shape) is tuple and 0 in shape[1:] and shape[0] > MOST_EMPTY:
+        raise ValueError(f"{where}: {name} must be {expected}, not {shape[0]} empty rows")
     try:
         return iter(values)
     except TypeError:
@@ -354,8 +358,7 @@ def path(value: Any, where: str, name: str = "path") -> str:
 
 
 def message(where: str, name: str, expected: str, value: Any) -> str:
-    """The message about a wrong argument. `where` may be empty inside a `named` function, which
-    adds its name."""
+    """The message about a wrong argument; `where` may be empty inside a `named` function."""
     return f"{f'{where}: ' if where else ''}{name} must be {expected}, got {shown(value)}"
 
 
@@ -390,8 +393,7 @@ def named(function: F) -> F:
 
 def renamed(error: Exception, where: str) -> Exception:
     """The error as a TypeError, IndexError, MemoryError or ValueError, with the function's name
-    before its text. Overflow and division by zero become ValueErrors, because a wrong value causes
-    them."""
+    before its text. Overflow and division by zero become ValueErrors: a wrong value causes them."""
     kinds = (TypeError, IndexError, MemoryError)
     kind = next((k for k in kinds if isinstance(error, k)), ValueError)
     return kind(f"{where}: {error}")

@@ -56,7 +56,7 @@ def available_cpus() -> int:
 
 
 def _quotas() -> Iterator[int]:
-    """The quotas of CPU time of this process's control group and of all groups above it, in CPUs."""
+    """The quotas of CPU time, in CPUs, of this process's control group and of all groups above."""
     for mount_point, below in _control_groups():
         while True:
             group = mount_point + below

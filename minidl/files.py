@@ -250,13 +250,12 @@ def _bfloat16_arrays(path: str) -> dict[str, np.ndarray]:
 
     with open(path, "rb") as file:
         content = file.read()
-    return {
-        name: (np.frombuffer(entry["data"], "<u2").astype(np.uint32) << 16)
-        .view(np.float32)
-        .reshape(entry["shape"])
-        for name, entry in deserialize(content)
-        if entry["dtype"] == "BF16"
-    }
+    arrays = {}
+    for name, entry in deserialize(content):
+        if entry["dtype"] == "BF16":
+            bits = np.frombuffer(entry["data"], "<u2").astype(np.uint32) << 16
+            arrays[name] = bits.view(np.float32).reshape(entry["shape"])
+    return arrays
 
 
 def _dtype_name(code: str) -> str:

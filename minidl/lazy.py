@@ -24,7 +24,7 @@ RELU: Activation = ("relu",)
 
 
 class Epilogue(NamedTuple):
-    """The post-operations on each value of a result before it is written to memory, in this order."""
+    """The post-operations on each value of a result before it is written to memory, in order."""
 
     residual: np.ndarray | None = None  # an array of the same shape, which is added
     activation: Activation | None = None
@@ -71,7 +71,7 @@ class Lazy:
         self._made: weakref.ref[np.ndarray] | None = None
 
     def compute(self) -> np.ndarray:
-        """Compute the array, or return the one that was computed before if anyone still holds it."""
+        """Compute the array, or return the one computed before if anyone still holds it."""
         array = self._made() if self._made is not None else None
         if array is None:
             array = self.run(self.epilogue)

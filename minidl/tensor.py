@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import checks, dlpack, hints
+from . import checks, dlpack, foreign_names, hints
 from .arrays import plain_array
 from .storage import OPEN, RESULT, Storage, writable
 
@@ -31,7 +31,7 @@ retained: weakref.WeakKeyDictionary[Function, dict[int, weakref.ref[Tensor]]] = 
 )
 
 
-@hints.with_names(hints.TENSOR)
+@hints.with_names(foreign_names.TENSOR)
 class Tensor(Storage, Methods):
     """An array that remembers how it was computed.
 

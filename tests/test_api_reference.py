@@ -14,7 +14,8 @@ from tools import api_reference
         ("A formula\nin prose:\n    y = x", "A formula\nin prose:\n\n```text\ny = x\n```"),
         (">>> 1 + 1\n2", "```pycon\n>>> 1 + 1\n2\n```"),
         (
-            "x:         a tensor,\n           of numbers\nlow, high: limits, [0, 1],\n           of it",
+            "x:         a tensor,\n           of numbers\n"
+            "low, high: limits, [0, 1],\n           of it",
             "- `x`: a tensor, of numbers\n- `low`, `high`: limits, [0, 1], of it",
         ),
         ("Layers: what a model\nis made of.", "Layers: what a model\nis made of."),

@@ -1,49 +1,25 @@
-"""minidl.atomic: links, modes, what is no file, killed and simultaneous writers, errors."""
+"""minidl.atomic: links, modes, what is no file, killed and simultaneous writers. Errors:
+test_atomic_errors."""
 
 import errno
 import os
 import signal
 import socket
 import stat
-import subprocess
-import sys
-import tempfile
 import threading
-from pathlib import Path
 
 import pytest
 
 from minidl import atomic
 from minidl.atomic import replace_file
 from tests.support.marks import needs_root
-from tests.support.processes import NOBODY, as_nobody
+from tests.support.processes import writer
 
-resource = pytest.importorskip("resource", reason="of POSIX")
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="links and permissions of POSIX")
 
 
 def mode(path):
     return stat.S_IMODE(path.stat().st_mode)
-
-
-@pytest.fixture
-def common():
-    """A folder that every user can reach, which `tmp_path` is not."""
-    with tempfile.TemporaryDirectory() as folder:
-        os.chmod(folder, 0o755)
-        yield Path(folder)
-
-
-def program(code, *arguments, **options):
-    """A Python process that runs `code`, its output a pipe."""
-    code = f"import os, sys, time\nfrom minidl.atomic import replace_file\n{code}"
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        **options,
-    )
 
 
 # Writes a file but never finishes: it says so when all is written but the name, and waits.
@@ -100,14 +76,13 @@ def test_what_replaces_a_private_file_is_private_from_the_start(tmp_path, monkey
     path.chmod(0o600)
     modes = []
     real = os.open
-    monkeypatch.setattr(
-        os,
-        "open",
-        lambda name, flags, mode=0o777: (
-            modes.append(mode) if flags & os.O_CREAT else None,
-            real(name, flags, mode),
-        )[1],
-    )
+
+    def opened(name, flags, mode=0o777):
+        if flags & os.O_CREAT:
+            modes.append(mode)
+        return real(name, flags, mode)
+
+    monkeypatch.setattr(os, "open", opened)
     replace_file(path, b"new")
     assert modes == [0o600]
 
@@ -121,19 +96,6 @@ def test_owner_and_group_are_kept(tmp_path):
     replace_file(path, b"new")
     found = path.stat()
     assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (1234, 2345, 0o640)
-
-
-@needs_root
-def test_rights_of_a_group_that_cannot_be_kept_are_not_given_to_another(common):
-    place = common / "place"
-    place.mkdir()
-    path = place / "file"
-    path.write_bytes(b"old")
-    path.chmod(0o660)
-    os.chown(path, NOBODY, 0)
-    os.chown(place, NOBODY, NOBODY)
-    as_nobody(place, "atomic.replace_file('file', 'new')")
-    assert path.read_bytes() == b"new" and mode(path) == 0o600
 
 
 # ---------------------------------------------------------------------- links, and what is no file
@@ -203,18 +165,10 @@ def test_what_is_no_file_is_refused(kind, through_a_link, tmp_path):
 # --------------------------------------------------------------------------------------- names
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "x" * 255,
-        "\u2211" * 85,
-        "a" * 244 + ".safetensors"[:11],
-        os.fsdecode(b"\xff" * 255),
-        " ",
-        "-",
-        "new\nline",
-    ],
-)
+LONG = ["x" * 255, "\u2211" * 85, "a" * 244 + ".safetensors"[:11], os.fsdecode(b"\xff" * 255)]
+
+
+@pytest.mark.parametrize("name", [*LONG, " ", "-", "new\nline"])
 def test_names_of_any_length(name, tmp_path):
     path = tmp_path / name
     for content in (b"1", b"2"):
@@ -236,7 +190,7 @@ def test_a_name_that_is_too_long_is_named(tmp_path):
 def test_what_a_killed_writer_leaves_is_removed_by_the_next(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"old")
-    with program(STUCK, path) as killed:
+    with writer(STUCK, path) as killed:
         assert killed.stdout.readline() == "writing\n"
         killed.send_signal(signal.SIGKILL)
     assert len(os.listdir(tmp_path)) == 2 and path.read_bytes() == b"old"
@@ -248,7 +202,7 @@ def test_what_a_killed_writer_leaves_is_removed_by_the_next(tmp_path):
 
 def test_what_another_process_is_writing_stays(tmp_path):
     path = tmp_path / "file"
-    with program(STUCK, path) as other:
+    with writer(STUCK, path) as other:
         assert other.stdout.readline() == "writing\n"
         replace_file(path, b"meanwhile")
         assert path.read_bytes() == b"meanwhile" and len(os.listdir(tmp_path)) == 2
@@ -330,96 +284,3 @@ def test_simultaneous_writers_leave_one_content_whole(tmp_path):
         thread.join()
     assert not errors
     assert path.read_bytes() in contents and os.listdir(tmp_path) == ["file"]
-
-
-# -------------------------------------------------------------------------------------- errors
-
-
-def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError) as info:
-        replace_file(tmp_path / "missing" / "file", b"")
-    assert info.value.filename == str(tmp_path / "missing")
-    (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(NotADirectoryError) as info:
-        replace_file(tmp_path / "file" / "x", b"")
-    assert info.value.filename == str(tmp_path / "file" / "x")
-
-
-@pytest.mark.parametrize("step", ["open", "fdopen", "fsync", "replace"])
-@pytest.mark.parametrize(
-    "number, kind",
-    [(errno.ENOSPC, OSError), (errno.EROFS, OSError), (errno.EACCES, PermissionError)],
-)
-def test_errors_of_the_system_name_the_path(step, number, kind, tmp_path, monkeypatch):
-    path = tmp_path / "file"
-    path.write_bytes(b"old")
-
-    def fail(*arguments, **options):
-        raise OSError(number, os.strerror(number), "a temporary name")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, step, fail)
-        with pytest.raises(kind) as info:
-            replace_file(path, b"new")
-    assert info.value.errno == number and info.value.filename == str(path)
-    assert "temporary" not in str(info.value) and info.value.__suppress_context__
-    assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["file"]
-
-
-def test_a_full_disk(tmp_path):
-    """A limit on the size of files stands for the disk's end: the write fails on its way."""
-    path = tmp_path / "file"
-    path.write_bytes(b"old")
-    code = """
-try:
-    replace_file(sys.argv[1], bytes(1 << 20))
-except OSError as error:
-    print(error.errno, error.filename)
-"""
-    run = program(
-        code, path, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-    )
-    output, _ = run.communicate(timeout=60)
-    assert output == f"{errno.EFBIG} {path}\n"
-    assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["file"]
-
-
-@needs_root
-@pytest.mark.parametrize("what, protect", [("file", 0o444), ("folder", 0o555), ("way", 0o600)])
-def test_permission_is_said(what, protect, common):
-    place = common / "way" / "place"
-    place.mkdir(parents=True)
-    path = place / "file"
-    path.write_bytes(b"old")
-    for thing in (place.parent, place, path):
-        os.chown(thing, NOBODY, NOBODY)
-    {"file": path, "folder": place, "way": place.parent}[what].chmod(protect)
-    found = as_nobody(
-        common,
-        """
-try:
-    atomic.replace_file("way/place/file", "new")
-except PermissionError as error:
-    print(error.filename)
-""",
-    )
-    assert found == "way/place/file"
-    place.parent.chmod(0o755)
-    assert path.read_bytes() == b"old" and os.listdir(place) == ["file"]
-
-
-@needs_root
-def test_a_folder_that_can_be_written_but_not_read(common):
-    place = common / "place"
-    place.mkdir()
-    os.chown(place, NOBODY, NOBODY)
-    place.chmod(0o300)
-    as_nobody(common, "atomic.replace_file('place/file', 'new')")
-    assert (place / "file").read_text() == "new"
-
-
-def test_a_path_of_a_folder_is_refused(tmp_path):
-    with pytest.raises(IsADirectoryError) as caught:
-        atomic.replace_file(f"{tmp_path}/new/", b"")
-    assert caught.value.filename == f"{tmp_path}/new/"
-    assert os.listdir(tmp_path) == []

@@ -153,16 +153,43 @@ def test_a_debug_build_checks_bounds_and_stands_apart(project):
     assert ask(project, "minidl_ext.DEBUG") == "False"
 
 
+def compiler(folder, first):
+    """The compiler of this machine behind a shell script that does something `first`."""
+    stand_in = folder / "cc"
+    real = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    stand_in.write_text(f'#!/bin/sh\n{first}\nexec {real} "$@"\n')
+    stand_in.chmod(0o755)
+    return str(stand_in)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="the compiler stand-in is a shell script")
 def test_a_compiler_without_openmp_builds_single_threaded(project, tmp_path):
     copy = shutil.copytree(project, tmp_path / "project")
-    stand_in = tmp_path / "cc"
-    real = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    stand_in.write_text(f'#!/bin/sh\ncase "$*" in *openmp*) exit 1;; esac\nexec {real} "$@"\n')
-    stand_in.chmod(0o755)
-    _, printed = build(copy, MINIDL_BUILD_ISA="base", CC=str(stand_in))
+    stand_in = compiler(tmp_path, 'case "$*" in *openmp*) exit 1;; esac')
+    _, printed = build(copy, MINIDL_BUILD_ISA="base", CC=stand_in)
     assert "no OpenMP" in printed and "single thread" in printed
     assert ask(copy, "minidl_ext.OPENMP, minidl_ext.toy.double_it(1.0)").startswith("False")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the compiler stand-in is a shell script")
+def test_a_flag_that_the_compiler_warns_of_is_left_out(project, tmp_path):
+    copy = shutil.copytree(project, tmp_path / "project")
+    warns = """case "$*" in *-falign-jumps*) echo "warning: not supported" >&2
+    case "$*" in *-Werror*) exit 1;; esac;; esac"""
+    command = ("setup.py", "-q", "build_ext", "--inplace")
+    done = run(*command, cwd=copy, MINIDL_BUILD_ISA="base", CC=compiler(tmp_path, warns))
+    assert done.returncode == 0 and "compiling minidl_ext.base.toy" in done.stdout
+    assert "not supported" not in done.stdout + done.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the compiler stand-in is a shell script")
+def test_a_compiler_that_warns_of_everything_still_optimizes(project, tmp_path):
+    """The flags that Python was built with, which it gives to all extensions, may be such."""
+    copy = shutil.copytree(project, tmp_path / "project")
+    warns = f'case "$*" in *-Werror*) exit 1;; esac\necho "$*" >> {tmp_path}/calls'
+    build(copy, MINIDL_BUILD_ISA="base", CC=compiler(tmp_path, warns))
+    (call,) = [line for line in (tmp_path / "calls").read_text().splitlines() if "toy.cpp" in line]
+    assert "-O2" in call and "-fno-math-errno" in call
 
 
 def test_no_compiler_is_a_clear_error(project):

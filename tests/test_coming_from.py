@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import minidl as md
-from minidl import data, hints, models, nn, optim, train
+from minidl import data, foreign_names, models, nn, optim, train
 from minidl.data import transforms as T
 from tests.support import pages
 
@@ -73,19 +73,21 @@ TABLE_OF_HINTS = {
 
 def test_every_table_of_names_is_on_the_page():
     tables = {
-        name for name, value in vars(hints).items() if isinstance(value, dict) and name.isupper()
+        name
+        for name, value in vars(foreign_names).items()
+        if isinstance(value, dict) and name.isupper()
     }
     assert tables == set(TABLE_OF_HINTS)
     for hinted, table in TABLE_OF_HINTS.items():
         written = re.search(rf"<!-- table {table} -->(.*?)<!-- end -->", TEXT, re.S)[1]
         shown = set(re.findall(r"^\| `(\w+)` \| \S", written, re.M))
-        assert set(getattr(hints, hinted)) <= shown
+        assert set(getattr(foreign_names, hinted)) <= shown
 
 
 @pytest.mark.parametrize(("page", "owner"), [(TABLES, name) for name in ("nn", "optim")])
 def test_the_names_that_errors_do_not_know_are_the_same_here(page, owner):
     """A name of PyTorch's in the first column is one of ours too, or its error names ours."""
-    ours = {"nn": (nn, hints.LAYERS), "optim": (optim, hints.OPTIMIZERS)}[owner]
+    ours = {"nn": (nn, foreign_names.LAYERS), "optim": (optim, foreign_names.OPTIMIZERS)}[owner]
     for code in pages.table_cells(page, 0):
         for name in re.findall(rf"^{owner}\.(\w+)", code):
             assert hasattr(ours[0], name) or name in ours[1], name

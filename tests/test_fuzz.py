@@ -145,6 +145,13 @@ def test_a_case_follows_from_its_key(module):
     assert all(module.title(case) is not None and module.describe(case) for case in cases[0])
 
 
+def test_a_wrong_number_of_a_network_is_reported_too():
+    right, bounds = {"loss": np.array(1.0)}, {"loss": np.float64(0.1)}
+    networks.compare("float32", {"loss": np.array(1.05)}, right, bounds)
+    with pytest.raises(Fault, match=r"difference.*loss: 1 of 1; at \(\)"):
+        networks.compare("float32", {"loss": np.array(1.2)}, right, bounds)
+
+
 @pytest.mark.parametrize("finite", [True, False])
 def test_what_meets_the_zeros_of_a_padding_stays_finite(finite):
     """Zero times infinity is NaN, or was never computed: no fault of either."""

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import minidl as md
-from minidl import data, hints, nn, optim
+from minidl import data, foreign_names, hints, nn, optim
 from tests.support.cases import errors_of
 from tests.support.errors import refuses
 
@@ -211,14 +211,14 @@ TABLES = {
 
 @pytest.mark.parametrize("table", TABLES)
 def test_no_hint_stands_for_what_there_is(table):
-    have = [name for name in getattr(hints, table) if hasattr(TABLES[table], name)]
+    have = [name for name in getattr(foreign_names, table) if hasattr(TABLES[table], name)]
     assert have == []
 
 
 @pytest.mark.parametrize("table", TABLES)
 def test_what_hints_name_exists(table):
     """Written as md.name, nn.name, optim.name, data.name, x.name; or alone, of the same owner."""
-    for text in getattr(hints, table).values():
+    for text in getattr(foreign_names, table).values():
         for owner, name in re.findall(r"\b(md|nn|optim|data|x|model|np|T)\.(\w+)", text):
             place = {"x": X, "model": nn.Layer(), "md": md, "np": np, "T": data.transforms}.get(
                 owner
@@ -232,7 +232,7 @@ def test_what_hints_name_exists(table):
 
 @pytest.mark.parametrize("table", ["TENSOR", "OF_LAYERS", "OF_OPTIMIZERS"])
 def test_names_of_others_are_not_listed(table):
-    assert not set(getattr(hints, table)) & set(dir(TABLES[table]))
+    assert not set(getattr(foreign_names, table)) & set(dir(TABLES[table]))
 
 
 def test_a_layer_may_have_such_names():

@@ -15,6 +15,7 @@ HOUSE = (
     ("minidl_ext",),
     (
         "minidl.version",
+        "minidl.foreign_names",
         "minidl.hints",
         "minidl.locks",
         "minidl.arrays",

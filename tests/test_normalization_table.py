@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tools import normalization_cases as cases
+from tools import normalization_runs as runs
 from tools import normalization_table as table
 
 ALL = cases.cases()
@@ -13,18 +14,18 @@ PAGE = table.parts(table.PAGE.read_text())
 @pytest.mark.parametrize("dtype", list(table.TOLERANCE))
 @pytest.mark.parametrize("case", ALL, ids=lambda case: case.name)
 def test_agreement_with_the_formula(case, dtype):
-    got, expected = cases.ours(case, dtype), cases.expected(case, dtype)
+    got, expected = runs.ours(case, dtype), runs.expected(case, dtype)
     assert all(a.dtype == dtype for a in got["forward"] + got["backward"])
     for kind in table.KINDS:
         assert len(got[kind]) == len(expected[kind])
-        assert cases.error(got[kind], expected[kind]) <= table.TOLERANCE[dtype], kind
+        assert runs.error(got[kind], expected[kind]) <= table.TOLERANCE[dtype], kind
 
 
 def test_the_cases_do_something():
     """Statistics move, masks hide, and what is compared is not nothing."""
     for case in ALL:
-        expected = cases.expected(case, np.float64)
-        assert len(expected["forward"]) == cases.STEPS
+        expected = runs.expected(case, np.float64)
+        assert len(expected["forward"]) == runs.STEPS
         assert np.abs(expected["backward"][1 if case.first_values else 0]).max() > 1e-3
         if expected["running"] and "eval" not in case.name and "freeze" not in case.name:
             assert not np.array_equal(expected["running"][0], expected["running"][2])

@@ -1,7 +1,7 @@
 """Write the last tables of docs/coming-from.md, from what errors say: `make docs`.
 
-`minidl.hints` knows what names of PyTorch and Keras are called here. The page lists all of them, so
-that one can look a name up without making the mistake first.
+`minidl.foreign_names` knows what names of PyTorch and Keras are called here. The page lists all of
+them, so that one can look a name up without making the mistake first.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from minidl import hints
+from minidl import foreign_names
 
 from . import marked_tables
 
@@ -45,14 +45,14 @@ def instead(text: str, owner: str) -> str:
 
 
 TABLES = {
-    "tensor": lambda: table(hints.TENSOR, "x."),
-    "functions": lambda: table(hints.FUNCTIONS),
-    "layers": lambda: table(hints.LAYERS),
-    "of layers": lambda: table(hints.OF_LAYERS, "layer."),
-    "optimizers": lambda: table(hints.OPTIMIZERS),
-    "of optimizers": lambda: table(hints.OF_OPTIMIZERS, "optimizer."),
-    "data": lambda: table(hints.DATA | hints.TRANSFORMS),
-    "arguments": lambda: table(hints.ARGUMENTS),
+    "tensor": lambda: table(foreign_names.TENSOR, "x."),
+    "functions": lambda: table(foreign_names.FUNCTIONS),
+    "layers": lambda: table(foreign_names.LAYERS),
+    "of layers": lambda: table(foreign_names.OF_LAYERS, "layer."),
+    "optimizers": lambda: table(foreign_names.OPTIMIZERS),
+    "of optimizers": lambda: table(foreign_names.OF_OPTIMIZERS, "optimizer."),
+    "data": lambda: table(foreign_names.DATA | foreign_names.TRANSFORMS),
+    "arguments": lambda: table(foreign_names.ARGUMENTS),
 }
 
 

@@ -200,13 +200,13 @@ def page() -> str:
         [
             "# What is tested how",
             "",
-            "Written by `python tools/coverage_table.py` from the tables of the tests; a test keeps it "
-            "up to date.",
+            "Written by `python tools/coverage_table.py` from the tables of the tests; a test "
+            "keeps it up to date.",
             "",
-            "*values*: against NumPy, float32 and float64. *gradient*: against central differences in "
-            "float64, and float32 against float64. *PyTorch*: values and gradients against PyTorch's. "
-            "*twin*: the same on the NumPy backend. *threads*: the same bits on 1, 2 and 3 threads. "
-            "*bad input*: errors that name the argument. "
+            "*values*: against NumPy, float32 and float64. *gradient*: against central differences "
+            "in float64, and float32 against float64. *PyTorch*: values and gradients against "
+            "PyTorch's. *twin*: the same on the NumPy backend. *threads*: the same bits on 1, 2 "
+            "and 3 threads. *bad input*: errors that name the argument. "
             f"Below the operations, each of the {native} native kernels is tested against its twin "
             "over shapes, dtypes and thread counts, and refuses bad arrays "
             "(`tests/minidl_ext`).",

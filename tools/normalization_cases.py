@@ -1,13 +1,10 @@
 """The cases of the table in docs/normalization.md: each norm and option beside its formula.
 
-A case makes ours, runs it some steps in a dtype and gives the arrays to compare; the formulas
-(tests/support/reference/norm.py) run on the same numbers in float64, PyTorch too where it has the
-norm.
+What a case is and how it runs stands in `normalization_runs`.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -17,161 +14,7 @@ import minidl as md
 from minidl import nn
 from tests.support.reference import norm as formulas
 
-STEPS = 10
-EPS = 1e-5
-Arrays = list[np.ndarray]
-Results = dict[str, Arrays]  # "forward", "backward", "running": the arrays of all steps
-
-
-@dataclasses.dataclass
-class Case:
-    """`layer` is ours; `formula(x, state, *parameters)` the paper's, for the same parameters."""
-
-    name: str
-    layer: Callable[[], nn.Layer]
-    formula: Callable[..., np.ndarray]
-    shape: tuple[int, ...] = (6, 3, 3, 4)
-    mask: bool = False
-    shortcut: bool = False  # relu(norm(x) + shortcut) in place of norm(x)
-    eval_mode: bool = False
-    first_values: bool = False  # parameters as they start, rather than numbers around 1
-    torch: Callable[..., Any] | None = None  # (torch, x, state, *parameters), as `formula`
-
-    def data(self, dtype: Any) -> list[Arrays]:
-        """[x, dy, shortcut] of each step: the same numbers, as far as the dtype holds them."""
-        rng = np.random.default_rng(len(self.name))
-        return [
-            [
-                (3 * rng.normal(size=self.shape) + 2).astype(dtype),
-                rng.normal(size=self.shape).astype(dtype),
-                rng.normal(size=self.shape).astype(dtype),
-            ]
-            for _ in range(STEPS)
-        ]
-
-    def positions(self) -> np.ndarray | None:
-        return positions(self.shape) if self.mask else None
-
-    def parameters(self, layer: nn.Layer, dtype: Any) -> list[nn.Parameter]:
-        """The layer's parameters, filled with numbers around 1 unless `first_values`."""
-        rng = np.random.default_rng(2)
-        for p in [] if self.first_values else layer.parameters():
-            p.data[...] = (1 + 0.3 * rng.normal(size=p.shape)).astype(dtype)
-        return layer.parameters()
-
-
-def positions(shape: tuple[int, ...]) -> np.ndarray:
-    """A mask for inputs of this shape."""
-    return np.random.default_rng(1).random(shape[:-1]) < 0.7
-
-
-def ours(case: Case, dtype: Any) -> Results:
-    """What minidl computes."""
-    layer = case.layer().astype(dtype)
-    parameters = case.parameters(layer, dtype)
-    mask = case.positions()
-    if case.eval_mode:
-        _some_statistics(layer)
-        layer.eval()
-    results: Results = {"forward": [], "backward": [], "running": []}
-    for x, dy, shortcut in case.data(dtype):
-        inputs = md.tensor(x, requires_grad=True)
-        y = layer(inputs) if mask is None else layer(inputs, mask)
-        if case.shortcut:
-            y = md.relu(y + shortcut)
-        layer.zero_grad()
-        y.backward(dy)
-        results["forward"].append(np.array(y.data))
-        results["backward"] += [inputs.grad, *(p.grad for p in parameters)]
-        if getattr(layer, "running_mean", None) is not None:
-            results["running"] += [layer.running_mean.copy(), layer.running_var.copy()]
-    return results
-
-
-def expected(case: Case, dtype: Any) -> Results:
-    """What the formula gives in float64 for the numbers of this dtype."""
-    layer = case.layer().astype(dtype)
-    parameters = [p.data.astype(np.float64) for p in case.parameters(layer, dtype)]
-    state = _state(layer, case)
-    results: Results = {"forward": [], "backward": [], "running": []}
-    for x, dy, shortcut in ([a.astype(np.float64) for a in step] for step in case.data(dtype)):
-        before = dict(state)
-
-        def f(
-            x: np.ndarray,
-            *parameters: np.ndarray,
-            before: dict[str, Any] = before,
-            shortcut: np.ndarray = shortcut,
-        ) -> np.ndarray:
-            state.update(before)
-            y = case.formula(x, state, *parameters)
-            return formulas.relu(y + shortcut) if case.shortcut else y
-
-        results["backward"] += formulas.gradients(f, dy, x, *parameters)
-        results["forward"].append(f(x, *parameters))
-        if state:
-            results["running"] += [np.array(state["mean"]), np.array(state["var"])]
-    return results
-
-
-def pytorch(case: Case, dtype: Any) -> Results:
-    """What PyTorch gives in float64 for the numbers of this dtype."""
-    import torch
-
-    assert case.torch is not None
-    layer = case.layer().astype(dtype)
-    parameters = [
-        torch.tensor(p.data.astype(np.float64), requires_grad=True)
-        for p in case.parameters(layer, dtype)
-    ]
-    state = {
-        name: torch.tensor(value, dtype=torch.float64)
-        for name, value in _state(layer, case).items()
-    }
-    results: Results = {"forward": [], "backward": [], "running": []}
-    for x, dy, shortcut in case.data(dtype):
-        inputs = torch.tensor(x.astype(np.float64), requires_grad=True)
-        y = case.torch(torch, inputs, state, *parameters)
-        if case.shortcut:
-            y = torch.relu(y + torch.tensor(shortcut.astype(np.float64)))
-        grads = torch.autograd.grad(y, [inputs, *parameters], torch.tensor(dy.astype(np.float64)))
-        results["forward"].append(y.detach().numpy())
-        results["backward"] += [g.numpy() for g in grads]
-        if state:
-            results["running"] += [state["mean"].numpy().copy(), state["var"].numpy().copy()]
-    return results
-
-
-def error(got: Arrays, want: Arrays) -> float:
-    """The largest distance of an array's values, of the array's largest value."""
-    return max(
-        (
-            float(np.abs(a - b).max() / (np.abs(b).max() or 1))
-            for a, b in zip(got, want, strict=True)
-        ),
-        default=0.0,
-    )
-
-
-def _some_statistics(layer: Any) -> None:
-    layer.running_mean[...] = np.linspace(-1, 3, len(layer.running_mean))
-    layer.running_var[...] = np.linspace(0.5, 9, len(layer.running_var))
-    layer.num_batches[...] = 1
-
-
-def _state(layer: Any, case: Case) -> dict[str, Any]:
-    if getattr(layer, "running_mean", None) is None:
-        return {}
-    if case.eval_mode:
-        _some_statistics(layer)
-    return {
-        "mean": layer.running_mean.astype(np.float64),
-        "var": layer.running_var.astype(np.float64),
-        "batches": int(layer.num_batches),
-    }
-
-
-# ------------------------------------------------------------------------------------ the cases
+from .normalization_runs import EPS, Case, positions, some_statistics
 
 RENORM = nn.Renorm(r_max=1.5, d_max=0.5, warmup=2, r_ramp=4, d_ramp=3)
 
@@ -254,7 +97,7 @@ def channels_first(run: Callable[..., Any]) -> Any:
 
 def frozen() -> nn.Layer:
     layer = nn.BatchNorm(4)
-    _some_statistics(layer)
+    some_statistics(layer)
     return layer.freeze_stats()
 
 

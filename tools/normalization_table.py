@@ -18,6 +18,7 @@ import minidl as md
 from minidl import kernels, nn
 
 from . import normalization_cases as cases
+from . import normalization_runs as runs
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "normalization.md"
 KINDS = ("forward", "backward", "running")
@@ -27,13 +28,13 @@ TOLERANCE = {np.float32: 1e-5, np.float64: 1e-10}
 # ------------------------------------------------------------------------------------ agreement
 
 
-def errors(case: cases.Case, reference: Any) -> list[float | None]:
+def errors(case: runs.Case, reference: Any) -> list[float | None]:
     """Of forward, backward, running statistics, in float32 and then in float64."""
     result: list[float | None] = []
     for dtype in TOLERANCE:
-        got, expected = cases.ours(case, dtype), reference(case, dtype)
+        got, expected = runs.ours(case, dtype), reference(case, dtype)
         result += [
-            cases.error(got[kind], expected[kind]) if expected[kind] else None for kind in KINDS
+            runs.error(got[kind], expected[kind]) if expected[kind] else None for kind in KINDS
         ]
     return result
 
@@ -46,13 +47,13 @@ def agreement() -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for case in cases.cases():
-        found = errors(case, cases.expected)
+        found = errors(case, runs.expected)
         reference = "formula"
         if case.torch is not None:
             reference = "formula, PyTorch"
             found = [
                 None if one is None or other is None else max(one, other)
-                for one, other in zip(found, errors(case, cases.pytorch), strict=True)
+                for one, other in zip(found, errors(case, runs.pytorch), strict=True)
             ]
         cells = ["–" if value is None else _short(value) for value in found]
         lines.append(f"| {case.name} | {reference} | {' | '.join(cells)} |")
@@ -126,7 +127,7 @@ def scale_errors(eps: float) -> list[tuple[float, float, float]]:
     one = run(1)
     return [
         tuple(
-            cases.error([got], [want])  # type: ignore[misc]
+            runs.error([got], [want])  # type: ignore[misc]
             for got, want in zip(run(a), one, strict=True)
         )
         for a in SCALES

@@ -168,18 +168,11 @@ def _both(
             found, fewest = _measure(run, seconds / SLICES)
             times[name] += found
             threads[name].append(fewest)
-    return (
-        [
-            {
-                "batch": batch,
-                "model": name,
-                **_figures(times[name], batch),
-                "threads": min(threads[name]),
-            }
-            for name in variants
-        ],
-        float(np.abs(result - expected).max() / max(np.abs(expected).max(), 1e-30)),
-    )
+    rows = []
+    for name in variants:
+        figures = _figures(times[name], batch)
+        rows.append({"batch": batch, "model": name, **figures, "threads": min(threads[name])})
+    return rows, float(np.abs(result - expected).max() / max(np.abs(expected).max(), 1e-30))
 
 
 def _measure(run: Callable[[], Any], seconds: float) -> tuple[list[float], int]:

@@ -45,21 +45,11 @@ def predict(
             raise click.UsageError(f"IMAGE: there is no file {path!r}")
     found = load_model(run_or_model).predict(list(images), top)
     if as_json:
-        print(
-            json.dumps(
-                [
-                    {
-                        "file": path,
-                        "predictions": [
-                            {"class": name, "probability": probability}
-                            for name, probability in classes
-                        ],
-                    }
-                    for path, classes in zip(images, found, strict=True)
-                ],
-                indent=1,
-            )
-        )
+        listed = []
+        for path, classes in zip(images, found, strict=True):
+            likely = [{"class": name, "probability": share} for name, share in classes]
+            listed.append({"file": path, "predictions": likely})
+        print(json.dumps(listed, indent=1))
         return
     for path, classes in zip(images, found, strict=True):
         print(f"{path}  {', '.join(f'{name} {share:.3f}' for name, share in classes)}")

@@ -50,15 +50,12 @@ def model_path(given: str) -> str:
         if not os.path.exists(given):
             from ..models import names
 
+            hint = (
+                f": {given} is the name of a model without trained weights; give a run's folder, "
+                f"which minidl train ... --model {given} --out FOLDER writes, or a model's file"
+            )
             raise click.UsageError(
-                f"there is no run or model {given!r}"
-                + (
-                    f": {given} is the name of a model without trained weights; give a run's "
-                    f"folder, which minidl train ... --model {given} --out FOLDER writes, or a "
-                    f"model's file"
-                    if given in names()
-                    else ""
-                )
+                f"there is no run or model {given!r}{hint if given in names() else ''}"
             )
         return given
     path = os.path.join(given, BEST)

@@ -19,7 +19,8 @@ from ..arrays import array_like, plain_array
 from ..tensor import Tensor
 from ..tracing import model_input
 from . import file
-from .layers import Layer, layers_of
+from .fusion import layers_of
+from .layers import Layer
 from .planning import Planner
 from .program import Operation, Program, Ref, at, computed, program_of, with_arrays
 

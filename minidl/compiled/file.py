@@ -64,22 +64,18 @@ def save(path: str, program: Program, exact: bool) -> None:
         }
         for known in program.values
     ]
-    write_arrays(
-        path,
-        {k: np.ascontiguousarray(a).reshape(a.shape) for k, a in arrays.items()},
-        {
-            KEY: {
-                "format": FORMAT,
-                "version": __version__,
-                "exact": exact,
-                "values": values,
-                "operations": operations,
-                "inputs": program.inputs,
-                "returned": _coded(program.returned),
-                "batch": program.batch,
-            }
-        },
-    )
+    content = {
+        "format": FORMAT,
+        "version": __version__,
+        "exact": exact,
+        "values": values,
+        "operations": operations,
+        "inputs": program.inputs,
+        "returned": _coded(program.returned),
+        "batch": program.batch,
+    }
+    rows = {k: np.ascontiguousarray(a).reshape(a.shape) for k, a in arrays.items()}
+    write_arrays(path, rows, {KEY: content})
 
 
 def load(path: str) -> tuple[Program, bool]:

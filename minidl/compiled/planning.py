@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
-from .layers import Layer, image_of, winograd_fits
+from .fusion import winograd_fits
+from .layers import Layer, image_of
 from .program import Known
 
 Border = tuple[int, int, int, int]  # top, bottom, left, right

@@ -26,9 +26,9 @@ from .statistics import mean_std
 from .store import DataFileError
 
 if not TYPE_CHECKING:  # to a type checker a module with __getattr__ has every name
-    from .. import hints
+    from .. import foreign_names, hints
 
-    __getattr__ = hints.attributes_of(__name__, hints.DATA)
+    __getattr__ = hints.attributes_of(__name__, foreign_names.DATA)
 
 __all__ = [
     "CIFAR10",

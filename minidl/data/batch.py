@@ -160,7 +160,7 @@ def _form(item: Any) -> Batch:
 
 
 def image_place(names: Sequence[Hashable]) -> int:
-    """The index of the image among the entries of a dict: the one that is called so, or the first."""
+    """The index of the image among a dict's entries: of the one that is called so, or the first."""
     return next((i for i, name in enumerate(names) if name in IMAGES), 0)
 
 
@@ -183,13 +183,12 @@ def _values(item: Any, batch: Batch, row: int, other: int, first: bool) -> Seque
         and (first or len(item) == len(batch.columns))
     ):
         return item
-    form = (
-        "a dict"
-        if batch.names
-        else "an image alone"
-        if batch.names is None
-        else f"a tuple (image, label, ...) of {max(len(batch.columns), 1)}"
-    )
+    if batch.names is None:
+        form = "an image alone"
+    elif batch.names:
+        form = "a dict"
+    else:
+        form = f"a tuple (image, label, ...) of {max(len(batch.columns), 1)}"
     raise TypeError(f"dataset[{row}] must be {form} as dataset[{other}], not {_described(item)}")
 
 

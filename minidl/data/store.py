@@ -113,19 +113,16 @@ def locate(
             return match(cache).found
 
     missing = match(looked[-1]).missing
-    raise FileNotFoundError(
-        "\n".join(
-            [
-                f"{dataset}: {', '.join(missing)} not found. Looked in:",
-                *(f"  {place}" for place in looked),
-                "Not downloaded:",
-                *(f"  {failure}" for failure in failures),
-                f"Put the files into a folder and give it as root, or into the folder {folder} of "
-                "the folder that the environment variable MINIDL_DATA names. They come from:",
-                *(f"  {download.urls[0]}" for download in downloads),
-            ]
-        )
-    )
+    lines = [
+        f"{dataset}: {', '.join(missing)} not found. Looked in:",
+        *(f"  {place}" for place in looked),
+        "Not downloaded:",
+        *(f"  {failure}" for failure in failures),
+        f"Put the files into a folder and give it as root, or into the folder {folder} of the "
+        "folder that the environment variable MINIDL_DATA names. They come from:",
+        *(f"  {download.urls[0]}" for download in downloads),
+    ]
+    raise FileNotFoundError("\n".join(lines))
 
 
 def first_file(*paths: str) -> str | None:

@@ -210,13 +210,11 @@ def compare(
     if every is not None:
         every = checks.count(every, where, "every", 1)
     rates = _rates(rates, where)
-    optimizer = (
-        _sgd
-        if optimizer is None
-        else trial.taking(
-            optimizer, "optimizer", "a function of (parameters, rate), or None", [], rates[0]
-        )
-    )
+    if optimizer is None:
+        optimizer = _sgd
+    else:
+        expected = "a function of (parameters, rate), or None"
+        optimizer = trial.taking(optimizer, "optimizer", expected, [], rates[0])
     checks.function(loss, where, "loss", "a function of (outputs, labels)")
     progress = checks.flag(progress, where, "progress")
     wanted = (

@@ -51,7 +51,7 @@ def names(*norms: str) -> dict[str, str]:
 
 
 def new(*labels: tuple[str, str], size: tuple[float, float] | None = None) -> tuple[Any, list[Any]]:
-    """A figure, and its axes beside each other: for each the texts of its x and y axis, with units."""
+    """A figure, and its axes side by side: for each the texts of its x and y axis, with units."""
     wide = (svg.SIZE[0] * max(1, 0.82 * len(labels)), svg.SIZE[1])
     figure, axes = svg.new(len(labels), size or wide)
     for ax, (x, y) in zip(axes, labels, strict=True):
@@ -98,7 +98,7 @@ def bars(
 
 
 def legend(ax: Any, most: int = 4) -> None:
-    """A legend above the axes, in as many columns as they are wide enough for, `most` at the most."""
+    """A legend above the axes, in as many columns as their width has room for, at most `most`."""
     longest = max((len(text) for text in ax.get_legend_handles_labels()[1]), default=0)
     inches = ax.figure.get_size_inches()[0] / len(ax.figure.axes)
     columns = max(1, min(most, int((inches - 0.6) / (0.08 * longest + 0.5))))

@@ -255,7 +255,7 @@ class Probe(hints.Explained):
         self.seconds += time.perf_counter() - start
 
     def _seen(self) -> tuple[Look, Point]:
-        """A pass with the weights as they are, followed; backward only where gradients are wanted."""
+        """A pass with the weights as they are, followed; backward only where it is asked for."""
         learned = self._learned() if {"gradients", "landscape"} & self.measures else []
         with undisturbed(self.model, "Probe"):
             seen, loss = look(self.model, self._pass)

@@ -126,15 +126,14 @@ def collect(
         except Exception:  # a fault of one experiment is told, and ends no other
             fault = traceback.format_exc()
     if judgement is None:
-        why = (
-            "It crashed."
-            if error or fault
-            else f"The data set {' and '.join(lacking)} is missing on this machine."
-            if lacking
-            else f"No seed counts: {'; '.join(left_out)}."
-            if left_out
-            else "It has not been run."
-        )
+        if error or fault:
+            why = "It crashed."
+        elif lacking:
+            why = f"The data set {' and '.join(lacking)} is missing on this machine."
+        elif left_out:
+            why = f"No seed counts: {'; '.join(left_out)}."
+        else:
+            why = "It has not been run."
         judgement = Judgement(Verdict.INCONCLUSIVE, why, {})
     provisional = len(seeds) < experiment.seeds or store.plain(settings) != store.plain(
         experiment.settings(False)

@@ -25,8 +25,8 @@ DOES: tuple[tuple[str, Needs], ...] = (
         {"E01": S, "E06": S},
     ),
     (
-        "It takes the scale of the weights out of what a network computes: larger weights get smaller "
-        "gradients.",
+        "It takes the scale of the weights out of what a network computes: larger weights get "
+        "smaller gradients.",
         {"E07": S},
     ),
     (
@@ -46,8 +46,8 @@ DOES_NOT: tuple[tuple[str, Needs], ...] = (
         {"E04": R, "E05": R},
     ),
     (
-        "That it helps by less internal covariate shift does not stand up to measurement, though the "
-        "inputs of layers do drift less.",
+        "That it helps by less internal covariate shift does not stand up to measurement, though "
+        "the inputs of layers do drift less.",
         {"E16": R},
     ),
     (
@@ -70,20 +70,21 @@ DOES_NOT: tuple[tuple[str, Needs], ...] = (
         {"E29": R},
     ),
     (
-        "It does not share its high rates with the other normalizations; with a warm-up, rates that "
-        "rise slowly at first, they come closer.",
+        "It does not share its high rates with the other normalizations; with a warm-up, rates "
+        "that rise slowly at first, they come closer.",
         {"E32": R},
     ),
 )
 FAILS: tuple[tuple[str, Needs], ...] = (
     (
-        "From batches of 32 images to 2 it loses accuracy; GroupNorm, which starts lower, does not.",
+        "From batches of 32 images to 2 it loses accuracy; GroupNorm, which starts lower, does "
+        "not.",
         {"E21": S},
     ),
     ("With batches of one or two classes it learns, and fails in evaluation.", {"E25": S}),
     (
-        "For testing it needs mean and variance of the training data, taken with the final weights: "
-        "the batch's own will not do.",
+        "For testing it needs mean and variance of the training data, taken with the final "
+        "weights: the batch's own will not do.",
         {"E22": S, "E24": S},
     ),
     (

@@ -33,9 +33,9 @@ from .step_norm import StepNorm
 from .weight import weight_norm, weight_standardization
 
 if not TYPE_CHECKING:  # to a type checker a module with __getattr__ has every name
-    from .. import hints
+    from .. import foreign_names, hints
 
-    __getattr__ = hints.attributes_of(__name__, hints.LAYERS)
+    __getattr__ = hints.attributes_of(__name__, foreign_names.LAYERS)
 
 __all__ = [
     "GELU",

@@ -99,7 +99,7 @@ class Sequential(LayerList):
 
 
 def _wrapped(x: Any) -> Any:
-    """An array of numbers as a tensor; anything else as it is, because a layer may take any object."""
+    """An array of numbers as a tensor; anything else as it is: a layer may take any object."""
     if isinstance(x, Tensor) or not array_like(x):
         return x
     array = plain_array(x)
@@ -113,7 +113,7 @@ def _name_layer(error: Exception, name: str) -> None:
 
 
 def _named(value: Any) -> str:
-    """Words for an error: what was given in place of a layer, and what to write if that is known."""
+    """Words for an error: what was given in place of a layer, and what to write if known."""
     if isinstance(value, type):
         return f"the class {value.__name__}" + (
             f": write {value.__name__}(...)" if issubclass(value, Layer) else ""

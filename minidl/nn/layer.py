@@ -15,6 +15,7 @@ import numpy as np
 
 from .. import checks, hints
 from ..changes import writes
+from ..foreign_names import OF_LAYERS
 from ..mode import mode
 from ..storage import writable
 from ..tracers import tracers
@@ -33,7 +34,7 @@ _OWN = frozenset(("_hooks", "_layers", "unregistered"))  # attributes that hold 
 _set = object.__setattr__
 
 
-@hints.with_names(hints.OF_LAYERS)
+@hints.with_names(OF_LAYERS)
 class Layer(hints.Explained, Methods):
     """The base of all layers and models.
 

@@ -122,6 +122,13 @@ def uniquely_named(layer: Layer, named: Iterable[tuple[str, Any]]) -> Iterator[t
         yield name, value
 
 
+def _attribute(name: str) -> str:
+    """How an attribute is reached, as the end of a Python expression; children are `layer[k]`."""
+    if name == "_layers":
+        return ""
+    return f".{name}" if name.isidentifier() else f".__dict__[{name!r}]"
+
+
 def _place(held: Any, wanted: Any, place: str, seen: set[int]) -> str | None:
     """The place of an object in a layer, as a Python expression."""
     if held is wanted:
@@ -135,18 +142,8 @@ def _place(held: Any, wanted: Any, place: str, seen: set[int]) -> str | None:
     elif isinstance(held, (list, tuple, deque)):
         inside = [(f"[{i}]", item) for i, item in enumerate(held)]
     elif hasattr(held, "named_parameters"):
-        inside = [
-            (
-                ""
-                if name == "_layers"
-                else f".{name}"
-                if name.isidentifier()
-                else f".__dict__[{name!r}]",
-                item,
-            )
-            for name, item in held.__dict__.items()
-            if name != "unregistered"
-        ]
+        attributes = [item for item in held.__dict__.items() if item[0] != "unregistered"]
+        inside = [(_attribute(name), item) for name, item in attributes]
     for step, item in inside:
         found = _place(item, wanted, place + step, seen)
         if found is not None:

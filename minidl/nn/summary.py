@@ -32,17 +32,10 @@ def summarize(model: Layer, input_shape: Any = None, example: Any = None) -> str
         rows.append((name or "model", type(layer).__name__, shape, f"{own:,}"))
     learned = [p for p in model.parameters() if p.requires_grad]
     widths = [max(len(row[k]) for row in rows) for k in range(4)]
-    lines = [
-        "  ".join(
-            [
-                row[0].ljust(widths[0]),
-                row[1].ljust(widths[1]),
-                row[2].ljust(widths[2]),
-                row[3].rjust(widths[3]),
-            ]
-        )
-        for row in rows
-    ]
+    lines = []
+    for *words, number in rows:
+        cells = [word.ljust(width) for word, width in zip(words, widths[:3], strict=True)]
+        lines.append("  ".join([*cells, number.rjust(widths[3])]))
     lines.insert(1, "-" * len(lines[0]))
     lines.append("-" * len(lines[0]))
     total, trained = sum(p.size for p in model.parameters()), sum(p.size for p in learned)

@@ -22,7 +22,7 @@ Target = TypeVar("Target", bound=Weighted)
 
 
 class WeightNorm(Layer):
-    """Scales v so that the weights of each output have the norm `gain` (out,); see `weight_norm`."""
+    """Scales v so that each output's weights have the norm `gain` (out,); see `weight_norm`."""
 
     def __init__(self, gain: Any) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""A `Step` is a node of an imported graph, an `Operator` what minidl does for the nodes of a kind."""
+"""A `Step` is a node of an imported graph, an `Operator` what minidl does for nodes of a kind."""
 
 from __future__ import annotations
 

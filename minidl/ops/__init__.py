@@ -32,7 +32,7 @@ from .indexing import getitem
 from .layer_norm import filter_response_norm, group_norm, instance_norm, layer_norm, rms_norm, tlu
 from .linalg import matmul
 from .logic import all, any, bitwise, compare, floor_divide
-from .loss import accuracy, cross_entropy, log_softmax, logsumexp, nll_loss, softmax
+from .loss import accuracy, cross_entropy, nll_loss
 from .math import (
     abs,
     add,
@@ -68,6 +68,7 @@ from .shape import (
     stack,
     transpose,
 )
+from .softmax import log_softmax, logsumexp, softmax
 from .trigonometry import cos, sin
 from .weight import weight_norm, weight_standardization
 

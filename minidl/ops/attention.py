@@ -14,11 +14,11 @@ from .common import as_tensor, float_tensor, same_float
 from .linalg import matmul
 from .logic import any as any_of
 from .logic import bitwise, compare
-from .loss import softmax
 from .math import add, multiply
 from .random import dropout
 from .select import where
 from .shape import transpose
+from .softmax import softmax
 
 
 @for_newcomers

@@ -152,47 +152,42 @@ def _fits(x: Tensor, gamma: Any, beta: Any, running: RunningStats, training: Any
     finds out whether anything is wrong."""
     shape, dtype, mean, var = x._shape, x._dtype, running.mean, running.var
     channels, batches = shape[-1:], running.num_batches
+    if (
+        len(shape) < 2
+        or channels == (0,)
+        or running.renorm is not None
+        or not (type(running.eps) is float and 0 <= running.eps < math.inf)
+        or not (type(running.momentum) is float and 0 <= running.momentum <= 1)
+        or not (running.unbiased is True or running.unbiased is False)
+    ):
+        return False
+    for factor in (gamma, beta):
+        if factor is not None and not (
+            isinstance(factor, Tensor) and factor._shape == channels and factor._dtype is dtype
+        ):
+            return False
+    if (
+        not type(mean) is type(var) is np.ndarray
+        or not mean.shape == var.shape == channels
+        or mean.dtype.char not in "fd"
+        or var.dtype.char not in "fd"
+    ):
+        return False
+    if training is not True:
+        return training is False
+    counts = batches is None or (
+        type(batches) is np.ndarray
+        and batches.ndim == 0
+        and batches.dtype == np.int64
+        and batches.flags.carray
+    )
     return (
-        len(shape) > 1
-        and channels != (0,)
-        and running.renorm is None
-        and type(running.eps) is float
-        and 0 <= running.eps < math.inf
-        and type(running.momentum) is float
-        and 0 <= running.momentum <= 1
-        and (running.unbiased is True or running.unbiased is False)
-        and (
-            gamma is None
-            or (isinstance(gamma, Tensor) and gamma._shape == channels and gamma._dtype is dtype)
-        )
-        and (
-            beta is None
-            or (isinstance(beta, Tensor) and beta._shape == channels and beta._dtype is dtype)
-        )
-        and type(mean) is type(var) is np.ndarray
-        and mean.shape == var.shape == channels
-        and mean.dtype.char in "fd"
-        and var.dtype.char in "fd"
-        and (
-            training is False
-            or (
-                training is True
-                and mean.flags.carray
-                and var.flags.carray
-                and mean.dtype.isnative
-                and var.dtype.isnative
-                and math.prod(shape) >= 2 * channels[0]
-                and (
-                    batches is None
-                    or (
-                        type(batches) is np.ndarray
-                        and batches.ndim == 0
-                        and batches.dtype == np.int64
-                        and batches.flags.carray
-                    )
-                )
-            )
-        )
+        counts
+        and mean.flags.carray
+        and var.flags.carray
+        and mean.dtype.isnative
+        and var.dtype.isnative
+        and math.prod(shape) >= 2 * channels[0]
     )
 
 

@@ -121,13 +121,12 @@ class Conv(Producer):
         self.algorithm = conv_algorithm(
             x.shape, x.dtype, weight.shape, stride, dilation, groups, get_precision()
         )
-        self.geometry = (
-            (stride, padding, dilation, groups)
-            if self.algorithm == "direct"
-            else (padding,)
-            if self.algorithm == "winograd"
-            else (stride, padding, dilation)
-        )
+        if self.algorithm == "direct":
+            self.geometry = (stride, padding, dilation, groups)
+        elif self.algorithm == "winograd":
+            self.geometry = (padding,)
+        else:
+            self.geometry = (stride, padding, dilation)
 
     def backward(self, dy: Any) -> tuple[Any, ...]:
         if self.through is not None and self.needs_grad[0] and self.needs_grad[1]:

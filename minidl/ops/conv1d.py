@@ -154,7 +154,7 @@ def _padding(value: Any, where: str) -> Any:
 
 
 def _row(x: Tensor, axis: int) -> Tensor:
-    """Sequences as images one row high, or kernels likewise; `axis` is the place of the new axis."""
+    """Sequences or kernels as images one row high; `axis` is the place of the new axis."""
     row: Tensor = Reshape.apply(x, shape=(*x._shape[:axis], 1, *x._shape[axis:]))
     return row
 

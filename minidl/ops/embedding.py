@@ -80,7 +80,7 @@ def one_hot(indices: Any, depth: int) -> Tensor:
 
 
 def _integers(indices: Any, where: str, name: str) -> Tensor:
-    """Indices as a tensor; an empty one may have any dtype, because NumPy makes [] a float array."""
+    """Indices as a tensor; if empty, of any dtype, because NumPy makes [] a float array."""
     t = as_tensor(indices, where, name)
     if t.dtype.kind not in "iu" and t.size:
         raise TypeError(f"{where}: {name} must be integers, got {t.dtype}")
@@ -88,5 +88,5 @@ def _integers(indices: Any, where: str, name: str) -> Tensor:
 
 
 def _int64(indices: np.ndarray) -> np.ndarray:
-    """A contiguous copy, because the backward needs it again and the user may write to the array."""
+    """A contiguous copy: the backward needs it again, and the user may write to the array."""
     return np.array(indices, dtype=np.int64, order="C")

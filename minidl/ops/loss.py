@@ -1,4 +1,4 @@
-"""Softmax, losses and accuracy. Logits are (..., classes), labels (...)."""
+"""Losses of classes, and accuracy. Logits are (..., classes), labels (...)."""
 
 from __future__ import annotations
 
@@ -7,66 +7,14 @@ from typing import Any
 import numpy as np
 
 from .. import checks, kernels
-from ..graph import Function
-from ..hints import for_newcomers
 from ..tensor import Tensor
 from .common import as_tensor, float_tensor, outside, warn
 from .math import MultiplyOrZero, multiply, negative
 from .operation import Copy, Operation
-from .reduce import Mean, Sum, reduced, reduced_shape
+from .reduce import Mean, Sum, reduced
 from .reduce import sum as sum_of
-from .shape import reshape, transpose
-
-
-class _RowFunction(Operation):
-    """Base of functions that treat x as a matrix whose rows are along the last axis."""
-
-    kernel = ""
-
-    def forward(self, x: np.ndarray) -> np.ndarray:
-        self.y = getattr(kernels, self.kernel)(_rows(x))
-        return self.y.reshape(x.shape)
-
-    def backward(self, dy: np.ndarray) -> np.ndarray:
-        dx = getattr(kernels, self.kernel + "_backward")(_rows(dy), self.y)
-        return dx.reshape(dy.shape)
-
-
-class Softmax(_RowFunction):
-    """y = exp(x) / sum(exp(x));  dx = y (dy - sum(dy y))."""
-
-    kernel = "softmax"
-
-
-class LogSoftmax(_RowFunction):
-    """y = x - log(sum(exp(x)));  dx = dy - exp(y) sum(dy)."""
-
-    kernel = "log_softmax"
-
-
-class LogSumExp(Operation):
-    """y = log(sum(exp(x))) over axes;  dx = softmax(x) dy.
-
-    The gradient is not defined, and NaN, where x is +inf, and where y is -inf or NaN.
-    """
-
-    def forward(self, x: np.ndarray, axes: tuple[int, ...], keepdims: bool) -> np.ndarray:
-        top = x.max(axis=axes, keepdims=True, initial=-np.inf)
-        # The largest value is subtracted, unless it is infinite or NaN.
-        top = np.where(np.isfinite(top), top, x.dtype.type(0))
-        self.x, self.top = x, top
-        with np.errstate(all="ignore"):
-            z = x - top
-            tops = (z == 0).sum(axis=axes, keepdims=True)
-            others = np.where(z == 0, 0, np.exp(z)).sum(axis=axes, keepdims=True, dtype=np.float64)
-            self.log_total = np.log1p(others + (tops - 1)).astype(x.dtype)
-            y = self.log_total + top
-        return y if keepdims else y.reshape(reduced_shape(x.shape, axes, False))
-
-    def backward(self, dy: np.ndarray) -> np.ndarray:
-        with np.errstate(all="ignore"):
-            softmax = np.exp((self.x - self.top) - self.log_total)
-        return softmax * dy.reshape(self.top.shape)
+from .shape import reshape
+from .softmax import log_softmax, rows_of
 
 
 class Gather(Operation):
@@ -128,10 +76,10 @@ class LabelMean(Mean):
 
     total: float | None = None  # None if all labels count the same, as in a plain mean
 
-    def forward(
+    def forward(  # type: ignore[override]
         self,
         losses: np.ndarray,
-        labels: np.ndarray,  # type: ignore[override]
+        labels: np.ndarray,
         weight: np.ndarray | None,
         ignore_index: int | None,
     ) -> np.ndarray:
@@ -148,62 +96,6 @@ class LabelMean(Mean):
         if self.total is None:
             return super().backward(dy), None, None
         return Sum.backward(self, kernels.divide(dy, self.total)), None, None
-
-
-def _rows(x: np.ndarray) -> np.ndarray:
-    return x.reshape(x.size // x.shape[-1] if x.shape[-1] else 0, x.shape[-1])
-
-
-def _along(function: type[Function], where: str, x: Any, axis: int) -> Tensor:
-    t = float_tensor(x, where)
-    if t.ndim == 0:
-        raise ValueError(f"{where}: needs at least one axis")
-    a = checks.axis(axis, where, "axis", t.ndim)
-    if a == t.ndim - 1:
-        return function.apply(t)
-    order = [*(k for k in range(t.ndim) if k != a), a]
-    return transpose(function.apply(transpose(t, order)), list(np.argsort(order)))
-
-
-@for_newcomers
-def softmax(x: Any, axis: int = -1) -> Tensor:
-    """exp(x) / sum(exp(x)) along an axis, without overflow. ValueError if there is no such axis.
-
-    >>> md.softmax(md.tensor([[0., 0.], [0., 1000.]]))
-    tensor([[0.5, 0.5],
-            [0. , 1. ]])
-    """
-    return _along(Softmax, "softmax", x, axis)
-
-
-@for_newcomers
-def log_softmax(x: Any, axis: int = -1) -> Tensor:
-    """log(softmax(x)) = x - log(sum(exp(x))) along an axis, without overflow. ValueError if there
-    is no such axis.
-
-    >>> md.log_softmax(md.tensor([0., 1000.]))
-    tensor([-1000.,     0.])
-    """
-    return _along(LogSoftmax, "log_softmax", x, axis)
-
-
-@for_newcomers
-def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """log(sum(exp(x))) over axis (None: all axes; an int or a tuple of ints), without overflow;
-    -inf for no values. ValueError if there is no such axis.
-
-    Its gradient is the softmax of x: 0 where x is -inf; NaN where x is +inf, and everywhere if
-    all x are -inf or one is NaN, as PyTorch's.
-
-    >>> round(md.logsumexp(md.tensor([1000., 1000.])).item(), 3)
-    1000.693
-    """
-    t = float_tensor(x, "logsumexp")
-    return LogSumExp.apply(
-        t,
-        axes=checks.axes(axis, "logsumexp", "axis", t.ndim),
-        keepdims=checks.flag(keepdims, "logsumexp", "keepdims"),
-    )
 
 
 def cross_entropy(
@@ -374,7 +266,7 @@ def _distribution(
 def _check_distribution(target: np.ndarray) -> None:
     """Raise ValueError for values that are no probabilities; warn of rows that do not add up to 1.
     Rows of zeros are accepted, because they do not count."""
-    rows = _rows(target)
+    rows = rows_of(target)
     sums = kernels.sum(rows[:, :, None])[:, 0]
     in_order = rows.min(initial=0) >= 0 and np.isfinite(sums).all()
     # A sum of large finite values may be infinite, so each value is looked at.
@@ -416,7 +308,7 @@ def accuracy(logits: Any, labels: Any) -> float:
         return float("nan")
     _check_labels(target, scores.shape, None, "accuracy")
     indices = class_indices(target._taken(), scores.shape[-1], None, "accuracy")
-    rows = _rows(scores._taken())
+    rows = rows_of(scores._taken())
     best = rows.argmax(axis=1)  # the place of the first NaN if a row has any
     hits = (best == indices) & ~np.isnan(rows[np.arange(len(rows)), best])
     return float(hits.mean())

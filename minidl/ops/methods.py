@@ -214,10 +214,9 @@ class Methods:
 
 
 def _comparable(obj: Any) -> bool:
-    """Whether elements can be compared with obj. None, strings and other objects equal no tensor."""
-    return isinstance(obj, (Tensor, int, float, complex, list, tuple, numbers.Real)) or array_like(
-        obj
-    )
+    """Whether elements can be compared with obj; None, strings and the like equal no tensor."""
+    kinds = (Tensor, int, float, complex, list, tuple, numbers.Real)
+    return isinstance(obj, kinds) or array_like(obj)
 
 
 for name, member in vars(Methods).items():

@@ -93,10 +93,10 @@ class PartedBatchNorm(BatchNorm):
     """BatchNorm part by part; the gradients of gamma and beta are sums over the parts. Without
     `parts` the batch is a single part, with the given statistics."""
 
-    def forward(
+    def forward(  # type: ignore[override]
         self,
         x: np.ndarray,
-        gamma: np.ndarray | None,  # type: ignore[override]
+        gamma: np.ndarray | None,
         beta: np.ndarray | None,
         mean: np.ndarray | None,
         var: np.ndarray | None,

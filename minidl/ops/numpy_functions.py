@@ -20,6 +20,11 @@ from .activation import tanh
 from .einsum import einsum
 from .linalg import matmul
 
+COMPARISONS = (np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal)
+BITWISE = (
+    *(np.bitwise_and, np.bitwise_or, np.bitwise_xor),
+    *(np.invert, np.left_shift, np.right_shift),
+)
 UFUNCS: dict[np.ufunc, Callable[..., Any]] = {
     np.add: math.add,
     np.subtract: math.subtract,
@@ -40,21 +45,8 @@ UFUNCS: dict[np.ufunc, Callable[..., Any]] = {
     np.sin: trigonometry.sin,
     np.cos: trigonometry.cos,
     np.square: lambda x: math.multiply(x, x),
-    **{
-        f: partial(logic.compare, f)
-        for f in (np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal)
-    },
-    **{
-        f: partial(logic.bitwise, f)
-        for f in (
-            np.bitwise_and,
-            np.bitwise_or,
-            np.bitwise_xor,
-            np.invert,
-            np.left_shift,
-            np.right_shift,
-        )
-    },
+    **{f: partial(logic.compare, f) for f in COMPARISONS},
+    **{f: partial(logic.bitwise, f) for f in BITWISE},
 }
 
 AXIS = {"a": "x", "axis": "axis"}

@@ -17,7 +17,7 @@ from .reduce import sum_to
 
 
 def operand(x: Any, other: Any, where: str) -> Any:
-    """An operand as a tensor or a Python number, ready for `apply`; `other` is the other operand."""
+    """An operand as a tensor or a Python number, ready for `apply`; `other` is the other one."""
     if isinstance(x, Tensor) or type(x) in (float, int, bool):
         return x
     if type(x) in (list, tuple):

@@ -64,7 +64,7 @@ class RunningStats:
         self.momentum, self.unbiased, self.renorm, self.eps = momentum, unbiased, renorm, eps
 
     def check_limits(self, batches: Sized) -> None:
-        """Check the limits for all of these batches, before the first of them moves the statistics."""
+        """Check the limits for all of these batches, before the first one moves the statistics."""
         if callable(self.renorm) and self.num_batches is not None:
             for k in range(len(batches)):
                 check_limits(self.renorm(int(self.num_batches) + k))

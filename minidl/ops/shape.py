@@ -20,8 +20,6 @@ from .common import as_tensor
 from .operation import NoGradient, Operation
 from .reduce import sum_to
 
-MOST_EMPTY_PARTS = 65536  # the most empty parts that `split` makes and `concatenate` takes
-
 
 class Reshape(Operation):
     """y = x in another shape (the same memory);  dx = dy in the shape of x."""
@@ -116,12 +114,8 @@ class Pad(Operation):
 
     def backward(self, dy: np.ndarray) -> np.ndarray:
         if self.mode == "constant":
-            return dy[
-                tuple(
-                    slice(before, before + n)
-                    for (before, _), n in zip(self.pad_width, self.shape, strict=True)
-                )
-            ]
+            starts = [before for before, _ in self.pad_width]
+            return dy[tuple(slice(k, k + n) for k, n in zip(starts, self.shape, strict=True))]
         # Along each axis padding is a gather; its gradient is a scatter, one axis after another.
         for axis, (before, after) in enumerate(self.pad_width):
             if before or after:
@@ -246,14 +240,6 @@ def broadcast_to(x: Any, shape: int | Sequence[int]) -> Tensor:
 
 def _listed(tensors: Any, where: str) -> list[Tensor]:
     """A list of tensors, from a list or from the rows of a tensor's first axis."""
-    if (
-        isinstance(tensors, Tensor | np.ndarray)
-        and tensors.size == 0
-        and tensors.shape[0] > MOST_EMPTY_PARTS
-    ):
-        raise ValueError(
-            f"{where}: an array of shape {tensors.shape} is no list of tensors: its rows are empty"
-        )
     return [
         as_tensor(t, where, "tensors")
         for t in checks.members(tensors, where, "tensors", "a list of tensors")
@@ -311,7 +297,7 @@ def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> tuple[Tensor,
     a = checks.axis(axis, "split", "axis", t.ndim)
     if isinstance(sections, int | np.integer):
         # An axis of size 0 divides into any number of parts: a limit keeps the list small.
-        if sections < 1 or t.shape[a] % sections or sections > max(t.shape[a], MOST_EMPTY_PARTS):
+        if sections < 1 or t.shape[a] % sections or sections > max(t.shape[a], checks.MOST_EMPTY):
             raise ValueError(
                 f"split: axis {a} of size {t.shape[a]} does not divide into {sections} equal parts"
             )

@@ -20,9 +20,9 @@ from .sequence import SequenceLR
 from .sgd import SGD
 
 if not TYPE_CHECKING:  # to a type checker a module with __getattr__ has every name
-    from .. import hints
+    from .. import foreign_names, hints
 
-    __getattr__ = hints.attributes_of(__name__, hints.OPTIMIZERS)
+    __getattr__ = hints.attributes_of(__name__, foreign_names.OPTIMIZERS)
 
 __all__ = [
     "EMA",

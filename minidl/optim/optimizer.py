@@ -12,12 +12,13 @@ from numpy.lib.array_utils import byte_bounds
 
 from .. import checks, hints
 from ..changes import writes
+from ..foreign_names import OF_OPTIMIZERS
 from ..nn.layer import Layer
 from ..nn.state import StateError
 from ..tensor import Tensor
 
 
-@hints.with_names(hints.OF_OPTIMIZERS)
+@hints.with_names(OF_OPTIMIZERS)
 class Optimizer(hints.Explained):
     """The base of optimizers.
 

@@ -35,18 +35,9 @@ class SequenceLR(Schedule):
     checks = {"milestones": checks.each(at_least_one)}
 
     def __init__(self, schedules: Iterable[Schedule], milestones: Sequence[int]) -> None:
-        self.schedules = [
-            checks.instance(
-                schedule,
-                "SequenceLR",
-                "schedules",
-                Schedule,
-                "schedules whose step() takes no arguments",
-            )
-            for schedule in checks.members(
-                schedules, "SequenceLR", "schedules", "a list of schedules"
-            )
-        ]
+        where, expected = ("SequenceLR", "schedules"), "schedules whose step() takes no arguments"
+        members = checks.members(schedules, *where, "a list of schedules")
+        self.schedules = [checks.instance(s, *where, Schedule, expected) for s in members]
         if not self.schedules:
             raise ValueError("SequenceLR: schedules is empty")
         optimizer = self.schedules[0].optimizer

@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Any
 
@@ -325,21 +325,7 @@ def read_config(folder: str) -> dict[str, Any]:
 def plan_of(config: dict[str, Any]) -> Plan:
     """Return the plan that a configuration holds. ValueError if parts of it are missing."""
     try:
-        return Plan(
-            **{
-                name: config[name]
-                for name in (
-                    "source",
-                    "recipe",
-                    "settings",
-                    "size",
-                    "seed",
-                    "init",
-                    "freeze",
-                    "skip_broken",
-                )
-            }
-        )
+        return Plan(**{part.name: config[part.name] for part in fields(Plan)})
     except KeyError as error:
         raise ValueError(f"the configuration of the run has no {error}") from None
 

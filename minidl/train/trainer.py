@@ -104,9 +104,8 @@ class Trainer(hints.Explained):
         self.loss = checks.function(loss, where, "loss", "a function of (outputs, labels)")
         self.schedule = schedule
         if schedule is not None and not callable(getattr(schedule, "step", None)):
-            raise TypeError(
-                checks.message(where, "schedule", "a schedule with step(), or None", schedule)
-            )
+            expected = "a schedule with step(), or None"
+            raise TypeError(checks.message(where, "schedule", expected, schedule))
         of = getattr(schedule, "optimizer", optimizer)
         if getattr(of, "groups", optimizer.groups) is not optimizer.groups:
             raise ValueError(
@@ -249,16 +248,9 @@ class Trainer(hints.Explained):
                 self._totals, self._seconds = Totals(), 0.0
                 hooks.call(self.callbacks, "on_epoch_begin", self)
         total = len(self.loader) if hasattr(self.loader, "__len__") else None
-        with closing(
-            bar(  # closed too when the loop ends early
-                self._batches(),
-                total,
-                self.batch,
-                f"epoch {self.epoch + 1}/{self.epochs}",
-                self._figures,
-                self.progress,
-            )
-        ) as batches:
+        title = f"epoch {self.epoch + 1}/{self.epochs}"
+        shown = bar(self._batches(), total, self.batch, title, self._figures, self.progress)
+        with closing(shown) as batches:  # closed too when the loop ends early
             for batch in batches:
                 with interrupts.held():
                     self._train_on(batch)
@@ -342,16 +334,10 @@ class Trainer(hints.Explained):
              images; a transform `(images)` or `(images, rng)` those for the images and for what it
              makes of them, a list of transforms those of all
         """
-        views = views_of(tta)
-        check_classes(self.loader, loader, "evaluate", "loader")
-        return evaluate(
-            self.result_model(),
-            evaluated(loader, "evaluate", "loader"),
-            self._loss,
-            self._note,
-            views,
-            "evaluate",
-        )
+        where, views = "evaluate", views_of(tta)
+        check_classes(self.loader, loader, where, "loader")
+        model, batches = self.result_model(), evaluated(loader, where, "loader")
+        return evaluate(model, batches, self._loss, self._note, views, where)
 
     def result_model(self) -> Layer:
         """The model that the training is for: the averaged one, its BatchNorm statistics measured,

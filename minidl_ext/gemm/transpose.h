@@ -9,14 +9,14 @@
 #if defined(__clang__)
 #define SHUFFLE(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l)
 #else
-#define SHUFFLE(a, b, i, j, k, l) __builtin_shuffle(a, b, Order{i, j, k, l})
+#define SHUFFLE(a, b, i, j, k, l) \
+    __builtin_shuffle(a, b, typename VectorOf<Real, 4>::mask{i, j, k, l})
 #endif
 
 /* Four columns of panel from four rows of b: panel[k * width + j] = b[j * step + k]. */
 template <typename Real>
 ALWAYS_INLINE void transpose_block(const Real *b, ptrdiff_t step, Real *panel, ptrdiff_t width) {
     typedef typename VectorOf<Real, 4>::type V;
-    typedef typename VectorOf<Real, 4>::mask Order;
     const V b0 = *(const V *)b, b1 = *(const V *)(b + step), b2 = *(const V *)(b + 2 * step),
             b3 = *(const V *)(b + 3 * step);
     const V low0 = SHUFFLE(b0, b1, 0, 4, 1, 5), high0 = SHUFFLE(b0, b1, 2, 6, 3, 7),

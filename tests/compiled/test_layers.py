@@ -15,16 +15,13 @@ from tests.support.compiled_models import (
     draw,
     evaluated,
     module,
+    network,
     settled,
     steps,
 )
 
 X = draw(2, 9, 7, 8)
 WIDE = draw(2, 9, 7, 16)
-
-
-def network(*layers):
-    return settled(nn.Sequential(*layers))
 
 
 # ---------------------------------------------------------------------------------- convolutions
@@ -322,120 +319,6 @@ def test_means_of_images():
 def test_a_mean_of_many_pixels_keeps_its_digits():
     x = np.full((1, 300, 300, 3), 0.1, np.float32)
     np.testing.assert_allclose(md.compile(md.global_avg_pool, x)(x), 0.1, rtol=3e-7)
-
-
-# ----------------------------------------------------------------------------- joints and views
-
-
-def joined(*xs):
-    return md.concatenate(xs, axis=-1)
-
-
-JOINTS = {
-    "of convolutions": lambda x, a, b, c: joined(a(x), b(x)),
-    "with the input": lambda x, a, b, c: joined(x, a(x)),
-    "of one twice": lambda x, a, b, c: (lambda y: joined(y, x, y))(a(x)),
-    "nested": lambda x, a, b, c: joined(joined(a(x), x), b(x)),
-    "of ends": lambda x, a, b, c: md.relu(joined(md.relu(a(x) + x), b(x) * 2)) + 1,
-    "of pools": lambda x, a, b, c: joined(md.max_pool(a(x), 2), md.max_pool(b(x), 2)),
-    "that a convolution reads": lambda x, a, b, c: md.conv(
-        joined(a(x), b(x), x), draw(3, 3, 56, 8), None, padding=1
-    ),
-    "that is used again": lambda x, a, b, c: (
-        lambda y: (y, md.conv(y, draw(3, 3, 40, 16), None, padding=1))
-    )(joined(a(x), b(x))),
-    "as in DenseNet": lambda x, a, b, c: (lambda y: joined(y, md.relu(b(a(y)[..., :16]))))(
-        joined(x, a(x))[..., 4:20]
-    ),
-    "of rows": lambda x, a, b, c: md.concatenate([a(x), x], axis=1),
-    "of images": lambda x, a, b, c: md.concatenate([a(x), x], axis=0),
-    "with a constant": lambda x, a, b, c: joined(a(x), md.ones(len(x), 9, 7, 2)),
-}
-
-
-@pytest.mark.parametrize("name", JOINTS)
-@pytest.mark.parametrize("window", [1, 3])
-def test_joints(name, window):
-    md.manual_seed(0)
-    parts = conv(16, 16, window), conv(16, 24, window), conv(16, 16, window)
-    check(module(JOINTS[name], *parts), WIDE, sizes=(1, 3))
-
-
-def test_a_joint_copies_nothing_that_a_layer_makes():
-    model = module(lambda x, a, b: joined(a(x), md.relu(b(x))), conv(8, 16, 1), conv(8, 5, 1))
-    assert steps(check(model, X)) == ["conv 1x1", "conv 1x1, relu"]
-
-
-VIEWS = {
-    "flattened": lambda x, a, b: a(x).reshape(len(x), -1) * 2,
-    "flattened input": lambda x, a, b: x.reshape(len(x), -1) * 2,
-    "there and back": lambda x, a, b: b(a(x).reshape(len(x), -1).reshape(-1, 7, 9, 16)),
-    "of an input, convolved": lambda x, a, b: a(x.reshape(-1, 7, 9, 8)),
-    "both": lambda x, a, b: (lambda y: (y, y.reshape(len(y), -1), b(y)))(a(x)),
-    "of the input, returned": lambda x, a, b: (x, x.reshape(len(x), -1)),
-    "two of one": lambda x, a, b: (lambda y: y.reshape(-1, 63, 16) + y.reshape(-1, 63, 16))(a(x)),
-    "of more axes": lambda x, a, b: a(x).reshape(-1, 9, 7, 2, 8).sum(axis=3),
-    "of fewer images": lambda x, a, b: a(x).reshape(-1, 16) + 1,
-    "detached": lambda x, a, b: b(md.relu(a(x)).detach()),
-}
-
-
-@pytest.mark.parametrize("name", VIEWS)
-def test_views(name):
-    check(module(VIEWS[name], conv(), conv(16, 8)), X, sizes=(1, 3))
-
-
-# ------------------------------------------------------------------------------ what is called
-
-CALLS = {
-    "layer norm": network(nn.Dense(8, 16), nn.LayerNorm(16), nn.ReLU(), nn.Dense(16, 4)),
-    "group norm": network(conv(), nn.GroupNorm(4, 16), nn.ReLU(), conv(16, 8)),
-    "filter response": network(conv(), nn.FilterResponseNorm(16), nn.TLU(16)),
-    "softmax": network(nn.Dense(8, 5), md.softmax),
-    "transposed convolution": network(nn.ConvTranspose(8, 16, 3, 2), nn.BatchNorm(16), nn.ReLU()),
-    "slices": module(lambda x, a: a(x)[:, 1:3, ::2] * 2, conv()),
-    "slices of the batch": module(lambda x, a: a(x)[::-1][:1], conv()),
-    "places": lambda x: md.argmax(x, axis=-1),
-    "choices": lambda x: md.where(x > 0, md.exp(x), md.clip(x, -0.5, 0.5)),
-    "padding": module(lambda x, a: a(md.pad(x, ((0, 0), (1, 1), (2, 0), (0, 0)))), conv()),
-    "weight standardization": network(nn.weight_standardization(conv()), nn.ReLU()),
-}
-
-
-@pytest.mark.parametrize("name", CALLS)
-def test_calls_between_plans(name):
-    check(CALLS[name], X, sizes=(1, 3))
-
-
-def test_recurrent_layers_and_attention():
-    def attention(x, q, k, v):
-        return md.softmax(q(x) @ k(x).transpose(0, 2, 1) / 3.0) @ v(x)
-
-    x = draw(2, 6, 8)
-    check(module(lambda x, layer, d: d(layer(x)[0][:, -1]), nn.LSTM(8, 12), nn.Dense(12, 3)), x)
-    check(module(lambda x, layer: layer(x)[0], nn.GRU(8, 12)), x)
-    check(module(attention, *[nn.Dense(8, 8) for _ in range(3)]), x)
-
-
-def test_weights_that_depend_on_no_input_are_computed_once():
-    compiled = check(network(nn.weight_norm(conv()), nn.BatchNorm(16), nn.ReLU()), X)
-    assert steps(compiled) == ["map", "conv 3x3, relu"]
-
-
-def test_only_the_librarys_own_operations_are_planned():
-    """A user's may have any name."""
-
-    class ReLU(md.Function):
-        def forward(self, x):
-            return np.minimum(x, 0)
-
-        def backward(self, dy):
-            return dy
-
-    assert steps(check(module(lambda x, a: ReLU.apply(a(x)), nn.Dense(8, 4)), draw(2, 8))) == [
-        "conv 1x1",
-        "call ReLU",
-    ]
 
 
 # --------------------------------------------------------------------------- NaN and infinities

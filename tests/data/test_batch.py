@@ -106,8 +106,8 @@ def test_items_of_a_class_are_asked_for_whatever_arrays_it_has():
         (
             [(np.zeros((4, 5, 3)), 0), (np.zeros((4, 6, 3)), 1)],
             ValueError,
-            r"the image of dataset\[1\] has the shape \(4, 6, 3\), that of dataset\[0\] \(4, 5, 3\).*"
-            r"resize",
+            r"the image of dataset\[1\] has the shape \(4, 6, 3\), that of dataset\[0\] "
+            r"\(4, 5, 3\).*resize",
         ),
         ([(0, [1, 2]), (1, [1])], ValueError, r"part 1 of dataset\[1\] has the shape \(1,\)"),
         ([(0, 1), (1, None)], TypeError, r"part 1 of it is a NoneType"),

@@ -37,12 +37,8 @@ def fitted(epochs=2, model=None, optimizer=None, **options):
 def test_a_history():
     probe = fitted()
     assert probe.history["step"] == [0, 3, 6, 9]
-    assert [(row["name"], row["kind"]) for row in probe.history["layers"]] == [
-        ("0", "Dense"),
-        ("1", "BatchNorm"),
-        ("2", "ReLU"),
-        ("4", "Dense"),
-    ]
+    kinds = [(row["name"], row["kind"]) for row in probe.history["layers"]]
+    assert kinds == [("0", "Dense"), ("1", "BatchNorm"), ("2", "ReLU"), ("4", "Dense")]
     assert all(len(column) == 4 for column in columns(probe).values())
     assert all(len(column) == 4 for name, column in probe.history.items() if name != "layers")
     json.dumps(probe.history)
@@ -145,15 +141,8 @@ def test_the_training_does_not_notice(options):
         one = trainer(model, callbacks=probes, **options)
         history = one.fit(loader(), valid=loader(), epochs=3)
         del history["seconds"]
-        ends.append(
-            (
-                digest(
-                    model.state_dict(), *([one.averaged.state_dict()] if options.get("ema") else [])
-                ),
-                history,
-                float(md.rand(1).item()),
-            )
-        )
+        states = [model.state_dict()] + ([one.averaged.state_dict()] if "ema" in options else [])
+        ends.append((digest(*states), history, float(md.rand(1).item())))
     assert ends[0] == ends[1] == ends[2]
 
 

@@ -1,4 +1,4 @@
-"""Effective rates: as far as each rule turns weights of any length, unit weights turn at that rate."""
+"""Effective rates: as far as a rule turns weights of any length, unit weights turn at that rate."""
 
 import math
 

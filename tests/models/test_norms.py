@@ -74,28 +74,11 @@ def test_the_tables_have_everything():
 
 
 def test_state_names_of_the_default():
-    assert list(models.MnistCNN().state_dict()) == [
-        "conv1.weight",
-        "bn1.gamma",
-        "bn1.beta",
-        "bn1.running_mean",
-        "bn1.running_var",
-        "bn1.num_batches",
-        "conv2.weight",
-        "bn2.gamma",
-        "bn2.beta",
-        "bn2.running_mean",
-        "bn2.running_var",
-        "bn2.num_batches",
-        "fc1.weight",
-        "bn3.gamma",
-        "bn3.beta",
-        "bn3.running_mean",
-        "bn3.running_var",
-        "bn3.num_batches",
-        "fc2.weight",
-        "fc2.bias",
-    ]
+    expected = []
+    for k, weight in enumerate(("conv1", "conv2", "fc1"), 1):
+        of_norm = ("gamma", "beta", "running_mean", "running_var", "num_batches")
+        expected += [f"{weight}.weight", *(f"bn{k}.{name}" for name in of_norm)]
+    assert list(models.MnistCNN().state_dict()) == [*expected, "fc2.weight", "fc2.bias"]
 
 
 @every_model
@@ -160,9 +143,8 @@ def test_options_of_the_layers():
 def test_a_function_gives_the_options_of_its_layers(kind, options):
     model = models.MLP(hidden=16, norm=lambda features: kind(features, **options))
     names = {name.split(".")[-1] for name, _ in model.named_parameters() if "bn" in name}
-    assert names == ({"gamma"} if options.get("affine", True) else set()) | (
-        {"beta"} if options.get("bias") else set()
-    )
+    there = {"gamma": options.get("affine", True), "beta": options.get("bias")}
+    assert names == {name for name, wanted in there.items() if wanted}
     loss = md.cross_entropy(model(np.random.default_rng(0).random((8, 784), np.float32)), [0] * 8)
     loss.backward()
     assert all(p.grad is not None for p in model.parameters())
@@ -211,12 +193,8 @@ def test_a_function_makes_the_layers(make):
 def test_a_function_that_makes_no_normalization_somewhere():
     """Layers have a bias where it is missing, as with "none"."""
     model = models.MnistCNN(norm=lambda n: nn.Identity() if n == 64 else nn.BatchNorm(n))
-    assert [layer.bias is not None for layer in inside(model, nn.Conv, nn.Dense)] == [
-        False,
-        True,
-        False,
-        True,
-    ]
+    biased = [layer.bias is not None for layer in inside(model, nn.Conv, nn.Dense)]
+    assert biased == [False, True, False, True]
 
 
 # ----------------------------------------------------------------------------------------- order
@@ -350,9 +328,9 @@ def test_only_batch_normalization_depends_on_the_batch(make, norm):
 @pytest.mark.parametrize("norm", ["batch", "layer", "group", "instance", nn.RMSNorm])
 def test_zero_gamma(norm):
     model = seeded(models.ResNet20, norm=norm, zero_gamma=True)
-    assert [
-        name for name, p in model.named_parameters() if name.endswith("gamma") and not p.data.any()
-    ] == [f"blocks.{k}.bn2.gamma" for k in range(9)]
+    gammas = {name: p.data for name, p in model.named_parameters() if name.endswith("gamma")}
+    zero = [name for name, gamma in gammas.items() if not gamma.any()]
+    assert zero == [f"blocks.{k}.bn2.gamma" for k in range(9)]
     x = batch_of(models.ResNet20)
     y = md.relu(model.bn(model.conv(x)))
     for block in model.blocks:
@@ -381,13 +359,8 @@ def test_errors(make):
         with refuses(ValueError, f"{name}: norm must be", repr(wrong), *choices):
             make(norm=wrong)
     for wrong in ("Before", "behind", None):
-        with refuses(
-            TypeError if wrong is None else ValueError,
-            f"{name}: norm_position must be",
-            repr(wrong),
-            '"before"',
-            '"after"',
-        ):
+        error, given = TypeError if wrong is None else ValueError, repr(wrong)
+        with refuses(error, f"{name}: norm_position must be", given, '"before"', '"after"'):
             make(norm_position=wrong)
     for wrong, kind in ((None, "NoneType"), (8, "int"), (nn.BatchNorm(8), "BatchNorm")):
         with refuses(TypeError, f"{name}: norm must be", kind):

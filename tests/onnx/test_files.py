@@ -103,6 +103,22 @@ def test_files_that_are_not_there(tmp_path):
         md.onnx.load(network(), "NWHC")
 
 
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3, 4), (1, 2, 3, 4, 5)])
+def test_a_transpose_of_other_axes_names_the_node(shape):
+    model = md.onnx.load(
+        file_of(
+            [
+                node("Relu", ["x"], ["a"]),
+                node("Transpose", ["a"], ["y"], name="turn", perm=[3, 1, 0, 2]),
+            ],
+            [("x", None)],
+            ["y"],
+        )
+    )
+    with pytest.raises(ValueError, match="Transpose of node 'turn': perm must hold the axes of"):
+        model(draw(*shape))
+
+
 def test_errors_name_the_node():
     content = file_of(
         [node("Add", ["x", "w"], ["y"], name="sum")], [("x", None)], ["y"], {"w": draw(3)}

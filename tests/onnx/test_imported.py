@@ -36,6 +36,8 @@ def scales(*values):
     return [None, np.array(values, np.float32)]
 
 
+# The pixel of a larger image that lies at or before the place is taken.
+FLOORED = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
 # Operator, its attributes, its inputs but for the first, and its outputs if these are several.
 NODES = {
     "Sin": ("Sin", {}, []),
@@ -75,11 +77,7 @@ NODES = {
         [],
     ),
     "LpPool": ("LpPool", {"kernel_shape": [2, 3], "dilations": [2, 1], "p": 3}, []),
-    "Resize by 2": (
-        "Resize",
-        {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"},
-        scales(1, 1, 2, 2),
-    ),
+    "Resize by 2": ("Resize", FLOORED, scales(1, 1, 2, 2)),
     "Resize, linear": ("Resize", {"mode": "linear", "axes": [2, 3]}, sizes(9, 5)),
     "Resize, corners": (
         "Resize",
@@ -133,13 +131,7 @@ OPERATIONS = {
         {"axis": 1},
         "Compare",
     ),
-    "nearest, twice as large": (
-        "Resize",
-        IMAGES,
-        (None, floats(1, 1, 2, 3)),
-        {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"},
-        "Resize",
-    ),
+    "nearest, twice as large": ("Resize", IMAGES, (None, floats(1, 1, 2, 3)), FLOORED, "Resize"),
     "nearest": ("Resize", IMAGES, (None, None, ints(5, 9)), {"axes": [2, 3]}, "Resample"),
     "linear": (
         "Resize",

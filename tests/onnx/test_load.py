@@ -1,7 +1,6 @@
-"""What becomes of files: layers in a tree of the file's names, parameters that learn, images in
-the caller's layout, constants that are computed once; and what is refused."""
+"""What becomes of files: layers that compute what the file says and can be trained, constants that
+are computed once; and inputs that are refused."""
 
-import collections
 import copy
 import pickle
 
@@ -11,7 +10,7 @@ import pytest
 
 import minidl as md
 from minidl import nn, optim
-from tests.support.onnx_files import assert_close, draw, file_of, network, node, run
+from tests.support.onnx_files import assert_close, draw, file_of, network, node, operations, run
 
 NAMES = [
     "body.conv.weight",
@@ -21,11 +20,6 @@ NAMES = [
     "head.weight",
     "head.bias",
 ]
-
-
-def operations(model, *examples):
-    """How often each operation is in a trace of a model."""
-    return collections.Counter(n.operation for n in md.trace(model, *examples))
 
 
 # -------------------------------------------------------------------------------- what comes out
@@ -245,274 +239,10 @@ def test_the_mask_of_a_dropout():
     assert (y.data == np.where(mask.data, 6, 0)).all()
 
 
-# ---------------------------------------------------------------------------- names and the tree
-
-
-def test_names_without_dots_and_names_that_layers_have():
-    content = file_of(
-        [
-            node("MatMul", ["x", "forward"], ["a"]),
-            node("Add", ["a", "_b"], ["b"]),
-            node("Mul", ["b", "a.b"], ["c"]),
-            node("Mul", ["c", "a.b.c"], ["d"]),
-            node("Gemm", ["d", "w", "other"], ["y"], name="last"),
-        ],
-        [("x", ("N", 3))],
-        ["y"],
-        {
-            "forward": draw(3, 4),
-            "_b": draw(4),
-            "a.b": draw(4, seed=1),
-            "a.b.c": draw(4, seed=2),
-            "w": draw(4, 2),
-            "other": draw(2),
-        },
-    )
-    model = md.onnx.load(content)
-    assert {name for name, _ in model.named_parameters()} == {
-        "forward",
-        "_b",
-        "a.b",
-        "a.b.c",
-        "w",
-        "other",
-    }
-    assert isinstance(model["last"], nn.Dense)
-    assert_close(model(draw(5, 3)).data, run(content, draw(5, 3))[0])
-    model.load_state_dict(model.state_dict())
-
-
-def test_weights_that_two_nodes_share():
-    conv = node("Conv", ["x", "c.weight"], ["a"], pads=[1, 1, 1, 1])
-    same = node("Conv", ["a", "c.weight"], ["b"], pads=[1, 1, 1, 1])
-    other = node("Conv", ["b", "c.weight"], ["y"], pads=[1, 1, 1, 1], dilations=[1, 1])
-    arrays = {"c.weight": draw(3, 3, 3, 3)}
-    shared = file_of([conv, same], [("x", ("N", 3, 5, 5))], ["b"], arrays)
-    assert operations(md.onnx.load(shared), draw(1, 5, 5, 3)) == {"Conv": 2}
-    assert len(md.onnx.load(shared).parameters()) == 1
-    content = file_of([conv, same, other], [("x", ("N", 3, 5, 5))], ["y"], arrays)
-    model, x = md.onnx.load(content, "NCHW"), draw(2, 3, 5, 5)
-    assert [name for name, _ in model.named_parameters()] == ["c.weight"]
-    assert_close(model(x).data, run(content, x)[0])
-
-
-def test_an_identity_is_another_name():
-    content = file_of(
-        [
-            node("Identity", ["w"], ["v"]),
-            node("MatMul", ["x", "w"], ["a"]),
-            node("MatMul", ["a", "v"], ["y"]),
-        ],
-        [("x", ("N", 3))],
-        ["y"],
-        {"w": draw(3, 3)},
-    )
-    model = md.onnx.load(content)
-    assert [name for name, _ in model.named_parameters()] == ["w"]
-    assert_close(model(draw(2, 3)).data, run(content, draw(2, 3))[0])
-
-
-def test_numbers_and_settings_are_no_parameters():
-    content = file_of(
-        [
-            node("Clip", ["x", "low", "high"], ["a"]),
-            node("Mul", ["a", "half"], ["b"]),
-            node("Add", ["b", "shift"], ["c"]),
-            node("Pad", ["c", "pads", "value"], ["y"]),
-        ],
-        [("x", ("N", 3))],
-        ["y"],
-        {
-            "low": np.array(-1, np.float32),
-            "high": np.array(1, np.float32),
-            "half": np.array(0.5, np.float32),
-            "shift": draw(3),
-            "pads": np.array([0, 1, 0, 0]),
-            "value": np.array(2, np.float32),
-        },
-    )
-    model = md.onnx.load(content)
-    assert [name for name, _ in model.named_parameters()] == ["shift"]
-    assert_close(model(draw(2, 3)).data, run(content, draw(2, 3))[0])
-
-
-def test_a_product_and_its_bias_are_a_dense_layer():
-    """As other exporters write dense layers; a bias on either side, a product without one, and
-    weights that several products share."""
-    content = file_of(
-        [
-            node("MatMul", ["x", "fc/kernel"], ["a"], name="fc/MatMul"),
-            node("Add", ["a", "fc/bias"], ["b"]),
-            node("Tanh", ["b"], ["c"]),
-            node("MatMul", ["c", "w"], ["d"], name="middle"),
-            node("MatMul", ["d", "shared"], ["e"]),
-            node("Add", ["bias", "e"], ["f"]),
-            node("MatMul", ["f", "shared"], ["g"]),
-            node("Add", ["g", "c"], ["y"]),
-        ],
-        [("x", ("N", 5, 3))],
-        ["y"],
-        {
-            "fc/kernel": draw(3, 4),
-            "fc/bias": draw(4),
-            "w": draw(4, 4),
-            "shared": draw(4, 4, seed=1),
-            "bias": draw(4, seed=1),
-        },
-    )
-    model, x = md.onnx.load(content), draw(2, 5, 3)
-    assert_close(model(x).data, run(content, x)[0])
-    assert {name for name, _ in model.named_parameters()} == {
-        "fc/kernel",
-        "fc/bias",
-        "w",
-        "shared",
-        "bias",
-    }
-    assert model["fc.MatMul"].extra_repr() == "3, 4, bias=True"
-    assert model["middle"].extra_repr() == "4, 4, bias=False"
-    model["fc.MatMul"] = nn.Dense(3, 4)
-    assert model(x).shape == (2, 5, 4)
-
-
-# ------------------------------------------------------------------------ images and their borders
-
-
-def conv_between(before=(), after=(), rank=4, output="y"):
-    """A file of a convolution, with nodes before it (of x, to a) and after it (of b, to y)."""
-    sizes = (5, 6)[: rank - 2]
-    return file_of(
-        [*before, node("Conv", ["a" if before else "x", "w"], ["b" if after else "y"]), *after],
-        [("x", ("N", 3, *sizes))],
-        [output],
-        {"w": draw(4, 3, *(2, 3)[: rank - 2])},
-    )
-
-
-def check_layouts(content, x, given, taken):
-    """x in the file's layout, and turned; the output likewise."""
-    expected = run(content, x)[0]
-    assert_close(md.onnx.load(content, "NCHW")(x).data, expected)
-    y = md.onnx.load(content)(np.ascontiguousarray(x.transpose(given))).data
-    assert_close(y, expected.transpose(taken))
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "rank", "taken"),
-    [
-        ((), (), 4, (0, 2, 3, 1)),
-        ((), (), 3, (0, 2, 1)),
-        (
-            [node("Relu", ["x"], ["r"]), node("Identity", ["r"], ["a"])],
-            [node("Sigmoid", ["b"], ["s"]), node("Mul", ["s", "b"], ["y"])],
-            4,
-            (0, 2, 3, 1),
-        ),
-        ((), [node("Transpose", ["b"], ["y"], perm=[0, 2, 3, 1])], 4, (0, 1, 2, 3)),
-        ((), [node("Transpose", ["b"], ["y"], perm=[1, 0, 2, 3])], 4, (1, 2, 3, 0)),
-        ((), [node("ArgMax", ["b"], ["y"], axis=1, keepdims=0)], 4, (0, 1, 2)),
-        ((), [node("ReduceMean", ["b"], ["y"], axes=[2, 3])], 4, (0, 2, 3, 1)),
-        ((), [node("Softmax", ["b"], ["y"], axis=1)], 4, (0, 2, 3, 1)),
-    ],
-)
-def test_images_at_the_borders(before, after, rank, taken):
-    x = draw(2, 3, *(5, 6)[: rank - 2])
-    content = conv_between(
-        before,
-        after,
-        rank,
-        ("y", None, np.int64) if after and after[0].op_type == "ArgMax" else "y",
-    )
-    check_layouts(
-        content if "axes" not in str(after) else at_opset(content, 13),
-        x,
-        (0, *range(2, rank), 1),
-        taken,
-    )
-
-
-def at_opset(content, version):
-    model = onnx.load_model_from_string(content)
-    model.opset_import[0].version = version
-    return model.SerializeToString()
-
-
-def test_a_file_that_has_channels_last_keeps_them():
-    content = file_of(
-        [
-            node("Transpose", ["x"], ["a"], perm=[0, 3, 1, 2]),
-            node("Conv", ["a", "w"], ["b"]),
-            node("Transpose", ["b"], ["y"], perm=[0, 2, 3, 1]),
-        ],
-        [("x", ("N", 5, 6, 3))],
-        ["y"],
-        {"w": draw(4, 3, 2, 2)},
-    )
-    x = draw(2, 5, 6, 3)
-    model = md.onnx.load(content)
-    assert_close(model(x).data, run(content, x)[0])
-    assert operations(model, x) == {"Conv": 1}
-
-
-def test_what_is_no_image_stays_as_it_is():
-    """Sequences of vectors, turned around for a product of matrices."""
-    content = file_of(
-        [
-            node("Transpose", ["x"], ["a"], perm=[0, 2, 1]),
-            node("MatMul", ["x", "a"], ["y"]),
-            node("Tanh", ["a"], ["z"]),
-        ],
-        [("x", ("N", 3, 4))],
-        ["y", "z"],
-    )
-    x = draw(2, 3, 4)
-    for ours, theirs in zip(md.onnx.load(content)(x), run(content, x), strict=True):
-        assert_close(ours.data, theirs)
-
-
-def test_shapes_that_are_computed():
-    """What exporters write for x.view(len(x), -1): none of it is in a trace, and nothing is
-    transposed, since the weights behind are known."""
-    content = file_of(
-        [
-            node("Conv", ["x", "c.weight"], ["a"]),
-            node("Shape", ["a"], ["s"]),
-            node("Gather", ["s", "zero"], ["n"], axis=0),
-            node("Unsqueeze", ["n", "axes"], ["m"]),
-            node("Concat", ["m", "rest"], ["t"], axis=0),
-            node("Reshape", ["a", "t"], ["r"]),
-            node("MatMul", ["r", "w"], ["y"]),
-        ],
-        [("x", ("N", 3, 5, 6))],
-        ["y"],
-        {
-            "c.weight": draw(4, 3, 2, 3),
-            "w": draw(64, 5),
-            "zero": np.array(0),
-            "axes": np.array([0]),
-            "rest": np.array([-1]),
-        },
-    )
-    x = draw(2, 3, 5, 6)
-    model = md.onnx.load(content)
-    turned = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
-    assert_close(model(turned).data, run(content, x)[0])
-    found = operations(model, turned)
-    assert found["Conv"] == 1 and found["Linear"] == 1
-    assert not {"Concatenate", "GetItem"} & found.keys()
+# ------------------------------------------------------------------- constants, inputs and outputs
 
 
 def test_constants_are_computed_once():
-    content = file_of(
-        [
-            node("Mul", ["c", "c"], ["d"]),
-            node("Add", ["x", "d"], ["y"]),
-            node("Constant", [], ["unused"], value_floats=[1.0]),
-        ],
-        [("x", ("N", 2))],
-        ["y"],
-        {"c": np.arange(2)},
-    )
     content = file_of(
         [
             node("Constant", [], ["c"], value_floats=[1.0, 2.0]),

@@ -207,7 +207,8 @@ test_errors = errors_of(
                 (
                     lambda f=f: f(X, 3, dilation=3),
                     ValueError,
-                    f"{name}: window 3 with dilation 3 is larger than the padded sequences of (2, 5, 4)",
+                    f"{name}: window 3 with dilation 3 is larger than the padded "
+                    "sequences of (2, 5, 4)",
                 ),
                 (
                     lambda f=f: f(md.zeros(2, 1, 4), 2, 1, "same", dilation=2),

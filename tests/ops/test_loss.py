@@ -1,4 +1,4 @@
-"""softmax, log_softmax, cross_entropy, accuracy."""
+"""cross_entropy, nll_loss, accuracy. softmax by itself: test_softmax."""
 
 import numpy as np
 import pytest
@@ -7,16 +7,7 @@ import minidl as md
 from tests.support.arrays import close, uniform
 from tests.support.cases import case, checks_of, errors_of
 from tests.support.marks import both_backends, both_floats
-
-
-def softmax(x, axis=-1):
-    e = np.exp(x - x.max(axis, keepdims=True, initial=-np.inf))
-    return e / e.sum(axis, keepdims=True)
-
-
-def log_softmax(x, axis=-1):
-    z = x - x.max(axis, keepdims=True, initial=-np.inf)
-    return z - np.log(np.exp(z).sum(axis, keepdims=True))
+from tests.support.reference.activation import log_softmax, softmax
 
 
 def distribution(*shape):
@@ -44,13 +35,6 @@ def cross_entropy(
     return {"none": losses, "sum": losses.sum(), "mean": np.divide(losses.sum(), count)}[reduction]
 
 
-def logsumexp(x, axis=None, keepdims=False):
-    top = x.max(axis, keepdims=True, initial=-1e300)
-    with np.errstate(divide="ignore"):
-        y = np.log(np.exp(x - top).sum(axis, keepdims=True)) + top
-    return y if keepdims else y.squeeze(axis)
-
-
 def nll_loss(log_probs, labels, weight=None, ignore_index=None, reduction="mean"):
     w = np.ones(log_probs.shape[-1]) if weight is None else weight
     counts = labels != ignore_index
@@ -66,50 +50,26 @@ def title(options):
     return "with " + (" ".join(options) or "nothing")
 
 
+def entropy(name, logits, labels, **options):
+    """A case of cross_entropy."""
+    return case(f"cross_entropy{name}", md.cross_entropy, cross_entropy, logits, labels, **options)
+
+
+def nll(name, log_probs, labels, **options):
+    """A case of nll_loss."""
+    return case(f"nll_loss{name}", md.nll_loss, nll_loss, log_probs, labels, **options)
+
+
 LABELS = np.array([1, 3, 0, 3, 2])
+SEQUENCES = np.array([[0, 1, 2], [3, 2, 1]])
 MANY = np.random.default_rng(0).integers(0, 10, 20_000)
 WEIGHT = np.array([0.5, 1.0, 2.0, 0.25])
 
 test_values, test_gradients, test_threads = checks_of(
     [
         *(
-            case(f"{name} {shape} axis={axis}", ours, reference, shape, axis=axis)
-            for name, ours, reference in (
-                ("softmax", md.softmax, softmax),
-                ("log_softmax", md.log_softmax, log_softmax),
-            )
-            for shape, axis in (
-                ((5,), -1),
-                ((3, 4), -1),
-                ((3, 4), 0),
-                ((2, 3, 4), 1),
-                ((2, 3, 4), -3),
-                ((2, 3, 4), 2),
-                ((3, 1), 1),
-                ((0, 4), 1),
-                ((4, 0), 1),
-                ((3, 0), 0),
-            )
-        ),
-        *(
-            case(
-                f"large {name} axis={axis}", ours, reference, (3, 4), axis=axis, large=[(2000, 77)]
-            )
-            for name, ours, reference in (
-                ("softmax", md.softmax, softmax),
-                ("log_softmax", md.log_softmax, log_softmax),
-            )
-            for axis in (0, 1)
-        ),
-        *(
-            case(
-                f"cross_entropy {title(options)} {reduction}",
-                md.cross_entropy,
-                cross_entropy,
-                (5, 4),
-                LABELS,
-                reduction=reduction,
-                **options,
+            entropy(
+                f" {title(options)} {reduction}", (5, 4), LABELS, reduction=reduction, **options
             )
             for reduction in ("mean", "sum", "none")
             for options in (
@@ -123,10 +83,8 @@ test_values, test_gradients, test_threads = checks_of(
             )
         ),
         *(
-            case(
-                f"cross_entropy of a distribution {title(options)} {reduction}",
-                md.cross_entropy,
-                cross_entropy,
+            entropy(
+                f" of a distribution {title(options)} {reduction}",
                 (5, 4),
                 distribution(5, 4),
                 reduction=reduction,
@@ -141,29 +99,7 @@ test_values, test_gradients, test_threads = checks_of(
             )
         ),
         *(
-            case(
-                f"logsumexp {shape} {options}",
-                md.logsumexp,
-                logsumexp,
-                shape,
-                large=[(300, 401)] if shape == (3, 4) else None,
-                **options,
-            )
-            for shape in ((3, 4), (2, 3, 4))
-            for options in ({}, {"axis": 0}, {"axis": -1, "keepdims": True}, {"axis": (0, 1)})
-        ),
-        case("logsumexp of a number", md.logsumexp, logsumexp, ()),
-        case("logsumexp of no rows", md.logsumexp, logsumexp, (0, 4), axis=1),
-        *(
-            case(
-                f"nll_loss {title(options)} {reduction}",
-                md.nll_loss,
-                nll_loss,
-                (5, 4),
-                LABELS,
-                reduction=reduction,
-                **options,
-            )
+            nll(f" {title(options)} {reduction}", (5, 4), LABELS, reduction=reduction, **options)
             for reduction in ("mean", "sum", "none")
             for options in (
                 {},
@@ -172,91 +108,24 @@ test_values, test_gradients, test_threads = checks_of(
                 {"weight": WEIGHT, "ignore_index": 3},
             )
         ),
-        case(
-            "nll_loss of sequences",
-            md.nll_loss,
-            nll_loss,
-            (2, 3, 4),
-            np.array([[0, 1, 2], [3, 2, 1]]),
-            weight=WEIGHT,
-            ignore_index=1,
-        ),
-        case(
-            "nll_loss of sequences, none",
-            md.nll_loss,
-            nll_loss,
-            (2, 3, 4),
-            np.array([[0, 1, 2], [3, 2, 1]]),
-            reduction="none",
-        ),
-        case("nll_loss of one row", md.nll_loss, nll_loss, (4,), np.array(2)),
-        case("cross_entropy of one row", md.cross_entropy, cross_entropy, (4,), np.array(2)),
-        case(
-            "cross_entropy of one row, none",
-            md.cross_entropy,
-            cross_entropy,
-            (4,),
-            np.array(2),
-            reduction="none",
-        ),
-        case(
-            "cross_entropy of sequences",
-            md.cross_entropy,
-            cross_entropy,
-            (2, 3, 4),
-            np.array([[0, 1, 2], [3, 2, 1]]),
-            weight=WEIGHT,
-            ignore_index=1,
-        ),
-        case(
-            "cross_entropy of sequences, none",
-            md.cross_entropy,
-            cross_entropy,
-            (2, 3, 4),
-            np.array([[0, 1, 2], [3, 2, 1]]),
-            reduction="none",
-        ),
-        case(
-            "cross_entropy of distributions of sequences",
-            md.cross_entropy,
-            cross_entropy,
-            (2, 3, 4),
-            distribution(2, 3, 4),
-            weight=WEIGHT,
-        ),
-        case(
-            "cross_entropy, ignored labels out of range",
-            md.cross_entropy,
-            cross_entropy,
+        nll(" of sequences", (2, 3, 4), SEQUENCES, weight=WEIGHT, ignore_index=1),
+        nll(" of sequences, none", (2, 3, 4), SEQUENCES, reduction="none"),
+        nll(" of one row", (4,), np.array(2)),
+        entropy(" of one row", (4,), np.array(2)),
+        entropy(" of one row, none", (4,), np.array(2), reduction="none"),
+        entropy(" of sequences", (2, 3, 4), SEQUENCES, weight=WEIGHT, ignore_index=1),
+        entropy(" of sequences, none", (2, 3, 4), SEQUENCES, reduction="none"),
+        entropy(" of distributions of sequences", (2, 3, 4), distribution(2, 3, 4), weight=WEIGHT),
+        entropy(
+            ", ignored labels out of range",
             (5, 4),
             np.array([1, -100, 0, -100, 2]),
             ignore_index=-100,
         ),
-        case(
-            "cross_entropy, full smoothing",
-            md.cross_entropy,
-            cross_entropy,
-            (5, 4),
-            LABELS,
-            label_smoothing=1.0,
-        ),
-        case("cross_entropy, one class", md.cross_entropy, cross_entropy, (5, 1), LABELS * 0),
-        case(
-            "cross_entropy, no rows, sum",
-            md.cross_entropy,
-            cross_entropy,
-            (0, 4),
-            np.zeros(0, np.int64),
-            reduction="sum",
-        ),
-        case(
-            "cross_entropy, no rows, none",
-            md.cross_entropy,
-            cross_entropy,
-            (0, 4),
-            np.zeros(0, np.int64),
-            reduction="none",
-        ),
+        entropy(", full smoothing", (5, 4), LABELS, label_smoothing=1.0),
+        entropy(", one class", (5, 1), LABELS * 0),
+        entropy(", no rows, sum", (0, 4), np.zeros(0, np.int64), reduction="sum"),
+        entropy(", no rows, none", (0, 4), np.zeros(0, np.int64), reduction="none"),
         *(
             case(
                 f"large cross_entropy {title(options)}",
@@ -281,15 +150,6 @@ X = md.zeros(3, 4)
 
 test_errors = errors_of(
     [
-        (lambda: md.softmax(md.tensor(1.0)), ValueError, "softmax: needs at least one axis"),
-        (lambda: md.softmax(X, 2), ValueError, "softmax: axis must be", "from -2 to 1", "got 2"),
-        (
-            lambda: md.log_softmax(X, -3),
-            ValueError,
-            "log_softmax: axis must be an int from",
-            "got -3",
-        ),
-        (lambda: md.softmax(md.tensor([1, 2])), TypeError, "softmax: x must be float32", "int64"),
         (
             lambda: md.cross_entropy(X, [0, 1]),
             ValueError,
@@ -377,8 +237,6 @@ test_errors = errors_of(
             "int64",
         ),
         (lambda: md.cross_entropy(X, "text"), TypeError, "cross_entropy: labels must be", "str"),
-        (lambda: md.logsumexp(X, 2), ValueError, "logsumexp: axis must be an int from", "got 2"),
-        (lambda: md.logsumexp([1, 2]), TypeError, "logsumexp: x must be float32", "int64"),
         (
             lambda: md.nll_loss(X, [0, 1]),
             ValueError,

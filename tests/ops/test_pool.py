@@ -219,7 +219,8 @@ test_errors = errors_of(
                 (
                     lambda f=f: f(X, 3, padding=3, dilation=2),
                     ValueError,
-                    f"{name}: padding (3, 3) is more than half of window (3, 3) with dilation (2, 2)",
+                    f"{name}: padding (3, 3) is more than half of "
+                    "window (3, 3) with dilation (2, 2)",
                 ),
                 (
                     lambda f=f: f(md.zeros(1, 1, 1, 3), 2, 2, 1, True, 2),

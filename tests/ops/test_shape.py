@@ -280,9 +280,10 @@ test_errors = errors_of(
         (
             lambda: md.concatenate(np.zeros((2**31, 0))),
             ValueError,
-            "concatenate: an array of shape",
+            "concatenate: tensors must be",
+            "not 2147483648 empty rows",
         ),
-        (lambda: md.stack(np.zeros((2**31, 0))), ValueError, "stack: an array of shape", "empty"),
+        (lambda: md.stack(np.zeros((2**31, 0))), ValueError, "stack: tensors must be", "empty"),
         (lambda: md.concatenate([]), ValueError, "concatenate: needs at least one tensor"),
         (
             lambda: md.concatenate([X, md.zeros(3, 3)], 1),

@@ -6,6 +6,7 @@ import pytest
 pytest.importorskip("torch")
 
 from tools import normalization_cases as cases
+from tools import normalization_runs as runs
 from tools import normalization_table as table
 
 WITH_TORCH = [case for case in cases.cases() if case.torch is not None]
@@ -14,10 +15,10 @@ WITH_TORCH = [case for case in cases.cases() if case.torch is not None]
 @pytest.mark.parametrize("dtype", list(table.TOLERANCE))
 @pytest.mark.parametrize("case", WITH_TORCH, ids=lambda case: case.name)
 def test_agreement_with_pytorch(case, dtype):
-    got, expected = cases.ours(case, dtype), cases.pytorch(case, dtype)
+    got, expected = runs.ours(case, dtype), runs.pytorch(case, dtype)
     for kind in table.KINDS:
         assert len(got[kind]) == len(expected[kind])
-        assert cases.error(got[kind], expected[kind]) <= table.TOLERANCE[dtype], kind
+        assert runs.error(got[kind], expected[kind]) <= table.TOLERANCE[dtype], kind
 
 
 def test_the_variance_of_large_means_beside_pytorchs():

@@ -49,6 +49,11 @@ def settled(model, seed=1):
     return model
 
 
+def network(*layers):
+    """Layers in a row, settled."""
+    return settled(nn.Sequential(*layers))
+
+
 def evaluated(model, *inputs):
     """What a model returns in evaluation mode, with arrays in place of tensors."""
     with evaluation():

@@ -1,8 +1,11 @@
-"""Arguments of the convolutions that may stand between two normalizations: 1x1 and depthwise.
+"""Arguments of the direct convolutions, and of those that may stand between two normalizations:
+1x1 and depthwise.
 
 Made of whole numbers, normalization included, every result but a variance is exact, so that a
 kernel and its twin compare with ==, whatever the order of their sums.
 """
+
+import numpy as np
 
 from tests.support.kernels import identical, kernels_of, values, whole
 
@@ -94,3 +97,31 @@ def factors_for(x, seed=0):
     channels = x.shape[-1]
     gamma, beta = (values(channels, dtype=x.dtype, seed=seed + k) for k in (0, 1))
     return norm.batch_norm_factors(*norm.batch_stats(x), gamma, beta, 1e-5, x.dtype)
+
+
+def direct_cases(
+    x_shape,
+    kernel,
+    outputs,
+    groups=1,
+    stride=(1, 1),
+    padding=((0, 0), (0, 0)),
+    dilation=(1, 1),
+    make=whole,
+    dtype=np.float32,
+    bias=True,
+):
+    """The arguments of the direct convolution and of its two gradients for one geometry."""
+    n, h, w, channels = x_shape
+    oh = output_size(h, kernel[0], stride[0], padding[0], dilation[0])
+    ow = output_size(w, kernel[1], stride[1], padding[1], dilation[1])
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    x = make(*x_shape, dtype=dtype)
+    weights = make(*kernel, channels // groups, outputs, dtype=dtype, seed=1)
+    dy = make(n, oh, ow, outputs, dtype=dtype, seed=2)
+    b = make(outputs, dtype=dtype, seed=3) if bias else None
+    return {
+        "conv": {"x": x, "w": weights, "bias": b, **options},
+        "conv_input_grad": {"dy": dy, "w": weights, "input_shape": x_shape, **options},
+        "conv_weight_grad": {"x": x, "dy": dy, "kernel_shape": kernel, **options},
+    }

@@ -1,5 +1,6 @@
 """ONNX files of a few nodes, and ONNX Runtime, which runs them."""
 
+import collections
 import contextlib
 
 import numpy as np
@@ -7,6 +8,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
+import minidl as md
 from tests.support.arrays import within
 
 
@@ -103,3 +105,8 @@ def assert_close(ours, expected, tolerance=1e-5):
     ours, expected = np.asarray(ours), np.asarray(expected)
     assert ours.dtype == expected.dtype
     within(ours, expected, tolerance if ours.dtype.kind == "f" else 0)
+
+
+def operations(model, *examples):
+    """How often each operation is in a trace of a model."""
+    return collections.Counter(n.operation for n in md.trace(model, *examples))

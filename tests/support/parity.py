@@ -145,3 +145,30 @@ class Padded(torch.nn.Module):
 
     def forward(self, x):
         return self.module(torch.nn.functional.pad(x, self.padding, value=self.value))
+
+
+def run(ours, theirs, arrays, dtype, last_to_second=False, tolerance=1.0):
+    """Call both on the same arrays; results and the gradients of float arrays agree.
+
+    `last_to_second`: PyTorch gets arrays of three axes or more with the last axis as second.
+    """
+
+    def turned(a):
+        return np.moveaxis(a, -1, 1) if last_to_second and a.ndim > 2 else a
+
+    arrays = [a.astype(dtype) if a.dtype.kind == "f" else a for a in arrays]
+    mine = [md.tensor(a, requires_grad=a.dtype.kind == "f") for a in arrays]
+    other = [torch.from_numpy(np.array(turned(a), order="C")) for a in arrays]
+    for t in other:
+        t.requires_grad_(t.is_floating_point())
+    y, expected = ours(*mine), theirs(*other)
+    assert_close(y.data, expected.detach().numpy(), "value", tolerance)
+    dy = draw("dy", y.shape, dtype, 0.5, 1.5)
+    y.backward(dy)
+    expected.backward(torch.from_numpy(dy))
+    for k, (a, b) in enumerate(zip(mine, other, strict=True)):
+        if a.requires_grad:
+            g = b.grad.numpy()
+            if last_to_second and g.ndim > 2:
+                g = np.moveaxis(g, 1, -1)
+            assert_close(a.grad, np.array(g), f"gradient of input {k}", tolerance)

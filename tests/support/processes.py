@@ -72,3 +72,15 @@ os.setuid({NOBODY})
     )
     assert run.returncode == 0, run.stderr
     return run.stdout.strip()
+
+
+def writer(code, *arguments, **options):
+    """A Python process that runs `code`, which finds `replace_file`; its output is a pipe."""
+    code = f"import os, sys, time\nfrom minidl.atomic import replace_file\n{code}"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        **options,
+    )

@@ -22,9 +22,9 @@ from .place import CenterCrop, Cutout, RandomCrop, RandomFlip, RandomRotation, R
 from .scale import RandomResizedCrop, Resize
 
 if not TYPE_CHECKING:  # to a type checker a module with __getattr__ has every name
-    from ... import hints
+    from ... import foreign_names, hints
 
-    __getattr__ = hints.attributes_of(__name__, hints.TRANSFORMS)
+    __getattr__ = hints.attributes_of(__name__, foreign_names.TRANSFORMS)
 
 __all__ = [
     "CenterCrop",

@@ -31,13 +31,19 @@ def floats(*options: Any) -> tuple[float, ...]:
 def ints(*options: Any) -> tuple[Any, ...]:
     """Sizes, pairs and shapes as Python's ints, in tuples as deep as they were given, as the native
     kernels take them: of NumPy's small integers -2 is 254. None stays None."""
-    return tuple(
-        [
-            option
-            if option is None
-            else ints(*option)
-            if isinstance(option, (tuple, list, np.ndarray))
-            else operator.index(option)
-            for option in options
-        ]
-    )
+    return tuple([_int(option) for option in options])
+
+
+def _int(option: Any) -> Any:
+    if option is None:
+        return None
+    if isinstance(option, (tuple, list, np.ndarray)):
+        return ints(*option)
+    return operator.index(option)
+
+
+def rows_of(x: Array) -> Array:
+    """x (..., C) as rows (M, C), in the same memory. Without channels there are no rows, whatever
+    the other axes are, as for the native kernels."""
+    channels = x.shape[-1]
+    return x.reshape(x.size // max(1, channels), channels)

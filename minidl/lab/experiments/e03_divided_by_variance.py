@@ -93,14 +93,8 @@ class DividedByVariance(Experiment):
         before, deviation, variance = variances(seeds)
         to_inverse = float(np.abs(variance * before - 1).max())
         to_one = float(np.abs(deviation - 1).max())
-        near = float(
-            np.max(
-                [
-                    np.mean(np.abs(np.subtract(seed["variance"]["after"], 1)) <= NEAR)
-                    for seed in seeds
-                ]
-            )
-        )
+        after = [np.asarray(seed["variance"]["after"]) for seed in seeds]
+        near = float(np.max([np.mean(np.abs(of_units - 1) <= NEAR) for of_units in after]))
         low, middle, high = np.quantile(variance, (0, 0.5, 1)).tolist()
         holds = to_inverse <= BOUND and near <= 0.5 and to_one <= BOUND
         words = {"deviation": "divided by σ", "variance": "divided by σ²"}

@@ -81,16 +81,14 @@ class IdentityRestored(Experiment):
     def judge(self, seeds: Sequence[Result]) -> Judgement:
         found = {name: worst(seeds, name) for name in NAMES}
         first = {name: float(np.mean([seed["rms"][name][0] for seed in seeds])) for name in CURVES}
+        rms = "error of the activations as they are (root mean square)"
         return Judgement(
             identity(found["formula"] <= ROUNDING and found["exact"] <= ROUNDING),
             f"With γ = √(V + ε) the input comes back to {found['exact']:.0e} standard deviations, "
             f"with γ = √V to {first['root']:.0e}, as the formula says.",
             {
                 **{NAMES[name]: value for name, value in found.items()},
-                **{
-                    f"{CURVES[name]}: error of the activations as they are (root mean square)": value
-                    for name, value in first.items()
-                },
+                **{f"{CURVES[name]}: {rms}": value for name, value in first.items()},
                 "γ = √V: error where V is smallest": float(
                     np.mean([seed["rms"]["root"][-1] for seed in seeds])
                 ),

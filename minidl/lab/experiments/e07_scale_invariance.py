@@ -103,6 +103,9 @@ class ScaleInvariance(Experiment):
         arms = [arm for seed in seeds for arm in seed["growth"].values()]
         largest = float(np.max(list(found.values())))
         error = worst(arms, "error")
+        grown = {
+            start: [s["growth"][start]["norms"] for s in seeds] for start in seeds[0]["growth"]
+        }
         quarters = [next(iter(seed["growth"].values()))["quarters"] for seed in seeds]
         holds = (
             all(value <= INVARIANT for value in found.values())
@@ -127,15 +130,9 @@ class ScaleInvariance(Experiment):
                 },
                 **{
                     f"|W| after training, start times {start}, beside before": float(
-                        np.mean(
-                            [
-                                seed["growth"][start]["norms"][-1]
-                                / seed["growth"][start]["norms"][0]
-                                for seed in seeds
-                            ]
-                        )
+                        np.mean([norms[-1] / norms[0] for norms in of_seeds])
                     )
-                    for start in seeds[0]["growth"]
+                    for start, of_seeds in grown.items()
                 },
                 **{
                     f"|W|² gained in the {word} quarter of the steps, start times {start}": float(

@@ -197,15 +197,9 @@ def compared(x: np.ndarray, seed: int) -> dict[str, Any]:
     of_images, bn = computed(x, start, gamma)
     of_rows, _ = computed(x.reshape(rows), start.reshape(rows), gamma)
     factor = bn.running_var / x.var(axis=tuple(range(x.ndim - 1)))
+    pairs = zip(of_images, of_rows, strict=True)
     return {
-        "apart": float(
-            np.max(
-                [
-                    relative_error(a.reshape(b.shape), b)
-                    for a, b in zip(of_images, of_rows, strict=True)
-                ]
-            )
-        ),
+        "apart": float(np.max([relative_error(a.reshape(b.shape), b) for a, b in pairs])),
         "counted": float(np.median(factor / (factor - 1))),
         "parameters": sum(p.data.size for p in bn.parameters()),
     }

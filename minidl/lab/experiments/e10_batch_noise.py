@@ -107,12 +107,8 @@ class BatchNoise(Experiment):
     def judge(self, seeds: Sequence[Result]) -> Judgement:
         sizes = seeds[0]["sizes"]
         slopes = {name: slope_interval(seeds, name) for name in CURVES}
-        holds = every(
-            *(
-                within(slopes[name], SLOPE - TOLERANCE, SLOPE + TOLERANCE)
-                for name in ("mean", "output")
-            )
-        )
+        wanted = SLOPE - TOLERANCE, SLOPE + TOLERANCE
+        holds = every(*(within(slopes[name], *wanted) for name in ("mean", "output")))
         return Judgement(
             holds,
             f"The noise of the batch's mean falls with slope {slopes['mean']}, that of an "

@@ -231,17 +231,15 @@ def relative(pairs: Sequence[Mapping[str, Any]], name: str) -> Interval:
 
 def more_figures(pairs: Sequence[Mapping[str, Any]], rate: str) -> dict[str, Any]:
     """What the verdict does not rest on: other measures of the same, and the figures themselves."""
+    drifts = [
+        [pair[norm]["drift"] / pair[norm]["width"] for pair in pairs] for norm in ("batch", "none")
+    ]
     found = {
         f"drift in eval mode with BatchNorm over without, rate {rate}": relative(
             pairs, "drift in eval mode"
         ),
         f"path with BatchNorm over path without, rate {rate}": relative(pairs, "path"),
-        f"drift over width, with BatchNorm over without, rate {rate}": sweeps.quotient(
-            *(
-                [pair[norm]["drift"] / pair[norm]["width"] for pair in pairs]
-                for norm in ("batch", "none")
-            )
-        ),
+        f"drift over width, with BatchNorm over without, rate {rate}": sweeps.quotient(*drifts),
     }
     for norm, label in LABELS.items():
         arms = [pair[norm] for pair in pairs]

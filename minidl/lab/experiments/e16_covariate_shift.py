@@ -277,20 +277,16 @@ def measured(
     start = measures.point(loss, parameters)
     descent, equal = arms.two_steps(start, before, rate)
     shifts, equals = (
-        list(
-            measures.gradient_shift(
-                loss, blocks, before, measures.after(before, one), start
-            ).values()
-        )
-        for one in (descent, equal)
+        measures.gradient_shift(loss, blocks, before, measures.after(before, step), start)
+        for step in (descent, equal)
     )
     units = input_units(model, images, seed=step)
     with measures.placed(measures.after(before, descent)):
         moved = input_units(model, images, seed=step + 1)
     drifts = [measures.drift(units[block.name], moved[block.name])[0] for block in blocks[1:]]
     return {
-        "shift": float(np.mean([one.relative for one in shifts])),
-        "cosine": float(np.mean([one.cosine for one in shifts])),
-        "equal": float(np.mean([one.relative for one in equals])),
+        "shift": float(np.mean([one.relative for one in shifts.values()])),
+        "cosine": float(np.mean([one.cosine for one in shifts.values()])),
+        "equal": float(np.mean([one.relative for one in equals.values()])),
         "drift": float(np.mean(drifts)),
     }

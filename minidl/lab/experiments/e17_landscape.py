@@ -206,7 +206,7 @@ NAMES = tuple(
 
 
 def measured(model: Any, images: np.ndarray, labels: np.ndarray, rate: float) -> dict[str, float]:
-    """Loss and gradient along the step that plain SGD would take, and along one of a given length."""
+    """Loss and gradient along the step that plain SGD would take and one of a given length."""
     loss = measures.fixed_loss(model, images, labels)
     parameters = model.parameters()
     before, start = measures.values_of(parameters), measures.point(loss, parameters)

@@ -180,7 +180,7 @@ def fit(name: str, arm: str, seed: int, settings: Mapping[str, Any]) -> dict[str
 
 
 def network(arm: str, inputs: int, seed: int) -> nn.Layer:
-    """An MLP of dense layers and ReLU whose BatchNorms, if any, normalize so many images at once."""
+    """An MLP of dense layers and ReLU whose BatchNorms, if any, normalize `arm` images at once."""
     md.manual_seed(seed)
     ghost = int(arm) if arm.isdigit() else None
     norm: problems.Norm = (

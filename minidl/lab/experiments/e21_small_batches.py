@@ -123,10 +123,9 @@ class SmallBatches(Experiment):
         return {**settings, "side": 32 // settings.get("pool", 1)}
 
     def run(self, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
+        pool = settings.get("pool", 1)
         arrays, test = (
-            smaller(
-                problems.subset(problems.cifar10(part), settings[count]), settings.get("pool", 1)
-            )
+            smaller(problems.subset(problems.cifar10(part), settings[count]), pool)
             for part, count in (("train", "images"), ("test", "test"))
         )
         shares: dict[str, dict[str, float]] = {}
@@ -149,10 +148,8 @@ class SmallBatches(Experiment):
         }
         small, large = _ends(seeds[0], "batch")
         batch, group = (
-            np.subtract(
-                arms.percent(seeds, "accuracy", norm, large),
-                arms.percent(seeds, "accuracy", norm, small),
-            )
+            np.array(arms.percent(seeds, "accuracy", norm, large))
+            - np.array(arms.percent(seeds, "accuracy", norm, small))
             for norm in ("batch", "group")
         )
         difference = interval((batch - group).tolist())
@@ -166,8 +163,9 @@ class SmallBatches(Experiment):
             for small, large in itertools.pairwise(sizes)
         }
         larger = every(*(above(gain, 0) for gain in gains.values()))
+        loses_more = f"what BatchNorm loses from {large} to {small} minus what GroupNorm loses"
         figures: dict[str, Figure] = {
-            f"what BatchNorm loses from {large} to {small} minus what GroupNorm loses, points": difference,
+            f"{loses_more}, points": difference,
             **{f"{LABELS[norm]}: what it loses, points": found for norm, found in loss.items()},
             "larger batches are better with BatchNorm": str(larger),
             **{f"what BatchNorm gains from {step}, points": gain for step, gain in gains.items()},

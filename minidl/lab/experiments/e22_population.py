@@ -331,16 +331,9 @@ def distances(statistics: Statistics, reference: Statistics) -> dict[str, float]
         for which in (statistics, reference)
         for i in (0, 1)
     )
-    return dict(
-        zip(
-            DISTANCES,
-            (
-                float(np.sqrt(np.mean((mean - mean_there) ** 2 / var_there))),
-                float(np.exp(np.abs(np.log(var / var_there)).mean())),
-            ),
-            strict=True,
-        )
-    )
+    of_means = float(np.sqrt(np.mean((mean - mean_there) ** 2 / var_there)))
+    of_variances = float(np.exp(np.abs(np.log(var / var_there)).mean()))
+    return dict(zip(DISTANCES, (of_means, of_variances), strict=True))
 
 
 def sigma_or_square(

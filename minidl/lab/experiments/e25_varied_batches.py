@@ -110,13 +110,10 @@ class VariedBatches(Experiment):
                     )
                 )
                 # Evaluation first: training mode moves the running statistics.
-                found[f"{norm} {classes}"] = (
-                    dict.fromkeys(MODES, training.CHANCE)
-                    if training.diverged(losses)
-                    else {
-                        mode: accuracy(model, same, mode == "train") for mode in ("eval", "train")
-                    }
-                )
+                shares = dict.fromkeys(MODES, training.CHANCE)
+                if not training.diverged(losses):
+                    shares = {m: accuracy(model, same, m == "train") for m in ("eval", "train")}
+                found[f"{norm} {classes}"] = shares
         return {"accuracy": found}
 
     def judge(self, seeds: Sequence[Result]) -> Judgement:

@@ -113,18 +113,9 @@ class Shift(Experiment):
         )
         if diverged(losses):
             nothing = [math.nan] * 6  # of the six normalizations
-            return {
-                "clean": CHANCE,
-                "shifts": {
-                    name: {
-                        "activations": nothing,
-                        "away": nothing,
-                        "accuracy": CHANCE,
-                        "recalibrated": CHANCE,
-                    }
-                    for name in SHIFTS | FAINT
-                },
-            }
+            none: dict[str, Any] = {"activations": nothing, "away": nothing}
+            none |= {"accuracy": CHANCE, "recalibrated": CHANCE}
+            return {"clean": CHANCE, "shifts": {name: none.copy() for name in SHIFTS | FAINT}}
         nn.recalibrate(model, [arrays[0][: settings["new"]]], quiet=True)
         clean = sizes(model.eval(), images)
         found: dict[str, Any] = {"clean": accuracy(model, (images, labels)), "shifts": {}}

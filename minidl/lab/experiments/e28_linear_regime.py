@@ -114,15 +114,9 @@ class LinearRegime(Experiment):
             figures[f"learned gamma, layer {layer + 1}, mean size"] = interval(
                 [float(np.abs(seed["gamma"][layer]).mean()) for seed in seeds]
             )
+            learned = [(np.array(s["gamma"][layer]), np.array(s["beta"][layer])) for s in seeds]
             figures[f"R² with the learned gamma and beta, layer {layer + 1}"] = interval(
-                [
-                    float(
-                        line_share(
-                            np.array(seed["gamma"][layer]), np.array(seed["beta"][layer])
-                        ).mean()
-                    )
-                    for seed in seeds
-                ]
+                [float(line_share(gamma, beta).mean()) for gamma, beta in learned]
             )
         sizes, lines = (
             [figures[f"{what} layer {layer + 1}{ending}"].value for layer in range(3)]

@@ -1,4 +1,4 @@
-"""Writes functions that work value by value: arithmetic, activations, comparisons, choices, casts."""
+"""Writes what works value by value: arithmetic, activations, comparisons, choices, casts."""
 
 from __future__ import annotations
 

@@ -91,16 +91,8 @@ def _recurrent(
         zeros = ops.zeros((t.shape[1], hidden), dtype=t.dtype)
         state = tuple([zeros if v is None else v[d] for v in given[:count]])
         reverse = d == 1 or step.get("direction", "forward") == "reverse"
-        y, last = _one(
-            step,
-            t,
-            weight.plain[d],
-            recurrent.plain[d],
-            None if bias is None else bias.plain[d],
-            state,
-            gates,
-            reverse,
-        )
+        b = None if bias is None else bias.plain[d]
+        y, last = _one(step, t, weight.plain[d], recurrent.plain[d], b, state, gates, reverse)
         outputs.append(y)
         lasts.append(last)
     y = ops.stack(outputs, 1)

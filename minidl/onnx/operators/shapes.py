@@ -64,6 +64,8 @@ def _flatten(step: Step, x: Held) -> Held:
 def _transpose(step: Step, x: Held) -> Held:
     """No value moves: only the names of the axes change."""
     perm = tuple(step.get("perm", tuple(range(x.ndim))[::-1]))
+    if len(perm) != x.ndim:
+        raise ValueError(f"perm must hold the axes of a value of shape {x.shape}, got {list(perm)}")
     return Held(x.tensor, tuple([perm.index(axis) for axis in x.order]))
 
 

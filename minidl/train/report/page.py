@@ -116,21 +116,14 @@ def _matrix(found: Report) -> dict[str, Any]:
     support = np.maximum(confusion.sum(axis=1), 1)
     total = len(confusion)
     if total <= MOST_NUMBERS:
-        rows = [
-            {
-                "name": found.classes[i],
-                "cells": [
-                    {
-                        "count": int(n),
-                        "share": float(n / support[i]),
-                        "right": i == k,
-                        "column": found.classes[k],
-                    }
-                    for k, n in enumerate(row)
-                ],
-            }
-            for i, row in enumerate(confusion)
-        ]
+        rows = []
+        for i, row in enumerate(confusion):
+            figures = zip(row.tolist(), (row / support[i]).tolist(), found.classes, strict=True)
+            numbers = [
+                {"count": count, "share": share, "right": i == k, "column": column}
+                for k, (count, share, column) in enumerate(figures)
+            ]
+            rows.append({"name": found.classes[i], "cells": numbers})
         longest = max(len(str(name)) for name in found.classes)
         return {"rows": rows, "cells": None, "upright": longest > 4}
     order = np.arange(total)

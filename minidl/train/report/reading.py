@@ -126,16 +126,11 @@ def _translation(classes: list[Any], names: list[str] | None, outputs: int) -> n
     """Return the model's class for each class of the data set, -1 if the model does not have it.
     Classes are matched by name if both have names; else the numbers are the same."""
     own = [str(name) for name in classes]
-    if (
-        names is None
-        or not own
-        or names == own
-        or (
-            len(names) == len(own)
-            and not set(names) & set(own)
-            and own == [str(k) for k in range(len(own))]
-        )
-    ):  # the model's names are only numbers
+    if names is None or not own or names == own:
+        return np.arange(outputs)
+    # If the model's names are only numbers, the data set's names do not contradict them.
+    numbered = own == [str(k) for k in range(len(own))]
+    if numbered and len(names) == len(own) and not set(names) & set(own):
         return np.arange(outputs)
     place = {name: k for k, name in enumerate(own)}
     return np.array([place.get(name, -1) for name in names], np.int64)

@@ -35,12 +35,10 @@ def table(found: Report) -> str:
         for k in shown
     ]
     widths = [max(len(row[i]) for row in rows) for i in range(5)]
-    lines = [
-        "  ".join(
-            [row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in range(1, 5)), row[5]]
-        ).rstrip()
-        for row in rows
-    ]
+    lines = []
+    for name, *figures, other in rows:
+        cells = [figure.rjust(width) for figure, width in zip(figures, widths[1:], strict=True)]
+        lines.append("  ".join([name.ljust(widths[0]), *cells, other]).rstrip())
     rest = len(order) - len(shown)
     more = [f"and {rest} classes that are found better"] if rest else []
     return "\n".join([head, "", *lines, *more])

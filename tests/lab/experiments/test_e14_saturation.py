@@ -1,4 +1,4 @@
-"""Saturated sigmoids: the rule on both sides, what saturated means, and whose gradients these are."""
+"""Saturated sigmoids: the rule on both sides, what saturated means, whose gradients these are."""
 
 import numpy as np
 import pytest

@@ -282,11 +282,14 @@ def test_results_larger_than_caches(channels, relu, dtype):
             identical(native.batch_norm_input_grad(dy, x, factors, relu, other, c), dx)
 
 
-def test_no_channels():
+@pytest.mark.parametrize("kernels", (native, twin), ids=("native", "twin"))
+def test_no_channels(kernels):
     x, factors = np.ones((3, 0), np.float32), np.ones((5, 0), np.float32)
-    identical(native.batch_norm_apply(x, factors, relu=True), x)
-    dx, dgamma, dbeta, _ = native.batch_norm_backward(x, x, factors, relu=True)
+    identical(kernels.batch_norm_apply(x, factors, relu=True), x)
+    dx, dgamma, dbeta, _ = kernels.batch_norm_backward(x, x, factors, relu=True)
     assert (dx.shape, dgamma.shape, dbeta.shape) == ((3, 0), (0,), (0,))
+    sums, masked = kernels.batch_norm_sums(x, x, factors, relu=True, masked_out=True)
+    assert sums.shape == (2, 0) and masked.shape == (3, 0)
 
 
 def test_unmasked_dy_is_passed_through():

@@ -239,14 +239,17 @@ def test_bytes_other_than_one_count():
     assert y[1:4].all() and not y[0].any() and not y[4].any()
 
 
-def test_no_rows_and_no_channels():
+@pytest.mark.parametrize("kernels", (norm, twin), ids=("native", "twin"))
+def test_no_rows_and_no_channels(kernels):
     none = np.zeros(0, bool)
-    for shape in ((0, 3), (3, 0), (2, 0, 4)):
+    for shape in ((0, 3), (3, 0), (2, 0, 4), (0,)):
         x, factors = np.ones(shape, np.float32), np.ones((5, shape[-1]), np.float32)
-        mean, var, count = norm.masked_stats(x, none)
+        mean, var, count = kernels.masked_stats(x, none)
         assert mean.shape == var.shape == (shape[-1],) and count == 0
-        identical(norm.masked_norm_apply(x, none, factors, x, relu=True), x)
-        dx, dgamma, dbeta, g = norm.masked_norm_backward(x, x, none, factors, True, True, x, True)
+        identical(kernels.masked_norm_apply(x, none, factors, x, relu=True), x)
+        dx, dgamma, dbeta, g = kernels.masked_norm_backward(
+            x, x, none, factors, True, True, x, True
+        )
         assert (dx.shape, dgamma.shape, dbeta.shape, g.shape) == (
             shape,
             shape[-1:],

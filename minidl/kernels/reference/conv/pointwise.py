@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..common import Array
+from ..common import Array, rows_of
 from ..norm.batch_norm_stats import batch_stats
 from .between_norms import Consumer, gradient_through_consumer, normalized, producer_sums
 
@@ -42,7 +42,7 @@ def pointwise_backward(
     normalization of x needs; they are zeros without `factors`.
     """
     dy = gradient_through_consumer(dy, consumer)
-    inputs = normalized(x, factors, relu).reshape(-1, x.shape[-1])
-    dw = (inputs.T @ dy.reshape(-1, dy.shape[-1])).reshape(w.shape)
+    inputs = rows_of(normalized(x, factors, relu))
+    dw = (inputs.T @ rows_of(dy)).reshape(w.shape)
     dx = dy @ w[0, 0].T
     return dx, dw, producer_sums(dx, x, factors, relu)

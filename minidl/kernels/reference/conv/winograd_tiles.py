@@ -13,9 +13,10 @@ from ..pool.max_pool import max_pool_backward
 
 P, Q = np.sqrt(0.5), np.sqrt(2.0)
 
+# The matrices B', G and A' of the formula above.
 INPUT = np.array(
     [
-        [1, 0, -2.5, 0, 1, 0],  # B'
+        [1, 0, -2.5, 0, 1, 0],
         [0, -Q, -2, P, 1, 0],
         [0, Q, -2, -P, 1, 0],
         [0, -P, -0.5, Q, 1, 0],
@@ -25,7 +26,7 @@ INPUT = np.array(
 )
 WEIGHT = np.array(
     [
-        [1, 0, 0],  # G
+        [1, 0, 0],
         [-2 / 3, -2 / 3 * P, -1 / 3],
         [-2 / 3, 2 / 3 * P, -1 / 3],
         [1 / 6, Q / 6, 1 / 3],
@@ -35,7 +36,7 @@ WEIGHT = np.array(
 )
 OUTPUT = np.array(
     [
-        [1, 1, 1, 1, 1, 0],  # A'
+        [1, 1, 1, 1, 1, 0],
         [0, P, -P, Q, -Q, 0],
         [0, 0.5, 0.5, 2, 2, 0],
         [0, P / 2, -P / 2, 2 * Q, -2 * Q, 1],

@@ -89,6 +89,8 @@ def blend(
 def _at(x: Array, rows: Array, columns: Array, mode: str, value: float) -> Array:
     """The pixels at (rows, columns) of each picture."""
     n, h, w, _ = x.shape
+    if x.shape[3] == 0:  # nothing to look up, and perhaps no place to look at
+        return np.zeros((*np.broadcast_shapes(rows.shape, columns.shape), 0), x.dtype)
     inside = (rows >= 0) & (rows < h) & (columns >= 0) & (columns < w)
     y = x[np.arange(n)[:, None, None], _places(rows, h, mode), _places(columns, w, mode)]
     if mode == "constant":

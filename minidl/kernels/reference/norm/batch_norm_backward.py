@@ -7,8 +7,8 @@ has, or of those that a mask counts. g is the gradient of the normalized x: dy, 
 
 import numpy as np
 
-from ..common import Array, into
-from .batch_norm_forward import masked_norm_apply, normalize, rows_of
+from ..common import Array, into, rows_of
+from .batch_norm_forward import masked_norm_apply, normalize
 
 
 def batch_norm_sums(
@@ -30,7 +30,7 @@ def batch_norm_sums(
     g = dy = dy if dy2 is None else dy + dy2
     if relu:
         g = np.where(normalize(x, factors, residual) > 0, dy, dy.dtype.type(0))
-    rows = g.reshape(-1, x.shape[-1])
+    rows = rows_of(g)
     products = (g * (x - factors[0])).reshape(rows.shape)
     return (
         np.stack([rows.sum(axis=0, dtype=np.float64), products.sum(axis=0, dtype=np.float64)]),

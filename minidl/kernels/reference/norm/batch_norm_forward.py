@@ -14,7 +14,7 @@ not matter.
 import numpy as np
 from numpy.typing import DTypeLike
 
-from ..common import Array, into
+from ..common import Array, into, rows_of
 
 
 def batch_norm_factors(
@@ -69,8 +69,3 @@ def normalize(x: Array, factors: Array, residual: Array | None) -> Array:
     mean_hi, scale, shift, _, _ = factors
     y = (x - mean_hi) * scale + shift
     return y if residual is None else y + residual
-
-
-def rows_of(x: Array) -> Array:
-    """x (..., C) as rows (M, C), in the same memory."""
-    return x.reshape(-1, x.shape[-1])

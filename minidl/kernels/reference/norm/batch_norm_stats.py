@@ -7,18 +7,18 @@ Statistics are float64 whatever x is.
 
 import numpy as np
 
-from ..common import Array, floats
+from ..common import Array, floats, rows_of
 
 
 def batch_stats(x: Array, threads: int = 0) -> tuple[Array, Array]:
     """(mean, var) of each channel, float64 (C,); var is the biased one, sum((x - mean)^2) / M."""
-    rows = x.reshape(-1, x.shape[-1]).astype(np.float64)
+    rows = rows_of(x).astype(np.float64)
     return rows.mean(axis=0), rows.var(axis=0)
 
 
 def masked_stats(x: Array, mask: Array, threads: int = 0) -> tuple[Array, Array, int]:
     """(mean, var, count) of each channel over the rows that count; mean 0, var 1 without any."""
-    rows = x.reshape(-1, x.shape[-1])[mask]
+    rows = rows_of(x)[mask]
     if len(rows) == 0:
         return np.zeros(x.shape[-1]), np.ones(x.shape[-1]), 0
     return *batch_stats(rows), len(rows)

@@ -46,18 +46,10 @@ def counts_of(
     counted: Padding | None,
 ) -> Array:
     """How many taps of each window lie on the image or on padding that counts, (OH, OW, C)."""
+    counted = padding if counted is None else counted
     rows, cols = [
-        _axis_counts(
-            a,
-            x_shape,
-            y_shape,
-            window,
-            stride,
-            padding,
-            dilation,
-            padding if counted is None else counted,
-        )
-        for a in range(2)
+        _axis_counts(axis, x_shape, y_shape, window, stride, padding, dilation, counted)
+        for axis in range(2)
     ]
     return rows[:, None, None] * (cols[:, None] * np.ones(x_shape[3], int))
 
