@@ -64,8 +64,8 @@ def check_labels(loss: Any, outputs: Any, loader: Any, valid: Any) -> None:
             label = int(labels[place])
             raise ValueError(
                 f"fit: label {label}{_shown_name(given, label)} of item {place[0]} of "
-                f"{name} is not a class of the model, whose {classes} outputs are for labels from 0 "
-                f"to {classes - 1}; the labels of {name} are from {labels.min()} to {labels.max()}"
+                f"{name} is not a class of the model, whose {classes} outputs are for labels "
+                f"from 0 to {classes - 1}; the labels of {name} are from {labels.min()} to {labels.max()}"
             )
 
 

@@ -131,10 +131,7 @@ DAMAGED_IMAGES = {
     "foreign": (b"<!DOCTYPE html><html></html>", "magic number 0x3c21444f"),
     "size": (idx(np.zeros((2, 32, 32))), "images of 32 x 32, expected 28 x 28"),
     "count": (struct.pack(">4I", 0x803, 300_000, 28, 28), "the file holds only 0"),
-    "huge count": (
-        struct.pack(">4I", 0x803, 2**32 - 1, 28, 28),
-        "4294967295 items, more than the limit of 300000",
-    ),
+    "huge count": (struct.pack(">4I", 0x803, 2**32 - 1, 28, 28), "4294967295 items, more.* 300000"),
     "gzip cut": (gzip.compress(GOOD, mtime=0)[:-9], "truncated or corrupt"),
     "gzip checksum": (
         gzip.compress(GOOD, mtime=0)[:-8] + b"\0\0\0\0" + gzip.compress(GOOD, mtime=0)[-4:],
