@@ -157,8 +157,8 @@ cdef object array_of(object number, int typenum):
 
 
 cdef cnp.ndarray repeated(cnp.ndarray a, cnp.npy_intp n):
-    """A row that repeats a short array, or `a` itself if it is long, or all of an operand's n values:
-    a loop is called for each repetition."""
+    """A row that repeats a short operand of n values, since a loop is called for each repetition;
+    `a` itself if it is long, or not repeated."""
     cdef cnp.npy_intp size = cnp.PyArray_SIZE(a), length
     cdef Py_ssize_t filled = cnp.PyArray_NBYTES(a), end
     cdef cnp.ndarray row

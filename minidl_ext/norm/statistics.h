@@ -33,8 +33,8 @@ static void merge_stats(double *__restrict mean, double *__restrict m2, double c
 }
 
 /* The statistics of all rows from those of `chunks` chunks of them, which stand in `partial` as a
- * row of means and a row of m2 for each chunk. Chunk q has count_of(q) rows, and is left out if that
- * is 0. Returns the number of rows; where it is 0, mean and m2 are 0. */
+ * row of means and a row of m2 for each chunk. Chunk q has count_of(q) rows, and is left out if
+ * that is 0. Returns the number of rows; where it is 0, mean and m2 are 0. */
 template <typename CountOf>
 static ptrdiff_t merge_parts(const double *partial, ptrdiff_t chunks, const CountOf &count_of,
                              ptrdiff_t channels, double *mean, double *m2) {

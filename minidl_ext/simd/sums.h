@@ -94,9 +94,9 @@ ALWAYS_INLINE void block_totals(const Real *x, ptrdiff_t rows, ptrdiff_t step, d
     memcpy(totals, sum, G * sizeof(vec_f64));
 }
 
-/* The sum of each of `columns` columns over some rows, `step` values apart, in double. Eight vectors
- * of columns are summed over all rows before the next eight. The columns left over are summed two
- * vectors, one vector, and at last one column at a time. */
+/* The sum of each of `columns` columns over some rows, `step` values apart, in double. Eight
+ * vectors of columns are summed over all rows before the next eight. The columns left over are
+ * summed two vectors, one vector, and at last one column at a time. */
 template <typename Real>
 static void column_totals(const Real *x, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t step,
                           double *totals) {
