@@ -6,17 +6,18 @@ input needs for its own backward. Each array is read or written once. Sums over 
 images are added in the order of the chunks: no result depends on the number of threads.
 """
 cimport numpy as cnp
-from cython.parallel cimport parallel, prange, threadid
+from cpython.exc cimport PyErr_CheckSignals
+from cython.parallel cimport prange, threadid
 from libc.string cimport memset
 
 from minidl_ext.conv.chunks cimport add_chunks
-from minidl_ext.conv.depthwise_rows cimport MULTIPLE, depthwise_kernel, input_grad_row, \
-    set_depthwise, weight_grad_row
+from minidl_ext.conv.depthwise_rows cimport MULTIPLE, depthwise_kernel, depthwise_pieces, \
+    input_grad_row, set_depthwise, weight_grad_row
 from minidl_ext.gemm.micro cimport prefetch_part
 from minidl_ext.norm.conv_fusion cimport Normalized, gradient_through_consumer, normalized, \
     normalized_by, set_consumer
-from minidl_ext.norm.normalize cimport backward_sums
-from minidl_ext.norm.statistics cimport add_sums
+from minidl_ext.norm.normalize cimport add_backward_sums
+from minidl_ext.norm.statistics cimport rows_of_block
 from minidl_ext.runtime.arguments cimport channel_blocks, has_shape
 from minidl_ext.runtime.geometry cimport Geometry, multiply_adds
 from minidl_ext.runtime.memory cimport aligned, new_array, product, workspace
@@ -57,10 +58,9 @@ cdef void backward_chunk(const float* dy, const float* x, const float* w, float*
             prefetch_part(<const char*>(x + (n + 1) * size), size * sizeof(float), i, s.h)
             input_grad_row(g, w, dx + n * size + i * s.w * s.c, s, i)
         if producer.factors != NULL:
-            backward_sums(<const float*>(dx + n * size), <const float*>NULL, x + n * size,
-                          producer.relu, <const float*>NULL, <float*>NULL, s.h * s.w, s.c,
-                          producer.factors, part, part + s.c)
-            add_sums(sums, <const float*>part, 2 * s.c)
+            add_backward_sums(<const float*>(dx + n * size), <const float*>NULL, x + n * size,
+                              producer.relu, <const float*>NULL, <float*>NULL, s.h * s.w,
+                              rows_of_block(s.c, sizeof(float)), s.c, producer.factors, part, sums)
 
 
 def depthwise_backward(dy, x, w, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1),
@@ -79,7 +79,7 @@ def depthwise_backward(dy, x, w, stride=(1, 1), padding=((0, 0), (0, 0)), dilati
     cdef Geometry s
     cdef Normalized producer, following
     cdef cnp.npy_intp dims[4]
-    cdef Py_ssize_t i, size, chunks, per_thread
+    cdef Py_ssize_t i, size, chunks, per_thread, first = 0, stop, at_once
     cdef float* part
     cdef int t
     set_depthwise(&s, where, np.shape(x), k.shape[0], k.shape[1], k.shape[3], stride, padding,
@@ -102,14 +102,17 @@ def depthwise_backward(dy, x, w, stride=(1, 1), padding=((0, 0), (0, 0)), dilati
     t = threads_for(threads, multiply_adds(&s) / 4)
     buffers = workspace(product(t, per_thread))
     part = <float*>partial.data
+    at_once = depthwise_pieces(chunks, &s, t)
+    while first < chunks:
+        stop = min(chunks, first + at_once)
+        for i in prange(first, stop, nogil=True, num_threads=t, schedule='static'):
+            backward_chunk(<float*>g.data, <float*>a.data, <float*>k.data, <float*>dx.data,
+                           part + i * size, <double*>partial_sums.data + i * 2 * s.c, &producer,
+                           &following, <float*>(buffers.data + threadid() * per_thread), &s,
+                           s.n * i // chunks, s.n * (i + 1) // chunks)
+        first = stop
+        PyErr_CheckSignals()
     with nogil:
-        with parallel(num_threads=t):
-            for i in prange(chunks, schedule='static'):
-                backward_chunk(<float*>g.data, <float*>a.data, <float*>k.data, <float*>dx.data,
-                               part + i * size, <double*>partial_sums.data + i * 2 * s.c,
-                               &producer, &following,
-                               <float*>(buffers.data + threadid() * per_thread), &s,
-                               s.n * i // chunks, s.n * (i + 1) // chunks)
         add_chunks(<double*>sums.data, <double*>partial_sums.data, chunks, 2 * s.c, 2 * s.c)
         add_chunks(<float*>dw.data, part, chunks, size, size)
     return dx, dw, sums

@@ -4,8 +4,9 @@
 cimport numpy as cnp
 
 from minidl_ext.runtime.arguments cimport channel_blocks
-from minidl_ext.runtime.geometry cimport Geometry, set_convolution
+from minidl_ext.runtime.geometry cimport Geometry, multiply_adds, set_convolution
 from minidl_ext.runtime.memory cimport ceil_div
+from minidl_ext.runtime.threads cimport pieces_at_once
 
 cdef extern from "conv/depthwise.h" nogil:
     void depthwise_span(const float* x, const Py_ssize_t* offset, Py_ssize_t in_step,
@@ -141,6 +142,12 @@ cdef inline void input_grad_row(const float* dy, const float* w, float* dx, cons
                     r.weight[r.taps] = (k * s.kw + l) * s.c
                     r.taps += 1
         all_outputs(&r, dy, w, dx + j * s.c, s.c)
+
+
+cdef inline Py_ssize_t depthwise_pieces(Py_ssize_t pieces, const Geometry* s, int threads) noexcept:
+    """How many of `pieces` equal pieces a kernel does before it looks for an interrupt. Bound by
+    memory, a multiply-add takes as long as some of a matrix product."""
+    return pieces_at_once(pieces, 8 * multiply_adds(s), threads)
 
 
 # ------------------------------------------------------------------------------------- checks

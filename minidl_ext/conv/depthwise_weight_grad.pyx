@@ -4,11 +4,13 @@ Each of some fixed chunks of images has a sum of its own; the sums are added in 
 chunks, so that no result depends on the number of threads.
 """
 cimport numpy as cnp
+from cpython.exc cimport PyErr_CheckSignals
 from cython.parallel cimport prange
 from libc.string cimport memcpy, memset
 
 from minidl_ext.conv.chunks cimport add_chunks
-from minidl_ext.conv.depthwise_rows cimport MULTIPLE, set_depthwise, weight_grad_row
+from minidl_ext.conv.depthwise_rows cimport MULTIPLE, depthwise_pieces, set_depthwise, \
+    weight_grad_row
 from minidl_ext.runtime.arguments cimport channel_blocks, has_shape, output_of
 from minidl_ext.runtime.geometry cimport Geometry, multiply_adds
 from minidl_ext.runtime.memory cimport product, workspace
@@ -40,7 +42,7 @@ def depthwise_weight_grad(x, dy, kernel_shape, stride=(1, 1), padding=((0, 0), (
     cdef cnp.ndarray a = channel_blocks(x, where, "x", MULTIPLE), dw, partials
     cdef cnp.ndarray g = channel_blocks(dy, where, "dy", MULTIPLE)
     cdef Geometry s
-    cdef Py_ssize_t i, size, chunks
+    cdef Py_ssize_t i, size, chunks, first = 0, stop, at_once
     cdef float* partial
     cdef float* target
     cdef const float* source
@@ -55,9 +57,14 @@ def depthwise_weight_grad(x, dy, kernel_shape, stride=(1, 1), padding=((0, 0), (
     partial, target = <float*>partials.data, <float*>dw.data
     source, grads = <float*>a.data, <float*>g.data
     t = threads_for(threads, multiply_adds(&s) / 8)
-    for i in prange(chunks, nogil=True, num_threads=t, schedule='static'):
-        weight_chunk(source, grads, partial + i * size, &s, s.n * i // chunks,
-                     s.n * (i + 1) // chunks)
+    at_once = depthwise_pieces(chunks, &s, t)
+    while first < chunks:
+        stop = min(chunks, first + at_once)
+        for i in prange(first, stop, nogil=True, num_threads=t, schedule='static'):
+            weight_chunk(source, grads, partial + i * size, &s, s.n * i // chunks,
+                         s.n * (i + 1) // chunks)
+        first = stop
+        PyErr_CheckSignals()
     with nogil:
         memcpy(target, partial, size * sizeof(float))
         add_chunks(target, partial + size, chunks - 1, size, size)

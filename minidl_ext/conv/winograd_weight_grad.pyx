@@ -22,7 +22,7 @@ from minidl_ext.gemm.micro cimport Prefetch, multiply_panels, plan_prefetch, pre
 from minidl_ext.runtime.arguments cimport output_of
 from minidl_ext.runtime.geometry cimport Geometry
 from minidl_ext.runtime.memory cimport aligned, ceil_div, product, workspace
-from minidl_ext.runtime.threads cimport threads_for
+from minidl_ext.runtime.threads cimport pieces_at_once, threads_for
 
 import numpy as np
 
@@ -106,10 +106,12 @@ cdef void sum_chunk(const float* x, const float* dy, float* du, float* v, float*
 cdef int own_sums(const float* x, const float* dy, float* dw, Tiling* t, int threads) except -1:
     """The gradient for few channels: each chunk of tiles has a sum of its own."""
     set_unit(t, OWN_TILES)
-    cdef Py_ssize_t size = FREQUENCIES * t.c * t.padded, q, c, f
+    cdef Py_ssize_t size = FREQUENCIES * t.c * t.padded, q, c, f, first = 0, stop
     cdef Py_ssize_t chunks = min(<Py_ssize_t>CHUNKS, ceil_div(t.tiles, OWN_TILES))
     cdef Py_ssize_t floats = FREQUENCIES * (t.in_step + t.out_step + max(t.c, t.co))
     cdef Py_ssize_t per_thread = aligned(floats * 4 + 2 * t.c * sizeof(void*))
+    # Where channels are few, the transforms take longer than the products.
+    cdef Py_ssize_t at_once = pieces_at_once(chunks, 8 * winograd_work(t), threads)
     cdef cnp.ndarray sums = workspace(product(chunks, size, 4))
     cdef cnp.ndarray buffers = workspace(product(threads, per_thread))
     cdef float* du = <float*>sums.data
@@ -117,16 +119,20 @@ cdef int own_sums(const float* x, const float* dy, float* dw, Tiling* t, int thr
     cdef float* v
     cdef float* total
     cdef const float** rows
-    with nogil:
-        with parallel(num_threads=threads):
+    while first < chunks:
+        stop = min(chunks, first + at_once)
+        with nogil, parallel(num_threads=threads):
             v = <float*>(memory + threadid() * per_thread)
             rows = <const float**>(v + floats)
             clear_padding(v + FREQUENCIES * t.in_step, t)
-            for q in prange(chunks, schedule='static'):
+            for q in prange(first, stop, schedule='static'):
                 sum_chunk(x, dy, du + q * size, v, v + FREQUENCIES * t.in_step,
                           v + FREQUENCIES * (t.in_step + t.out_step), rows,
                           <float**>(rows + t.c), t, t.tiles * q // chunks,
                           t.tiles * (q + 1) // chunks)
+        first = stop
+        PyErr_CheckSignals()
+    with nogil:
         for c in prange(t.c, num_threads=threads, schedule='static'):
             for f in range(FREQUENCIES):
                 total = du + (f * t.c + c) * t.padded
