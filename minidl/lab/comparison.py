@@ -1,4 +1,8 @@
-"""compare: a choice of normalizations on one's own data, with paired seeds and probes."""
+"""`compare` trains a model with several normalizations on the user's data and compares them.
+
+All normalizations are trained from the same seeds, and a `Probe` measures each training. The checks
+of its arguments that need a model are in `trial`, the plots in `comparison_plots`.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +28,19 @@ from .probe import MEASURES, Probe
 from .verdict import Interval, interval
 
 METRICS = ("accuracy", "top5", "mae", "mse", "loss")
-LOOKS = 20  # of a probe in a training, unless it is said
+LOOKS = 20  # measurements that a probe takes in a training if `every` is not given
 
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """One training of a comparison: `score` on the test part (NaN where it diverged), the history
-    of `Trainer.fit` with the test part as `valid`, that of the probe, and the seconds it took."""
+    """One training of a comparison.
+
+    norm, rate, seed: the normalization's name, the learning rate and the seed of this training
+    score:            the metric on the test data after the training; NaN if it diverged
+    history:          the history of `Trainer.fit`, with the test data as `valid`
+    probe:            the history of the probe; {} without one
+    seconds:          the duration of the training
+    """
 
     norm: str
     rate: float
@@ -43,11 +53,11 @@ class Trained:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """What `compare` has found. `print` shows a table, `plot` a picture.
+    """The result of `compare`. `print` shows it as a table, and `plot` draws it.
 
-    norms:  the names, in the order in which they were given
-    metric: what `score` is
-    runs:   all trainings; `of(norm)` those of a normalization at its best rate
+    norms:  the names of the normalizations, in the order in which they were given
+    metric: the name of the metric that the scores are values of
+    runs:   all trainings; `of(norm)` selects those of one normalization at its best learning rate
     """
 
     norms: tuple[str, ...]
@@ -55,7 +65,8 @@ class Comparison:
     runs: tuple[Trained, ...]
 
     def rate(self, norm: str) -> float:
-        """The learning rate at which a normalization was best, on average over the seeds."""
+        """Return the learning rate at which a normalization has the best mean score over the
+        seeds."""
         if norm not in self.norms:
             raise ValueError(
                 checks.message("Comparison", "norm", f"one of {', '.join(self.norms)}", norm)
@@ -72,24 +83,27 @@ class Comparison:
         )[0]
 
     def of(self, norm: str) -> list[Trained]:
-        """The trainings of a normalization at its best rate, in the order of the seeds."""
+        """Return the trainings of a normalization at its best learning rate, in the order of the
+        seeds."""
         rate = self.rate(norm)
         return [run for run in self.runs if run.norm == norm and run.rate == rate]
 
     def score(self, norm: str) -> Interval:
-        """The mean over the seeds, with its 95% bootstrap interval; NaN where one diverged."""
+        """Return the mean score of a normalization over the seeds, with its 95% bootstrap interval;
+        NaN if one of its trainings diverged."""
         return interval([run.score for run in self.of(norm)])
 
     def difference(self, norm: str, reference: str | None = None) -> Interval:
-        """How much a normalization is above another one, the first by default: the mean of the
-        differences seed by seed, with its interval."""
+        """Return how much the score of a normalization exceeds that of `reference` (by default the
+        first normalization): the mean of the differences between trainings of the same seed, with
+        its 95% bootstrap interval."""
         other = self.of(self.norms[0] if reference is None else reference)
         return interval(
             [run.score - base.score for run, base in zip(self.of(norm), other, strict=True)]
         )
 
     def __str__(self) -> str:
-        """A table: a line for each normalization."""
+        """Return a table with a row for each normalization."""
         head = (
             "norm",
             "rate",
@@ -121,9 +135,9 @@ class Comparison:
         )
 
     def plot(self, path: str | os.PathLike[str]) -> None:
-        """Draw the scores, the trainings, and what the probes have seen, each normalization in its
-        colour: means over the seeds. The format is that of the ending, PNG if it has none.
-        ImportError without matplotlib."""
+        """Draw the scores, the metric over the epochs, and the measurements of the probes, as means
+        over the seeds, with a colour for each normalization. The extension of `path` selects the
+        format, which is PNG without one. Raises ImportError without matplotlib."""
         from .comparison_plots import plot_comparison
 
         plot_comparison(self, path)
@@ -145,42 +159,47 @@ def compare(
     every: int | None = None,
     progress: bool = True,
 ) -> Comparison:
-    """Train a model with each of some normalizations on data of one's own, from paired seeds, and
-    look into each with a `Probe`.
+    """Train a model with each of several normalizations on your data, from paired seeds, and
+    measure each training with a `Probe`.
 
-    build:      makes a new model with a normalization:
+    build:      a function that makes a new model with the normalization it is given, such as
                 `lambda norm: models.create("vgg8", norm=norm)`
-    norms:      what `build` is called with: names, or functions of the number of features; a dict
-                gives them names, which functions of the same name (lambdas) need
-    data:       (train, test): each arrays (images, labels), a data set or a loader. A `DataLoader`
-                keeps its options and gets the seed of each training; of another loader, and of one
-                of a derived class, the batches are paired only if it gives the same ones each time
-    seeds:      how many; with one there are no intervals
-    batch_size: of arrays and data sets
-    rates:      learning rates, or one. Of several, each normalization is trained with each, and
-                the table has the best of each, which the test part has chosen: that flatters all a
-                little
-    optimizer:  a function of (parameters, rate); None: SGD with Nesterov's momentum of 0.9
-    loss:       as of `Trainer`
-    metric:     "accuracy", "top5", "mae", "mse" or "loss", of the test part
-    measures:   of the probes, see there for what each costs; () for none
-    every:      how many steps between two looks; None: 20 looks in a training
-    progress:   whether there is a line on stderr for each training
+    norms:      the arguments for `build`: names of normalizations, or functions that make a
+                normalization layer for a number of features. A dict maps names to them; functions
+                that share a name, such as lambdas, need one
+    data:       (train, test), each of them a pair of arrays (images, labels), a data set or a
+                loader. A `DataLoader` keeps its options, and its seed is set to that of each
+                training. With any other loader, subclasses of `DataLoader` included, the batches
+                are paired only if the loader yields the same ones in every training
+    seeds:      the number of seeds; with one seed there are no intervals
+    batch_size: the batch size for arrays and data sets
+    rates:      one learning rate or several. With several, each normalization is trained at each of
+                them, and the table shows its best one. The test data choose that one, which makes
+                all scores slightly optimistic
+    optimizer:  a function that makes an optimizer from (parameters, rate); None: SGD with Nesterov
+                momentum 0.9
+    loss:       the loss, as for `Trainer`
+    metric:     "accuracy", "top5", "mae", "mse" or "loss", computed on the test data
+    measures:   the measures of the probes (`Probe` says what each costs); () for no probes
+    every:      the number of steps between two measurements; None: 20 measurements in a training
+    progress:   whether to print a line to stderr after each training
 
-    It returns a `Comparison`: `print` shows a table, `plot(path)` draws scores, trainings and what
-    the probes have seen; `score(norm)` and `difference(norm)` are means over the seeds with 95%
-    bootstrap intervals, the latter of the paired differences from the first normalization, and
-    `runs`, or `of(norm)`, has the history and the probe of each training.
+    Returns a `Comparison`: `print` shows a table, and `plot(path)` draws the scores, the trainings
+    and the measurements of the probes. `score(norm)` is the mean score over the seeds and
+    `difference(norm)` the mean of the paired differences from the first normalization, both with
+    95% bootstrap intervals. `runs` has the history and the probe of every training, `of(norm)`
+    those of one normalization.
 
-    For each seed all models draw from the start of a generator of that seed and see the same
-    batches, so that they differ in the normalization alone, as far as they draw the same numbers;
-    what is drawn elsewhere is what it would have been without. The rate stays what it is. A
-    training whose loss becomes infinite or NaN has the score NaN.
+    For each seed, all models draw their random numbers from a new generator with that seed and see
+    the same batches. They differ in the normalization alone, as long as they draw the same numbers
+    in the same order. The global random generator is left as it was. The learning rate is constant.
+    A training whose loss becomes infinite or NaN has the score NaN.
 
-    TypeError and ValueError for what does not fit, before anything is trained: two models of each
-    normalization are made, and one of them tries a step on one batch of each part. They must have
-    no layer or parameter in common, as what one training has learned would be the next one's start.
-    ImportError without SciPy, which the extra `lab` brings, if there are several seeds.
+    Arguments that do not fit together raise TypeError or ValueError before the first training. To
+    find this out, two models of each normalization are made, and one of them takes a step on a
+    training batch and is evaluated on a test batch. Two models must not share a layer with state or
+    a parameter, as a training would then start from what another one has learned. With several
+    seeds, ImportError is raised without SciPy, which the extra `lab` installs.
 
     >>> rng = np.random.default_rng(0)
     >>> x = rng.standard_normal((96, 8)).astype(np.float32)
@@ -198,7 +217,7 @@ def compare(
     where = trial.WHERE
     chosen = _named(norms, where)
     wanted_build = "a function of a normalization that makes a model"
-    if isinstance(build, Layer):  # which can be called
+    if isinstance(build, Layer):  # a layer is callable too, so the check below would accept it
         raise TypeError(checks.message(where, "build", wanted_build, build))
     trial.taking(build, "build", wanted_build, next(iter(chosen.values())))
     train_on, test_on = _pair(data, where)
@@ -275,7 +294,7 @@ def _trained(
     key: tuple[str, float, int],
     probe: Probe | None,
 ) -> Trained:
-    """One training, and what it has come to."""
+    """Fit the trainer, and return the record of this training. `key`: (norm, rate, seed)."""
     start = time.perf_counter()
     score = math.nan
     try:
@@ -293,7 +312,7 @@ def _trained(
 
 
 def _rates(given: Any, where: str) -> list[float]:
-    """Learning rates, given as a list, an array or one number."""
+    """Check `rates`, which may be a list, an array or one number, and return them as a list."""
     several = hasattr(given, "__iter__") and not isinstance(given, str)
     rates = [checks.positive(rate, where, "rates") for rate in (given if several else (given,))]
     if not rates or len(set(rates)) < len(rates):
@@ -304,7 +323,8 @@ def _rates(given: Any, where: str) -> list[float]:
 
 
 def _named(norms: Any, where: str) -> dict[str, Any]:
-    """The normalizations by their names."""
+    """Return the normalizations by name. A function that is given without one is called by its
+    `__name__`."""
     if isinstance(norms, Mapping):
         names, given = [str(name) for name in norms], list(norms.values())
     else:
@@ -324,7 +344,7 @@ def _named(norms: Any, where: str) -> dict[str, Any]:
             checks.message(
                 where,
                 "norms",
-                "normalizations of different names; a dict gives them names",
+                "normalizations with different names; a dict can name them",
                 f"{names.count(twice)} called {twice!r}",
             )
         )
@@ -334,7 +354,7 @@ def _named(norms: Any, where: str) -> dict[str, Any]:
 
 
 def _pair(given: Any, where: str) -> tuple[Any, Any]:
-    """(train, test), if both are data."""
+    """Check `data`, and return its training and its test part."""
     expected = "(train, test), each of them arrays (images, labels), a data set or a loader"
     if not isinstance(given, tuple | list) or len(given) != 2:
         raise TypeError(checks.message(where, "data", expected, given))
@@ -357,8 +377,8 @@ def _pair(given: Any, where: str) -> tuple[Any, Any]:
 
 
 def _loader(source: Any, batch_size: int, seed: int) -> Any:
-    """The batches of a training with a seed."""
-    if type(source) is DataLoader:  # others may give other batches than their options say
+    """Return a loader of `source` whose order of batches is that of the seed."""
+    if type(source) is DataLoader:  # a subclass may not follow the options that are copied here
         return DataLoader(
             source.dataset,
             source.batch_size,
@@ -391,7 +411,7 @@ def _larger_is_better(metric: str) -> bool:
 
 
 def _shown(found: Interval, sign: str = "") -> tuple[str, str]:
-    """A figure and its interval, as the table has them."""
+    """Return the value and the interval as the texts of two cells of the table."""
     if math.isnan(found.value):
         return "–", "–"
     return (
