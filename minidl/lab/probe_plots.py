@@ -1,4 +1,5 @@
-"""Plots of a probe's history: a line over the steps for each layer, or a band between two columns."""
+"""Plots of a probe's history: a line over the steps for each layer, or a band between two
+columns."""
 
 from __future__ import annotations
 

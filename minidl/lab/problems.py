@@ -169,7 +169,8 @@ def c6(
     after: bool = False,
     colours: int = 3,
 ) -> Stack:
-    """Return C6, a network of six convolutions with the layers `conv1`, `norm1`, `act1`, ... `head`.
+    """Return C6, a network of six convolutions with the layers `conv1`, `norm1`, `act1`, ...
+    `head`.
 
     It has two 3x3 convolutions of each width, a 2x2 max-pooling between the widths, a global
     average pooling and a dense layer. `colours` is the number of input channels, 1 for MNIST.

@@ -1,9 +1,9 @@
 """The effective learning rate of weights that a normalization follows.
 
-The loss then depends on the direction of the weights w alone, and the gradient at w is 1 / |w| times
-the gradient at the weights w / |w| of norm 1. Consider an optimizer whose step is proportional to
-the learning rate and to the d-th power of the gradient's norm. Its step turns w by the same angle as
-it would turn w / |w| at the effective learning rate
+The loss then depends on the direction of the weights w alone, and the gradient at w is 1 / |w|
+times the gradient at the weights w / |w| of norm 1. Consider an optimizer whose step is
+proportional to the learning rate and to the d-th power of the gradient's norm. Its step turns w by
+the same angle as it would turn w / |w| at the effective learning rate
 
     rate / |w|^(1 + d)
 
@@ -42,9 +42,9 @@ def effective_rate(optimizer: Optimizer | None, weights: Sequence[Parameter]) ->
     """
     if optimizer is None or not weights[0].requires_grad:
         return math.nan
-    for rule in _rules(optimizer):
-        exponent = next((d for kind, d in EXPONENTS if isinstance(rule, kind)), None)
-        for group in rule.groups:
+    for inner in _unwrapped(optimizer):
+        exponent = next((d for kind, d in EXPONENTS if isinstance(inner, kind)), None)
+        for group in inner.groups:
             if exponent is not None and any(p is weights[0] for p in group["params"]):
                 length = norm_of([p.data for p in weights])
                 rate = float(group["lr"]) * float(group.get("trust", 1))
@@ -52,10 +52,10 @@ def effective_rate(optimizer: Optimizer | None, weights: Sequence[Parameter]) ->
     return math.nan
 
 
-def _rules(optimizer: Optimizer) -> list[Optimizer]:
+def _unwrapped(optimizer: Optimizer) -> list[Optimizer]:
     """Return the optimizers that `Lookahead` and `Combined` wrap, or the optimizer itself."""
     if isinstance(optimizer, optim.Lookahead):
-        return _rules(optimizer.optimizer)
+        return _unwrapped(optimizer.optimizer)
     if isinstance(optimizer, optim.Combined):
-        return [rule for part in optimizer.optimizers for rule in _rules(part)]
+        return [inner for part in optimizer.optimizers for inner in _unwrapped(part)]
     return [optimizer]

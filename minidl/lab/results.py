@@ -159,15 +159,14 @@ def collect(
 
 
 def _of_one(judgement: Judgement, count: int) -> Judgement:
-    """The judgement, which says why one seed does not decide where that is so."""
+    """Return the judgement. If it is inconclusive only because there is one seed, it says so."""
     if (
         count == 1
         and judgement.verdict is Verdict.INCONCLUSIVE
         and any(isinstance(figure, Interval) for figure in judgement.figures.values())
     ):
         return dataclasses.replace(
-            judgement,
-            why=f"{judgement.why} One seed gives no interval, without which there is no verdict.",
+            judgement, why=f"{judgement.why} A verdict needs an interval, and one seed gives none."
         )
     return judgement
 
