@@ -3,8 +3,8 @@
 The formula has eps so that a unit which is constant over the batch is not divided by 0. If eps is
 subtracted instead of added, the square root for such a unit is that of a negative number, which is
 NaN, and after one step of training all weights are NaN. The pixels at the border of MNIST's images
-are constant, so they show the slip at once. The variance of hidden units is far above eps; there the
-slip changes the scale by about eps / var, which goes unnoticed until a unit dies.
+are constant, so they show the slip at once. The variance of hidden units is far above eps; there
+the slip changes the scale by about eps / var, which goes unnoticed until a unit dies.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 One note says this in words, although the formula that it prints has the root. The output then has
 variance 1/var: units with a small variance become large, and larger weights make the output
-smaller. That the output does not depend on the scale of the weights (E07), which is what makes batch
-normalization robust, is lost. A network still learns if its initial weights have a good scale.
+smaller. That the output does not depend on the scale of the weights (E07), which is what makes
+batch normalization robust, is lost. A network still learns if its initial weights have a good
+scale.
 """
 
 from __future__ import annotations

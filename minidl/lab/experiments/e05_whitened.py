@@ -1,9 +1,9 @@
 """E05: does batch normalization whiten its input?
 
-Whitening makes the covariance matrix the identity: all variances are 1, and no units are correlated.
-Batch normalization treats each unit separately, which gives the right variances but cannot change a
-correlation. The paper says so: whitening requires solving an eigenvalue problem, and normalizing
-"each scalar feature independently" is a simplification of it.
+Whitening makes the covariance matrix the identity: all variances are 1, and no units are
+correlated. Batch normalization treats each unit separately, which gives the right variances but
+cannot change a correlation. The paper says so: whitening requires solving an eigenvalue problem,
+and normalizing "each scalar feature independently" is a simplification of it.
 """
 
 from __future__ import annotations

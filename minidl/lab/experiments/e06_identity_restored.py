@@ -1,10 +1,11 @@
 """E06: can gamma and beta undo the normalization?
 
-With gamma = sqrt(var + eps) and beta = mean they do so exactly. With gamma = sqrt(var), as the paper
-prints it, the centred input comes back multiplied by sqrt(var / (var + eps)), which is practically 1
-unless var is as small as eps. But gamma and beta are the same for all batches, and the mean and the
-variance are not: in training, values that restore one batch miss the next one by the noise of its
-statistics. In evaluation, with running statistics, the identity is exact for every batch.
+With gamma = sqrt(var + eps) and beta = mean they do so exactly. With gamma = sqrt(var), as the
+paper prints it, the centred input comes back multiplied by sqrt(var / (var + eps)), which is
+practically 1 unless var is as small as eps. But gamma and beta are the same for all batches, and
+the mean and the variance are not: in training, values that restore one batch miss the next one by
+the noise of its statistics. In evaluation, with running statistics, the identity is exact for every
+batch.
 """
 
 from __future__ import annotations
