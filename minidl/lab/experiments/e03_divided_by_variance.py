@@ -206,8 +206,8 @@ def final_loss(
 
 
 def variances(seeds: Sequence[Result]) -> list[np.ndarray]:
-    """Return the variances of all units of all seeds as three arrays: those of the inputs, and those
-    of the outputs with the standard deviation and with the variance as the divisor."""
+    """Return the variances of all units of all seeds as three arrays: those of the inputs, and
+    those of the outputs with the standard deviation and with the variance as the divisor."""
     return [
         np.concatenate([np.asarray(part, float) for part in parts])
         for parts in (

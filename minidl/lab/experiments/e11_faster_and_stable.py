@@ -1,5 +1,5 @@
-"""E11: is training with batch normalization faster and more stable? This is the experiment of Figure
-1 in the paper, at its full length.
+"""E11: is training with batch normalization faster and more stable? This is the experiment of
+Figure 1 in the paper, at its full length.
 
 A network with three hidden layers of 100 sigmoids learns black and white digits. "Faster" refers to
 the accuracy in the course of the training. "More stable" refers to the input of the sigmoids in the

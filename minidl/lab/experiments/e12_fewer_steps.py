@@ -3,10 +3,10 @@
 The note says "14 fewer training steps", which misquotes "14 times fewer training steps" in the
 abstract of Ioffe & Szegedy (2015). The paper compares a normalized network at five times the
 learning rate with the network without normalization at its own rate, by the steps to the best
-accuracy of the latter. At the same rate the paper reports a factor of 2.3. Both factors are measured
-here, on two networks. The target is the best accuracy of the network without BatchNorm at its best
-rate. The network with BatchNorm is trained at the same rate, and at other rates, of which the one
-counts at which it reaches the target first; so both networks are tuned.
+accuracy of the latter. At the same rate the paper reports a factor of 2.3. Both factors are
+measured here, on two networks. The target is the best accuracy of the network without BatchNorm at
+its best rate. The network with BatchNorm is trained at the same rate, and at other rates, of which
+the one counts at which it reaches the target first; so both networks are tuned.
 """
 
 from __future__ import annotations

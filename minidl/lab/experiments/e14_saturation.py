@@ -1,11 +1,11 @@
 """E14: does batch normalization cure saturated sigmoids and vanishing gradients?
 
 Ten hidden layers of sigmoids are trained with and without it, at several learning rates, so that a
-badly chosen rate cannot decide. Saturation and vanishing gradients are then measured separately: how
-many sigmoids are at inputs where their slope is small, and how the gradient shrinks from layer to
-layer in the backward pass. The gradient vanishes although no sigmoid is saturated, because the slope
-of a sigmoid is 1/4 at most, and the weights do not compensate for it. Saturation would make it
-worse, but is not needed for it.
+badly chosen rate cannot decide. Saturation and vanishing gradients are then measured separately:
+how many sigmoids are at inputs where their slope is small, and how the gradient shrinks from layer
+to layer in the backward pass. The gradient vanishes although no sigmoid is saturated, because the
+slope of a sigmoid is 1/4 at most, and the weights do not compensate for it. Saturation would make
+it worse, but is not needed for it.
 """
 
 from __future__ import annotations
