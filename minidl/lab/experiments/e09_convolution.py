@@ -59,8 +59,8 @@ class Convolution(Experiment):
         "ones, as the positions of an image are correlated. In the first layers the mean over "
         "a batch of digits is as noisy as that of several times fewer independent values. The "
         "mean over 60 photographs, each of which is bright or dark as a whole, is as noisy as "
-        "that of {figure[layer 1: independent values among the m', photographs of "
-        "CIFAR-10]:.0f} values out of 61,440. So after a convolution, too, a batch needs "
+        "that of {figure[layer 1: independent values, photographs of CIFAR-10]:.0f} values "
+        "out of 61,440. So after a convolution, too, a batch needs "
         "enough images (E21, E23)."
     )
     needs = ("mnist",)
@@ -116,7 +116,7 @@ class Convolution(Experiment):
                     for i in range(len(first))
                 },
                 **{
-                    f"layer {i + 1}: independent values among the m', photographs of CIFAR-10": float(
+                    f"layer {i + 1}: independent values, photographs of CIFAR-10": float(
                         np.mean([seed["photographs"][i] for seed in seeds])
                     )
                     for i in range(min(len(seed["photographs"]) for seed in seeds))

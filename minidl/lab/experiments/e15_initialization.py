@@ -109,10 +109,10 @@ class Initialization(Experiment):
                 [float(np.sum(np.array(at_main(seed, norm)) < COLLAPSED)) for seed in seeds]
             )
         figures |= {
-            "spread with BatchNorm over that without, best rate for each start, 0.001 to 1": spreads(
+            "spread with BatchNorm over that without, 0.001 to 1, best rates": spreads(
                 seeds, at_best, LARGEST
             ),
-            "spread with BatchNorm over that without, best rate for each start, 0.001 to 10": spreads(
+            "spread with BatchNorm over that without, 0.001 to 10, best rates": spreads(
                 seeds, at_best, np.inf
             ),
         }

@@ -4,9 +4,9 @@ An image is normalized by the statistics of the images that happen to be in its 
 activations differ a little from epoch to epoch. The number m of images that the statistics are
 computed from determines how much, as the variance of the statistics is proportional to 1/m. Here
 everything else is the same for all arms: the steps, and the batches of 256 images. They are
-normalized by the statistics of 16, 32 or 64 images (ghost batches: Hoffer et al. 2017), of the whole
-batch, or of all training images, which have no noise. If noise regularises, then the gap between
-training and test accuracy is smaller for fewer images.
+normalized by the statistics of 16, 32 or 64 images (ghost batches: Hoffer et al. 2017), of the
+whole batch, or of all training images, which have no noise. If noise regularises, then the gap
+between training and test accuracy is smaller for fewer images.
 """
 
 from __future__ import annotations
@@ -184,7 +184,7 @@ def fit(name: str, arm: str, seed: int, settings: Mapping[str, Any]) -> dict[str
 
 
 def network(arm: str, inputs: int, seed: int) -> nn.Layer:
-    """Return an MLP of ReLUs whose BatchNorms, if the arm has any, use ghost batches of its size."""
+    """Return the untrained MLP of ReLUs of an arm, whose BatchNorms use its ghost batches."""
     md.manual_seed(seed)
     ghost = int(arm) if arm.isdigit() else None
     norm: problems.Norm = (

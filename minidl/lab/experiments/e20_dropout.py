@@ -1,8 +1,8 @@
 """E20: dropout and batch normalization in one network, where their order is decisive.
 
-Dropout multiplies the values that it keeps by 1/keep, which preserves the mean but not the variance.
-If x has the mean mu and the variance sigma^2, then after dropout in training its second moment is
-(sigma^2 + mu^2) / keep, and its variance is
+Dropout multiplies the values that it keeps by 1/keep, which preserves the mean but not the
+variance. If x has the mean mu and the variance sigma^2, then after dropout in training its second
+moment is (sigma^2 + mu^2) / keep, and its variance is
 
     sigma^2 / keep + mu^2 (1/keep - 1).
 

@@ -168,7 +168,7 @@ class SmallBatches(Experiment):
         }
         larger = every(*(above(gain, 0) for gain in gains.values()))
         figures: dict[str, Figure] = {
-            f"loss of BatchNorm from {large} to {small} minus that of GroupNorm, points": difference,
+            f"loss of BatchNorm minus loss of GroupNorm, {large} to {small}, points": difference,
             **{f"{LABELS[norm]}: loss, points": found for norm, found in loss.items()},
             "larger batches are better with BatchNorm": str(larger),
             **{f"gain of BatchNorm from {step}, points": gain for step, gain in gains.items()},

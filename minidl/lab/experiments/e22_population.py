@@ -2,11 +2,11 @@
 
 It should use those of the population: the mean and the variance of a layer's input over all data,
 with the current weights. They are estimated from batches. An average over all batches of the
-training mostly comes from weights that have changed since. A moving average forgets old weights, but
-is noisy. A pass over some training images after the training has neither fault (Algorithm 2 of Ioffe
-& Szegedy 2015; Precise BN: Wu & Johnson 2021). All of these estimates are computed here in one
-training, which they do not influence: the layers keep the statistics of the last batch (a momentum
-of 1), and the averages are computed outside of the model.
+training mostly comes from weights that have changed since. A moving average forgets old weights,
+but is noisy. A pass over some training images after the training has neither fault (Algorithm 2 of
+Ioffe & Szegedy 2015; Precise BN: Wu & Johnson 2021). All of these estimates are computed here in
+one training, which they do not influence: the layers keep the statistics of the last batch (a
+momentum of 1), and the averages are computed outside of the model.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """E23: is the variance at inference m / (m - 1) times the mean of the variances of the batches?
 
-The variance of a batch of m independent values is on average (m - 1) / m times the variance V of the
-population, because the batch's own mean is nearer to its values. This applies to dense layers. After
-a convolution the m' = m p q values of a channel are not independent: neighbouring positions of an
-image are correlated. The variance of a batch is too small by the variance of its mean, which is
-Var(a) / m, where a is the average of the channel over one image. So the missing share is rho / m
+The variance of a batch of m independent values is on average (m - 1) / m times the variance V of
+the population, because the batch's own mean is nearer to its values. This applies to dense layers.
+After a convolution the m' = m p q values of a channel are not independent: neighbouring positions
+of an image are correlated. The variance of a batch is too small by the variance of its mean, which
+is Var(a) / m, where a is the average of the channel over one image. So the missing share is rho / m
 with rho = Var(a) / V. It would be 1 / m' only if all positions were independent.
 """
 
@@ -238,8 +238,8 @@ def ratio(seed: Result, kind: str, size: str, name: str) -> float:
 
 
 def accuracies(size: int, seed: int, settings: Mapping[str, Any]) -> dict[str, float]:
-    """Return the test accuracies of an MLP trained with batches of `size`: with the unbiased running
-    variance of `nn.BatchNorm`, and with that variance without the factor."""
+    """Return the test accuracies of an MLP trained with batches of `size`: with the unbiased
+    running variance of `nn.BatchNorm`, and with that variance without the factor."""
     md.manual_seed(seed)
     model = mlp(lambda features: nn.BatchNorm(features, momentum=0.01))
     losses = train(

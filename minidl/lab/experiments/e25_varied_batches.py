@@ -2,9 +2,9 @@
 
 If each batch has only one or two classes, its statistics are those of these classes. The network
 learns with such statistics and is accurate with them; it even benefits from the information about
-the class that they contain. In evaluation all images are normalized by the average over the batches,
-with which the network was not trained. GroupNorm normalizes each image alone, so there is no such
-difference. What it loses with the same batches is their effect on the gradient alone.
+the class that they contain. In evaluation all images are normalized by the average over the
+batches, with which the network was not trained. GroupNorm normalizes each image alone, so there is
+no such difference. What it loses with the same batches is their effect on the gradient alone.
 """
 
 from __future__ import annotations

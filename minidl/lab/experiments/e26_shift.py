@@ -2,8 +2,8 @@
 
 In evaluation mode the statistics are constants. If the test images differ from the training images
 in contrast, brightness or noise, the normalized activations no longer have variance 1. Do they
-diverge, which means that they grow from layer to layer? And does it help to recompute the statistics
-from images of the new kind, for which no labels are needed (nn.recalibrate)?
+diverge, which means that they grow from layer to layer? And does it help to recompute the
+statistics from images of the new kind, for which no labels are needed (nn.recalibrate)?
 """
 
 from __future__ import annotations

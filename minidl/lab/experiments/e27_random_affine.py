@@ -1,10 +1,10 @@
 """E27: is it better to initialize gamma and beta at random than with 1 and 0?
 
-gamma and beta scale and shift each feature after its normalization. Weights must have random initial
-values, because units that start equal stay equal. For gamma and beta this is not necessary, because
-the units already differ by their weights. If a random initialization helps nevertheless, another arm
-tells whether it is the randomness that helps: it starts from the means of the random values
-(gamma 1, beta 0.5).
+gamma and beta scale and shift each feature after its normalization. Weights must have random
+initial values, because units that start equal stay equal. For gamma and beta this is not necessary,
+because the units already differ by their weights. If a random initialization helps nevertheless,
+another arm tells whether it is the randomness that helps: it starts from the means of the random
+values (gamma 1, beta 0.5).
 
 The experiment also measures, without judging it, what the parts of batch normalization are worth
 alone: gamma and beta without the normalization, the normalization without gamma and beta, and a
@@ -63,7 +63,7 @@ SHORT = {
     "constant": "BatchNorm",
     "affine": "gamma,\nbeta\nalone",
     "normalize": "normal-\nization\nalone",
-    "only": "only\ngamma,\nbeta\nlearn",
+    "only": "weights\nfixed",
 }
 
 

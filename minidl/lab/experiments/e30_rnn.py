@@ -293,8 +293,9 @@ def first_gradient(noise: float, batch: problems.Arrays, hidden: int, seed: int)
     """Return the norm of the loss's gradient with respect to the first h, in an untrained LSTM with
     batch normalization.
 
-    If all images of a batch begin with black rows, and h starts as zeros, then all normalized values
-    are constant, and each step multiplies the gradient by gamma / sqrt(eps), which is 316 gamma.
+    If all images of a batch begin with black rows, and h starts as zeros, then all normalized
+    values are constant, and each step multiplies the gradient by gamma / sqrt(eps), which is 316
+    gamma.
     """
     md.manual_seed(seed)
     images, labels = batch

@@ -1,10 +1,10 @@
 """E33: is scattered input harder to learn from than normalized input?
 
-Pixels from 0 to 255 are all positive and large. The sigmoids of the first layer are saturated before
-the first step, and the loss is steep in some directions and flat in others. The same pixels with
-mean 0 and variance 1 have neither problem, and a BatchNorm as the first layer normalizes the raw
-pixels. Each kind of input is tried at several learning rates, so that a badly chosen rate cannot
-decide.
+Pixels from 0 to 255 are all positive and large. The sigmoids of the first layer are saturated
+before the first step, and the loss is steep in some directions and flat in others. The same pixels
+with mean 0 and variance 1 have neither problem, and a BatchNorm as the first layer normalizes the
+raw pixels. Each kind of input is tried at several learning rates, so that a badly chosen rate
+cannot decide.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """E34: must the gradient flow through the statistics?
 
 The mean and the variance of a batch are functions of the weights. If the gradient treats them as
-constants, each step makes changes that the normalization then undoes: the bias keeps growing without
-any effect on the output, and the weights grow with it. Section 2 of Ioffe & Szegedy (2015) gives
-this as the reason why normalization must be a part of the network. If the gradient flows through the
-statistics, the gradient of a bias before a normalization is 0, and that of the weights is orthogonal
-to them.
+constants, each step makes changes that the normalization then undoes: the bias keeps growing
+without any effect on the output, and the weights grow with it. Section 2 of Ioffe & Szegedy (2015)
+gives this as the reason why normalization must be a part of the network. If the gradient flows
+through the statistics, the gradient of a bias before a normalization is 0, and that of the weights
+is orthogonal to them.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class ThroughStatistics(Experiment):
         if rate is None:
             return Judgement(
                 Verdict.INCONCLUSIVE,
-                "The network with the gradient through both statistics learns at none of the rates.",
+                "The network with the gradient through both statistics learns at no rate.",
                 figures,
             )
         ending = f", both constant, rate {rate:g}"
@@ -168,8 +168,8 @@ class ThroughStatistics(Experiment):
 def trained(
     stopped: Sequence[str], affine: bool, rate: float, seed: int, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Train one arm. Return the norms and the loss (mean of the steps since the last measurement) at
-    regular steps, the loss at the end, and the test accuracy."""
+    """Train one arm. Return the norms and the loss (mean of the steps since the last measurement)
+    at regular steps, the loss at the end, and the test accuracy."""
     md.manual_seed(seed)
     model = build(stopped, affine)
     start, _ = norms(model)
