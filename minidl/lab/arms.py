@@ -22,14 +22,14 @@ from .verdict import Interval, Verdict, above, interval
 MOMENTUM = 0.9
 
 
-def trained(
-    model: nn.Layer, arrays: Arrays, recipe: Mapping[str, Any], seed: int, **watching: Any
+def train_with_linear_decay(
+    model: nn.Layer, arrays: Arrays, recipe: Mapping[str, Any], seed: int, **measuring: Any
 ) -> list[float]:
     """Train the parameters that are not frozen by SGD with momentum 0.9, and return the losses.
 
     The learning rate decays linearly to 0. At its end the weights hardly move, so that the final
     accuracy does not depend on the very last batches and the running statistics belong to the final
-    weights. The seed determines the batches, so all arms see the same ones. `watching` holds the
+    weights. The seed determines the batches, so all arms see the same ones. `measuring` holds the
     arguments `at` and `every` of `training.train`.
     """
     optimizer = optim.SGD(
@@ -41,11 +41,11 @@ def trained(
         batches(arrays, recipe["batch"], seed),
         recipe["steps"],
         schedule=optim.LinearLR(optimizer, recipe["steps"]),
-        **watching,
+        **measuring,
     )
 
 
-def by_cosine(
+def train_with_cosine_decay(
     model: nn.Layer,
     stream: Iterator[Arrays],
     rate: float,
@@ -61,7 +61,7 @@ def by_cosine(
     )
 
 
-def learned(
+def train_and_test(
     model: nn.Layer,
     arrays: Arrays,
     test: Arrays,
@@ -70,7 +70,7 @@ def learned(
     looks: int = 8,
     glance: int = 1000,
 ) -> dict[str, Any]:
-    """Train by `trained`, and return the test accuracy during and after the training.
+    """Train by `train_with_linear_decay`, and return test accuracies during and after it.
 
     The result has the keys "accuracy", the accuracy on all of `test` after the training, and
     "steps" and "curve": the steps at which the model was evaluated (about `looks` of them, evenly
@@ -81,7 +81,7 @@ def learned(
     every = max(1, recipe["steps"] // looks)
     steps = list(range(every, recipe["steps"] + 1, every))
     curve: list[float] = []
-    losses = trained(
+    losses = train_with_linear_decay(
         model,
         arrays,
         recipe,
@@ -129,7 +129,7 @@ def better(gain: Interval, *, none: Sequence[Verdict]) -> Verdict:
 STEP = 0.01
 
 
-def watched(
+def train_and_measure(
     model: nn.Layer,
     arrays: Arrays,
     look: Callable[..., Mapping[str, float]],

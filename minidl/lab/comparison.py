@@ -1,7 +1,7 @@
 """`compare` trains a model with several normalizations on the user's data and compares them.
 
 All normalizations are trained from the same seeds, and a `Probe` measures each training. The checks
-of its arguments that need a model are in `trial`, the plots in `comparison_plots`.
+of the arguments are in `trial`, and the plots in `comparison_plots`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..data.dataset import ArrayDataset
 from ..data.loader import DataLoader
 from ..nn.layer import Layer
 from ..random import own_generator
-from ..train.batches import check_loader, evaluated, is_dataset
+from ..train.batches import evaluated, is_dataset
 from ..train.progress import say
 from ..train.trainer import Trainer
 from . import trial
@@ -215,12 +215,12 @@ def compare(
     (2, [0, 2, 4])
     """
     where = trial.WHERE
-    chosen = _named(norms, where)
+    chosen = trial.norms_by_name(norms)
     wanted_build = "a function of a normalization that makes a model"
     if isinstance(build, Layer):  # a layer is callable too, so the check below would accept it
         raise TypeError(checks.message(where, "build", wanted_build, build))
-    trial.taking(build, "build", wanted_build, next(iter(chosen.values())))
-    train_on, test_on = _pair(data, where)
+    trial.check_call(build, "build", wanted_build, next(iter(chosen.values())))
+    train_on, test_on = trial.data_parts(data)
     seeds, epochs = (
         checks.count(n, where, name, 1) for n, name in ((seeds, "seeds"), (epochs, "epochs"))
     )
@@ -228,11 +228,11 @@ def compare(
     metric = checks.choice(metric, where, "metric", METRICS)
     if every is not None:
         every = checks.count(every, where, "every", 1)
-    rates = _rates(rates, where)
+    rates = trial.learning_rates(rates)
     optimizer = (
         _sgd
         if optimizer is None
-        else trial.taking(
+        else trial.check_call(
             optimizer, "optimizer", "a function of (parameters, rate), or None", [], rates[0]
         )
     )
@@ -254,8 +254,8 @@ def compare(
         trial.Batch.first(_loader(train_on, batch_size, 0), "data[0]"),
         trial.Batch.first(evaluated(test_on, where, "data[1]"), "data[1]"),
     )
-    for name, model in trial.tried_models(build, chosen).items():
-        trial.tried(model, name, optimizer, rates[0], loss, metric, batches)
+    for name, model in trial.check_models(build, chosen).items():
+        trial.check_fit(model, name, optimizer, rates[0], loss, metric, batches)
     runs = []
     for seed in range(seeds):
         for rate in rates:
@@ -309,71 +309,6 @@ def _trained(
         {} if probe is None else probe.history,
         time.perf_counter() - start,
     )
-
-
-def _rates(given: Any, where: str) -> list[float]:
-    """Check `rates`, which may be a list, an array or one number, and return them as a list."""
-    several = hasattr(given, "__iter__") and not isinstance(given, str)
-    rates = [checks.positive(rate, where, "rates") for rate in (given if several else (given,))]
-    if not rates or len(set(rates)) < len(rates):
-        raise ValueError(
-            checks.message(where, "rates", "one learning rate or several different ones", given)
-        )
-    return rates
-
-
-def _named(norms: Any, where: str) -> dict[str, Any]:
-    """Return the normalizations by name. A function that is given without one is called by its
-    `__name__`."""
-    if isinstance(norms, Mapping):
-        names, given = [str(name) for name in norms], list(norms.values())
-    else:
-        given = (
-            [norms]
-            if isinstance(norms, str) or callable(norms)
-            else list(checks.members(norms, where, "norms", "a list of normalizations"))
-        )
-        names = [
-            norm if isinstance(norm, str) else getattr(norm, "__name__", repr(norm))
-            for norm in given
-        ]
-    found = dict(zip(names, given, strict=True))
-    if len(found) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(
-            checks.message(
-                where,
-                "norms",
-                "normalizations with different names; a dict can name them",
-                f"{names.count(twice)} called {twice!r}",
-            )
-        )
-    if not found:
-        raise ValueError(checks.message(where, "norms", "one normalization or more", norms))
-    return found
-
-
-def _pair(given: Any, where: str) -> tuple[Any, Any]:
-    """Check `data`, and return its training and its test part."""
-    expected = "(train, test), each of them arrays (images, labels), a data set or a loader"
-    if not isinstance(given, tuple | list) or len(given) != 2:
-        raise TypeError(checks.message(where, "data", expected, given))
-    for part, name in zip(given, ("data[0]", "data[1]"), strict=True):
-        if isinstance(part, np.ndarray) or not (
-            isinstance(part, tuple) or is_dataset(part) or hasattr(part, "__iter__")
-        ):
-            raise TypeError(
-                checks.message(where, name, "arrays (images, labels), a data set or a loader", part)
-            )
-        if isinstance(part, tuple):
-            try:
-                ArrayDataset(*part)
-            except (TypeError, ValueError) as error:
-                raise checks.renamed(error, f"{where}: {name}") from None
-    if not isinstance(given[0], tuple) and not is_dataset(given[0]):
-        check_loader(given[0], where, "data[0]")
-    evaluated(given[1], where, "data[1]")
-    return given[0], given[1]
 
 
 def _loader(source: Any, batch_size: int, seed: int) -> Any:

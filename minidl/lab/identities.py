@@ -38,7 +38,7 @@ def network(seed: int, norm: Norm = "batch") -> Stack:
     return model
 
 
-def into(model: Stack, name: str, images: np.ndarray) -> np.ndarray:
+def input_of(model: Stack, name: str, images: np.ndarray) -> np.ndarray:
     """Return the input of the layer with this name for a batch of images."""
     with md.no_grad():
         before = itertools.islice(model.steps(images), model.order.index(name))
@@ -46,7 +46,7 @@ def into(model: Stack, name: str, images: np.ndarray) -> np.ndarray:
     return np.asarray(outputs[-1].data) if outputs else images
 
 
-def beyond(model: Stack, name: str, x: md.Tensor) -> md.Tensor:
+def output_from(model: Stack, name: str, x: md.Tensor) -> md.Tensor:
     """Return the model's output where x is the input of the layer with this name."""
     *_, (*_, y) = model.steps(x, name)
     return y
@@ -64,7 +64,7 @@ def relative_error(found: np.ndarray, reference: np.ndarray) -> float:
     return float(np.abs(found - reference).max() / np.abs(reference).max())
 
 
-def positive(supports: bool, refutes: bool) -> Verdict:
+def exact_verdict(supports: bool, refutes: bool) -> Verdict:
     """Return the verdict on a sentence that one condition supports and another one refutes. If
     neither holds, as with a figure that is NaN, the verdict is INCONCLUSIVE."""
     if supports == refutes:

@@ -101,7 +101,7 @@ def point(loss: Loss, parameters: Sequence[Parameter]) -> Point:
 
 
 @contextlib.contextmanager
-def placed(values: Values) -> Iterator[None]:
+def with_values(values: Values) -> Iterator[None]:
     """Give parameters other values within the `with` block, and restore the old ones after it, bit
     by bit."""
     before = {p: p.data.copy() for p in values}
@@ -130,7 +130,7 @@ def of_length(step: Values, length: float) -> dict[Parameter, np.ndarray]:
     return {p: d * p.dtype.type(length / found if found else 0) for p, d in step.items()}
 
 
-def after(values: Values, step: Values, factor: float = 1.0) -> dict[Parameter, np.ndarray]:
+def moved(values: Values, step: Values, factor: float = 1.0) -> dict[Parameter, np.ndarray]:
     """Return the values after a step, or after a multiple of it."""
     return {p: w + p.dtype.type(factor) * step[p] if p in step else w for p, w in values.items()}
 
@@ -180,7 +180,7 @@ def gradient_shift(
     values = dict(before)
     for number, block in enumerate(blocks):
         if number and block.weights:
-            with placed(values):
+            with with_values(values):
                 moved = point(loss, block.weights).gradient
             found[block.name] = _shift(
                 [start.gradient[p] for p in block.weights], [moved[p] for p in block.weights]
@@ -278,7 +278,7 @@ def landscape(
     for factor in factors:
         found = (known or {}).get(factor)
         if found is None:
-            with placed(after(before, step, factor)):
+            with with_values(moved(before, step, factor)):
                 found = point(loss, list(before))
         points.append(found)
     return Landscape(

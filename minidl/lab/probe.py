@@ -20,7 +20,7 @@ from ..train.batches import Example, Reader, takes_batch
 from ..train.inspection import NAN, Columns, FixedBatch, named_weights, norm_of, plain, undisturbed
 from ..train.steps import one_number
 from ..train.watch import Units
-from . import given
+from . import probe_arguments
 from .look import Look, blocks_of, look
 from .measures import (
     FACTORS,
@@ -30,9 +30,9 @@ from .measures import (
     drift,
     gradient_shift,
     landscape,
-    placed,
     point,
     values_of,
+    with_values,
 )
 from .rates import effective_rate
 
@@ -140,12 +140,12 @@ class Probe(hints.Explained):
         where = "Probe"
         self.model = checks.instance(model, where, "model", Layer, "a Layer")
         self.every = checks.count(every, where, "every", 1)
-        self.measures = given.names_of(measures, MEASURES)
-        self.optimizer = given.optimizer_of(optimizer, model)
+        self.measures = probe_arguments.names_of(measures, MEASURES)
+        self.optimizer = probe_arguments.optimizer_of(optimizer, model)
         self.loss = checks.function(loss, where, "loss", "a function of (outputs, labels)")
         self._reader = Reader(model)
         self._of_trainer: Callable[[Any, Example], Tensor] | None = None
-        self._source = FixedBatch(given.batch_of(batch), where, "batch")
+        self._source = FixedBatch(probe_arguments.batch_of(batch), where, "batch")
         self._forget()
 
     def _forget(self) -> None:
@@ -185,7 +185,7 @@ class Probe(hints.Explained):
         if self._source.given is None and batch is None:
             self._batch = self._source.kept  # a loaded state brings the batch it was measured on
         else:
-            self._batch = self._source.taken(given.batch_of(batch))
+            self._batch = self._source.taken(probe_arguments.batch_of(batch))
             if self._source.given is None:
                 self._source.kept = plain(self._batch)
         if self._batch is None:
@@ -272,7 +272,7 @@ class Probe(hints.Explained):
 
     def _pass(self) -> Tensor:
         """Return the loss of the batch with the current weights."""
-        example = given.example_of(self._batch, self._reader)
+        example = probe_arguments.example_of(self._batch, self._reader)
         outputs = self.model(*example.inputs, **example.named)
         if self._of_trainer is not None:
             return self._of_trainer(outputs, example)
@@ -308,7 +308,7 @@ class Probe(hints.Explained):
         if not learned or before is None or set(before) != set(learned):
             return figures
         updated = values_of(learned)
-        with placed(before):
+        with with_values(before):
             start = point(self._undisturbed_pass, learned)
         if "shift" in self.measures:
             for name, found in gradient_shift(

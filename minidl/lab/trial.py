@@ -1,7 +1,8 @@
-"""Checks of the arguments of `compare` that need a model, made before the first training.
+"""Checks of the arguments of `compare`, made before the first training.
 
-Two models of each normalization are made, to find out whether they share anything. One of them
-takes a step on one batch and is evaluated on another. Then the models are discarded.
+Whether the arguments fit together is tried out. Two models of each normalization are made, to find
+out whether they share anything. One of them takes a step on one batch and is evaluated on another.
+Then the models are discarded.
 """
 
 from __future__ import annotations
@@ -15,16 +16,82 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import checks
+from ..data.dataset import ArrayDataset
 from ..nn.layer import Layer
 from ..optim.optimizer import Optimizer
 from ..random import own_generator
-from ..train.batches import first_batch
+from ..train.batches import check_loader, evaluated, first_batch, is_dataset
 from ..train.trainer import Trainer
 
 WHERE = "compare"
 
 
-def taking(function: Any, name: str, expected: str, *arguments: Any) -> Any:
+def learning_rates(given: Any) -> list[float]:
+    """Check `rates`, which may be a list, an array or one number, and return them as a list."""
+    several = hasattr(given, "__iter__") and not isinstance(given, str)
+    rates = [checks.positive(rate, WHERE, "rates") for rate in (given if several else (given,))]
+    if not rates or len(set(rates)) < len(rates):
+        raise ValueError(
+            checks.message(WHERE, "rates", "one learning rate or several different ones", given)
+        )
+    return rates
+
+
+def norms_by_name(norms: Any) -> dict[str, Any]:
+    """Return the normalizations by name. A function that is given without one is called by its
+    `__name__`."""
+    if isinstance(norms, Mapping):
+        names, given = [str(name) for name in norms], list(norms.values())
+    else:
+        given = (
+            [norms]
+            if isinstance(norms, str) or callable(norms)
+            else list(checks.members(norms, WHERE, "norms", "a list of normalizations"))
+        )
+        names = [
+            norm if isinstance(norm, str) else getattr(norm, "__name__", repr(norm))
+            for norm in given
+        ]
+    found = dict(zip(names, given, strict=True))
+    if len(found) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(
+            checks.message(
+                WHERE,
+                "norms",
+                "normalizations with different names; a dict can name them",
+                f"{names.count(twice)} called {twice!r}",
+            )
+        )
+    if not found:
+        raise ValueError(checks.message(WHERE, "norms", "one normalization or more", norms))
+    return found
+
+
+def data_parts(given: Any) -> tuple[Any, Any]:
+    """Check `data`, and return its training and its test part."""
+    expected = "(train, test), each of them arrays (images, labels), a data set or a loader"
+    if not isinstance(given, tuple | list) or len(given) != 2:
+        raise TypeError(checks.message(WHERE, "data", expected, given))
+    for part, name in zip(given, ("data[0]", "data[1]"), strict=True):
+        if isinstance(part, np.ndarray) or not (
+            isinstance(part, tuple) or is_dataset(part) or hasattr(part, "__iter__")
+        ):
+            raise TypeError(
+                checks.message(WHERE, name, "arrays (images, labels), a data set or a loader", part)
+            )
+        if isinstance(part, tuple):
+            try:
+                ArrayDataset(*part)
+            except (TypeError, ValueError) as error:
+                raise checks.renamed(error, f"{WHERE}: {name}") from None
+    if not isinstance(given[0], tuple) and not is_dataset(given[0]):
+        check_loader(given[0], WHERE, "data[0]")
+    evaluated(given[1], WHERE, "data[1]")
+    return given[0], given[1]
+
+
+def check_call(function: Any, name: str, expected: str, *arguments: Any) -> Any:
     """Return the function if it can be called with these arguments, else raise TypeError."""
     checks.function(function, WHERE, name, expected)
     try:
@@ -36,7 +103,7 @@ def taking(function: Any, name: str, expected: str, *arguments: Any) -> Any:
     return function
 
 
-def tried_models(build: Callable[[Any], Layer], norms: Mapping[str, Any]) -> dict[str, Layer]:
+def check_models(build: Callable[[Any], Layer], norms: Mapping[str, Any]) -> dict[str, Layer]:
     """Return a model of each normalization.
 
     Raises ValueError or TypeError if `build` fails, if it does not return a model, or if two models
@@ -114,7 +181,7 @@ class Batch(NamedTuple):
         return cls(batch, name + aside)
 
 
-def tried_optimizer(make: Callable[..., Any], model: Layer, rate: float) -> Optimizer:
+def make_optimizer(make: Callable[..., Any], model: Layer, rate: float) -> Optimizer:
     """Make an optimizer for the model's parameters. Raises TypeError if `make` returns anything
     else, and ValueError if the optimizer has other parameters."""
     found = checks.instance(
@@ -133,7 +200,7 @@ def tried_optimizer(make: Callable[..., Any], model: Layer, rate: float) -> Opti
     return found
 
 
-def tried(
+def check_fit(
     model: Layer,
     name: str,
     optimizer: Callable[..., Any],
@@ -149,7 +216,7 @@ def tried(
         warnings.simplefilter("ignore")
         trainer = Trainer(
             model,
-            tried_optimizer(optimizer, model, rate),
+            make_optimizer(optimizer, model, rate),
             loss,
             metrics=() if metric == "loss" else (metric,),
             progress=False,

@@ -17,7 +17,7 @@ import minidl as md
 
 from .. import plots
 from ..experiment import Experiment, Judgement, Result
-from ..identities import EPS, HIDDEN, digits, into, network, normalized, relative_error, worst
+from ..identities import EPS, HIDDEN, digits, input_of, network, normalized, relative_error, worst
 from ..verdict import Verdict, identity
 
 MOMENTS, GRADIENTS = 1e-10, 1e-6  # the bounds of the rule
@@ -73,7 +73,7 @@ class Formula(Experiment):
         model = network(seed)
         errors, before, after = [], [], []
         for name in HIDDEN:
-            x = into(model, name, images)
+            x = input_of(model, name, images)
             for scale in settings["scales"]:
                 y = normalized(scale * x)
                 variance = (scale * x).var(axis=0)

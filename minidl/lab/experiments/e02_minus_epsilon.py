@@ -21,7 +21,7 @@ from minidl import nn, optim
 from .. import plots, problems
 from ..composed import Composed
 from ..experiment import Experiment, Judgement, Result
-from ..identities import EPS, HIDDEN, digits, into, network, normalized, relative_error, worst
+from ..identities import EPS, HIDDEN, digits, input_of, network, normalized, relative_error, worst
 from ..training import diverged, train
 from ..verdict import Verdict, identity
 
@@ -82,7 +82,7 @@ class MinusEpsilon(Experiment):
         variances = {
             "pixels": flat.var(axis=0),
             "hidden units": np.concatenate(
-                [into(network(seed), name, first).var(axis=0) for name in HIDDEN]
+                [input_of(network(seed), name, first).var(axis=0) for name in HIDDEN]
             ),
         }
         plus = composed(EPS)(flat.shape[1]).astype(np.float64)

@@ -20,7 +20,7 @@ from minidl import optim
 from .. import plots, problems
 from ..composed import Composed
 from ..experiment import Experiment, Judgement, Result
-from ..identities import HIDDEN, digits, into, network
+from ..identities import HIDDEN, digits, input_of, network
 from ..training import train
 from ..verdict import Verdict, identity
 
@@ -78,7 +78,7 @@ class DividedByVariance(Experiment):
         arrays = digits(settings["images"], seed)
         images = arrays[0][: settings["batch"]]
         model = network(seed)
-        inputs = [into(model, name, images) for name in HIDDEN]
+        inputs = [input_of(model, name, images) for name in HIDDEN]
         found: dict[str, Any] = {
             "before": np.concatenate([x.var(axis=0) for x in inputs]),
             "scales": settings["scales"],

@@ -18,7 +18,7 @@ from minidl import optim
 
 from .. import plots, problems
 from ..experiment import Experiment, Judgement, Result
-from ..identities import HIDDEN, into, network, normalized, positive, worst
+from ..identities import HIDDEN, exact_verdict, input_of, network, normalized, worst
 from ..training import train
 from ..verdict import Verdict
 
@@ -124,7 +124,7 @@ class StandardNormal(Experiment):
             "uniform": "uniform",
         }
         return Judgement(
-            positive(
+            exact_verdict(
                 supports=change > UNCHANGED and most <= RARE,
                 refutes=change <= UNCHANGED and least > SHARE,
             ),
@@ -194,7 +194,7 @@ class StandardNormal(Experiment):
 
 def _activations(model: problems.Stack, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the values of all hidden units (images, units) before and after the normalization."""
-    inputs = [into(model, name, images) for name in HIDDEN]
+    inputs = [input_of(model, name, images) for name in HIDDEN]
     return np.hstack(inputs), np.hstack([normalized(x) for x in inputs])
 
 

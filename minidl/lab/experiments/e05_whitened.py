@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import plots
 from ..experiment import Experiment, Judgement, Result
-from ..identities import HIDDEN, digits, into, network, normalized, positive, worst
+from ..identities import HIDDEN, digits, exact_verdict, input_of, network, normalized, worst
 from ..verdict import Verdict
 
 UNCHANGED = 1e-6  # a smaller change of a correlation counts as none
@@ -62,7 +62,7 @@ class Whitened(Experiment):
         flat = images.reshape(len(images), -1)
         kinds = {
             "pixels": [flat[:, flat.std(axis=0) > 0]],
-            "hidden units": [into(model, name, images) for name in HIDDEN],
+            "hidden units": [input_of(model, name, images) for name in HIDDEN],
         }
         result: dict[str, Any] = {"pairs": {}, "median": {}, "largest": {}}
         changes = []
@@ -86,7 +86,7 @@ class Whitened(Experiment):
         least, most = np.min(largest), np.max(largest)
         kinds = list(seeds[0]["median"])
         return Judgement(
-            positive(
+            exact_verdict(
                 supports=np.isfinite(change) and most <= UNCORRELATED,
                 refutes=change <= UNCHANGED and least > UNCORRELATED,
             ),

@@ -19,7 +19,7 @@ import minidl as md
 
 from .. import plots
 from ..experiment import Experiment, Judgement, Result
-from ..identities import EPS, digits, into, network, normalized, worst
+from ..identities import EPS, digits, input_of, network, normalized, worst
 from ..verdict import Verdict, identity
 
 ROUNDING = 1e-12  # a smaller error counts as rounding
@@ -69,7 +69,7 @@ class IdentityRestored(Experiment):
     def run(self, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
         size = settings["batch"]
         images, _ = digits(2 * size, seed)
-        hidden = into(network(seed), "norm1", images)
+        hidden = input_of(network(seed), "norm1", images)
         parts = [
             errors(scale * hidden[:size], scale * hidden[size:]) for scale in settings["scales"]
         ]

@@ -22,7 +22,7 @@ from minidl import nn, optim
 
 from .. import plots, problems
 from ..experiment import Experiment, Judgement, Result
-from ..identities import EPS, beyond, digits, into, network, relative_error, worst
+from ..identities import EPS, digits, input_of, network, output_from, relative_error, worst
 from ..training import diverged, train
 from ..verdict import Verdict, identity
 
@@ -215,7 +215,7 @@ def scaled(
     their gradient, and the norms of the gradients."""
     images, labels = batch
     model = network(seed, lambda features: nn.BatchNorm(features, eps=eps))
-    u = into(model, "dense2", images)
+    u = input_of(model, "dense2", images)
     dense, norm = (getattr(model, name) for name in ("dense2", "norm2"))
     weight = dense.weight
     start = weight.data.copy()
@@ -224,7 +224,7 @@ def scaled(
         weight.data = scale * start
         point = md.tensor(u, requires_grad=True)
         output = norm(dense(point))
-        loss = md.cross_entropy(beyond(model, "act2", output), labels)
+        loss = md.cross_entropy(output_from(model, "act2", output), labels)
         return output.data, *md.grad(loss, (point, weight))
 
     output, of_u, of_weight = at(1.0)

@@ -19,7 +19,7 @@ from minidl import models, nn, optim
 
 from .. import plots, problems
 from ..experiment import Experiment, Judgement, Result
-from ..identities import beyond, digits, into, worst
+from ..identities import digits, input_of, output_from, worst
 from ..training import train
 from ..verdict import Verdict, identity
 
@@ -161,8 +161,8 @@ def relative_gradients(name: str, batch: problems.Arrays, seed: int) -> list[flo
     for before, norm in zip(model.order, model.order[1:], strict=False):
         if norm.startswith("norm"):
             layer = getattr(model, before)
-            z = layer(into(model, before, images))
-            loss = md.cross_entropy(beyond(model, norm, z), labels)
+            z = layer(input_of(model, before, images))
+            loss = md.cross_entropy(output_from(model, norm, z), labels)
             of_z, of_bias = md.grad(loss, (z, layer.bias))
             terms = np.abs(of_z).sum(axis=tuple(range(of_z.ndim - 1)))
             found.append(float((np.abs(of_bias) / terms).max()))

@@ -19,7 +19,7 @@ from minidl import nn
 
 from .. import plots, problems, words
 from ..experiment import Experiment, Judgement, Result
-from ..identities import digits, into, relative_error
+from ..identities import digits, input_of, relative_error
 from ..verdict import Verdict, identity
 
 EQUAL = 1e-12  # the largest relative difference of results that count as equal
@@ -74,7 +74,7 @@ class Convolution(Experiment):
         model = problems.c6(colours=1).astype(np.float64)
         layers = []
         for name in PLACES:
-            x = into(model, name, images)
+            x = input_of(model, name, images)
             batch = np.ascontiguousarray(x[: settings["batch"]])
             layers.append(
                 {
@@ -184,7 +184,7 @@ def photographs(seed: int, settings: Mapping[str, Any]) -> list[float]:
     md.manual_seed(seed)
     model = problems.c6().astype(np.float64)
     return [
-        independent(into(model, name, images[rows].astype(np.float64)), settings["batch"])
+        independent(input_of(model, name, images[rows].astype(np.float64)), settings["batch"])
         for name in PLACES
     ]
 

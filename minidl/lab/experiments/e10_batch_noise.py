@@ -17,7 +17,7 @@ import numpy as np
 
 from .. import plots
 from ..experiment import Experiment, Judgement, Result
-from ..identities import digits, into, network, normalized
+from ..identities import digits, input_of, network, normalized
 from ..verdict import Interval, Verdict, every, interval, within
 
 SLOPE, TOLERANCE = -0.5, 0.05  # the slope of 1/sqrt(m), and the deviation from it that is allowed
@@ -79,7 +79,7 @@ class BatchNoise(Experiment):
 
     def run(self, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
         images, _ = digits(settings["images"], seed)
-        x = into(network(seed), "norm1", images)
+        x = input_of(network(seed), "norm1", images)
         x = (x - x.mean(axis=0)) / x.std(axis=0)
         rng = np.random.default_rng(seed)
         examples = rng.choice(len(x), settings["examples"], replace=False)

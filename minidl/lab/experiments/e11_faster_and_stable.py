@@ -20,7 +20,7 @@ import minidl as md
 
 from .. import plots, sweeps
 from ..experiment import Experiment, Judgement, Result
-from ..identities import into
+from ..identities import input_of
 from ..problems import Stack, mlp, subset
 from ..verdict import Interval, Verdict, at_least, at_most, every, interval
 
@@ -204,7 +204,7 @@ def percentiles(model: Stack, place: str, images: np.ndarray, training: bool) ->
     statistics."""
     copied = copy.deepcopy(model)  # a pass in training mode would change the running statistics
     copied.train(training)
-    return np.percentile(into(copied, place, images), PERCENTILES, axis=0)
+    return np.percentile(input_of(copied, place, images), PERCENTILES, axis=0)
 
 
 def wandering(rows: np.ndarray) -> dict[str, Any]:

@@ -254,7 +254,7 @@ def train_arm(
     diverged, and the accuracy at the end."""
     md.manual_seed(seed)
     model = problems.mlp(Noisy if arm == "noisy" else arm)
-    losses, found = arms.watched(
+    losses, found = arms.train_and_measure(
         model,
         problems.subset(problems.mnist("train"), train),
         lambda images, labels, step: measured(model, images, labels, rate, step),
@@ -287,13 +287,13 @@ def measured(
     shifts, equals = (
         list(
             measures.gradient_shift(
-                loss, blocks, before, measures.after(before, one), start
+                loss, blocks, before, measures.moved(before, one), start
             ).values()
         )
         for one in (descent, equal)
     )
     units = input_units(model, images, seed=step)
-    with measures.placed(measures.after(before, descent)):
+    with measures.with_values(measures.moved(before, descent)):
         moved = input_units(model, images, seed=step + 1)
     drifts = [measures.drift(units[block.name], moved[block.name])[0] for block in blocks[1:]]
     return {

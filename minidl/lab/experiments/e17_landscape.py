@@ -191,7 +191,7 @@ def train_arm(
     md.manual_seed(seed)
     first, second, third = widths
     model = problems.c6(arm, (first, second, third))
-    losses, found = arms.watched(
+    losses, found = arms.train_and_measure(
         model,
         problems.subset(problems.cifar10("train"), images),
         lambda images, labels, step: measured(model, images, labels, rate),

@@ -170,7 +170,7 @@ def fit(name: str, arm: str, seed: int, settings: Mapping[str, Any]) -> dict[str
     model = network(arm, arrays[0][0].size, seed)
     steps = task["epochs"] * (len(arrays[0]) // size)
     batches = (with_all if arm == "all" else problems.batches)(arrays, size, seed)
-    losses = arms.by_cosine(model, batches, settings["rate"], steps, loss=of_first)
+    losses = arms.train_with_cosine_decay(model, batches, settings["rate"], steps, loss=of_first)
     if training.diverged(losses):
         return dict.fromkeys(("train", "test", "train loss", "test loss"), math.nan)
     if arm != "none":

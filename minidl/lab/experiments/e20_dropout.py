@@ -249,10 +249,10 @@ def network(norm: str, place: str, keep: float, seed: int) -> problems.Stack:
 def fit(
     model: nn.Layer, arrays: problems.Arrays, seed: int, settings: Mapping[str, Any]
 ) -> list[float]:
-    """Train a network by `arms.by_cosine`, and return the losses. The seed determines the
-    batches."""
+    """Train a network by SGD with momentum and cosine decay, and return the losses. The seed
+    determines the batches."""
     steps = settings["epochs"] * (len(arrays[0]) // settings["batch"])
-    return arms.by_cosine(
+    return arms.train_with_cosine_decay(
         model, problems.batches(arrays, settings["batch"], seed), settings["rate"], steps
     )
 

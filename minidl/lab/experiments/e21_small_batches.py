@@ -220,7 +220,7 @@ def fit(
     md.manual_seed(seed)
     steps = round(settings["epochs"] * len(arrays[0]) / size)
     model = problems.c6(norm_of(norm, size, steps))
-    return model, arms.by_cosine(
+    return model, arms.train_with_cosine_decay(
         model, problems.batches(arrays, size, seed), settings["rate"] * size / LARGEST, steps
     )
 

@@ -204,7 +204,7 @@ def fit(
         "renorm": problems.renorm(settings["steps"]),
     }
     model = problems.mlp(norms.get(norm, norm), activation=nn.ReLU)
-    return model, arms.by_cosine(
+    return model, arms.train_with_cosine_decay(
         model,
         batches_of(arrays, settings["batch"], classes, seed),
         settings["rate"],

@@ -142,7 +142,7 @@ class RandomAffine(Experiment):
             test = problems.subset(source("test"), recipe["test"])
             for arm in chosen:
                 model = build(network, arm, seed)
-                losses = arms.trained(model, train, recipe, seed)
+                losses = arms.train_with_linear_decay(model, train, recipe, seed)
                 found[network][arm] = {
                     "test": training.score(model, losses, test),
                     "train": training.score(model, losses, train),

@@ -87,7 +87,7 @@ class LinearRegime(Experiment):
         for arm, norm in ARMS.items():
             md.manual_seed(seed)
             models[arm] = problems.mlp(norm)
-            losses = arms.trained(models[arm], train, settings, seed)
+            losses = arms.train_with_linear_decay(models[arm], train, settings, seed)
             found[arm] = training.score(models[arm], losses, problems.mnist("test"))
         norms = [getattr(models["learned"], f"norm{place}") for place in (1, 2, 3)]
         return {

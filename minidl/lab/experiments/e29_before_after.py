@@ -89,7 +89,9 @@ class BeforeAfter(Experiment):
                 md.manual_seed(seed)
                 after = arm == "after"
                 model = (problems.mlp if network == "mlp" else problems.c6)(after=after)
-                found.setdefault(network, {})[arm] = arms.learned(model, train, test, recipe, seed)
+                found.setdefault(network, {})[arm] = arms.train_and_test(
+                    model, train, test, recipe, seed
+                )
         return found
 
     def judge(self, seeds: Sequence[Result]) -> Judgement:

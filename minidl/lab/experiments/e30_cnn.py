@@ -92,7 +92,7 @@ class BatchOrLayerInCNN(Experiment):
         for arm, norm in ARMS.items():
             for rate in settings["rates"]:
                 md.manual_seed(seed)
-                found[arm][str(rate)] = arms.learned(
+                found[arm][str(rate)] = arms.train_and_test(
                     problems.c6(norm),
                     train,
                     test,

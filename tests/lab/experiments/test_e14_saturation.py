@@ -1,4 +1,4 @@
-"""Saturated sigmoids: the rule on both sides, what saturated means, and whose gradients these are."""
+"""E14: the rule on both sides, what counts as saturated, and which gradients are measured."""
 
 import numpy as np
 import pytest
