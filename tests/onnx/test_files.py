@@ -105,9 +105,16 @@ def test_files_that_are_not_there(tmp_path):
 
 @pytest.mark.parametrize("shape", [(), (3,), (2, 3, 4), (1, 2, 3, 4, 5)])
 def test_a_transpose_of_other_axes_names_the_node(shape):
-    model = md.onnx.load(file_of([node("Relu", ["x"], ["a"]),
-                                  node("Transpose", ["a"], ["y"], name="turn", perm=[3, 1, 0, 2])],
-                                 [("x", None)], ["y"]))
+    model = md.onnx.load(
+        file_of(
+            [
+                node("Relu", ["x"], ["a"]),
+                node("Transpose", ["a"], ["y"], name="turn", perm=[3, 1, 0, 2]),
+            ],
+            [("x", None)],
+            ["y"],
+        )
+    )
     with pytest.raises(ValueError, match="Transpose of node 'turn': perm must hold the axes of"):
         model(draw(*shape))
 
