@@ -82,7 +82,6 @@ class IdentityRestored(Experiment):
     def judge(self, seeds: Sequence[Result]) -> Judgement:
         found = {name: worst(seeds, name) for name in NAMES}
         first = {name: float(np.mean([seed["rms"][name][0] for seed in seeds])) for name in CURVES}
-        rms = "error of the activations as they are (root mean square)"
         return Judgement(
             identity(found["formula"] <= ROUNDING and found["exact"] <= ROUNDING),
             f"The input is restored within {found['exact']:.0e} standard deviations with "

@@ -241,6 +241,9 @@ def relative(pairs: Sequence[Mapping[str, Any]], name: str) -> Interval:
 
 def more_figures(pairs: Sequence[Mapping[str, Any]], rate: str) -> dict[str, Any]:
     """Return figures that are not judged: other measures of drift, and the absolute figures."""
+    drifts = [
+        [pair[norm]["drift"] / pair[norm]["width"] for pair in pairs] for norm in ("batch", "none")
+    ]
     found = {
         f"drift in eval mode with BatchNorm over without, rate {rate}": relative(
             pairs, "drift in eval mode"

@@ -285,11 +285,7 @@ def measured(
     start = measures.point(loss, parameters)
     descent, equal = arms.two_steps(start, before, rate)
     shifts, equals = (
-        list(
-            measures.gradient_shift(
-                loss, blocks, before, measures.moved(before, one), start
-            ).values()
-        )
+        measures.gradient_shift(loss, blocks, before, measures.moved(before, one), start)
         for one in (descent, equal)
     )
     units = input_units(model, images, seed=step)

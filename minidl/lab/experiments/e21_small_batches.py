@@ -164,7 +164,6 @@ class SmallBatches(Experiment):
             for small, large in itertools.pairwise(sizes)
         }
         larger = every(*(above(gain, 0) for gain in gains.values()))
-        loses_more = f"what BatchNorm loses from {large} to {small} minus what GroupNorm loses"
         figures: dict[str, Figure] = {
             f"loss of BatchNorm minus loss of GroupNorm, {large} to {small}, points": difference,
             **{f"{LABELS[norm]}: loss, points": found for norm, found in loss.items()},
