@@ -23,7 +23,7 @@ def model():
     return problems.mlp("batch", (8, 16, 10), activation=nn.ReLU)
 
 
-def test_learned_has_its_curve_and_ends_at_rate_0(arrays):
+def test_train_and_test_returns_a_curve_and_ends_at_rate_0(arrays):
     found = arms.train_and_test(
         model(), arrays, arrays, {"rate": 0.1, "batch": 20, "steps": 40}, 0, looks=4, glance=100
     )

@@ -49,7 +49,7 @@ def test_rule(pairs, verdict):
 
 def test_the_verdict_says_what_it_is_not_about():
     why = experiment.judge(seeds((0.11, 0.96), (0.1, 0.97))).why
-    assert "That is what the verdict is about; not about saturation" in why
+    assert "The verdict is about this, not about saturation" in why
     assert "0.0% of the sigmoids are saturated at the start (with it 10.0% after" in why
 
 
