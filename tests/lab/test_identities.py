@@ -20,7 +20,9 @@ def test_input_of_and_output_from_split_a_network():
     model = identities.network(0)
     x = identities.input_of(model, "norm2", images)
     assert x.shape == (20, 100)
-    assert np.array_equal(identities.output_from(model, "norm2", md.tensor(x)).data, model(images).data)
+    assert np.array_equal(
+        identities.output_from(model, "norm2", md.tensor(x)).data, model(images).data
+    )
     assert identities.input_of(model, "flatten", images) is images
 
 
@@ -35,5 +37,7 @@ def test_an_error_is_relative_to_the_largest_value():
 
 
 def test_an_exact_figure_must_support_or_refute():
-    found = [identities.exact_verdict(*case) for case in ((True, False), (False, True), (False, False))]
+    found = [
+        identities.exact_verdict(*case) for case in ((True, False), (False, True), (False, False))
+    ]
     assert found == [Verdict.SUPPORTED, Verdict.REFUTED, Verdict.INCONCLUSIVE]

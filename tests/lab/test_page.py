@@ -61,7 +61,7 @@ def test_both_pages_have_the_settings_and_what_is_not_tested(folder):
         for part in (
             "depth 30; widths 128; batches 32, 128; small 8; 2 seeds",
             "What the lab does not test",
-            "six averaged",
+            "average of six networks",
             "This is a quick run" if name == "report.md" else "This is <b>a quick run",
         ):
             assert part in text, (name, part)
