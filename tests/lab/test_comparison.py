@@ -63,7 +63,7 @@ def test_what_is_found():
 
 
 def test_trainings_are_paired():
-    """Two arms with the same normalization give the same trainings, and seeds give different ones."""
+    """Two arms with one normalization give the same trainings, and seeds give different ones."""
     found = compared({"a": nn.LayerNorm, "b": "layer"}, measures=())
     a, b = found.of("a"), found.of("b")
     assert [run.history["loss"] for run in a] == [run.history["loss"] for run in b]

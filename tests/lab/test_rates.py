@@ -25,8 +25,8 @@ RULES = {
 
 
 def turned(make, rate, length):
-    """Return the angle by which a step turns weights of a given norm, where the loss depends on their
-    direction alone, and the effective learning rate before the step."""
+    """Return the angle by which a step turns weights of a given norm, where the loss depends on
+    their direction alone, and the effective learning rate before the step."""
     rng = np.random.default_rng(0)
     direction, gradient = (rng.standard_normal((5, 4)) for _ in range(2))
     direction /= np.linalg.norm(direction)
