@@ -38,7 +38,7 @@ def compared(norms=("batch", "none"), **options):
 
 
 def made(scores, metric="accuracy", rates=(0.1,)):
-    """A comparison of such scores: by norm a row of seeds for each rate."""
+    """Return a comparison with these scores: for each norm, a row of seeds for each rate."""
     return Comparison(
         tuple(scores),
         metric,
@@ -63,7 +63,7 @@ def test_what_is_found():
 
 
 def test_trainings_are_paired():
-    """The same normalization twice is the same training twice, and seeds differ."""
+    """Two arms with one normalization give the same trainings, and seeds give different ones."""
     found = compared({"a": nn.LayerNorm, "b": "layer"}, measures=())
     a, b = found.of("a"), found.of("b")
     assert [run.history["loss"] for run in a] == [run.history["loss"] for run in b]

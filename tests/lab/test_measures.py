@@ -96,7 +96,7 @@ def test_steps_of_a_length():
 
 
 def test_the_shift_of_gradients_of_a_linear_network():
-    """Of y = x A B and the loss sum((y - t)^2) / 2 the gradient by B is (x A)' (x A B - t)."""
+    """For y = x A B and the loss sum((y - t)^2) / 2 the gradient of B is (x A)' (x A B - t)."""
     rng = np.random.default_rng(0)
     x, t = rng.standard_normal((6, 4)), rng.standard_normal((6, 2))
     first, second = (nn.Parameter(rng.standard_normal(shape)) for shape in ((4, 3), (3, 2)))
@@ -158,21 +158,21 @@ def test_what_a_look_sees():
 
 
 class OwnScale(nn.Normalization):
-    """One's own, of other operations."""
+    """A user's normalization that is composed from elementary operations."""
 
     def forward(self, x):
         return x / md.sqrt((x * x).mean(axis=-1, keepdims=True))
 
 
 class LogNorm(nn.Layer):
-    """What is called like one, and is none."""
+    """A layer that has the name of a normalization, but does not normalize."""
 
     def forward(self, x):
         return md.log(md.abs(x) + 1)
 
 
 class Around(nn.Normalization):
-    """One's own, made of another one."""
+    """A user's normalization that wraps one of minidl's."""
 
     def __init__(self, inner):
         super().__init__()
@@ -204,7 +204,7 @@ def frozen():
     ],
 )
 def test_what_is_a_normalization(make, follows):
-    """By type, and where it uses the statistics of what it is given."""
+    """A layer is one by its type, and if it uses the statistics of its own input."""
     model = nn.Sequential(nn.Dense(6, 6), make())
     x = np.random.default_rng(0).standard_normal((16, 6)).astype(np.float32)
     seen = look(model, lambda: model(x))[0]
@@ -222,10 +222,10 @@ def test_weights_whose_output_goes_elsewhere_too_are_not_normalized():
 
         def forward(self, x):
             a = self.a(x)
-            x = a + self.norm(a)  # also beside the normalization
-            x = self.norm(self.b(self.norm(self.b(x))))  # twice
-            x = self.norm(md.layer_norm(x, self.c(x)[0], None))  # as gamma
-            return self.norm(x=self.d(x=x))  # by name
+            x = a + self.norm(a)  # a is also used outside of the normalization
+            x = self.norm(self.b(self.norm(self.b(x))))  # b is called twice
+            x = self.norm(md.layer_norm(x, self.c(x)[0], None))  # the output of c is used as gamma
+            return self.norm(x=self.d(x=x))  # x is passed by keyword
 
     model, x = Net(), np.random.default_rng(0).standard_normal((8, 6)).astype(np.float32)
     seen = look(model, lambda: model(x))[0]

@@ -52,14 +52,14 @@ def test_a_history():
     ]
     for column in of_steps:
         assert math.isnan(column[0]) and np.isfinite(column[1:]).all()
-    assert ("0", "shift") not in found  # nothing is before the first
+    assert ("0", "shift") not in found  # there is no step before the first measurement
     assert {name for name, figure in found if figure == "effective_rate"} == {"0"}
     assert all(-1 <= c <= 1 for c in found["4", "shift_cosine"][1:])
     assert probe.seconds > 0
 
 
 def test_the_figures_of_a_step():
-    """Computed again, by hand, of plain SGD on the probe's own batch."""
+    """The figures are computed again by hand, for plain SGD on the batch of the probe."""
     images, labels = pairs(24)[:]
     batch = images, labels
     model = network(dropout=0)
@@ -173,7 +173,7 @@ def test_an_optimizer_of_another_model():
 
 @pytest.mark.parametrize("kind", [optim.SGD, optim.Adam])
 def test_by_hand(kind):
-    """As in a trainer; and nothing is left in gradients, modes or random numbers."""
+    """The figures are those of a trainer; gradients, modes and random numbers are unchanged."""
     ends, probes = [], []
     for probed in (False, True):
         model = network()

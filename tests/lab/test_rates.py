@@ -1,4 +1,5 @@
-"""Effective rates: as far as a rule turns weights of any length, unit weights turn at that rate."""
+"""Effective learning rates: at them, weights of norm 1 turn by the angle by which each optimizer
+turns weights of any norm."""
 
 import math
 
@@ -24,12 +25,14 @@ RULES = {
 
 
 def turned(make, rate, length):
-    """How far the direction of weights of a length turns in a step with the gradient of a loss that
-    depends on it alone, and the effective rate before it."""
+    """Return the angle by which a step turns weights of a given norm, where the loss depends on
+    their direction alone, and the effective learning rate before the step."""
     rng = np.random.default_rng(0)
     direction, gradient = (rng.standard_normal((5, 4)) for _ in range(2))
     direction /= np.linalg.norm(direction)
-    gradient -= direction * (gradient * direction).sum()  # a longer vector changes nothing
+    gradient -= (
+        direction * (gradient * direction).sum()
+    )  # the gradient is orthogonal to the weights
     w = nn.Parameter(length * direction)
     optimizer = make([w], rate)
     found = effective_rate(optimizer, [w])

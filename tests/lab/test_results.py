@@ -1,4 +1,4 @@
-"""What is found of a folder: one seed, files that do not count, surprising verdicts."""
+"""Judging the files of a folder: a single seed, ignored files, unexpected verdicts."""
 
 import pytest
 

@@ -20,7 +20,7 @@ from tests.support.errors import refuses
 from tests.support.processes import ROOT
 
 (E18,) = chosen(["E18"])
-PATIENCE = 100  # seconds, of a machine that has much to do
+PATIENCE = 100  # seconds; a busy machine is slow
 posix = pytest.mark.skipif(os.name != "posix", reason="needs signals, and pipes with other numbers")
 
 
@@ -158,7 +158,7 @@ def running(id, folder, *options):
 
 
 def ended(end):
-    """Whether nobody has a pipe open any more."""
+    """Return whether all processes have closed their end of a pipe."""
     return bool(select.select([end], [], [], PATIENCE)[0]) and os.read(end, 1) == b""
 
 

@@ -1,4 +1,4 @@
-"""What the claims come to: sentences that follow the verdicts."""
+"""The summary: its sentences follow the verdicts."""
 
 import dataclasses
 

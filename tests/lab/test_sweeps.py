@@ -28,9 +28,9 @@ def course(rate, accuracy=(0.5,), loss=1.0, every=10, rise=0.3, spread=0.5):
     [
         (1.5, 0.0, 0.5, True),
         (1.5, 9.0, 0.5, True),
-        (2.303, 0.0, 0.5, True),  # it has not learned yet
-        (2.303, 0.9, 0.5, False),  # thrown back
-        (2.303, 0.0, 0.001, False),  # dead
+        (2.303, 0.0, 0.5, True),  # has not learned anything yet
+        (2.303, 0.9, 0.5, False),  # its loss had risen, so it has collapsed
+        (2.303, 0.0, 0.001, False),  # has the same output for all images
         (2.45, 0.1, 0.5, False),
         (5.0, 0.0, 0.5, False),
         (math.inf, 0.0, 0.5, False),
@@ -55,7 +55,7 @@ def test_climb_ends_after_two_unstable_rates_in_a_row():
     assert sweeps.ceiling(found) == 5
     last = sweeps.at_the_end(found, [5, 6, 8])
     assert last[:2] == [0.5, 0.5]
-    assert math.isnan(last[2])  # never run
+    assert math.isnan(last[2])  # `climb` did not try this rate
 
 
 def test_the_ceiling_is_below_the_grid_where_nothing_is_stable():

@@ -58,7 +58,7 @@ def test_rule(norms, loss, verdict):
 def test_the_rate_is_one_at_which_the_other_network_learns():
     found = seeds(20, 25, 30, through=(0.2, 5.0))
     assert e34.judged(found) == 0.1
-    assert experiment.judge(found).verdict is Verdict.REFUTED  # there the norm is level
+    assert experiment.judge(found).verdict is Verdict.REFUTED  # at this rate the norm does not grow
     found = seeds(20, 25, 30, through=(5.0, 5.0))
     assert experiment.judge(found).verdict is Verdict.INCONCLUSIVE
     assert len(experiment.plot(found).axes) == 2
@@ -79,7 +79,7 @@ def gradients(name):
 
 def test_gradients():
     bias, cosine = gradients("through both")
-    assert bias < 1e-10 and abs(cosine) < 1e-4  # but for eps
+    assert bias < 1e-10 and abs(cosine) < 1e-4  # not exactly 0 because of eps
     bias, cosine = gradients("both constant")
     assert bias > 1e-3 and abs(cosine) > 1e-3
     assert gradients("mean constant")[0] > 1e-3 and gradients("std constant")[0] < 1e-10
