@@ -52,6 +52,15 @@ def ints(*options: Any) -> tuple[Any, ...]:
     return tuple([_int(option) for option in options])
 
 
+def pairs(where: str, **options: Any) -> tuple[Any, ...]:
+    """Options that are pairs of positive numbers, as `ints` gives them."""
+    for name, option in options.items():
+        rows, columns = ints(*option)
+        if rows < 1 or columns < 1:
+            raise ValueError(f"{where}: {name} must be positive, got {option}")
+    return ints(*options.values())
+
+
 def _int(option: Any) -> Any:
     if option is None:
         return None

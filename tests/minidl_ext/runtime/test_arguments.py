@@ -215,7 +215,16 @@ def test_sizes_and_shapes(name, argument, value, error, words):
 
 
 @pytest.mark.parametrize(("name", "argument"), PAIRS)
-@pytest.mark.parametrize("pair", [pair for pair, *_ in BAD_PAIRS], ids=str)
+@pytest.mark.parametrize("pair", [pair for pair, *_ in BAD_PAIRS if pair != (1, 2**70)], ids=str)
 def test_twins_refuse_such_pairs(name, argument, pair):
-    with pytest.raises((TypeError, ValueError, OverflowError, ArithmeticError)):
+    """But for those too large for the native kernels: Python's numbers have no limit."""
+    with pytest.raises((TypeError, ValueError)):
         getattr(twin, name)(**{**WINDOWS[name], argument: pair})
+
+
+@BOTH
+@pytest.mark.parametrize("name", ("conv", "conv_input_grad", "conv_weight_grad", "avg_pool"))
+@pytest.mark.parametrize("padding", (1, None, (1, 1), ((1, 1),), ((0, 0), (0, -1)), ((0, 0), "ab")))
+def test_paddings(kernels, name, padding):
+    with pytest.raises((TypeError, ValueError)):
+        getattr(kernels, name)(**{**WINDOWS[name], "padding": padding})
