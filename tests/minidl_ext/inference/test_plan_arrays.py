@@ -37,12 +37,13 @@ def test_arrays_live_until_the_run_ends():
     """Though another thread empties the list meanwhile. Where it was so fast that it was empty when
     the run began, the run is refused."""
     images = 40_000
-    plan = kernels.Plan([COPY], [24, 24], 0, 2, False, 2)
+    back = COPY | {"x": COPY["y"], "y": COPY["x"]}
+    plan = kernels.Plan([back] * 50, [24, 24], 0, 2, False, 2)
     x, memory = np.ones(24 * images, np.float32), np.empty(24 * images, np.float32)
-    for _ in range(5):
+    for _ in range(3):
         memory[...] = 7
         told, begins = [], threading.Event()
-        arrays = [x, last_values(memory, told)]
+        arrays = [last_values(memory, told), x]
 
         def empty(begins=begins, arrays=arrays):
             begins.wait()
