@@ -6,17 +6,18 @@ input needs for its own backward. Each array is read or written once. Sums over 
 images are added in the order of the chunks: no result depends on the number of threads.
 """
 cimport numpy as cnp
-from cython.parallel cimport parallel, prange, threadid
+from cpython.exc cimport PyErr_CheckSignals
+from cython.parallel cimport prange, threadid
 from libc.string cimport memset
 
 from minidl_ext.conv.chunks cimport add_chunks
-from minidl_ext.conv.depthwise_rows cimport MULTIPLE, WEIGHT_GRADS, depthwise_kernel, \
-    input_grad_row, output_row, set_depthwise
+from minidl_ext.conv.depthwise_rows cimport MULTIPLE, depthwise_kernel, depthwise_pieces, \
+    input_grad_row, set_depthwise, weight_grad_row
 from minidl_ext.gemm.micro cimport prefetch_part
 from minidl_ext.norm.conv_fusion cimport Normalized, gradient_through_consumer, normalized, \
     normalized_by, set_consumer
-from minidl_ext.norm.normalize cimport backward_sums
-from minidl_ext.norm.statistics cimport add_sums
+from minidl_ext.norm.normalize cimport add_backward_sums
+from minidl_ext.norm.statistics cimport rows_of_block
 from minidl_ext.runtime.arguments cimport channel_blocks, has_shape
 from minidl_ext.runtime.geometry cimport Geometry, multiply_adds
 from minidl_ext.runtime.memory cimport aligned, new_array, product, workspace
@@ -30,22 +31,21 @@ cdef enum:
     CHUNKS = 32         # of images, at most
 
 
-cdef void backward_chunk(const float* dy, const float* x, float* w, float* dx, float* dw,
-                         double* sums, const Normalized* producer, const Normalized* consumer,
-                         float* memory, const Geometry* s, Py_ssize_t first, Py_ssize_t stop
-                         ) noexcept nogil:
+cdef void backward_chunk(const float* dy, const float* x, const float* w, float* dx,
+                         float* dw, double* sums, const Normalized* producer,
+                         const Normalized* consumer, float* memory, const Geometry* s,
+                         Py_ssize_t first, Py_ssize_t stop) noexcept nogil:
     """Compute dx of images first .. stop, and what they contribute to dw and to the sums."""
     cdef Py_ssize_t n, i, size = s.h * s.w * s.c, places = s.oh * s.ow
     cdef const float* image
-    cdef float* g
+    cdef const float* g
     cdef float* part = memory
     cdef float* image_buffer = memory + 2 * s.c
     cdef float* gradient_buffer = image_buffer + size
     memset(dw, 0, s.kh * s.kw * s.c * sizeof(float))
     memset(sums, 0, 2 * s.c * sizeof(double))
     for n in range(first, stop):
-        g = <float*>gradient_through_consumer(dy, n * places, gradient_buffer, s.c, places, s.c,
-                                              consumer)
+        g = gradient_through_consumer(dy, n * places, gradient_buffer, s.c, places, s.c, consumer)
         image = normalized(x + n * size, image_buffer, s.c, s.h * s.w, s.c, producer)
         for i in range(s.oh):
             prefetch_part(<const char*>(dy + (n + 1) * places * s.c),
@@ -53,15 +53,14 @@ cdef void backward_chunk(const float* dy, const float* x, float* w, float* dx, f
             if consumer.factors != NULL:
                 prefetch_part(<const char*>(consumer.x + (n + 1) * places * s.c),
                               places * s.c * sizeof(float), i, s.oh)
-            output_row(image, dw, g + i * s.ow * s.c, s, i, WEIGHT_GRADS)
+            weight_grad_row(image, g + i * s.ow * s.c, dw, s, i)
         for i in range(s.h):
             prefetch_part(<const char*>(x + (n + 1) * size), size * sizeof(float), i, s.h)
             input_grad_row(g, w, dx + n * size + i * s.w * s.c, s, i)
         if producer.factors != NULL:
-            backward_sums(<const float*>(dx + n * size), <const float*>NULL, x + n * size,
-                          producer.relu, <const float*>NULL, <float*>NULL, s.h * s.w, s.c,
-                          producer.factors, part, part + s.c)
-            add_sums(sums, <const float*>part, 2 * s.c)
+            add_backward_sums(<const float*>(dx + n * size), <const float*>NULL, x + n * size,
+                              producer.relu, <const float*>NULL, <float*>NULL, s.h * s.w,
+                              rows_of_block(s.c, sizeof(float)), s.c, producer.factors, part, sums)
 
 
 def depthwise_backward(dy, x, w, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1),
@@ -80,7 +79,7 @@ def depthwise_backward(dy, x, w, stride=(1, 1), padding=((0, 0), (0, 0)), dilati
     cdef Geometry s
     cdef Normalized producer, following
     cdef cnp.npy_intp dims[4]
-    cdef Py_ssize_t i, size, chunks, per_thread
+    cdef Py_ssize_t i, size, chunks, per_thread, first = 0, stop, at_once
     cdef float* part
     cdef int t
     set_depthwise(&s, where, np.shape(x), k.shape[0], k.shape[1], k.shape[3], stride, padding,
@@ -103,14 +102,17 @@ def depthwise_backward(dy, x, w, stride=(1, 1), padding=((0, 0), (0, 0)), dilati
     t = threads_for(threads, multiply_adds(&s) / 4)
     buffers = workspace(product(t, per_thread))
     part = <float*>partial.data
+    at_once = depthwise_pieces(chunks, &s, t)
+    while first < chunks:
+        stop = min(chunks, first + at_once)
+        for i in prange(first, stop, nogil=True, num_threads=t, schedule='static'):
+            backward_chunk(<float*>g.data, <float*>a.data, <float*>k.data, <float*>dx.data,
+                           part + i * size, <double*>partial_sums.data + i * 2 * s.c, &producer,
+                           &following, <float*>(buffers.data + threadid() * per_thread), &s,
+                           s.n * i // chunks, s.n * (i + 1) // chunks)
+        first = stop
+        PyErr_CheckSignals()
     with nogil:
-        with parallel(num_threads=t):
-            for i in prange(chunks, schedule='static'):
-                backward_chunk(<float*>g.data, <float*>a.data, <float*>k.data, <float*>dx.data,
-                               part + i * size, <double*>partial_sums.data + i * 2 * s.c,
-                               &producer, &following,
-                               <float*>(buffers.data + threadid() * per_thread), &s,
-                               s.n * i // chunks, s.n * (i + 1) // chunks)
         add_chunks(<double*>sums.data, <double*>partial_sums.data, chunks, 2 * s.c, 2 * s.c)
         add_chunks(<float*>dw.data, part, chunks, size, size)
     return dx, dw, sums

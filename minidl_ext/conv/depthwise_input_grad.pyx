@@ -4,10 +4,11 @@ Each input pixel gathers from the outputs that it has contributed to, row by row
 does (depthwise_rows.pxd); every value is one thread's.
 """
 cimport numpy as cnp
+from cpython.exc cimport PyErr_CheckSignals
 from cython.parallel cimport prange
 
-from minidl_ext.conv.depthwise_rows cimport MULTIPLE, depthwise_kernel, input_grad_row, \
-    set_depthwise
+from minidl_ext.conv.depthwise_rows cimport MULTIPLE, depthwise_kernel, depthwise_pieces, \
+    input_grad_row, set_depthwise
 from minidl_ext.runtime.arguments cimport channel_blocks, has_shape, output_of
 from minidl_ext.runtime.geometry cimport Geometry, multiply_adds
 from minidl_ext.runtime.threads cimport threads_for
@@ -24,8 +25,8 @@ def depthwise_input_grad(dy, w, input_shape, stride=(1, 1), padding=((0, 0), (0,
     cdef Geometry s
     cdef const float* source
     cdef float* target
-    cdef float* weights
-    cdef Py_ssize_t i
+    cdef const float* weights
+    cdef Py_ssize_t i, rows, first = 0, stop, at_once
     cdef int t
     set_depthwise(&s, where, input_shape, k.shape[0], k.shape[1], k.shape[3], stride, padding,
                   dilation)
@@ -35,7 +36,13 @@ def depthwise_input_grad(dy, w, input_shape, stride=(1, 1), padding=((0, 0), (0,
         return dx
     source, target, weights = <float*>g.data, <float*>dx.data, <float*>k.data
     t = threads_for(threads, multiply_adds(&s) / 8)
-    for i in prange(s.n * s.h, nogil=True, num_threads=t, schedule='static'):
-        input_grad_row(source + i // s.h * s.oh * s.ow * s.c, weights, target + i * s.w * s.c, &s,
-                       i % s.h)
+    rows = s.n * s.h
+    at_once = depthwise_pieces(rows, &s, t)
+    while first < rows:
+        stop = min(rows, first + at_once)
+        for i in prange(first, stop, nogil=True, num_threads=t, schedule='static'):
+            input_grad_row(source + i // s.h * s.oh * s.ow * s.c, weights, target + i * s.w * s.c,
+                           &s, i % s.h)
+        first = stop
+        PyErr_CheckSignals()
     return dx

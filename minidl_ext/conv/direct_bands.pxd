@@ -17,6 +17,37 @@ cdef struct Region:
     Py_ssize_t pitch            # pixels from a row to the next, where the region can be read
 
 
+# What a thread computes a band with. Memory and pointers are for values of either float type.
+cdef struct Buffers:
+    void* images                # a copy of the band, with its padding
+    void* dy                    # a copy of columns of dy, for the gradient of the weights
+    void** rows                 # where the rows of a product are read,
+    void** outs                 # and where their results go
+    Py_ssize_t* offsets         # where the segments of a row are
+
+
+# How large these buffers are.
+cdef struct BufferSizes:
+    Py_ssize_t images_bytes, dy_bytes
+    Py_ssize_t rows, offsets    # numbers of rows, and of offsets
+
+
+cdef inline Py_ssize_t buffer_bytes(const BufferSizes* n) except -1:
+    """The bytes of a thread's buffers."""
+    return aligned(n.images_bytes + n.dy_bytes + product(2, n.rows, sizeof(void*))
+                   + n.offsets * sizeof(Py_ssize_t))
+
+
+cdef inline Buffers buffers_at(char* memory, const BufferSizes* n) noexcept nogil:
+    """A thread's buffers, which begin at `memory`."""
+    cdef Buffers b
+    b.images, b.dy = memory, memory + n.images_bytes
+    b.rows = <void**>(memory + n.images_bytes + n.dy_bytes)
+    b.outs = b.rows + n.rows
+    b.offsets = <Py_ssize_t*>(b.outs + n.rows)
+    return b
+
+
 cdef inline void copy_region(const floating* image, floating* buffer, Py_ssize_t h, Py_ssize_t w,
                              Py_ssize_t c, const Region* region) noexcept nogil:
     """Copy a region of an image (h, w, c), with zeros for what is outside of the image."""

@@ -9,17 +9,17 @@ direct_weight_grad.pyx, work on bands likewise. No result depends on the number 
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from cython cimport floating
-from cython.parallel cimport parallel, prange, threadid
+from cython.parallel cimport prange, threadid
 
-from minidl_ext.conv.direct_bands cimport Region, band_rows, band_work, input_band_bytes, \
-    input_row_bytes, next_rows, read_inputs
+from minidl_ext.conv.direct_bands cimport Buffers, BufferSizes, Region, band_rows, band_work, \
+    buffer_bytes, buffers_at, input_band_bytes, input_row_bytes, next_rows, read_inputs
 from minidl_ext.conv.epilogue cimport Epilogue, apply_epilogue, epilogue_of
 from minidl_ext.gemm.micro cimport Prefetch, multiply_panels, pack_panels, panel_width, \
     plan_prefetch, row_blocks
 from minidl_ext.runtime.arguments cimport has_input_channels, output_of, real_array, same_dtype
 from minidl_ext.runtime.geometry cimport MOST, Geometry, drop_unused_taps, multiply_adds, \
     set_convolution
-from minidl_ext.runtime.memory cimport aligned, ceil_div, product, workspace
+from minidl_ext.runtime.memory cimport ceil_div, product, workspace
 from minidl_ext.runtime.threads cimport pieces_at_once, threads_for
 
 import numpy as np
@@ -28,15 +28,18 @@ cnp.import_array()
 
 
 cdef void forward_band(const floating* x, const floating* packed, const Epilogue* epilogue,
-                       floating* y, floating* buffer, const floating** pixels, floating** outs,
-                       Py_ssize_t* a_off, const Py_ssize_t* b_off, const Geometry* s,
+                       floating* y, Buffers buffers, const Py_ssize_t* b_off, const Geometry* s,
                        Py_ssize_t image, Py_ssize_t row, Py_ssize_t rows) noexcept nogil:
     """Compute output rows row .. row + rows of one image."""
     cdef Region region
-    cdef const floating* base = read_inputs(x, buffer, s, image, row, rows, &region)
+    cdef const floating* base = read_inputs(x, <floating*>buffers.images, s, image, row, rows,
+                                            &region)
     cdef const floating* following = next_rows(x, image, region.row + rows * s.sh, s.h, s.w * s.c)
     cdef Py_ssize_t i, j, k, l, group, taps = s.kh * s.kw * s.cig, length
     cdef Py_ssize_t width = panel_width(sizeof(floating)), panels = ceil_div(s.cog, width)
+    cdef const floating** pixels = <const floating**>buffers.rows
+    cdef floating** outs = <floating**>buffers.outs
+    cdef Py_ssize_t* a_off = buffers.offsets
     cdef floating* first = y + (image * s.oh + row) * s.ow * s.co
     cdef Prefetch prefetch
     cdef int segments
@@ -71,19 +74,18 @@ cdef int forward(const floating* x, const floating* w, const Epilogue* epilogue,
     cdef Py_ssize_t length = s.kw * s.cig if s.groups == 1 and s.dw == 1 else s.cig
     cdef Py_ssize_t band = band_rows(s.oh, input_row_bytes(s, sizeof(floating)), s.sh, s.n)
     cdef Py_ssize_t bands = ceil_div(s.oh, band), tasks = s.n * bands
-    cdef Py_ssize_t buffer_bytes = input_band_bytes(s, band, sizeof(floating))
-    cdef Py_ssize_t pixels_bytes = product(band, s.ow, sizeof(void*))
-    cdef Py_ssize_t offsets_bytes = s.kh * s.kw * sizeof(Py_ssize_t)
-    cdef Py_ssize_t per_thread = aligned(buffer_bytes + 2 * pixels_bytes + offsets_bytes)
-    cdef Py_ssize_t at_once = pieces_at_once(tasks, band_work(s, tasks, buffer_bytes), threads)
+    cdef BufferSizes sizes = [input_band_bytes(s, band, sizeof(floating)), 0,
+                              product(band, s.ow), s.kh * s.kw]
+    cdef Py_ssize_t per_thread = buffer_bytes(&sizes)
+    cdef Py_ssize_t at_once = pieces_at_once(tasks, band_work(s, tasks, sizes.images_bytes),
+                                             threads)
     cdef cnp.ndarray packed_array = workspace(product(s.groups * panels, taps, width,
                                                       sizeof(floating)))
-    cdef cnp.ndarray offsets = workspace(offsets_bytes)
+    cdef cnp.ndarray offsets = workspace(s.kh * s.kw * sizeof(Py_ssize_t))
     cdef cnp.ndarray buffers = workspace(product(threads, per_thread))
     cdef floating* packed = <floating*>packed_array.data
     cdef Py_ssize_t* b_off = <Py_ssize_t*>offsets.data
     cdef char* memory = buffers.data
-    cdef char* own
     with nogil:
         for i in range(s.groups):
             pack_panels(w + i * s.cog, packed + i * panels * taps * width, taps, s.co, 1, s.cog)
@@ -91,16 +93,12 @@ cdef int forward(const floating* x, const floating* w, const Epilogue* epilogue,
             b_off[i] = i * length * width
     while first < tasks:
         stop = min(tasks, first + at_once)
-        with nogil, parallel(num_threads=threads):
-            own = memory + threadid() * per_thread
-            for task in prange(first, stop, schedule='static'):
-                row = task % bands * band
-                rows = min(band, s.oh - row)
-                forward_band(x, packed, epilogue, y, <floating*>own,
-                             <const floating**>(own + buffer_bytes),
-                             <floating**>(own + buffer_bytes + pixels_bytes),
-                             <Py_ssize_t*>(own + buffer_bytes + 2 * pixels_bytes), b_off, s,
-                             task // bands, row, rows)
+        for task in prange(first, stop, nogil=True, num_threads=threads, schedule='static'):
+            row = task % bands * band
+            rows = min(band, s.oh - row)
+            forward_band(x, packed, epilogue, y,
+                         buffers_at(memory + threadid() * per_thread, &sizes), b_off, s,
+                         task // bands, row, rows)
         first = stop
         PyErr_CheckSignals()
     return 0

@@ -10,10 +10,11 @@ of threads.
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from cython cimport floating
-from cython.parallel cimport parallel, prange, threadid
+from cython.parallel cimport prange, threadid
 from libc.string cimport memset
 
-from minidl_ext.conv.direct_bands cimport Region, band_rows, band_work, next_rows, read_region
+from minidl_ext.conv.direct_bands cimport Buffers, BufferSizes, Region, band_rows, band_work, \
+    buffer_bytes, buffers_at, next_rows, read_region
 from minidl_ext.gemm.micro cimport Prefetch, multiply_panels, pack_panel, panel_width, \
     plan_prefetch, row_blocks
 from minidl_ext.runtime.arguments cimport has_input_channels, has_shape, output_of, real_array, \
@@ -143,15 +144,17 @@ cdef void clear_rows(floating* dx, const Geometry* s, Py_ssize_t image, Py_ssize
     memset(dx + (image * s.h + i) * s.w * s.c, 0, (j - i) * s.w * s.c * sizeof(floating))
 
 
-cdef void gradient_band(const floating* dy, const floating* packed, floating* dx,
-                        floating* buffer, const floating** pixels, floating** outs,
-                        Py_ssize_t* a_off, const Phases* phases, const Geometry* s,
-                        Py_ssize_t image, Py_ssize_t first, Py_ssize_t stop) noexcept nogil:
+cdef void gradient_band(const floating* dy, const floating* packed, floating* dx, Buffers buffers,
+                        const Phases* phases, const Geometry* s, Py_ssize_t image,
+                        Py_ssize_t first, Py_ssize_t stop) noexcept nogil:
     """Compute the gradients of rows first .. stop of each phase: of the input pixels
     (q sh + row - top, r sw + col - left) for first <= q < stop and all r."""
     cdef Region region
     cdef const floating* base
     cdef const floating* following = next_rows(dy, image, stop, s.oh, s.ow * s.co)
+    cdef const floating** pixels = <const floating**>buffers.rows
+    cdef floating** outs = <floating**>buffers.outs
+    cdef Py_ssize_t* a_off = buffers.offsets
     cdef const Phase* phase
     cdef Prefetch prefetch
     cdef Py_ssize_t f, group, q, r, i, j, count, t, k, rows = stop - first
@@ -160,7 +163,8 @@ cdef void gradient_band(const floating* dy, const floating* packed, floating* dx
     region.row, region.rows = first - phases.rows_before, rows + phases.rows_before
     region.col = phases.col_first - phases.cols_before
     region.cols = cols + phases.cols_before
-    base = read_region(dy + image * s.oh * s.ow * s.co, buffer, s.oh, s.ow, s.co, &region)
+    base = read_region(dy + image * s.oh * s.ow * s.co, <floating*>buffers.images, s.oh, s.ow,
+                       s.co, &region)
     plan_prefetch(&prefetch, s.kh * s.kw * s.co * panels * row_blocks(rows * cols), following,
                   min(rows, s.oh) * s.ow * s.co * sizeof(floating), following, 0, following, 0)
     if not phases.cover:
@@ -222,26 +226,20 @@ cdef int input_gradient(const floating* dy, const floating* w, floating* dx, con
     cdef Py_ssize_t cols = phases.col_stop - phases.col_first
     cdef Py_ssize_t row_bytes = product(cols + phases.cols_before, s.co, sizeof(floating))
     cdef Py_ssize_t band = band_rows(rows, row_bytes, 1, s.n), bands = ceil_div(rows, band)
-    cdef Py_ssize_t buffer_bytes = aligned(product(band + phases.rows_before, row_bytes))
-    cdef Py_ssize_t pixels_bytes = product(band, cols) * sizeof(void*)
-    cdef Py_ssize_t per_thread = aligned(buffer_bytes + 2 * pixels_bytes
-                                         + taps * sizeof(Py_ssize_t))
+    cdef BufferSizes sizes = [aligned(product(band + phases.rows_before, row_bytes)), 0,
+                              product(band, cols), taps]
+    cdef Py_ssize_t per_thread = buffer_bytes(&sizes)
     cdef cnp.ndarray buffers = workspace(product(threads, per_thread))
     cdef char* memory = buffers.data
-    cdef char* own
     cdef Py_ssize_t task, tasks = s.n * bands, first = 0, stop, row
-    cdef Py_ssize_t at_once = pieces_at_once(tasks, band_work(s, tasks, buffer_bytes), threads)
+    cdef Py_ssize_t at_once = pieces_at_once(tasks, band_work(s, tasks, sizes.images_bytes),
+                                             threads)
     while first < tasks:
         stop = min(tasks, first + at_once)
-        with nogil, parallel(num_threads=threads):
-            own = memory + threadid() * per_thread
-            for task in prange(first, stop, schedule='static'):
-                row = phases.row_first + task % bands * band
-                gradient_band(dy, packed, dx, <floating*>own,
-                              <const floating**>(own + buffer_bytes),
-                              <floating**>(own + buffer_bytes + pixels_bytes),
-                              <Py_ssize_t*>(own + buffer_bytes + 2 * pixels_bytes), &phases, s,
-                              task // bands, row, min(row + band, phases.row_stop))
+        for task in prange(first, stop, nogil=True, num_threads=threads, schedule='static'):
+            row = phases.row_first + task % bands * band
+            gradient_band(dy, packed, dx, buffers_at(memory + threadid() * per_thread, &sizes),
+                          &phases, s, task // bands, row, min(row + band, phases.row_stop))
         first = stop
         PyErr_CheckSignals()
     return 0

@@ -12,8 +12,8 @@ from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memcpy, memset
 
 from minidl_ext.conv.chunks cimport add_chunks
-from minidl_ext.conv.direct_bands cimport MIN_TASKS, Region, band_rows, band_work, \
-    input_band_bytes, input_row_bytes, next_rows, read_inputs
+from minidl_ext.conv.direct_bands cimport MIN_TASKS, Buffers, BufferSizes, Region, band_rows, \
+    band_work, buffer_bytes, buffers_at, input_band_bytes, input_row_bytes, next_rows, read_inputs
 from minidl_ext.gemm.micro cimport Prefetch, VECTOR_BYTES, multiply_panels, panel_width, \
     plan_prefetch, row_blocks
 from minidl_ext.runtime.arguments cimport has_shape, output_of, real_array, same_dtype
@@ -51,28 +51,31 @@ cdef Division divide(const Geometry* s, Py_ssize_t itemsize) except *:
     return d
 
 
-cdef void weight_band(const floating* x, const floating* dy, floating* partial, floating* buffer,
-                      floating* dy_buffer, const floating** taps_at, floating** outs,
-                      Py_ssize_t* offsets, const Geometry* s, Py_ssize_t group, Py_ssize_t image,
+cdef void weight_band(const floating* x, const floating* dy, floating* partial, Buffers buffers,
+                      bint copies_dy, const Geometry* s, Py_ssize_t group, Py_ssize_t image,
                       Py_ssize_t row, Py_ssize_t rows, Py_ssize_t col, Py_ssize_t cols,
                       Py_ssize_t padded) noexcept nogil:
     """Add what output rows row .. row + rows of one image contribute to the gradients of columns
-    col .. col + cols of a group. Rows of the partial sums are `padded` apart. Columns of dy are
-    read through `dy_buffer`, unless it is NULL."""
+    col .. col + cols of a group. Rows of the partial sums are `padded` apart. With `copies_dy`
+    columns of dy are read from a copy."""
     cdef Region region
-    cdef const floating* base = read_inputs(x, buffer, s, image, row, rows, &region)
+    cdef const floating* base = read_inputs(x, <floating*>buffers.images, s, image, row, rows,
+                                            &region)
     cdef const floating* following = next_rows(x, image, region.row + rows * s.sh, s.h, s.w * s.c)
     cdef const floating* columns = dy + (image * s.oh + row) * s.ow * s.co + group * s.cog + col
     cdef Py_ssize_t i, k, l, c, taps = s.kh * s.kw * s.cig, dy_step = s.co
-    cdef Py_ssize_t* a_off = offsets
-    cdef Py_ssize_t* b_off = offsets + rows
+    cdef floating* copied = <floating*>buffers.dy
+    cdef const floating** taps_at = <const floating**>buffers.rows
+    cdef floating** outs = <floating**>buffers.outs
+    cdef Py_ssize_t* a_off = buffers.offsets
+    cdef Py_ssize_t* b_off = buffers.offsets + rows
     cdef Py_ssize_t width = panel_width(sizeof(floating)), vector = width // 2
     cdef Py_ssize_t used = ceil_div(cols, vector) * vector
     cdef Prefetch prefetch
-    if dy_buffer != NULL:       # so that complete vectors can be read
+    if copies_dy:               # so that complete vectors can be read
         for i in range(rows * s.ow):
-            memcpy(dy_buffer + i * padded, columns + i * s.co, cols * sizeof(floating))
-        columns, dy_step = dy_buffer, padded
+            memcpy(copied + i * padded, columns + i * s.co, cols * sizeof(floating))
+        columns, dy_step = copied, padded
     for i in range(rows):
         a_off[i] = i * s.sh * region.pitch * s.c
         b_off[i] = i * s.ow * dy_step
@@ -98,13 +101,12 @@ cdef int weight_gradient(const floating* x, const floating* dy, floating* dw, co
     cdef Py_ssize_t tasks = d.chunks * parts, first = 0, stop
     cdef Py_ssize_t i, task, chunk, part, group, col, cols, image, row, rows
     cdef bint copies_dy = s.cog % (VECTOR_BYTES // <Py_ssize_t>sizeof(floating)) != 0
-    cdef Py_ssize_t buffer_bytes = input_band_bytes(s, d.band, sizeof(floating))
-    cdef Py_ssize_t dy_bytes = aligned(product(d.band, s.ow, d.padded, sizeof(floating)))
-    cdef Py_ssize_t pointers_bytes = taps * sizeof(void*)
-    cdef Py_ssize_t per_thread = aligned(buffer_bytes + dy_bytes + 2 * pointers_bytes
-                                         + 2 * d.band * sizeof(Py_ssize_t))
+    cdef BufferSizes sizes = [input_band_bytes(s, d.band, sizeof(floating)),
+                              aligned(product(d.band, s.ow, d.padded, sizeof(floating))), taps,
+                              2 * d.band]
+    cdef Py_ssize_t per_thread = buffer_bytes(&sizes)
     cdef Py_ssize_t at_once = pieces_at_once(
-        tasks, band_work(s, s.n * parts * ceil_div(s.oh, d.band), buffer_bytes), threads)
+        tasks, band_work(s, s.n * parts * ceil_div(s.oh, d.band), sizes.images_bytes), threads)
     cdef cnp.ndarray buffers = workspace(product(threads, per_thread))
     cdef cnp.ndarray partial_array = workspace(product(tasks, taps, d.padded, sizeof(floating)))
     cdef floating* partials = <floating*>partial_array.data
@@ -116,7 +118,7 @@ cdef int weight_gradient(const floating* x, const floating* dy, floating* dw, co
         stop = min(tasks, first + at_once)
         with nogil, parallel(num_threads=threads):
             own = memory + threadid() * per_thread
-            memset(own + buffer_bytes, 0, dy_bytes)     # its padding columns are read
+            memset(own + sizes.images_bytes, 0, sizes.dy_bytes)     # its padding columns are read
             for task in prange(first, stop, schedule='static'):
                 partial = partials + task * taps * d.padded
                 memset(partial, 0, taps * d.padded * sizeof(floating))
@@ -127,13 +129,8 @@ cdef int weight_gradient(const floating* x, const floating* dy, floating* dw, co
                     row = 0
                     while row < s.oh:
                         rows = min(d.band, s.oh - row)
-                        weight_band(x, dy, partial, <floating*>own,
-                                    <floating*>(own + buffer_bytes) if copies_dy else NULL,
-                                    <const floating**>(own + buffer_bytes + dy_bytes),
-                                    <floating**>(own + buffer_bytes + dy_bytes + pointers_bytes),
-                                    <Py_ssize_t*>(own + buffer_bytes + dy_bytes
-                                                  + 2 * pointers_bytes),
-                                    s, group, image, row, rows, col, cols, d.padded)
+                        weight_band(x, dy, partial, buffers_at(own, &sizes), copies_dy, s, group,
+                                    image, row, rows, col, cols, d.padded)
                         row = row + rows
         first = stop
         PyErr_CheckSignals()

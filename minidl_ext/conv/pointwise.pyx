@@ -12,6 +12,7 @@ depends on the number of threads. Arguments are those of depthwise_forward.pyx a
 depthwise_backward.pyx.
 """
 cimport numpy as cnp
+from cpython.exc cimport PyErr_CheckSignals
 from cython.parallel cimport prange, threadid
 from libc.string cimport memset
 
@@ -20,11 +21,11 @@ from minidl_ext.gemm.micro cimport MR, Prefetch, multiply_panels, pack_panels, p
     plan_prefetch, row_blocks
 from minidl_ext.norm.conv_fusion cimport Normalized, Running, count_rows, \
     gradient_through_consumer, normalized, normalized_by, set_consumer
-from minidl_ext.norm.normalize cimport backward_sums
-from minidl_ext.norm.statistics cimport add_sums, finish_stats, merge_chunks
+from minidl_ext.norm.normalize cimport add_backward_sums, advanced
+from minidl_ext.norm.statistics cimport finish_stats, merge_chunks, rows_of_block
 from minidl_ext.runtime.arguments cimport channel_blocks, has_shape
 from minidl_ext.runtime.memory cimport aligned, ceil_div, new_array, product, workspace
-from minidl_ext.runtime.threads cimport threads_for
+from minidl_ext.runtime.threads cimport pieces_at_once, threads_for
 
 import numpy as np
 
@@ -142,7 +143,7 @@ def pointwise_conv(x, w, factors=None, bint relu=False, bint stats=False, int th
     cdef Shape s
     cdef Normalized producer
     cdef cnp.npy_intp dims[4]
-    cdef Py_ssize_t q, per_thread, width = panel_width(sizeof(float))
+    cdef Py_ssize_t q, per_thread, width = panel_width(sizeof(float)), first = 0, stop, at_once
     cdef int t
     set_shape(&s, a, k, where)
     normalized_by(&producer, factors, relu, s.ci, where)
@@ -158,10 +159,15 @@ def pointwise_conv(x, w, factors=None, bint relu=False, bint stats=False, int th
     partial = workspace(product(2 * s.chunks, s.co, sizeof(double)))
     with nogil:
         pack_panels(<const float*>k.data, <float*>packed.data, s.ci, s.co, 1, s.co)
-        for q in prange(s.chunks, num_threads=t, schedule='static'):
+    at_once = pieces_at_once(s.chunks, <double>s.pixels * s.ci * s.co, t)
+    while first < s.chunks:
+        stop = min(s.chunks, first + at_once)
+        for q in prange(first, stop, nogil=True, num_threads=t, schedule='static'):
             forward_chunk(<float*>a.data, <float*>packed.data, <float*>y.data, &producer, stats,
                           <double*>partial.data + q * 2 * s.co,
                           buffers_at(buffers.data + threadid() * per_thread, &s), &s, q)
+        first = stop
+        PyErr_CheckSignals()
     if not stats:
         return y
     mean, var = new_array(1, dims + 3, cnp.NPY_FLOAT64), new_array(1, dims + 3, cnp.NPY_FLOAT64)
@@ -198,7 +204,7 @@ cdef void backward_chunk(const float* dy, const float* x, const float* packed, f
                       + ceil_div(s.ci, width) * row_blocks(count) * s.co,
                       dy + following * s.co, count * s.co * 4,
                       x + following * s.ci, count * s.ci * 4,
-                      consumer.x + following * s.co,
+                      advanced(consumer.x, following * s.co),
                       count * s.co * 4 if consumer.factors != NULL else 0)
         for i in range(s.ci):
             b.rows[i] = band + i
@@ -211,10 +217,10 @@ cdef void backward_chunk(const float* dy, const float* x, const float* packed, f
         multiply_panels(b.rows, count, packed, s.co * width, 1, &zero, &zero, s.co, 1, width,
                         b.outs, 0, s.ci, False, &prefetch)
         if producer.factors != NULL:
-            backward_sums(<const float*>(dx + first * s.ci), <const float*>NULL,
-                          x + first * s.ci, producer.relu, <const float*>NULL, <float*>NULL, count,
-                          s.ci, producer.factors, b.part, b.part + s.ci)
-            add_sums(sums, <const float*>b.part, 2 * s.ci)
+            add_backward_sums(<const float*>(dx + first * s.ci), <const float*>NULL,
+                              x + first * s.ci, producer.relu, <const float*>NULL, <float*>NULL,
+                              count, rows_of_block(s.ci, sizeof(float)), s.ci, producer.factors,
+                              b.part, sums)
         first += count
 
 
@@ -235,6 +241,7 @@ def pointwise_backward(dy, x, w, factors=None, bint relu=False, consumer=None, i
     cdef Normalized producer, following
     cdef cnp.npy_intp dims[4]
     cdef Py_ssize_t q, i, per_thread, size, width = panel_width(sizeof(float))
+    cdef Py_ssize_t first = 0, stop, at_once
     cdef int t
     cdef float* target
     cdef float* part
@@ -262,11 +269,17 @@ def pointwise_backward(dy, x, w, factors=None, bint relu=False, consumer=None, i
     target, part = <float*>dw.data, <float*>partial.data
     with nogil:
         pack_panels(<const float*>k.data, <float*>packed.data, s.co, 1, s.co, s.ci)
-        for q in prange(s.chunks, num_threads=t, schedule='static'):
+    at_once = pieces_at_once(s.chunks, 2.0 * s.pixels * s.ci * s.co, t)
+    while first < s.chunks:
+        stop = min(s.chunks, first + at_once)
+        for q in prange(first, stop, nogil=True, num_threads=t, schedule='static'):
             backward_chunk(<float*>g.data, <float*>a.data, <float*>packed.data, <float*>dx.data,
                            part + q * size, <double*>partial_sums.data + q * 2 * s.ci, &producer,
                            &following, buffers_at(buffers.data + threadid() * per_thread, &s), &s,
                            q)
+        first = stop
+        PyErr_CheckSignals()
+    with nogil:
         add_chunks(<double*>sums.data, <double*>partial_sums.data, s.chunks, 2 * s.ci, 2 * s.ci)
         for i in prange(s.ci, num_threads=t, schedule='static'):
             add_chunks(target + i * s.co, part + i * s.co, s.chunks, size, s.co)

@@ -13,22 +13,20 @@ from libc.stdint cimport uint8_t
 from libc.string cimport memset
 
 from minidl_ext.conv.chunks cimport add_chunks
+from minidl_ext.conv.winograd cimport FREQUENCIES, weight_grad_vector
 from minidl_ext.conv.winograd_arguments cimport checked_argmax, set_winograd, winograd_images
-from minidl_ext.conv.winograd_tiles cimport FREQUENCIES, VL, Tiling, first_pixel, forward_tiling, \
-    set_unit, transform_inputs, transform_output_grads, winograd_work
+from minidl_ext.conv.winograd_tiles cimport VL, Tiling, first_pixel, forward_tiling, set_unit, \
+    transform_inputs, transform_output_grads, winograd_work
 from minidl_ext.gemm.micro cimport Prefetch, multiply_panels, plan_prefetch, prefetch_part, \
     row_blocks
 from minidl_ext.runtime.arguments cimport disjoint, output_of
 from minidl_ext.runtime.geometry cimport Geometry
 from minidl_ext.runtime.memory cimport aligned, ceil_div, product, workspace
-from minidl_ext.runtime.threads cimport threads_for
+from minidl_ext.runtime.threads cimport pieces_at_once, threads_for
 
 import numpy as np
 
 cnp.import_array()
-
-cdef extern from "conv/winograd.h" nogil:
-    void weight_grad_vector(const float* du, Py_ssize_t step, float* dw, Py_ssize_t tap_step)
 
 cdef enum:
     WIDTH = 2 * VL                  # columns of a panel of Z
@@ -108,10 +106,12 @@ cdef void sum_chunk(const float* x, const float* dy, float* du, float* v, float*
 cdef int own_sums(const float* x, const float* dy, float* dw, Tiling* t, int threads) except -1:
     """The gradient for few channels: each chunk of tiles has a sum of its own."""
     set_unit(t, OWN_TILES)
-    cdef Py_ssize_t size = FREQUENCIES * t.c * t.padded, q, c, f
+    cdef Py_ssize_t size = FREQUENCIES * t.c * t.padded, q, c, f, first = 0, stop
     cdef Py_ssize_t chunks = min(<Py_ssize_t>CHUNKS, ceil_div(t.tiles, OWN_TILES))
     cdef Py_ssize_t floats = FREQUENCIES * (t.in_step + t.out_step + max(t.c, t.co))
     cdef Py_ssize_t per_thread = aligned(floats * 4 + 2 * t.c * sizeof(void*))
+    # Where channels are few, the transforms take longer than the products.
+    cdef Py_ssize_t at_once = pieces_at_once(chunks, 8 * winograd_work(t), threads)
     cdef cnp.ndarray sums = workspace(product(chunks, size, 4))
     cdef cnp.ndarray buffers = workspace(product(threads, per_thread))
     cdef float* du = <float*>sums.data
@@ -119,16 +119,20 @@ cdef int own_sums(const float* x, const float* dy, float* dw, Tiling* t, int thr
     cdef float* v
     cdef float* total
     cdef const float** rows
-    with nogil:
-        with parallel(num_threads=threads):
+    while first < chunks:
+        stop = min(chunks, first + at_once)
+        with nogil, parallel(num_threads=threads):
             v = <float*>(memory + threadid() * per_thread)
             rows = <const float**>(v + floats)
             clear_padding(v + FREQUENCIES * t.in_step, t)
-            for q in prange(chunks, schedule='static'):
+            for q in prange(first, stop, schedule='static'):
                 sum_chunk(x, dy, du + q * size, v, v + FREQUENCIES * t.in_step,
                           v + FREQUENCIES * (t.in_step + t.out_step), rows,
                           <float**>(rows + t.c), t, t.tiles * q // chunks,
                           t.tiles * (q + 1) // chunks)
+        first = stop
+        PyErr_CheckSignals()
+    with nogil:
         for c in prange(t.c, num_threads=threads, schedule='static'):
             for f in range(FREQUENCIES):
                 total = du + (f * t.c + c) * t.padded

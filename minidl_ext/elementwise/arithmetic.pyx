@@ -11,9 +11,11 @@ shapes, and every dtype that is not float32 or float64, go to NumPy's own ufunc.
 cimport numpy as cnp
 from cython cimport floating
 from cython.parallel cimport prange
+from libc.string cimport memcpy
 
 from minidl_ext.runtime.arguments cimport disjoint_or_same, output_like, real_array, same_dtype, \
     same_shape
+from minidl_ext.runtime.memory cimport ceil_div
 from minidl_ext.runtime.threads cimport threads_for
 from minidl_ext.simd.vecmath cimport vexp, vlog, vlogistic, vpow, vsqrt, vtanh
 
@@ -26,7 +28,7 @@ cnp.import_array()
 cdef enum:
     PIECE = 16384       # elements a thread takes at a time
     LARGE = 1 << 26     # elements of a result that may not fit memory
-    ROW = 1024          # length of the row that a number is repeated into
+    ROW = 1024          # length of the row that a number or a short array is repeated into, at most
 
 cdef enum Unary:
     EXP, LOG, SQRT, ABSOLUTE, NEGATIVE, TANH, SIGMOID, RELU
@@ -69,7 +71,7 @@ cdef void unary(Unary f, const floating* x, floating* y, Py_ssize_t n) noexcept 
 cdef void unary_all(Unary f, const floating* x, floating* y, Py_ssize_t n, int threads
                     ) noexcept nogil:
     cdef Py_ssize_t i
-    for i in prange((n + PIECE - 1) // PIECE, num_threads=threads, schedule='static'):
+    for i in prange(ceil_div(n, PIECE), num_threads=threads, schedule='static'):
         unary(f, x + i * PIECE, y + i * PIECE, min(n - i * PIECE, <Py_ssize_t>PIECE))
 
 
@@ -141,7 +143,7 @@ cdef void binary_piece(Binary f, const floating* a, Py_ssize_t period_a, const f
 cdef void binary_all(Binary f, const floating* a, Py_ssize_t period_a, const floating* b,
                      Py_ssize_t period_b, floating* y, Py_ssize_t n, int threads) noexcept nogil:
     cdef Py_ssize_t i
-    for i in prange((n + PIECE - 1) // PIECE, num_threads=threads, schedule='static'):
+    for i in prange(ceil_div(n, PIECE), num_threads=threads, schedule='static'):
         binary_piece(f, a, period_a, b, period_b, y, i * PIECE,
                      min(n, (i + 1) * <Py_ssize_t>PIECE))
 
@@ -150,11 +152,29 @@ cdef bint is_number(object v):
     return isinstance(v, (float, int)) and not isinstance(v, np.generic)
 
 
-cdef object repeated(object number, int typenum):
-    """A row that repeats a number, since the loops take arrays only."""
-    cdef cnp.npy_intp n = ROW
-    row = cnp.PyArray_EMPTY(1, &n, typenum, 0)
-    row[...] = number
+cdef object array_of(object number, int typenum):
+    """A number as an array, since the loops take arrays only."""
+    cdef cnp.npy_intp n = 1
+    array = cnp.PyArray_EMPTY(1, &n, typenum, 0)
+    array[...] = number
+    return array
+
+
+cdef cnp.ndarray repeated(cnp.ndarray a, cnp.npy_intp n):
+    """A row that repeats a short operand of n values, since a loop is called for each repetition;
+    `a` itself if it is long, or not repeated."""
+    cdef cnp.npy_intp size = cnp.PyArray_SIZE(a), length
+    cdef Py_ssize_t filled = cnp.PyArray_NBYTES(a), end
+    cdef cnp.ndarray row
+    if size == n or size > ROW // 2:
+        return a
+    length = min(n, ROW // size * size)
+    row = cnp.PyArray_EMPTY(1, &length, cnp.PyArray_TYPE(a), 0)
+    end = cnp.PyArray_NBYTES(row)
+    memcpy(row.data, a.data, filled)
+    while filled < end:
+        memcpy(row.data + filled, row.data, min(filled, end - filled))
+        filled *= 2
     return row
 
 
@@ -195,6 +215,7 @@ cdef void compute(Binary f, cnp.ndarray a, cnp.ndarray b, cnp.ndarray y, int thr
 
 cdef binary_kernel(Binary f, str name, object a, object b, object out, int threads, object ufunc):
     cdef cnp.ndarray x, w, y, shaped
+    cdef cnp.npy_intp n
     cdef int typenum
     shaped_object = b if is_number(a) else a
     if not isinstance(shaped_object, np.ndarray):
@@ -204,9 +225,9 @@ cdef binary_kernel(Binary f, str name, object a, object b, object out, int threa
     if typenum != cnp.NPY_FLOAT32 and typenum != cnp.NPY_FLOAT64:
         return by_numpy(name, a, b, out, ufunc)
     if is_number(a):
-        a = repeated(a, typenum)
+        a = array_of(a, typenum)
     elif is_number(b):
-        b = repeated(b, typenum)
+        b = array_of(b, typenum)
     elif not isinstance(b, np.ndarray) or cnp.PyArray_TYPE(<cnp.ndarray>b) != typenum:
         return by_numpy(name, a, b, out, ufunc)
     elif not cnp.PyArray_SAMESHAPE(<cnp.ndarray>a, <cnp.ndarray>b):
@@ -220,8 +241,9 @@ cdef binary_kernel(Binary f, str name, object a, object b, object out, int threa
     y = output_like(out, name, shaped)
     disjoint_or_same(y, x, name, "a")
     disjoint_or_same(y, w, name, "b")
-    if cnp.PyArray_SIZE(y) > 0:
-        compute(f, x, w, y, threads)
+    n = cnp.PyArray_SIZE(y)
+    if n > 0:
+        compute(f, repeated(x, n), repeated(w, n), y, threads)
     return y
 
 

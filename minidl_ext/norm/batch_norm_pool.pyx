@@ -10,7 +10,7 @@ from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memset
 
 from minidl_ext.norm.normalize cimport finish_sums
-from minidl_ext.norm.statistics cimport add_sums
+from minidl_ext.norm.statistics cimport BLOCK_ROWS, add_sums
 from minidl_ext.runtime.arguments cimport channel_blocks, channel_rows, has_shape
 from minidl_ext.runtime.memory cimport new_array, new_like, product, workspace
 from minidl_ext.runtime.threads cimport threads_for
@@ -80,16 +80,20 @@ def batch_norm_pool(x, factors, bint relu=False, int threads=0):
 
 cdef void chunk_sums(const float* dy, const float* x, const float* factors, int relu, Geometry* s,
                      Py_ssize_t first, Py_ssize_t end, float* work, double* sums) noexcept nogil:
-    """Sums of g and g (x - mean_hi) over images first .. end: those of a row of cells in float,
-    which are added in double."""
-    cdef Py_ssize_t row
+    """Sums of g and g (x - mean_hi) over images first .. end: those of a row of cells, or of some
+    of a long row's, in float, which are added in double."""
+    cdef Py_ssize_t row, j, cells
     cdef const float* x0
     memset(sums, 0, 2 * s.c * sizeof(double))
     for row in range(first * s.oh, end * s.oh):
         x0 = pair_of_rows(x, s, row)
-        pool_row_sums(x0, x0 + s.w * s.c, relu, s.ow, s.c, factors, dy + row * s.ow * s.c, work,
-                      work + s.c)
-        add_sums(sums, <const float*>work, 2 * s.c)
+        j = 0
+        while j < s.ow:
+            cells = min(s.ow - j, <Py_ssize_t>BLOCK_ROWS)
+            pool_row_sums(x0 + 2 * j * s.c, x0 + (s.w + 2 * j) * s.c, relu, cells, s.c, factors,
+                          dy + (row * s.ow + j) * s.c, work, work + s.c)
+            add_sums(sums, <const float*>work, 2 * s.c)
+            j += cells
 
 
 cdef void image_gradient(const float* dy, const float* x, const float* factors, int relu,

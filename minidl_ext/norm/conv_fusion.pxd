@@ -4,7 +4,7 @@
 cimport numpy as cnp
 
 from minidl_ext.norm.normalize cimport apply_rows, backward_rows
-from minidl_ext.norm.statistics cimport add_sums, column_means, shifted_sums
+from minidl_ext.norm.statistics cimport add_shifted_sums, column_means, rows_of_block
 from minidl_ext.runtime.arguments cimport channel_blocks, channel_rows, same_shape
 
 
@@ -20,7 +20,7 @@ cdef struct Normalized:
 
 # Sums over the rows of y that a thread has made so far, for their statistics.
 cdef struct Running:
-    float* shift                # the mean of the first rows
+    float* shift                # the mean of the first block of rows
     float* part                 # (2, channels)
     double* sums                # (2, channels)
     bint begun
@@ -52,14 +52,14 @@ cdef inline const float* gradient_through_consumer(
 cdef inline void count_rows(Running* s, const float* y, Py_ssize_t rows, Py_ssize_t channels
                             ) noexcept nogil:
     """Add rows of y to the sums for their statistics."""
-    cdef Py_ssize_t c
+    cdef Py_ssize_t block = rows_of_block(channels, sizeof(float)), c
     if not s.begun:
-        column_means(y, rows, channels, s.shift)
+        column_means(y, min(block, rows), channels, s.shift)
         for c in range(2 * channels):
             s.sums[c] = 0
         s.begun = True
-    shifted_sums(y, rows, channels, <const float*>s.shift, s.part, s.part + channels)
-    add_sums(s.sums, <const float*>s.part, 2 * channels)
+    add_shifted_sums(y, rows, block, channels, <const float*>s.shift, s.part, s.sums,
+                     s.sums + channels)
 
 
 cdef inline int normalized_by(Normalized* norm, object factors, bint relu, Py_ssize_t channels,

@@ -6,9 +6,6 @@ cdef extern from "norm/normalize.h" nogil:
     void apply_rows[Real](const Real* x, const Real* residual, int relu, Real* y,
                           Py_ssize_t y_step, Py_ssize_t rows, Py_ssize_t channels,
                           const Real* factors, bint stream)
-    void backward_sums[Real](const Real* dy, const Real* dy2, const Real* x, int relu,
-                             const Real* residual, Real* g_out, Py_ssize_t rows,
-                             Py_ssize_t channels, const Real* factors, Real* sum_g, Real* sum_gx)
     void add_backward_sums[Real](const Real* dy, const Real* dy2, const Real* x, int relu,
                                  const Real* residual, Real* g_out, Py_ssize_t rows,
                                  Py_ssize_t block, Py_ssize_t channels, const Real* factors,

@@ -2,7 +2,7 @@
  *
  * Values are shifted by the mean of the first rows, summed with their squares in their own type
  * over a block of rows, and added in double. `mean` and `m2` below are the mean and the sum of
- * squared deviations from it. Include this file last: it leaves fused multiply-adds off for Clang.
+ * squared deviations from it.
  */
 #ifndef MINIDL_NORM_STATISTICS_H
 #define MINIDL_NORM_STATISTICS_H
@@ -32,44 +32,53 @@ static void merge_stats(double *__restrict mean, double *__restrict m2, double c
     }
 }
 
-/* Mean and biased variance of all rows from the statistics of `chunks` chunks of them, which stand
- * in `partial` as a row of means and a row of m2 for each chunk. Chunk q has count_of(q) rows, and
- * is left out if that is 0. Returns the number of rows; where it is 0, mean is 0 and var 1. */
+/* The statistics of all rows from those of `chunks` chunks of them, which stand in `partial` as a
+ * row of means and a row of m2 for each chunk. Chunk q has count_of(q) rows, and is left out if
+ * that is 0. Returns the number of rows; where it is 0, mean and m2 are 0. */
 template <typename CountOf>
 static ptrdiff_t merge_parts(const double *partial, ptrdiff_t chunks, const CountOf &count_of,
-                             ptrdiff_t channels, double *mean, double *var) {
+                             ptrdiff_t channels, double *mean, double *m2) {
     ptrdiff_t total = 0;
+    for (ptrdiff_t c = 0; c < channels; c++) mean[c] = m2[c] = 0;
     for (ptrdiff_t q = 0; q < chunks; q++, partial += 2 * channels) {
         const ptrdiff_t count = count_of(q);
         if (count && total == 0) {
             memcpy(mean, partial, channels * sizeof(double));
-            memcpy(var, partial + channels, channels * sizeof(double));
+            memcpy(m2, partial + channels, channels * sizeof(double));
         } else if (count) {
-            merge_stats(mean, var, total, partial, partial + channels, count, channels);
+            merge_stats(mean, m2, total, partial, partial + channels, count, channels);
         }
         total += count;
     }
-    for (ptrdiff_t c = 0; c < channels; c++) {
-        if (total == 0) mean[c] = 0;
-        var[c] = total == 0 ? 1 : var[c] < 0 ? 0 : var[c] / total;
-    }
+    for (ptrdiff_t c = 0; c < channels; c++)
+        if (m2[c] < 0) m2[c] = 0;
     return total;
 }
 
 /* The same for `rows` rows in chunks of `chunk`, of which the last may be smaller. */
-static void merge_chunks(const double *partial, ptrdiff_t rows, ptrdiff_t chunk, ptrdiff_t channels,
-                         double *mean, double *var) {
+static void merge_moments(const double *partial, ptrdiff_t rows, ptrdiff_t chunk,
+                          ptrdiff_t channels, double *mean, double *m2) {
     const auto count_of = [=](ptrdiff_t q) {
         return rows - q * chunk < chunk ? rows - q * chunk : chunk;
     };
-    merge_parts(partial, (rows + chunk - 1) / chunk, count_of, channels, mean, var);
+    merge_parts(partial, (rows + chunk - 1) / chunk, count_of, channels, mean, m2);
 }
 
-/* The same for chunks of counts[0], counts[1] ... rows. */
+/* The same, but the biased variance instead of m2. */
+static void merge_chunks(const double *partial, ptrdiff_t rows, ptrdiff_t chunk, ptrdiff_t channels,
+                         double *mean, double *var) {
+    merge_moments(partial, rows, chunk, channels, mean, var);
+    for (ptrdiff_t c = 0; c < channels; c++) var[c] /= rows;
+}
+
+/* The same for chunks of counts[0], counts[1] ... rows. Returns the number of rows; where it is 0,
+ * mean is 0 and var 1. */
 static ptrdiff_t merge_counted(const double *partial, ptrdiff_t chunks, const ptrdiff_t *counts,
                                ptrdiff_t channels, double *mean, double *var) {
     const auto count_of = [=](ptrdiff_t q) { return counts[q]; };
-    return merge_parts(partial, chunks, count_of, channels, mean, var);
+    const ptrdiff_t total = merge_parts(partial, chunks, count_of, channels, mean, var);
+    for (ptrdiff_t c = 0; c < channels; c++) var[c] = total ? var[c] / total : 1;
+    return total;
 }
 
 /* The sums of x. */
@@ -157,6 +166,14 @@ static void exact_channel(const Real *x, ptrdiff_t rows, ptrdiff_t channels, dou
     *m2 = squares;
 }
 
+/* Whether all values of one channel are `value`. */
+template <typename Real>
+static bool is_constant(const Real *x, ptrdiff_t rows, ptrdiff_t channels, Real value) {
+    ptrdiff_t r = 0;
+    while (r < rows && x[r * channels] == value) r++;
+    return r == rows;
+}
+
 /* Replaces the shifted sums of all rows, in `mean` and `m2`, by their statistics. */
 template <typename Real>
 static void finish_stats(const Real *x, ptrdiff_t rows, ptrdiff_t channels, const Real *shift,
@@ -165,8 +182,10 @@ static void finish_stats(const Real *x, ptrdiff_t rows, ptrdiff_t channels, cons
         const double off = mean[c], squares = m2[c];
         mean[c] = shift[c] + off / rows;
         m2[c] = centred(squares, off, (double)rows);
-        /* These squares overflowed, or are so small that they lost digits. */
-        if (sizeof(Real) == 4 && !(squares > 1e-30 && squares < 1e38))
+        /* These squares overflowed, or are so small that they lost digits; but those of a constant
+         * channel, as of a ReLU that never fires, are exactly 0. */
+        if (sizeof(Real) == 4 && !(squares > 1e-30 && squares < 1e38) &&
+            !(squares == 0 && is_constant(x + c, rows, channels, shift[c])))
             exact_channel(x + c, rows, channels, &mean[c], &m2[c]);
     }
 }

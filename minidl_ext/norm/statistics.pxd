@@ -3,8 +3,8 @@ from cython cimport floating
 
 cdef extern from "norm/statistics.h" nogil:
     double centred(double squares, double off, double rows)
-    void merge_stats(double* mean, double* m2, double count, const double* other_mean,
-                     const double* other_m2, double other_count, Py_ssize_t channels)
+    void merge_moments(const double* partial, Py_ssize_t rows, Py_ssize_t chunk,
+                       Py_ssize_t channels, double* mean, double* m2)
     void merge_chunks(const double* partial, Py_ssize_t rows, Py_ssize_t chunk,
                       Py_ssize_t channels, double* mean, double* var)
     Py_ssize_t merge_counted(const double* partial, Py_ssize_t chunks, const Py_ssize_t* counts,
@@ -27,6 +27,20 @@ cdef inline Py_ssize_t rows_of_block(Py_ssize_t channels, Py_ssize_t itemsize) n
     return max(<Py_ssize_t>16, min(rows, <Py_ssize_t>BLOCK_ROWS))
 
 
+cdef inline void add_shifted_sums(const floating* x, Py_ssize_t rows, Py_ssize_t block,
+                                  Py_ssize_t channels, const floating* shift, floating* work,
+                                  double* off, double* squares) noexcept nogil:
+    """Add the sums of x - shift and of its square over some rows: those of a block in the type of
+    x, in `work` (2, C), which are added in double."""
+    cdef Py_ssize_t first = 0, count
+    while first < rows:
+        count = min(block, rows - first)
+        shifted_sums(x + first * channels, count, channels, shift, work, work + channels)
+        add_sums(off, <const floating*>work, channels)
+        add_sums(squares, <const floating*>(work + channels), channels)
+        first += count
+
+
 cdef inline void channel_stats(const floating* x, Py_ssize_t rows, Py_ssize_t block,
                                Py_ssize_t channels, floating* work, double* mean, double* m2
                                ) noexcept nogil:
@@ -36,17 +50,10 @@ cdef inline void channel_stats(const floating* x, Py_ssize_t rows, Py_ssize_t bl
     digits, whatever the values: those of the first block alone deviate so much from the mean of
     all that sum((x - K)^2) is at most 1 + rows / (rows of the block) times the result.
     """
-    cdef Py_ssize_t first = 0, count, c
+    cdef Py_ssize_t c
     cdef floating* shift = work
-    cdef floating* sums = work + channels
     for c in range(channels):
         mean[c] = m2[c] = 0
     column_means(x, min(block, rows), channels, shift)
-    while first < rows:
-        count = min(block, rows - first)
-        shifted_sums(x + first * channels, count, channels, <const floating*>shift, sums,
-                     sums + channels)
-        add_sums(mean, <const floating*>sums, channels)
-        add_sums(m2, <const floating*>(sums + channels), channels)
-        first += count
+    add_shifted_sums(x, rows, block, channels, <const floating*>shift, work + channels, mean, m2)
     finish_stats(x, rows, channels, <const floating*>shift, mean, m2)

@@ -14,8 +14,9 @@ from libc.string cimport memset
 from minidl_ext.optim.rules cimport ADAGRAD, ADAM, GRADS, LARS, MEANS, PARAMS, RMSPROP, SGD, \
     SLOTS, SQUARES, VELOCITIES, Piece, Rule, Step, update_piece
 from minidl_ext.runtime.arguments cimport real_array, same_shape
-from minidl_ext.runtime.memory cimport product, workspace
+from minidl_ext.runtime.memory cimport ceil_div, product, workspace
 from minidl_ext.runtime.threads cimport threads_for
+from minidl_ext.simd.sums cimport row_dot
 
 cnp.import_array()
 
@@ -134,7 +135,7 @@ cdef list cut(str where, dict lists, Group* group):
             if slots[k] != GRADS and not cnp.PyArray_ISWRITEABLE(a):
                 raise ValueError(f"{where}: {name}[{i}] is read-only")
             arrays.append(a)
-        total += (cnp.PyArray_SIZE(p) + PIECE - 1) // PIECE
+        total += ceil_div(cnp.PyArray_SIZE(p), PIECE)
         group.values += cnp.PyArray_SIZE(p)
     if kinds > 1:       # a single list is that of gradients
         apart(where, arrays, names, slots)
@@ -170,23 +171,8 @@ cdef void update(Rule rule, Group* group, const Step* s, double work, int thread
 
 
 cdef double squares_of(const floating* x, Py_ssize_t n) noexcept nogil:
-    """The sum of squares in double: eight partial sums, which the compiler makes a vector."""
-    cdef double sums[8]
-    cdef double value, total = 0
-    cdef Py_ssize_t i = 0, j
-    for j in range(8):
-        sums[j] = 0
-    while i + 8 <= n:
-        for j in range(8):
-            value = x[i + j]
-            sums[j] += value * value
-        i += 8
-    for j in range(n - i):
-        value = x[i + j]
-        sums[j] += value * value
-    for j in range(8):
-        total += sums[j]
-    return total
+    """The sum of squares, in double."""
+    return row_dot(x, x, n)
 
 
 cdef void sum_squares(Group* group, double work, int threads) noexcept:

@@ -145,7 +145,7 @@ cdef void mean_image(const floating* x, floating* y, double* totals, Py_ssize_t 
                      Py_ssize_t channels) noexcept nogil:
     """Write the mean of each channel of an image."""
     cdef Py_ssize_t c
-    column_totals(x, positions, channels, totals)
+    column_totals(x, positions, channels, channels, totals)
     for c in range(channels):
         y[c] = <floating>(totals[c] / positions)
 

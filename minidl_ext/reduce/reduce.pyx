@@ -11,8 +11,8 @@ from cython.parallel cimport parallel, prange, threadid
 from libc.math cimport INFINITY
 
 from minidl_ext.runtime.arguments cimport disjoint, output, real_array, same_shape, typed_array
-from minidl_ext.norm.statistics cimport centred, channel_stats, merge_stats, rows_of_block
-from minidl_ext.runtime.memory cimport new_array, new_like, product, workspace
+from minidl_ext.norm.statistics cimport centred, channel_stats, merge_moments, rows_of_block
+from minidl_ext.runtime.memory cimport ceil_div, new_array, new_like, product, workspace
 from minidl_ext.runtime.threads cimport threads_for
 from minidl_ext.simd.sums cimport column_totals, row_squares, row_sum
 
@@ -52,7 +52,7 @@ cdef void chunk_reduce(Op op, const floating* x, Py_ssize_t rows, Py_ssize_t b, 
         if b == 1:
             acc[0] = row_sum(x, rows)
         else:
-            column_totals(x, rows, b, acc)
+            column_totals(x, rows, b, b, acc)
     else:
         for j in range(b):
             acc[j] = -INFINITY if op == MAX else INFINITY
@@ -63,7 +63,7 @@ cdef void chunk_reduce(Op op, const floating* x, Py_ssize_t rows, Py_ssize_t b, 
 
 cdef void reduce_all(Op op, const floating* x, floating* y, double* partial, Py_ssize_t a,
                      Py_ssize_t r, Py_ssize_t b, Py_ssize_t chunk, int threads) noexcept nogil:
-    cdef Py_ssize_t chunks = (r + chunk - 1) // chunk if r else 1, task, i, q, j, first
+    cdef Py_ssize_t chunks = ceil_div(r, chunk) if r else 1, task, i, q, j, first
     cdef double* acc
     for task in prange(a * chunks, num_threads=threads, schedule='static'):
         first = task % chunks * chunk
@@ -94,7 +94,7 @@ cdef reduce_kernel(Op op, str name, object x, object out, int threads):
     disjoint(y, v, name, "x")
     if cnp.PyArray_SIZE(y) == 0:
         return y
-    chunks = (r + chunk - 1) // chunk if r else 1
+    chunks = ceil_div(r, chunk) if r else 1
     partial = workspace(product(a, chunks, b, sizeof(double)))
     if cnp.PyArray_TYPE(v) == cnp.NPY_FLOAT32:
         with nogil:
@@ -144,8 +144,7 @@ cdef void chunk_moments(const floating* x, Py_ssize_t rows, Py_ssize_t b, floati
 cdef void moments_all(const floating* x, double* mean, double* m2, double* partial,
                       floating* space, Py_ssize_t a, Py_ssize_t r, Py_ssize_t b, Py_ssize_t chunk,
                       int threads) noexcept nogil:
-    cdef Py_ssize_t chunks = (r + chunk - 1) // chunk, task, first, i, j, q
-    cdef double* part
+    cdef Py_ssize_t chunks = ceil_div(r, chunk), task, first, i
     cdef floating* work
     with parallel(num_threads=threads):
         work = space + threadid() * 3 * b
@@ -154,17 +153,8 @@ cdef void moments_all(const floating* x, double* mean, double* m2, double* parti
             chunk_moments(x + (task // chunks * r + first) * b, smaller(chunk, r - first), b, work,
                           partial + 2 * task * b, partial + (2 * task + 1) * b)
     for i in range(a):
-        for q in range(chunks):
-            part = partial + 2 * (i * chunks + q) * b
-            if q == 0:
-                for j in range(b):
-                    mean[i * b + j], m2[i * b + j] = part[j], part[b + j]
-            else:
-                merge_stats(mean + i * b, m2 + i * b, q * chunk, part, part + b,
-                            smaller(chunk, r - q * chunk), b)
-        for j in range(b):
-            if m2[i * b + j] < 0:
-                m2[i * b + j] = 0
+        merge_moments(<const double*>(partial + 2 * i * chunks * b), r, chunk, b, mean + i * b,
+                      m2 + i * b)
 
 
 def moments(x, int threads=0):
@@ -207,7 +197,7 @@ cdef void deviation_rows(const floating* x, const double* mean, const double* fa
 cdef void deviations_all(const floating* x, const double* mean, const double* factor, floating* y,
                          Py_ssize_t a, Py_ssize_t r, Py_ssize_t b, Py_ssize_t chunk, int threads
                          ) noexcept nogil:
-    cdef Py_ssize_t chunks = (r + chunk - 1) // chunk, task, first, at
+    cdef Py_ssize_t chunks = ceil_div(r, chunk), task, first, at
     for task in prange(a * chunks, num_threads=threads, schedule='static'):
         first = task % chunks * chunk
         at = (task // chunks * r + first) * b

@@ -9,8 +9,9 @@ from cython cimport floating
 from cython.parallel cimport prange
 
 from minidl_ext.runtime.arguments cimport real_array, row_or_null, same_dtype
-from minidl_ext.runtime.memory cimport new_array, new_like
+from minidl_ext.runtime.memory cimport new_array, new_like, product, workspace
 from minidl_ext.runtime.threads cimport threads_for
+from minidl_ext.simd.sums cimport column_totals
 from minidl_ext.simd.vecmath cimport vlogistic, vtanh
 
 import numpy as np
@@ -154,18 +155,16 @@ cdef void gru_all(const floating* x, const floating* hidden, const floating* bia
 
 cdef void gru_all_backward(const floating* dy, const floating* gates, const floating* hidden,
                            const floating* bias, const floating* h, floating* dx,
-                           floating* dhidden, floating* dbias, floating* dh, Py_ssize_t m,
-                           Py_ssize_t n, int threads) noexcept nogil:
-    cdef Py_ssize_t i, j
+                           floating* dhidden, floating* dbias, double* totals, floating* dh,
+                           Py_ssize_t m, Py_ssize_t n, int threads) noexcept nogil:
+    cdef Py_ssize_t i
     for i in prange(m if n else 0, num_threads=threads, schedule='static'):
         gru_row_backward(dy + n * i, gates + 3 * n * i, hidden + 3 * n * i, bias, h + n * i,
                          dx + 3 * n * i, dhidden + 3 * n * i, dh + n * i, n)
     if dbias != NULL and n > 0:     # on one thread, so that the order of the rows is fixed
-        for j in range(n):
-            dbias[j] = 0
-        for i in range(m):
-            for j in range(n):
-                dbias[j] += dhidden[3 * n * i + 2 * n + j]
+        column_totals(<const floating*>(dhidden + 2 * n), m, n, 3 * n, totals)
+        for i in range(n):
+            dbias[i] = <floating>totals[i]
 
 
 # ---------------------------------------------------------------------------------- arguments
@@ -259,19 +258,22 @@ def gru_cell_backward(dy, gates, hidden, bias, h, int threads=0):
     cdef char* v = row_or_null(bias, s, where, "h", "bias")
     cdef char* dv = NULL
     cdef cnp.ndarray dx = wider(s, 3), dhidden = wider(s, 3), dh = new_like(s), dbias = None
+    cdef cnp.ndarray totals
+    cdef double* sums = NULL
     cdef cnp.npy_intp m = s.shape[0], n = s.shape[1]
     cdef int t = threads_for(threads, 8.0 * m * n)
     if v != NULL:
         dbias = new_array(1, &n, cnp.PyArray_TYPE(s))
-        dv = <char*>dbias.data
+        totals = workspace(product(n, sizeof(double)))
+        dv, sums = <char*>dbias.data, <double*>totals.data
     if cnp.PyArray_TYPE(s) == cnp.NPY_FLOAT32:
         with nogil:
             gru_all_backward(<float*>g.data, <float*>a.data, <float*>b.data, <float*>v,
                              <float*>s.data, <float*>dx.data, <float*>dhidden.data, <float*>dv,
-                             <float*>dh.data, m, n, t)
+                             sums, <float*>dh.data, m, n, t)
     else:
         with nogil:
             gru_all_backward(<double*>g.data, <double*>a.data, <double*>b.data, <double*>v,
                              <double*>s.data, <double*>dx.data, <double*>dhidden.data,
-                             <double*>dv, <double*>dh.data, m, n, t)
+                             <double*>dv, sums, <double*>dh.data, m, n, t)
     return dx, dhidden, dbias, dh

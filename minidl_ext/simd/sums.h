@@ -78,42 +78,43 @@ static double row_dot(const Real *a, const Real *b, ptrdiff_t n) {
     return total;
 }
 
-/* The sums over some rows of G vectors of columns. */
+/* The sums over some rows, `step` values apart, of G vectors of columns. */
 template <int G, typename Real>
-ALWAYS_INLINE void block_totals(const Real *x, ptrdiff_t rows, ptrdiff_t columns, double *totals) {
+ALWAYS_INLINE void block_totals(const Real *x, ptrdiff_t rows, ptrdiff_t step, double *totals) {
     vec_f64 sum[SUMS];
     ptrdiff_t r = 0;
     for (int k = 0; k < G; k++) sum[k] = vec_f64{0};
     for (; r + 4 <= rows; r += 4) _Pragma("GCC unroll 8") for (int k = 0; k < G; k++) {
-            const Real *p = x + r * columns + k * DOUBLES;
-            sum[k] += (as_doubles(p) + as_doubles(p + columns)) +
-                      (as_doubles(p + 2 * columns) + as_doubles(p + 3 * columns));
+            const Real *p = x + r * step + k * DOUBLES;
+            sum[k] += (as_doubles(p) + as_doubles(p + step)) +
+                      (as_doubles(p + 2 * step) + as_doubles(p + 3 * step));
         }
     for (; r < rows; r++)
-        for (int k = 0; k < G; k++) sum[k] += as_doubles(x + r * columns + k * DOUBLES);
+        for (int k = 0; k < G; k++) sum[k] += as_doubles(x + r * step + k * DOUBLES);
     memcpy(totals, sum, G * sizeof(vec_f64));
 }
 
-/* The sum of each of `columns` columns over some rows, in double. Eight vectors of columns are
- * summed over all rows before the next eight. The columns left over are summed two vectors, one
- * vector, and at last one column at a time. */
+/* The sum of each of `columns` columns over some rows, `step` values apart, in double. Eight
+ * vectors of columns are summed over all rows before the next eight. The columns left over are
+ * summed two vectors, one vector, and at last one column at a time. */
 template <typename Real>
-static void column_totals(const Real *x, ptrdiff_t rows, ptrdiff_t columns, double *totals) {
+static void column_totals(const Real *x, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t step,
+                          double *totals) {
     ptrdiff_t c = 0;
     for (; c + 8 * DOUBLES <= columns; c += 8 * DOUBLES)
-        block_totals<8>(x + c, rows, columns, totals + c);
+        block_totals<8>(x + c, rows, step, totals + c);
     for (; c + 2 * DOUBLES <= columns; c += 2 * DOUBLES)
-        block_totals<2>(x + c, rows, columns, totals + c);
-    for (; c + DOUBLES <= columns; c += DOUBLES) block_totals<1>(x + c, rows, columns, totals + c);
+        block_totals<2>(x + c, rows, step, totals + c);
+    for (; c + DOUBLES <= columns; c += DOUBLES) block_totals<1>(x + c, rows, step, totals + c);
     for (; c < columns; c++) {
         double even = 0, odd = 0;
         ptrdiff_t r = 0;
         for (; r + 4 <= rows; r += 4) {
-            const Real *p = x + r * columns + c;
-            even += (double)p[0] + p[2 * columns];
-            odd += (double)p[columns] + p[3 * columns];
+            const Real *p = x + r * step + c;
+            even += (double)p[0] + p[2 * step];
+            odd += (double)p[step] + p[3 * step];
         }
-        for (; r < rows; r++) even += x[r * columns + c];
+        for (; r < rows; r++) even += x[r * step + c];
         totals[c] = even + odd;
     }
 }

@@ -145,6 +145,31 @@ def test_statistics_keep_their_digits(shape, ratio, scale, kind):
     np.testing.assert_allclose(var, exact_var, rtol=1e-4 if ratio else 1e-5)
 
 
+def worst(got, exact):
+    return np.abs(got / exact - 1).max()
+
+
+@every_kind
+def test_statistics_of_large_images_are_as_good_as_batch_stats(kind):
+    """Both sum blocks of rows in float32, and these in double."""
+    x = values(2, 362, 362, 16) + np.float32(100)
+    y, *got = KERNELS[kind][0](x, unit_weights(kind, 16), stats=True)
+    identical(y, x)
+    for ours, others, exact in zip(got, norm.batch_stats(x), exact_stats(x), strict=True):
+        assert worst(ours, exact) < 4 * max(worst(others, exact), 1e-8)
+
+
+@every_kind
+def test_sums_over_large_images_are_as_good_as_batch_norm_sums(kind):
+    x, dy = values(2, 362, 362, 16), np.abs(values(2, 362, 362, 16, seed=1))
+    factors = np.float32([[0], [1], [0], [1], [0]]) * np.ones((5, 16), np.float32)
+    dx, _, sums = KERNELS[kind][2](dy, x, unit_weights(kind, 16), factors=factors)
+    identical(dx, dy)
+    exact = dy.sum(axis=(0, 1, 2), dtype=np.float64)
+    others = norm.batch_norm_sums(dy, x, factors)[0]
+    assert worst(sums[0], exact) < 4 * max(worst(others[0], exact), 1e-8)
+
+
 @every_kind
 def test_statistics_of_one_image_and_of_constant_channels(kind):
     y, mean, var = KERNELS[kind][0](

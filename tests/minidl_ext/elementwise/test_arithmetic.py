@@ -105,6 +105,18 @@ def test_broadcasting_is_numpys(name, shape_a, shape_b, dtype):
     agrees(name, out, expected, dtype)
 
 
+@FLOATS
+@pytest.mark.parametrize("name", BINARY)
+@pytest.mark.parametrize("period", (1, 3, 10, 512, 513, 1000, 1025))
+def test_a_short_operand_is_all_its_repetitions(name, period, dtype):
+    """Whether the rows fill one repeated row, several, or pieces that end within one."""
+    for rows in (1, 2, 7, 16_390 // period + 1):
+        a, b = inputs(name, (rows, period), dtype), inputs(name, (period,), dtype, 1)
+        repeated = np.tile(b, (rows, 1))
+        identical(getattr(native, name)(a, b), getattr(native, name)(a, repeated))
+        identical(getattr(native, name)(b, a), getattr(native, name)(repeated, a))
+
+
 @pytest.mark.parametrize("name", BINARY)
 @pytest.mark.parametrize("number", (2, 3, 0, 1, -1, True, 0.5, 0.1, -0.0, 1e-45, np.inf, np.nan))
 def test_a_number_as_operand(name, number):

@@ -65,6 +65,17 @@ def test_any_shape_is_one_after_the_other(
         close(one, two, 2e-5)
 
 
+def test_sums_keep_their_digits_in_long_rows():
+    """Those of dy are all positive, so that their roundings add up in a sum in float32."""
+    x, dy = values(1, 2, 200_001, 16), np.abs(values(1, 1, 100_000, 16, seed=1))
+    factors = np.ones((5, 16), np.float32) * np.float32([[0], [1], [0], [1], [0]])
+    _, dgamma, dbeta = norm.batch_norm_pool_backward(dy, x, factors)
+    np.testing.assert_allclose(dbeta, dy.sum(axis=(0, 1, 2), dtype=np.float64), rtol=2e-7)
+    top = x[0, :, :-1].reshape(2, -1, 2, 16).max(axis=(0, 2))
+    exact = (dy[0, 0].astype(np.float64) * top).sum(axis=0)
+    np.testing.assert_allclose(dgamma, exact, rtol=5e-7)
+
+
 @pytest.mark.parametrize("relu", (False, True))
 @pytest.mark.parametrize("place", range(4))
 @pytest.mark.parametrize("bad", (np.nan, np.inf, -np.inf))

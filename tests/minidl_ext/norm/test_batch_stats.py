@@ -57,6 +57,19 @@ def test_constant_channels_have_no_variance(shape, value, dtype):
     np.testing.assert_array_equal(var, 0)
 
 
+@pytest.mark.parametrize("size", (1e-25, 1e-40))
+def test_values_whose_squares_are_0_are_not_constant(size):
+    """They come after a first block of zeros, by whose mean values are shifted, and add up to 0."""
+    x = np.zeros((1000, 16), np.float32)
+    x[800::2] = size
+    x[801::2] = -size
+    mean, var = native.batch_stats(x)
+    exact_mean, exact_var = exact_stats(x)
+    assert (var > 0).all()
+    np.testing.assert_allclose(mean, exact_mean, atol=1e-15 * size)
+    np.testing.assert_allclose(var, exact_var, rtol=1e-6)
+
+
 def test_statistics_at_the_ends_of_float32():
     x = np.float32([3e38, 3e38, 3e38, 3e38, -3e38, -3e38, -3e38, -3e38, 1e-45, 0])
     for part in (x, x[:4], x[-2:], x[2:6]):

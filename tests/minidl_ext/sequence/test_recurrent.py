@@ -126,6 +126,17 @@ def test_the_order_of_the_gates():
         np.testing.assert_allclose(got, [[y]], atol=1e-15)
 
 
+def test_the_gradient_of_a_bias_keeps_its_digits_over_many_rows():
+    """Equal roundings would add up in a sum in float32."""
+    rows = 200_000
+    gates, h = np.full((rows, 9), 0.3, np.float32), np.zeros((rows, 3), np.float32)
+    _, dhidden, dbias, _ = native.gru_cell_backward(
+        np.full((rows, 3), 0.1, np.float32), gates, gates, np.zeros(3, np.float32), h
+    )
+    exact = dhidden[:, 6:].sum(axis=0, dtype=np.float64)
+    np.testing.assert_allclose(dbias, exact, rtol=2 * eps(np.float32))
+
+
 @each
 @either
 @FLOATS
