@@ -50,14 +50,18 @@ WITH_OUT = frozenset(
         "conv",
         "conv_input_grad",
         "conv_weight_grad",
+        "depthwise_conv",
         "depthwise_input_grad",
         "depthwise_weight_grad",
         "winograd_conv",
+        "winograd_conv_pool",
         "winograd_input_grad",
         "winograd_weight_grad",
         "batch_norm_apply",
         "batch_norm_input_grad",
         "batch_norm_backward",
+        "batch_norm_activation",
+        "batch_norm_activation_backward",
         "masked_norm_apply",
         "masked_norm_backward",
         "softmax",
@@ -89,6 +93,8 @@ def make(draw: Draw) -> dict[str, Any]:
         )
         case["shift"] = draw.whole(0, 70)
         case["over"] = draw.whole(0, 3)
+    if name in UPDATES and draw.chance(0.4):
+        case["shared"] = [draw.whole(0, 30), draw.whole(0, 30), draw.whole(0, 70)]
     if draw.chance(0.4):
         case["args"] = corrupted(draw, case["args"])
         case["valid"] = False
@@ -145,6 +151,7 @@ def run(case: dict[str, Any], watch: Watch) -> str:
         rule.check(result, want)
         if name in UPDATES:
             rule.check(args, changed)
+            _with_shared(kernel, twin, name, case)
         elif bits(args) != bits(values_of(case["args"])) and "masked_out" not in case["args"]:
             raise Fault("changed input", "an argument has changed")
     if case.get("out"):
@@ -219,29 +226,68 @@ def _with_out(kernel: Any, name: str, case: dict[str, Any], result: Any, watch: 
     return "agrees"
 
 
+def _with_shared(kernel: Any, twin: Any, name: str, case: dict[str, Any]) -> None:
+    """The update again with two of its arrays in one memory: native and twin refuse it both, which
+    changes nothing, or accept it both."""
+    ours, theirs = values_of(case["args"]), values_of(case["args"])
+    if not (case.get("shared") and _share(case, ours) and _share(case, theirs)):
+        return
+    before = bits(ours)
+    _, error = _called(kernel, name, ours, 2)
+    if error is not None and bits(ours) != before:
+        raise Fault("half-changed", f"refused ({error}), but arrays have changed")
+    try:
+        twin(**theirs)
+    except ValueError as problem:
+        if error is None:
+            raise Fault("accepted", f"the twin refuses shared memory: {problem}") from None
+    else:
+        if error is not None:
+            raise Fault("refused", f"shared memory, which the twin accepts: {error}")
+
+
+def _share(case: dict[str, Any], args: dict[str, Any]) -> bool:
+    """Put two arrays of the arguments, or of lists among them, into one memory, the second some
+    values after the first; False where there are not two."""
+    lists = [args, *[value for value in args.values() if isinstance(value, list)]]
+    places = [
+        (values, key)
+        for values in lists
+        for key, a in (values.items() if isinstance(values, dict) else enumerate(values))
+        if isinstance(a, np.ndarray) and a.size
+    ]
+    first, second, shift = case["shared"]
+    if not places or first % len(places) == second % len(places):
+        return False
+    (one, i), (other, j) = places[first % len(places)], places[second % len(places)]
+    one[i], other[j] = _one_memory(one[i], other[j], shift)
+    return True
+
+
+def _one_memory(a: np.ndarray, like: np.ndarray, shift: int) -> tuple[np.ndarray, np.ndarray]:
+    """a, and an array like another one that begins `shift` of its values after a, or at its end."""
+    start = min(shift, a.nbytes // like.itemsize) * like.itemsize
+    memory = np.zeros(max(a.nbytes, start + like.nbytes), np.uint8)
+    moved = memory[: a.nbytes].view(a.dtype).reshape(a.shape)
+    moved[...] = a
+    return moved, memory[start : start + like.nbytes].view(like.dtype).reshape(like.shape)
+
+
 def _out(case: dict[str, Any], args: dict[str, Any], like: np.ndarray) -> np.ndarray:
     """An array to write to; "same" and "overlap" share memory with one of the arguments."""
     kind, out = case["out"], np.full(like.shape, 7, like.dtype)
     names = [
         n
         for n, a in args.items()
-        if isinstance(a, np.ndarray)
-        and a.size
-        and a.dtype == like.dtype
-        and a.flags.c_contiguous
-        and a.flags.writeable
+        if isinstance(a, np.ndarray) and a.size and a.flags.c_contiguous and a.flags.writeable
     ]
     if kind == "same":
-        fit = [n for n in names if args[n].shape == like.shape]
+        fit = [n for n in names if (args[n].shape, args[n].dtype) == (like.shape, like.dtype)]
         return args[fit[case["over"] % len(fit)]] if fit else out
     if kind == "overlap" and names:
         name = names[case["over"] % len(names)]
-        size, shift = args[name].size, min(case["shift"], args[name].size)
-        memory = np.zeros(max(size, shift + like.size), like.dtype)
-        moved = memory[:size].reshape(args[name].shape)
-        moved[...] = args[name]
-        args[name] = moved
-        return memory[shift : shift + like.size].reshape(like.shape)
+        args[name], out = _one_memory(args[name], like, case["shift"])
+        return out
     if kind == "readonly":
         out.flags.writeable = False
     elif kind == "strided" and out.ndim:

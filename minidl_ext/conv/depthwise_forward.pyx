@@ -19,7 +19,7 @@ from minidl_ext.conv.epilogue cimport Epilogue, apply_epilogue, epilogue_of, is_
 from minidl_ext.gemm.micro cimport prefetch_part
 from minidl_ext.norm.conv_fusion cimport Normalized, Running, count_rows, normalized, normalized_by
 from minidl_ext.norm.statistics cimport finish_stats, merge_chunks
-from minidl_ext.runtime.arguments cimport channel_blocks, output_of
+from minidl_ext.runtime.arguments cimport channel_blocks, clear_of, output_of
 from minidl_ext.runtime.geometry cimport Geometry, multiply_adds
 from minidl_ext.runtime.memory cimport aligned, ceil_div, new_array, product, workspace
 from minidl_ext.runtime.threads cimport threads_for
@@ -82,6 +82,7 @@ def depthwise_conv(x, w, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1
     if stats and s.n == 0:
         raise ValueError(f"{where}: no values in shape {np.shape(x)}")
     y = output_of(out, where, s.n, s.oh, s.ow, s.c, a, "x", k, "w")
+    clear_of(out, y, where, ("factors",), (factors,))
     epilogue = epilogue_of(bias, residual, relu_out, y, where)
     source, target, weights = <float*>a.data, <float*>y.data, <float*>k.data
     t = threads_for(threads, multiply_adds(&s) / 8)

@@ -12,7 +12,7 @@ from minidl_ext.conv.chunks cimport add_chunks
 from minidl_ext.conv.depthwise_rows cimport MULTIPLE, depthwise_pieces, set_depthwise, \
     weight_grad_row
 from minidl_ext.runtime.arguments cimport channel_blocks, has_shape, output_of
-from minidl_ext.runtime.geometry cimport Geometry, multiply_adds
+from minidl_ext.runtime.geometry cimport Geometry, multiply_adds, several
 from minidl_ext.runtime.memory cimport product, workspace
 from minidl_ext.runtime.threads cimport threads_for
 
@@ -48,7 +48,7 @@ def depthwise_weight_grad(x, dy, kernel_shape, stride=(1, 1), padding=((0, 0), (
     cdef const float* source
     cdef const float* grads
     cdef int t
-    kh, kw = kernel_shape       # an index would be unchecked in a kernel
+    kh, kw = several(kernel_shape, where, "kernel_shape", 2)
     set_depthwise(&s, where, np.shape(x), kh, kw, g.shape[3], stride, padding, dilation)
     has_shape(g, s.n, s.oh, s.ow, s.c, where, "dy")
     dw = output_of(out, where, s.kh, s.kw, 1, s.c, a, "x", g, "dy")

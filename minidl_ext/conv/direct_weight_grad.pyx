@@ -18,7 +18,7 @@ from minidl_ext.gemm.micro cimport Prefetch, VECTOR_BYTES, multiply_panels, pane
     plan_prefetch, row_blocks
 from minidl_ext.runtime.arguments cimport has_shape, output_of, real_array, same_dtype
 from minidl_ext.runtime.geometry cimport MOST, Geometry, drop_unused_taps, multiply_adds, \
-    set_convolution
+    set_convolution, several
 from minidl_ext.runtime.memory cimport aligned, ceil_div, product, workspace
 from minidl_ext.runtime.threads cimport pieces_at_once, threads_for
 
@@ -155,7 +155,7 @@ def conv_weight_grad(x, dy, kernel_shape, stride=(1, 1), padding=((0, 0), (0, 0)
     cdef cnp.ndarray a = real_array(x, where, "x", 4), g = real_array(dy, where, "dy", 4), dw, used
     cdef Geometry s
     same_dtype(a, g, where, "x", "dy")
-    kh, kw = kernel_shape       # an index would be unchecked in a kernel
+    kh, kw = several(kernel_shape, where, "kernel_shape", 2)
     set_convolution(&s, where, np.shape(x), kh, kw, stride, padding, dilation, groups, -1,
                     g.shape[3], MOST)
     has_shape(g, s.n, s.oh, s.ow, s.co, where, "dy")

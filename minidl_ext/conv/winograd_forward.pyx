@@ -26,7 +26,7 @@ from minidl_ext.conv.winograd_tiles cimport VL, Tiling, first_pixel, forward_til
 from minidl_ext.gemm.micro cimport MR, Prefetch, multiply_panels, next_prefetch, plan_prefetch, \
     row_blocks
 from minidl_ext.pool.max_window cimport max_window
-from minidl_ext.runtime.arguments cimport has_length, output_of, typed_array
+from minidl_ext.runtime.arguments cimport disjoint, has_length, output_of, typed_array
 from minidl_ext.runtime.geometry cimport Geometry
 from minidl_ext.runtime.memory cimport aligned, ceil_div, new_array, product, workspace
 from minidl_ext.runtime.threads cimport pieces_at_once, threads_for
@@ -171,6 +171,10 @@ cdef int convolve(cnp.ndarray x, cnp.ndarray w, object transformed, cnp.ndarray 
     """Compute all outputs from weights that may be transformed already."""
     cdef cnp.ndarray u
     cdef int workers
+    if transformed is not None:
+        u = typed_array(transformed, where, "transformed", 1, cnp.NPY_FLOAT32)
+        has_length(u, transformed_floats(t), where, "transformed")
+        disjoint(y, u, where, "transformed")
     if t.n == 0:
         return 0
     workers = threads_for(threads, winograd_work(t))
@@ -178,9 +182,6 @@ cdef int convolve(cnp.ndarray x, cnp.ndarray w, object transformed, cnp.ndarray 
         u = workspace(product(transformed_floats(t), 4))
         with nogil:
             transform_weights(<const float*>w.data, <float*>u.data, t, False, workers)
-    else:
-        u = typed_array(transformed, where, "transformed", 1, cnp.NPY_FLOAT32)
-        has_length(u, transformed_floats(t), where, "transformed")
     return convolve_tiles(<const float*>x.data, <const float*>u.data, <float*>y.data, t, epilogue,
                           workers)
 

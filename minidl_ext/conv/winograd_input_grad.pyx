@@ -12,7 +12,7 @@ from minidl_ext.conv.winograd_arguments cimport checked_argmax, set_winograd, wi
     winograd_kernel
 from minidl_ext.conv.winograd_forward cimport convolve_tiles, transform_weights, transformed_floats
 from minidl_ext.conv.winograd_tiles cimport Tiling, input_grad_tiling, winograd_work
-from minidl_ext.runtime.arguments cimport output_of
+from minidl_ext.runtime.arguments cimport disjoint, output_of
 from minidl_ext.runtime.geometry cimport Geometry
 from minidl_ext.runtime.memory cimport product, workspace
 from minidl_ext.runtime.threads cimport threads_for
@@ -36,6 +36,8 @@ def winograd_input_grad(dy, w, input_shape, padding=((0, 0), (0, 0)), argmax=Non
     set_winograd(&s, where, input_shape, k.shape[2], k.shape[3], padding)
     winners = checked_argmax(argmax, g, &s, where)
     dx = output_of(out, where, s.n, s.h, s.w, s.c, g, "dy", k, "w")
+    if winners is not None:
+        disjoint(dx, winners, where, "argmax")
     if s.n * s.h * s.w == 0:
         return dx
     cdef Tiling t = input_grad_tiling(&s)

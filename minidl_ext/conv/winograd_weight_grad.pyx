@@ -19,7 +19,7 @@ from minidl_ext.conv.winograd_tiles cimport VL, Tiling, first_pixel, forward_til
     transform_inputs, transform_output_grads, winograd_work
 from minidl_ext.gemm.micro cimport Prefetch, multiply_panels, plan_prefetch, prefetch_part, \
     row_blocks
-from minidl_ext.runtime.arguments cimport output_of
+from minidl_ext.runtime.arguments cimport disjoint, output_of
 from minidl_ext.runtime.geometry cimport Geometry
 from minidl_ext.runtime.memory cimport aligned, ceil_div, product, workspace
 from minidl_ext.runtime.threads cimport pieces_at_once, threads_for
@@ -194,6 +194,8 @@ def winograd_weight_grad(x, dy, padding=((0, 0), (0, 0)), argmax=None, out=None,
     set_winograd(&s, where, np.shape(x), a.shape[3], g.shape[3], padding)
     winners = checked_argmax(argmax, g, &s, where)
     dw = output_of(out, where, 3, 3, s.c, s.co, a, "x", g, "dy")
+    if winners is not None:
+        disjoint(dw, winners, where, "argmax")
     if s.n == 0:
         dw[...] = 0
         return dw

@@ -1,5 +1,7 @@
-"""Activations with parameters, their gradients, and the gradients of sigmoid and tanh.
+"""Activations other than ReLU, sigmoid and tanh; and all gradients of activations but ReLU's.
 
+Those three are in arithmetic.pyx, as functions of one array like exp, and so is ReLU's gradient,
+which is computed from y. Sigmoid's and tanh's are here, since their loops are like the others'.
 Gradients are computed from x, not from y: a y that has come close to 1 no longer tells how close.
 curves.h has one loop for each function. Here, an array is cut into pieces of fixed length, which
 are shared out to threads. The twin has the formulas.

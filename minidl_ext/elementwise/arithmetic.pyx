@@ -1,5 +1,8 @@
 """Elementwise functions of one or two arrays, and ReLU's gradient, which is a function of dy and y.
 
+Sigmoid and tanh are here, as functions of one array like exp. Their gradients, which are functions
+of dy and x like those of the other activations, are in activation.pyx.
+
 Each function is one plain loop over a piece of contiguous memory, which the compiler vectorizes;
 pieces are shared out to threads. Two operands may have the same shape, or one of them may be a
 number, or an array that repeats along the leading axes of the other (a bias). Operands of other
@@ -318,5 +321,5 @@ def minimum(a, b, out=None, int threads=0):
 
 def power(a, b, out=None, int threads=0):
     if is_number(b) and b == 2 and isinstance(a, np.ndarray) and a.dtype.kind == "f":
-        return multiply(a, a, out, threads)
+        return binary_kernel(MULTIPLY, "power", a, a, out, threads, np.multiply)
     return binary_kernel(POWER, "power", a, b, out, threads, np.power)

@@ -35,6 +35,17 @@ cdef void drop(const floating* x, floating* y, Py_ssize_t first, Py_ssize_t last
         y[i] = x[i] * scale if splitmix64(key, i) >> 40 < bound else 0
 
 
+cdef uint64_t checked_key(object key) except? 0:
+    """The key of a stream as a number of 64 bits."""
+    try:
+        number = operator.index(key)
+    except TypeError:
+        raise TypeError(f"dropout: key must be an int, got {type(key).__name__}") from None
+    if not 0 <= number < 1 << 64:
+        raise ValueError(f"dropout: key must be from 0 to 2**64 - 1, got {number}")
+    return number
+
+
 def dropout(x, double p, key, out=None, int threads=0):
     """x / (1 - p) where the hash of (key, i) falls below 1 - p, else 0.
 
@@ -43,7 +54,7 @@ def dropout(x, double p, key, out=None, int threads=0):
     cdef cnp.ndarray a = real_array(x, "dropout", "x", -1), y
     cdef Py_ssize_t n = cnp.PyArray_SIZE(a), i
     cdef int t = threads_for(threads, 4.0 * n)
-    cdef uint64_t bound, stream = operator.index(key)
+    cdef uint64_t bound, stream = checked_key(key)
     cdef double scale = 1 / (1 - p) if p < 1 else 0
     if not 0 <= p <= 1:
         raise ValueError(f"dropout: p must be in [0, 1], got {p}")

@@ -158,17 +158,17 @@ def matmul(a, b, bint transpose_a=False, bint transpose_b=False, panels=None, ou
     y = output(out, "matmul", ndim, dims, cnp.PyArray_TYPE(x))
     disjoint(y, x, "matmul", "a")
     disjoint(y, w, "matmul", "b")
+    if panels is not None:
+        packed = typed_array(panels, "matmul", "panels", 1, cnp.PyArray_TYPE(x))
+        has_length(packed, product(s.batch * s.panels, s.k, s.width), "matmul", "panels")
+        disjoint(y, packed, "matmul", "panels")
+        b_data = NULL
     if cnp.PyArray_SIZE(y) == 0 or s.k == 0:
         memset(y.data, 0, cnp.PyArray_NBYTES(y))
         return y
     t = threads_for(threads, <double>s.batch * s.m * s.n * (s.k + 1) / 8)
     if panels is None:
         packed = workspace(product(s.batch * s.panels, s.k, s.width, x.itemsize))
-    else:
-        packed = typed_array(panels, "matmul", "panels", 1, cnp.PyArray_TYPE(x))
-        has_length(packed, product(s.batch * s.panels, s.k, s.width), "matmul", "panels")
-        disjoint(y, packed, "matmul", "panels")
-        b_data = NULL
     if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
         multiply(<const float*>x.data, <const float*>b_data, <float*>y.data, <float*>packed.data,
                  &s, t)

@@ -9,7 +9,7 @@ from libc.stdlib cimport calloc, free
 
 from minidl_ext.conv.winograd cimport FREQUENCIES, GAP
 from minidl_ext.elementwise.curves cimport curves_by_name
-from minidl_ext.runtime.arguments cimport typed_array
+from minidl_ext.runtime.arguments cimport overlap, typed_array
 from minidl_ext.runtime.memory cimport ceil_div, product, workspace
 from minidl_ext.runtime.threads cimport pieces_at_once, threads_for
 
@@ -106,8 +106,8 @@ cdef class Plan:
 
     cdef int fill(self, Step* s, dict f) except -1:
         """Set all fields of a step but its weights; ValueError for sizes out of range."""
-        if f["kind"] not in KINDS:
-            raise ValueError(f"Plan: kind must be one of {sorted(KINDS)}, got {f['kind']!r}")
+        if f.get("kind") not in KINDS:
+            raise ValueError(f"Plan: kind must be one of {sorted(KINDS)}, got {f.get('kind')!r}")
         s.kind = KINDS[f["kind"]]
         activation = f.get("activation")
         if activation is None:
@@ -121,22 +121,24 @@ cdef class Plan:
             s.activation = CURVES[activation[0]][0]
             s.p = activation[1] if len(activation) > 1 else 0
             s.q = activation[2] if len(activation) > 2 else 0
-        s.h, s.w, s.ci = f["read"]
-        s.oh, s.ow, s.co = f["written"]
-        s.kh, s.kw = f.get("kernel", (1, 1))
-        s.sh, s.sw = f.get("stride", (1, 1))
-        s.dh, s.dw = f.get("dilation", (1, 1))
-        s.top, s.left = f.get("start", (0, 0))
+        s.h, s.w, s.ci = field(f, "read", 3)
+        s.oh, s.ow, s.co = field(f, "written", 3)
+        s.kh, s.kw = field(f, "kernel", 2, (1, 1))
+        s.sh, s.sw = field(f, "stride", 2, (1, 1))
+        s.dh, s.dw = field(f, "dilation", 2, (1, 1))
+        s.top, s.left = field(f, "start", 2, (0, 0))
         s.groups = f.get("groups", 1)
-        set_view(&s.x, f["x"])
-        set_view(&s.y, f["y"])
+        set_view(&s.x, field(f, "x", 5))
+        set_view(&s.y, field(f, "y", 5))
         s.adds = f.get("r") is not None
         if s.adds:
-            set_view(&s.r, f["r"])
+            set_view(&s.r, field(f, "r", 5))
         s.pools = f.get("pools", False)
-        s.border_top, s.border_bottom, s.border_left, s.border_right = f.get("border", (0, 0, 0, 0))
-        s.unit, s.workspace, s.workspace_size = f.get("unit", (0, 0, 0))
-        s.counted[0], s.counted[1], s.counted[2], s.counted[3] = f.get("counted", (0, 0, 0, 0))
+        s.border_top, s.border_bottom, s.border_left, s.border_right = field(f, "border", 4,
+                                                                             (0, 0, 0, 0))
+        s.unit, s.workspace, s.workspace_size = field(f, "unit", 3, (0, 0, 0))
+        s.counted[0], s.counted[1], s.counted[2], s.counted[3] = field(f, "counted", 4,
+                                                                       (0, 0, 0, 0))
         for size in (s.h, s.w, s.ci, s.oh, s.ow, s.co, s.kh, s.kw, s.sh, s.sw, s.dh, s.dw,
                      s.groups):
             if not 1 <= size <= MOST:
@@ -219,22 +221,27 @@ cdef class Plan:
         """Run all steps for `images` images.
 
         `arrays` are those outside of the arena: C-contiguous, float32, of `images` images each, and
-        writeable if a step writes to them.
+        writeable if a step writes to them, which then share no memory with others.
         """
         cdef float* outside[PLAN_PLACES]
+        cdef tuple given = tuple(arrays)    # other threads may change the list meanwhile
         cdef cnp.ndarray a, arena
         cdef Py_ssize_t first = 0, at_once, count
-        cdef int i, t = threads_for(threads, self.work * images)
-        if len(arrays) != self.arrays or images < 0:
-            raise ValueError(f"Plan.run: {self.arrays} arrays are needed, got {len(arrays)}, of "
+        cdef int i, j, t = threads_for(threads, self.work * images)
+        if len(given) != self.arrays or images < 0:
+            raise ValueError(f"Plan.run: {self.arrays} arrays are needed, got {len(given)}, of "
                              f"{images} images")
         for i in range(self.arrays):
-            a = typed_array(arrays[i], "Plan.run", "arrays", -1, cnp.NPY_FLOAT32)
+            a = typed_array(given[i], "Plan.run", "arrays", -1, cnp.NPY_FLOAT32)
             if <size_t>cnp.PyArray_SIZE(a) != product(images, self.sizes[i]):
                 raise ValueError(f"Plan.run: array {i} must have {self.sizes[i]} values an image")
             if self.written[i] and not cnp.PyArray_ISWRITEABLE(a):
                 raise ValueError(f"Plan.run: array {i}, which is written to, is read-only")
             outside[i] = <float*>a.data
+            for j in range(i):
+                if (self.written[i] or self.written[j]) and overlap(a, <cnp.ndarray>given[j]):
+                    raise ValueError(f"Plan.run: array {i} overlaps array {j} in memory, and one "
+                                     "of them is written to")
         if self.shared:
             t = min(t, self.most)
         else:
@@ -266,6 +273,14 @@ cdef double work_of(Step* s) noexcept:
     return values * s.kh * s.kw
 
 
+cdef tuple field(dict f, str name, Py_ssize_t count, tuple absent=None):
+    """The ints of a field of a step; `absent` without the field, unless a step needs it."""
+    given = f.get(name, absent)
+    if not isinstance(given, tuple) or len(given) != count:
+        raise ValueError(f"Plan: {name} of a step must be a tuple of {count} ints, got {given!r}")
+    return given
+
+
 cdef int set_view(View* v, tuple given) except -1:
     v.place, v.at, v.image, v.row, v.pixel = given
     return 0
@@ -277,8 +292,11 @@ cdef int inside(View* v, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t col0, Py_s
     inside of its array, and do not overlap."""
     cdef Py_ssize_t size, images = 1
     cdef double row = v.row, pixel = v.pixel, image = v.image   # doubles do not overflow
-    if not 0 <= v.place <= plan.arrays or v.row < 0 or v.pixel < 0 or v.image < 0:
+    if not 0 <= v.place <= plan.arrays:
         raise ValueError(f"Plan: there is no array {v.place}")
+    if v.row < 0 or v.pixel < 0 or v.image < 0:
+        raise ValueError(f"Plan: steps between images, rows and pixels must not be negative, got "
+                         f"{v.image}, {v.row} and {v.pixel}")
     if v.place:
         size = plan.sizes[v.place - 1]
         if v.image != size:

@@ -135,7 +135,7 @@ def batch_norm_sums(dy, x, factors, bint relu=False, residual=None, masked_out=F
     set_operands(&o, a, &s, dy, dy2, None, factors, relu, residual, where)
     masked = masked_output(masked_out, a, &o, where)
     clear_of(masked_out, masked, where, ("dy", "x", "factors", "residual", "dy2"),
-             (dy, a, factors, residual, dy2))
+             (dy, a, factors, residual, dy2), "masked_out")
     sums = summed(a, &o, masked, &s, threads)
     return sums, None if masked_out is False else dy if masked is None else masked
 
@@ -239,7 +239,7 @@ cdef tuple backward(object dy, object x, cnp.ndarray mask, object factors, bint 
     set_operands(&o, a, &s, dy, dy2, mask, factors, relu, residual, where)
     masked = masked_output(masked_out, a, &o, where)
     dx = output_like(out, where, a)
-    clear_of(masked_out, masked, where, READ, read)
+    clear_of(masked_out, masked, where, READ, read, "masked_out")
     clear_of(out, dx, where, (*READ, "masked_out"), (*read, masked))
     sums = summed(a, &o, masked, &s, threads)
     count = s.rows if mask is None else np.count_nonzero(mask)

@@ -14,7 +14,7 @@ from libc.string cimport memcpy
 
 from minidl_ext.norm.layout cimport Rows, bools, channels_last, layout, mask_data, run_end
 from minidl_ext.norm.statistics cimport channel_stats, merge_counted
-from minidl_ext.runtime.arguments cimport has_length, real_array, typed_array
+from minidl_ext.runtime.arguments cimport clear_of, has_length, output, real_array, typed_array
 from minidl_ext.runtime.memory cimport new_array, product, workspace
 from minidl_ext.runtime.threads cimport threads_for
 
@@ -129,16 +129,20 @@ def running_update(running_mean, running_var, num_batches, mean, var, double wei
                    double factor):
     """running becomes (1 - weight) running + weight batch, in place, the batch's variance times
     `factor`; mean and var (C,) are float64. num_batches () of int64, or None, counts one more."""
-    cdef cnp.ndarray m = typed_array(mean, "running_update", "mean", 1, cnp.NPY_FLOAT64)
-    cdef cnp.ndarray v = typed_array(var, "running_update", "var", 1, cnp.NPY_FLOAT64)
+    cdef str where = "running_update"
+    cdef cnp.ndarray m = typed_array(mean, where, "mean", 1, cnp.NPY_FLOAT64)
+    cdef cnp.ndarray v = typed_array(var, where, "var", 1, cnp.NPY_FLOAT64)
     cdef cnp.ndarray running_m = running_array(running_mean, m, "running_mean")
-    cdef cnp.ndarray running_v = running_array(running_var, v, "running_var"), counted
-    has_length(v, m.shape[0], "running_update", "var")
+    cdef cnp.ndarray running_v = running_array(running_var, v, "running_var"), counted = None
+    has_length(v, m.shape[0], where, "var")
     if num_batches is not None:
-        counted = num_batches
-        if (cnp.PyArray_TYPE(counted) != cnp.NPY_INT64 or cnp.PyArray_NDIM(counted) != 0
-                or not cnp.PyArray_ISCARRAY(counted)):
-            raise TypeError("running_update: num_batches must be a writable array () of int64")
+        counted = output(num_batches, where, 0, NULL, cnp.NPY_INT64, "num_batches")
+    clear_of(running_m, running_m, where, ("running_var", "mean", "var", "num_batches"),
+             (running_v, m, v, counted), "running_mean")
+    clear_of(running_v, running_v, where, ("mean", "var", "num_batches"), (m, v, counted),
+             "running_var")
+    clear_of(counted, counted, where, ("mean", "var"), (m, v), "num_batches")
+    if counted is not None:
         (<cnp.int64_t*>counted.data)[0] += 1
     move(running_m, m, 1 - weight, weight)
     move(running_v, v, 1 - weight, weight * factor)

@@ -25,7 +25,8 @@ cdef struct Rows:
 
 
 cdef inline Rows layout(cnp.ndarray x):
-    """The rows, blocks and chunks of x (..., C)."""
+    """The rows, blocks and chunks of x (..., C). Without channels there are no rows, whatever the
+    other axes are, and a mask has no values."""
     cdef Rows s
     cdef Py_ssize_t blocks
     s.channels = x.shape[x.ndim - 1]
@@ -85,6 +86,8 @@ cdef inline cnp.ndarray checked_factors(object factors, cnp.ndarray x, Rows* s, 
 cdef inline cnp.ndarray masked_like(object asked, cnp.ndarray x, bint differs, str where):
     """The array for the masked gradient: that which was asked for; a new one if it was asked for
     by True and differs from the gradient; otherwise None."""
+    if asked is None:       # which would ask for a new array
+        raise TypeError(f"{where}: masked_out must be True, False or an array, got None")
     if asked is False or (asked is True and not differs):
         return None
-    return output_like(None if asked is True else asked, where, x)
+    return output_like(None if asked is True else asked, where, x, "masked_out")

@@ -13,7 +13,7 @@ from libc.string cimport memset
 
 from minidl_ext.optim.rules cimport ADAGRAD, ADAM, GRADS, LARS, MEANS, PARAMS, RMSPROP, SGD, \
     SLOTS, SQUARES, VELOCITIES, Piece, Rule, Step, update_piece
-from minidl_ext.runtime.arguments cimport overlap, real_array, same_shape
+from minidl_ext.runtime.arguments cimport real_array, same_shape
 from minidl_ext.runtime.memory cimport ceil_div, product, workspace
 from minidl_ext.runtime.threads cimport threads_for
 from minidl_ext.simd.sums cimport row_dot
@@ -30,23 +30,88 @@ SLOT = {"params": PARAMS, "grads": GRADS, "velocities": VELOCITIES, "means": MEA
 # The pieces of a group; `typenum` is the type of all its arrays.
 cdef struct Group:
     Piece* pieces
-    Py_ssize_t count
+    Py_ssize_t count, parameters
+    double values               # of all parameters
     int typenum
 
+# Where an array lies in memory, whose number is parameter * kinds + kind.
+cdef struct Range:
+    const char* begin
+    const char* end
+    Py_ssize_t number
 
-cdef cnp.ndarray cut(str where, dict lists, Group* group):
+
+cdef void sort_ranges(Range* ranges, Py_ssize_t n) noexcept nogil:
+    """Sort by where they begin, by Shell's method with Knuth's gaps, 1, 4, 13, 40..."""
+    cdef Py_ssize_t gap = 1, i, at
+    cdef Range moved
+    while gap < n // 3:
+        gap = 3 * gap + 1
+    while gap > 0:
+        for i in range(gap, n):
+            moved, at = ranges[i], i
+            while at >= gap and ranges[at - gap].begin > moved.begin:
+                ranges[at] = ranges[at - gap]
+                at -= gap
+            ranges[at] = moved
+        gap //= 3
+
+
+cdef bint find_overlap(const Range* ranges, Py_ssize_t n, Py_ssize_t kinds, const int* slots,
+                       Py_ssize_t* first, Py_ssize_t* second) noexcept nogil:
+    """Whether, of ranges sorted by where they begin, one that is written shares memory with
+    another; the numbers of both. Gradients are only read, and may share memory with each other.
+    """
+    cdef Py_ssize_t i, last = -1, last_written = -1, before     # those before i that end last
+    cdef bint written
+    for i in range(n):
+        written = slots[ranges[i].number % kinds] != GRADS
+        before = last if written else last_written
+        if before >= 0 and ranges[before].end > ranges[i].begin:
+            first[0], second[0] = ranges[before].number, ranges[i].number
+            return True
+        if last < 0 or ranges[i].end > ranges[last].end:
+            last = i
+        if written and (last_written < 0 or ranges[i].end > ranges[last_written].end):
+            last_written = i
+    return False
+
+
+cdef int apart(str where, list arrays, list names, const int* slots) except -1:
+    """Check that no array that is written shares memory with another of the group."""
+    cdef Py_ssize_t kinds = len(names), n = 0, i, first, second
+    cdef cnp.ndarray a, table = workspace(product(len(arrays), sizeof(Range)))
+    cdef Range* ranges = <Range*>table.data
+    for i in range(len(arrays)):
+        a = <cnp.ndarray>arrays[i]
+        if cnp.PyArray_SIZE(a):
+            ranges[n].begin, ranges[n].number = a.data, i
+            ranges[n].end = ranges[n].begin + cnp.PyArray_NBYTES(a)
+            n += 1
+    sort_ranges(ranges, n)
+    if find_overlap(ranges, n, kinds, slots, &first, &second):
+        first, second = min(first, second), max(first, second)
+        raise ValueError(f"{where}: {names[first % kinds]}[{first // kinds}] overlaps "
+                         f"{names[second % kinds]}[{second // kinds}] in memory")
+    return 0
+
+
+cdef list cut(str where, dict lists, Group* group):
     """Check the lists of a group, given by name, and cut their arrays into pieces.
 
-    All arrays have one dtype, those of a parameter one shape, and no two share memory. The result
-    owns the memory of the pieces.
+    All arrays have one dtype and those of a parameter one shape. None that is written shares memory
+    with another, of any parameter; gradients, which are read, may share memory with each other. The
+    result holds all arrays, those of a parameter after those of the one before, and then the memory
+    of the pieces: callers keep it until they are done, since other threads may meanwhile change the
+    lists.
     """
     cdef list names = list(lists), columns = list(lists.values())
     cdef list arrays = []       # all arrays of a parameter, then of the next
     cdef str name
-    cdef Py_ssize_t kinds = len(names), n = 0, i, k, j, total = 0, first, size, at = 0
+    cdef Py_ssize_t kinds = len(names), n = 0, i, k, total = 0, first, size, at = 0
     cdef cnp.ndarray a, p, table
     cdef int slots[SLOTS]
-    group.typenum = -1
+    group.typenum, group.values = -1, 0
     for k in range(kinds):
         slots[k] = SLOT[names[k]]
         array_list = columns[k]
@@ -69,14 +134,13 @@ cdef cnp.ndarray cut(str where, dict lists, Group* group):
             same_shape(p, a, where, names[0], name)
             if slots[k] != GRADS and not cnp.PyArray_ISWRITEABLE(a):
                 raise ValueError(f"{where}: {name}[{i}] is read-only")
-            for j in range(k):
-                if overlap(<cnp.ndarray>arrays[i * kinds + j], a):
-                    raise ValueError(f"{where}: out overlaps {name}[{i}] and {names[j]}[{i}] "
-                                     f"in memory")
             arrays.append(a)
         total += ceil_div(cnp.PyArray_SIZE(p), PIECE)
+        group.values += cnp.PyArray_SIZE(p)
+    if kinds > 1:       # a single list is that of gradients
+        apart(where, arrays, names, slots)
     table = workspace(product(total, sizeof(Piece)))
-    group.pieces, group.count = <Piece*>table.data, total
+    group.pieces, group.count, group.parameters = <Piece*>table.data, total, n
     memset(group.pieces, 0, total * sizeof(Piece))
     for i in range(n):
         size = cnp.PyArray_SIZE(<cnp.ndarray>arrays[i * kinds])
@@ -90,12 +154,13 @@ cdef cnp.ndarray cut(str where, dict lists, Group* group):
                                                    + first * cnp.PyArray_ITEMSIZE(a))
             at += 1
             first += PIECE
-    return table
+    arrays.append(table)
+    return arrays
 
 
 cdef void update(Rule rule, Group* group, const Step* s, double work, int threads) noexcept:
     """One step of a rule for a group, of `work` element operations a value."""
-    cdef int t = threads_for(threads, work * group.count * PIECE), typenum = group.typenum
+    cdef int t = threads_for(threads, work * group.values), typenum = group.typenum
     cdef Piece* pieces = group.pieces
     cdef Py_ssize_t i
     for i in prange(group.count, nogil=True, num_threads=t, schedule='static'):
@@ -112,7 +177,7 @@ cdef double squares_of(const floating* x, Py_ssize_t n) noexcept nogil:
 
 cdef void sum_squares(Group* group, double work, int threads) noexcept:
     """Set `squares` of every piece: of its parameter and of its gradient, if they are there."""
-    cdef int t = threads_for(threads, work * group.count * PIECE), k
+    cdef int t = threads_for(threads, work * group.values), k
     cdef Piece* pieces = group.pieces
     cdef Py_ssize_t i
     for i in prange(group.count, nogil=True, num_threads=t, schedule='static'):
@@ -125,9 +190,10 @@ cdef void sum_squares(Group* group, double work, int threads) noexcept:
                 pieces[i].squares[k] = squares_of(<double*>pieces[i].data[k], pieces[i].count)
 
 
-cdef cnp.ndarray local_rates(object params, Group* group, Step* s):
-    """Compute LARS's rate and weight decay of every parameter; the result owns their memory."""
-    cdef Py_ssize_t n = len(params), i
+cdef cnp.ndarray local_rates(list arrays, Group* group, Step* s):
+    """Compute LARS's rate and weight decay of every parameter, of whose arrays, from `cut`, the
+    first is the parameter; the result owns their memory."""
+    cdef Py_ssize_t n = group.parameters, kinds = (len(arrays) - 1) // max(1, n), i
     cdef cnp.ndarray numbers = workspace(product(2 * n, sizeof(double)))
     cdef double* rates = <double*>numbers.data      # at first the squares of the parameters
     cdef double* decays = rates + n                 # at first the squares of the gradients
@@ -140,7 +206,7 @@ cdef cnp.ndarray local_rates(object params, Group* group, Step* s):
     for i in range(n):
         p, g = sqrt(rates[i]), sqrt(decays[i])
         rates[i], decays[i] = 1, 0
-        if cnp.PyArray_NDIM(<cnp.ndarray>params[i]) > 1:
+        if cnp.PyArray_NDIM(<cnp.ndarray>arrays[i * kinds]) > 1:
             decays[i] = s.weight_decay
             if p != 0 and g != 0:       # NaN is not 0, and stays NaN
                 rates[i] = s.trust * p / (g + s.weight_decay * p + s.eps)
@@ -160,7 +226,7 @@ def sgd_update(params, grads, velocities, double lr, double momentum=0.0, bint n
     lists = {"params": params, "grads": grads}
     if velocities is not None:
         lists["velocities"] = velocities
-    _table = cut("sgd_update", lists, &group)
+    _held = cut("sgd_update", lists, &group)
     update(SGD, &group, &s, 1, threads)
 
 
@@ -178,8 +244,8 @@ def adam_update(params, grads, means, squares, double lr, double beta1, double b
     s.lr, s.beta1, s.beta2, s.eps, s.weight_decay = lr, beta1, beta2, eps, weight_decay
     s.decoupled = decoupled
     s.correction1, s.correction2 = 1 - beta1 ** step, sqrt(1 - beta2 ** step)
-    _table = cut("adam_update", {"params": params, "grads": grads, "means": means,
-                                "squares": squares}, &group)
+    _held = cut("adam_update", {"params": params, "grads": grads, "means": means,
+                               "squares": squares}, &group)
     update(ADAM, &group, &s, 4, threads)
 
 
@@ -199,7 +265,7 @@ def rmsprop_update(params, grads, squares, means, velocities, double lr, double 
         lists["means"] = means
     if velocities is not None:
         lists["velocities"] = velocities
-    _table = cut("rmsprop_update", lists, &group)
+    _held = cut("rmsprop_update", lists, &group)
     update(RMSPROP, &group, &s, 4, threads)
 
 
@@ -209,7 +275,7 @@ def adagrad_update(params, grads, sums, double lr, double eps, double weight_dec
     cdef Step s
     cdef Group group
     s.lr, s.eps, s.weight_decay = lr, eps, weight_decay
-    _table = cut("adagrad_update", {"params": params, "grads": grads, "sums": sums}, &group)
+    _held = cut("adagrad_update", {"params": params, "grads": grads, "sums": sums}, &group)
     update(ADAGRAD, &group, &s, 3, threads)
 
 
@@ -227,9 +293,9 @@ def lars_update(params, grads, velocities, double lr, double momentum, double tr
     lists = {"params": params, "grads": grads}
     if velocities is not None:
         lists["velocities"] = velocities
-    _table = cut("lars_update", lists, &group)
+    held = cut("lars_update", lists, &group)
     sum_squares(&group, 3, threads)
-    _numbers = local_rates(params, &group, &s)
+    _numbers = local_rates(held, &group, &s)
     update(LARS, &group, &s, 3, threads)
 
 
@@ -238,7 +304,7 @@ def square_sum(grads, int threads=0):
     cdef Group group
     cdef Py_ssize_t i
     cdef double total = 0
-    _table = cut("square_sum", {"grads": grads}, &group)
+    _held = cut("square_sum", {"grads": grads}, &group)
     sum_squares(&group, 1, threads)
     for i in range(group.count):
         total += group.pieces[i].squares[GRADS]

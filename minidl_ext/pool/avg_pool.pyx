@@ -210,7 +210,7 @@ def global_avg_pool_backward(dy, input_shape, int threads=0):
     cdef int axes = set_dims(input_shape, "global_avg_pool_backward", dims), t
     if axes < 2 or dims[0] != n or dims[axes - 1] != c:
         raise ValueError(f"global_avg_pool_backward: dy {np.shape(dy)} does not fit "
-                         f"input_shape {tuple(input_shape)}")
+                         f"input_shape {input_shape}")
     dx = new_array(axes, dims, cnp.PyArray_TYPE(g))
     if cnp.PyArray_SIZE(dx) == 0:
         return dx

@@ -317,7 +317,8 @@ def cross_entropy_backward(dlosses, probabilities, labels, weight=None, double s
     cdef cnp.ndarray p = real_array(probabilities, "cross_entropy_backward", "probabilities", 2)
     cdef cnp.ndarray g = real_array(dlosses, "cross_entropy_backward", "dlosses", 1), dx
     cdef cnp.ndarray label = checked_labels(labels, p, "cross_entropy_backward")
-    cdef char* w = row_or_null(weight, p, "cross_entropy_backward", "logits", "weight")
+    cdef char* w = row_or_null(weight, p, "cross_entropy_backward", "probabilities",
+                               "weight")
     cdef Py_ssize_t m = p.shape[0], n = p.shape[1]
     cdef int t = threads_for(threads, 4.0 * m * n)
     same_dtype(p, g, "cross_entropy_backward", "probabilities", "dlosses")

@@ -11,6 +11,9 @@ import numpy as np
 
 cnp.import_array()
 
+cdef extern from "<assert.h>" nogil:
+    void in_debug_builds "assert"(bint condition) noexcept
+
 
 cdef cnp.ndarray real_array(object a, str where, str name, int ndim):
     """A C-contiguous, aligned float32 or float64 array of `ndim` axes (-1: any number)."""
@@ -27,7 +30,8 @@ cdef cnp.ndarray typed_array(object a, str where, str name, int ndim, int typenu
     """A C-contiguous, aligned array of one dtype and `ndim` axes (-1: any number)."""
     if not isinstance(a, np.ndarray):
         raise TypeError(f"{where}: {name} must be a NumPy array, got {type(a).__name__}")
-    if cnp.PyArray_TYPE(<cnp.ndarray>a) != typenum:
+    # Two types of C may be of one width: of int64, NumPy has long and long long.
+    if not cnp.PyArray_EquivTypenums(cnp.PyArray_TYPE(<cnp.ndarray>a), typenum):
         expected = cnp.PyArray_DescrFromType(typenum)
         raise TypeError(f"{where}: {name} must be {expected}, got {a.dtype}")
     if ndim >= 0 and cnp.PyArray_NDIM(<cnp.ndarray>a) != ndim:
@@ -60,6 +64,8 @@ cdef cnp.ndarray channel_blocks(object a, str where, str name, int multiple):
 
 cdef int has_shape(cnp.ndarray a, cnp.npy_intp n, cnp.npy_intp h, cnp.npy_intp w, cnp.npy_intp c,
                    str where, str name) except -1:
+    """Check the shape of an array, which its caller has found to have four axes."""
+    in_debug_builds(cnp.PyArray_NDIM(a) == 4)
     if (cnp.PyArray_DIM(a, 0) != n or cnp.PyArray_DIM(a, 1) != h or cnp.PyArray_DIM(a, 2) != w
             or cnp.PyArray_DIM(a, 3) != c):
         raise ValueError(f"{where}: {name} must have shape {(n, h, w, c)}, got {np.shape(a)}")
@@ -85,23 +91,25 @@ cdef int has_length(cnp.ndarray a, cnp.npy_intp n, str where, str name) except -
     return 0
 
 
-cdef cnp.ndarray output(object out, str where, int ndim, const cnp.npy_intp* dims, int typenum):
-    """The array that a kernel writes: `out`, if it fits exactly, or a new one if it is None."""
+cdef cnp.ndarray output(object out, str where, int ndim, const cnp.npy_intp* dims, int typenum,
+                        str name="out"):
+    """The array that a kernel writes: `out`, if it fits exactly, or a new one if it is None. The
+    kernel's argument is `name`, here and below."""
     cdef int i
     if out is None:
         return new_array(ndim, dims, typenum)
-    typed_array(out, where, "out", ndim, typenum)
+    typed_array(out, where, name, ndim, typenum)
     for i in range(ndim):
         if cnp.PyArray_DIM(<cnp.ndarray>out, i) != dims[i]:
             expected = tuple([dims[k] for k in range(ndim)])
-            raise ValueError(f"{where}: out must have shape {expected}, got {np.shape(out)}")
+            raise ValueError(f"{where}: {name} must have shape {expected}, got {np.shape(out)}")
     if not cnp.PyArray_ISWRITEABLE(<cnp.ndarray>out):
-        raise ValueError(f"{where}: out is read-only")
+        raise ValueError(f"{where}: {name} is read-only")
     return <cnp.ndarray>out
 
 
-cdef cnp.ndarray output_like(object out, str where, cnp.ndarray a):
-    return output(out, where, cnp.PyArray_NDIM(a), cnp.PyArray_DIMS(a), cnp.PyArray_TYPE(a))
+cdef cnp.ndarray output_like(object out, str where, cnp.ndarray a, str name="out"):
+    return output(out, where, cnp.PyArray_NDIM(a), cnp.PyArray_DIMS(a), cnp.PyArray_TYPE(a), name)
 
 
 cdef bint overlap(cnp.ndarray a, cnp.ndarray b):
@@ -111,10 +119,11 @@ cdef bint overlap(cnp.ndarray a, cnp.ndarray b):
     return p < q + cnp.PyArray_NBYTES(b) and q < p + cnp.PyArray_NBYTES(a)
 
 
-cdef int disjoint(cnp.ndarray out, cnp.ndarray a, str where, str name) except -1:
+cdef int disjoint(cnp.ndarray out, cnp.ndarray a, str where, str name, str out_name="out"
+                  ) except -1:
     """Refuse an `out` that shares memory with `a`, which is read after `out` is written."""
     if overlap(out, a):
-        raise ValueError(f"{where}: out overlaps {name} in memory")
+        raise ValueError(f"{where}: {out_name} overlaps {name} in memory")
     return 0
 
 
@@ -147,13 +156,14 @@ cdef cnp.ndarray channel_rows(object value, cnp.npy_intp rows, cnp.npy_intp chan
     return a
 
 
-cdef int clear_of(object asked, cnp.ndarray out, str where, tuple names, tuple arrays) except -1:
+cdef int clear_of(object asked, cnp.ndarray out, str where, tuple names, tuple arrays,
+                  str out_name="out") except -1:
     """Check that a result that was asked for as an array shares no memory with these arrays, which
     are None where they are absent."""
     if isinstance(asked, cnp.ndarray):
         for name, array in zip(names, arrays, strict=True):
             if array is not None:
-                disjoint(out, array, where, name)
+                disjoint(out, array, where, name, out_name)
     return 0
 
 
@@ -170,7 +180,9 @@ cdef cnp.ndarray output_of(object out, str where, cnp.npy_intp n, cnp.npy_intp h
 
 cdef int has_input_channels(cnp.ndarray w, cnp.npy_intp channels, cnp.npy_intp groups, str where
                             ) except -1:
-    """Check the input channels of the weights of a convolution in groups."""
+    """Check the input channels of the weights of a convolution in groups, which its caller has
+    found to have four axes."""
+    in_debug_builds(cnp.PyArray_NDIM(w) == 4)
     if w.shape[2] != channels // groups:
         raise ValueError(f"{where}: w {(<object>w).shape} must have {channels // groups} input "
                          f"channels ({channels} in {groups} groups)")

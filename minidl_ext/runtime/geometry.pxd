@@ -19,6 +19,7 @@ cdef struct Counted:
     Py_ssize_t top, bottom, left, right
 
 
+cdef tuple several(object values, str where, str name, Py_ssize_t count)
 cdef int set_convolution(Geometry* s, str where, object shape, object kh, object kw,
                          object stride, object padding, object dilation, object groups,
                          Py_ssize_t ci, Py_ssize_t co, Py_ssize_t most_taps) except -1

@@ -1,5 +1,5 @@
 """The geometry of convolutions and pools: the sizes that callers give are checked here, and how
-many outputs they make is computed. Every error names the kernel.
+many outputs they make is computed. Every error names the kernel and the argument.
 
 Sizes are so limited that sums and products of two of them fit. Checks run while the kernel holds
 the GIL. This module is compiled once, for any CPU of the architecture.
@@ -14,15 +14,28 @@ cdef Py_ssize_t checked_size(object size, str where, str name, Py_ssize_t least,
         number = size
     except OverflowError:
         number = least - 1
+    except TypeError:
+        raise TypeError(f"{where}: {name} must be given in ints, got {size!r:.60}") from None
     if not least <= number <= most:
         raise ValueError(f"{where}: {name} must be in {least}..{most}, got {size}")
     return number
 
 
+cdef tuple several(object values, str where, str name, Py_ssize_t count):
+    """The values of an argument that is a sequence of so many."""
+    try:
+        found = tuple(values)
+    except TypeError:
+        raise TypeError(f"{where}: {name} must have {count} values, got {values!r:.60}") from None
+    if len(found) != count:
+        raise ValueError(f"{where}: {name} must have {count} values, got {values!r:.60}")
+    return found
+
+
 cdef int set_pair(object pair, str where, str name, Py_ssize_t least, Py_ssize_t* first,
                   Py_ssize_t* second) except -1:
     """Check and store the two sizes of a pair."""
-    a, b = pair
+    a, b = several(pair, where, name, 2)
     first[0] = checked_size(a, where, name, least)
     second[0] = checked_size(b, where, name, least)
     return 0
@@ -43,10 +56,8 @@ cdef int set_windows(Geometry* s, str where, object shape, object padding, objec
     """Check and store everything but the window's size, which is there, and the channels of the
     outputs. `shape` is that of the images, `padding` is ((top, bottom), (left, right))."""
     cdef Py_ssize_t bottom, right
-    rows, cols = padding
-    if len(shape) != 4:
-        raise ValueError(f"{where}: images must be (N, H, W, C), got shape {tuple(shape)}")
-    images, height, width, channels = shape
+    rows, cols = several(padding, where, "padding", 2)
+    images, height, width, channels = several(shape, where, "the shape (N, H, W, C) of images", 4)
     s.n = checked_size(images, where, "the number of images", 0, <Py_ssize_t>1 << 62)
     s.h = checked_size(height, where, "the height of images", 0)
     s.w = checked_size(width, where, "the width of images", 0)
@@ -151,7 +162,7 @@ cdef bint meet(Py_ssize_t size, Py_ssize_t count, Py_ssize_t taps, Py_ssize_t st
 
 cdef int set_counted(Counted* counted, str where, object of, object padding) except -1:
     """Fill in the padding that counts: `of`, or all of `padding` if that is None."""
-    rows, cols = padding if of is None else of
+    rows, cols = several(padding if of is None else of, where, "counted", 2)
     set_pair(rows, where, "counted", 0, &counted.top, &counted.bottom)
     set_pair(cols, where, "counted", 0, &counted.left, &counted.right)
     return 0

@@ -22,6 +22,24 @@ def into(out: Array | None, value: Array) -> Array:
     return out
 
 
+def apart(where: str, written: dict[str, Array], read: dict[str, Array]) -> None:
+    """ValueError if a contiguous array that is written shares memory with another one, whatever
+    their order is; those that are only read may share memory with each other."""
+    ranges = sorted(
+        (a.__array_interface__["data"][0], a.nbytes, name)
+        for name, a in (*written.items(), *read.items())
+        if a.size
+    )
+    last = last_written = (0, "")  # the furthest end so far, and whose it is
+    for begin, nbytes, name in ranges:
+        end, other = last if name in written else last_written
+        if begin < end:
+            raise ValueError(f"{where}: {name} overlaps {other} in memory")
+        last = max(last, (begin + nbytes, name))
+        if name in written:
+            last_written = max(last_written, (begin + nbytes, name))
+
+
 def floats(*options: Any) -> tuple[float, ...]:
     """Options as Python's floats, as the native kernels take them: NumPy's scalars would have a say
     in dtypes, and 1 - 2 of its small integers is 255."""
@@ -32,6 +50,15 @@ def ints(*options: Any) -> tuple[Any, ...]:
     """Sizes, pairs and shapes as Python's ints, in tuples as deep as they were given, as the native
     kernels take them: of NumPy's small integers -2 is 254. None stays None."""
     return tuple([_int(option) for option in options])
+
+
+def pairs(where: str, **options: Any) -> tuple[Any, ...]:
+    """Options that are pairs of positive numbers, as `ints` gives them."""
+    for name, option in options.items():
+        rows, columns = ints(*option)
+        if rows < 1 or columns < 1:
+            raise ValueError(f"{where}: {name} must be positive, got {option}")
+    return ints(*options.values())
 
 
 def _int(option: Any) -> Any:

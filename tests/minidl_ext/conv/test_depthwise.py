@@ -211,6 +211,11 @@ def test_out_and_bad_arrays(name):
             refuses(getattr(native, name), case, argument, LAYOUTS | KINDS | RANKS | CHANNELS)
 
 
+def test_out_of_a_normalized_input():
+    case = cases(2, 6, 7, 16)["depthwise_conv"]
+    checks_out(native.depthwise_conv, {**case, "factors": whole_factors(16), "relu": True})
+
+
 @pytest.mark.parametrize(
     ("name", "change"),
     (

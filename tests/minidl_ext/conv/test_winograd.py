@@ -310,6 +310,25 @@ def test_out_and_bad_arrays(name):
             refuses(getattr(native, name), case, argument, LAYOUTS | KINDS | RANKS | CHANNELS)
 
 
+@pytest.mark.parametrize("name", NAMES[1:])
+def test_out_behind_a_max_pool(name):
+    case = cases(2, 6, 6, 16, 32)[name]
+    case["dy"] = values(2, 3, 3, 32)
+    checks_out(getattr(native, name), {**case, "argmax": np.ones((2, 3, 3, 32), np.uint8)})
+
+
+def test_out_and_transformed_weights():
+    case = cases(2, 6, 7, 16, 32)["winograd_conv"]
+    case["transformed"] = native.winograd_weights(case["w"])
+    checks_out(native.winograd_conv, case)
+    refuses(native.winograd_conv, case, "transformed", LAYOUTS | KINDS)
+    for images in (case["x"], case["x"][:0].copy()):
+        with pytest.raises(ValueError, match="winograd_conv: transformed must have shape"):
+            native.winograd_conv(images, case["w"], transformed=case["transformed"][1:].copy())
+        with pytest.raises(TypeError, match="winograd_conv: transformed must be"):
+            native.winograd_conv(images, case["w"], transformed="no")
+
+
 @pytest.mark.parametrize(
     ("name", "change"),
     (

@@ -190,6 +190,9 @@ def test_panels_that_do_not_fit():
     ):
         with pytest.raises((TypeError, ValueError), match="matmul: panels"):
             native.matmul(a, b, panels=wrong)
+    for empty in (values(2, 0), values(0, 3)), (values(0, 3), values(3, 5)):
+        with pytest.raises(TypeError, match="matmul: panels must be a NumPy array"):
+            native.matmul(*empty, panels="panels")
     with pytest.raises(ValueError, match="overlaps panels"):
         native.matmul(a, b, panels=panels, out=panels[:20].reshape(4, 5))
     for wrong in (values(3), values(2, 3, 4), np.ones((2, 2), int)):

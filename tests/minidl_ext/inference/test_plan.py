@@ -186,6 +186,15 @@ CONV = step("direct", (4, 3, 2), (4, 3, 2), weights=np.zeros(2 * PANEL, np.float
         ({"y": (2, 0, 12, 6, 2)}, "side by side"),
         ({"y": (3, 0, 24, 6, 2)}, "no array"),
         ({"y": (-1, 0, 24, 6, 2)}, "no array"),
+        ({"y": (2, 0, -24, 6, 2)}, "must not be negative, got -24, 6 and 2"),
+        ({"y": (2, 0, 24, -6, 2)}, "must not be negative"),
+        ({"y": (2, 0, 24, 6, -2)}, "must not be negative"),
+        ({"y": (2, 0, 24, 6)}, "y of a step must be a tuple of 5 ints, got (2, 0, 24, 6)"),
+        ({"x": None}, "x of a step must be a tuple of 5 ints, got None"),
+        ({"r": [1, 0, 24, 6, 2]}, "r of a step must be a tuple of 5 ints"),
+        ({"read": (4, 3)}, "read of a step must be a tuple of 3 ints"),
+        ({"kernel": 3}, "kernel of a step must be a tuple of 2 ints"),
+        ({"counted": (1, 1)}, "counted of a step must be a tuple of 4 ints"),
         ({"x": (0, 0, 24, 6, 2)}, "leaves its array"),
         ({"r": (1, 8, 24, 6, 2)}, "leaves its array"),
         ({"border": (0, 0, 0, 1)}, "overlap"),
@@ -224,6 +233,13 @@ def test_a_convolution_that_does_not_fit(change, words):
     kernels.Plan([CONV], [24, 24], 0, 2, False, 2)
     with refuses((ValueError, TypeError, KeyError), words):
         kernels.Plan([CONV | change], [24, 24], 0, 2, False, 2)
+
+
+@pytest.mark.parametrize("name", ("kind", "read", "written", "x", "y"))
+def test_a_step_without_a_field(name):
+    lacks = {key: value for key, value in GOOD.items() if key != name}
+    with refuses(ValueError, f"Plan: {name}"):
+        kernels.Plan([lacks], [24, 24], 0, 2, False, 2)
 
 
 def test_wrong_calls():

@@ -119,6 +119,31 @@ def test_running_statistics_that_do_not_fit_are_left_alone(place, value):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("kernel", (native.running_update, twin.running_update))
+@pytest.mark.parametrize(
+    ("one", "other"), ((0, 1), (0, 2), (0, 3), (0, 4), (1, 2), (1, 3), (1, 4), (2, 3), (2, 4))
+)
+def test_running_statistics_share_no_memory(kernel, one, other):
+    names = "running_mean", "running_var", "num_batches", "mean", "var"
+    for shift in (0, 1):
+        args = [np.ones(3), np.ones(3), np.array(1), np.ones(3), np.ones(3)]
+        memory = np.ones(4)
+        args[one] = memory[shift : shift + 3]
+        args[other] = memory[:3]
+        for k in (one, other):
+            if k == 2:
+                args[k] = memory.view(np.int64)[1:2].reshape(())
+        before = [a.copy() for a in args]
+        with pytest.raises(ValueError, match=r"running_update: .* overlaps .* in memory") as info:
+            kernel(*args, 0.5, 1.0)
+        assert names[one] in str(info.value)
+        assert names[other] in str(info.value)
+        for a, b in zip(args, before, strict=True):
+            np.testing.assert_array_equal(a, b)
+    batch = np.ones(3)  # is only read
+    kernel(np.zeros(3), np.zeros(3), None, batch, batch, 0.5, 1.0)
+
+
 @FLOATS
 @pytest.mark.parametrize("ratio", (0, 1e2, 1e4, 1e6))
 def test_digits_at_large_means(ratio, dtype):

@@ -309,7 +309,9 @@ def test_arrays_to_fill_share_no_memory():
         with pytest.raises(ValueError, match=f"masked_norm_backward: out overlaps {name}"):
             norm.masked_norm_backward(**case, out=case[name])
         if name != "masked_out":
-            with pytest.raises(ValueError, match=f"masked_norm_backward: out overlaps {name}"):
+            with pytest.raises(
+                ValueError, match=f"masked_norm_backward: masked_out overlaps {name}"
+            ):
                 norm.masked_norm_backward(**{**case, "masked_out": case[name]})
 
 

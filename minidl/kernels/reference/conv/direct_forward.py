@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..common import Array, Padding, Pair, into, ints
+from ..common import Array, Padding, Pair, into, ints, pairs
 from .epilogue import epilogue
 from .im2col import channel_groups, im2col, output_shape, product
 
@@ -26,7 +26,8 @@ def conv(
     convolutions. `bias` (C_out,) and `residual`, of y's shape, are added, and a ReLU follows if
     `relu_out`.
     """
-    stride, padding, dilation, groups = ints(stride, padding, dilation, groups)
+    stride, dilation = pairs("conv", stride=stride, dilation=dilation)
+    padding, groups = ints(padding, groups)
     kh, kw, ci, co = w.shape
     y = np.empty((*output_shape(x.shape, (kh, kw), stride, padding, dilation), co), x.dtype)
     for inputs, outputs in channel_groups(groups, ci, co):

@@ -3,7 +3,7 @@ that it has read."""
 
 import numpy as np
 
-from ..common import Array, Padding, Pair, Shape, into, ints
+from ..common import Array, Padding, Pair, Shape, into, ints, pairs
 from .im2col import channel_groups, product, tap_positions
 
 
@@ -19,7 +19,8 @@ def conv_input_grad(
     threads: int = 0,
 ) -> Array:
     """Return dx (N, H, W, C_in) for dy (N, OH, OW, C_out) and w (KH, KW, C_in / groups, C_out)."""
-    stride, padding, dilation, groups = ints(stride, padding, dilation, groups)
+    stride, dilation = pairs("conv_input_grad", stride=stride, dilation=dilation)
+    padding, groups = ints(padding, groups)
     input_shape = ints(*input_shape)
     kh, kw, ci, co = w.shape
     n, h, width, _ = input_shape

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..common import Array, Padding, Pair, into, ints
+from ..common import Array, Padding, Pair, into, ints, pairs
 from .im2col import channel_groups, im2col, product
 
 
@@ -18,7 +18,8 @@ def conv_weight_grad(
     threads: int = 0,
 ) -> Array:
     """Return dw (KH, KW, C_in / groups, C_out) for x (N, H, W, C_in) and dy (N, OH, OW, C_out)."""
-    stride, padding, dilation, groups = ints(stride, padding, dilation, groups)
+    stride, dilation = pairs("conv_weight_grad", stride=stride, dilation=dilation)
+    padding, groups = ints(padding, groups)
     kernel_shape = ints(*kernel_shape)
     ci, co = x.shape[3] // groups, dy.shape[3]
     dw = np.empty((*kernel_shape, ci, co), x.dtype)

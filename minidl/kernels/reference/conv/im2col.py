@@ -35,8 +35,10 @@ def output_shape(
     shape: Shape, kernel: Pair, stride: Pair, padding: Padding, dilation: Pair
 ) -> tuple[int, ...]:
     """The shape (N, OH, OW) of the outputs of images of some shape."""
+    (top, bottom), (left, right) = padding
+    added = top + bottom, left + right
     sizes = [
-        (shape[1 + a] + sum(padding[a]) - dilation[a] * (kernel[a] - 1) - 1) // stride[a] + 1
+        (shape[1 + a] + added[a] - dilation[a] * (kernel[a] - 1) - 1) // stride[a] + 1
         for a in range(2)
     ]
     return (shape[0], *sizes)

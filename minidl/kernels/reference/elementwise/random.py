@@ -3,6 +3,8 @@
 Number i of a stream is a hash of (key, i), so it depends neither on threads nor on any order.
 """
 
+import operator
+
 import numpy as np
 
 from ..common import Array, into
@@ -14,7 +16,11 @@ def dropout(x: Array, p: float, key: int, out: Array | None = None, threads: int
     The same call on dy computes the gradient, so nothing has to be stored. The hash is SplitMix64
     (Steele, Lea & Flood 2014).
     """
-    p = float(p)
+    p, key = float(p), operator.index(key)
+    if not 0 <= p <= 1:
+        raise ValueError(f"dropout: p must be in [0, 1], got {p}")
+    if not 0 <= key < 1 << 64:
+        raise ValueError(f"dropout: key must be from 0 to 2**64 - 1, got {key}")
     bits = _splitmix64(x.size, key) >> np.uint64(40)  # 24 uniform bits
     keep = (bits < np.uint64(round((1 - p) * 2**24))).reshape(x.shape)
     scale = x.dtype.type(1 / (1 - p)) if p < 1 else x.dtype.type(0)

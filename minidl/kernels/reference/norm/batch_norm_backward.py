@@ -11,6 +11,15 @@ from ..common import Array, into, rows_of
 from .batch_norm_forward import masked_norm_apply, normalize
 
 
+def _masked(where: str, asked: bool | Array, g: Array) -> Array | None:
+    """g, in the array that was asked for if it was one; None if it was not asked for."""
+    if not isinstance(asked, bool | np.ndarray):
+        raise TypeError(f"{where}: masked_out must be True, False or an array, got {asked!r:.60}")
+    if asked is False:
+        return None
+    return into(None if asked is True else asked, g)
+
+
 def batch_norm_sums(
     dy: Array,
     x: Array,
@@ -34,7 +43,7 @@ def batch_norm_sums(
     products = (g * (x - factors[0])).reshape(rows.shape)
     return (
         np.stack([rows.sum(axis=0, dtype=np.float64), products.sum(axis=0, dtype=np.float64)]),
-        None if masked_out is False else into(None if masked_out is True else masked_out, g),
+        _masked("batch_norm_sums", masked_out, g),
     )
 
 
@@ -130,5 +139,5 @@ def masked_norm_backward(
     rows_of(dx)[mask], dgamma, dbeta, _ = batch_norm_backward(
         rows_of(g)[mask], rows_of(x)[mask], factors, training
     )
-    masked = None if masked_out is False else into(None if masked_out is True else masked_out, g)
+    masked = _masked("masked_norm_backward", masked_out, g)
     return into(out, dx), dgamma, dbeta, masked

@@ -7,7 +7,7 @@ Statistics are float64 whatever x is.
 
 import numpy as np
 
-from ..common import Array, floats, rows_of
+from ..common import Array, apart, floats, rows_of
 
 
 def batch_stats(x: Array, threads: int = 0) -> tuple[Array, Array]:
@@ -36,6 +36,10 @@ def running_update(
     """running becomes (1 - weight) running + weight batch, in place, the batch's variance times
     `factor`; mean and var (C,) are float64. num_batches () of int64, or None, counts one more."""
     weight, factor = floats(weight, factor)
+    written = {"running_mean": running_mean, "running_var": running_var}
+    if num_batches is not None:
+        written["num_batches"] = num_batches
+    apart("running_update", written, {"mean": mean, "var": var})
     if num_batches is not None:
         num_batches += 1
     running_mean[...] = (1 - weight) * running_mean + weight * mean

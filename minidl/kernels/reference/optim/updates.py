@@ -2,7 +2,19 @@
 
 import numpy as np
 
-from ..common import Array, floats
+from ..common import Array, apart, floats
+
+
+def _apart(where: str, grads: list[Array], **states: list[Array] | None) -> None:
+    """Check that no two arrays that are written share memory, and none with a gradient; parameters
+    may share a gradient, which is only read."""
+    written = {
+        f"{name}[{i}]": a
+        for name, arrays in states.items()
+        if arrays is not None
+        for i, a in enumerate(arrays)
+    }
+    apart(where, written, {f"grads[{i}]": g for i, g in enumerate(grads)})
 
 
 def sgd_update(
@@ -19,6 +31,7 @@ def sgd_update(
 
     `velocities` is None without momentum. Sutskever et al. 2013, in PyTorch's form.
     """
+    _apart("sgd_update", grads, params=params, velocities=velocities)
     lr, momentum, weight_decay = floats(lr, momentum, weight_decay)
     for i, (p, g) in enumerate(zip(params, grads, strict=True)):
         if weight_decay:
@@ -50,6 +63,7 @@ def adam_update(
     m' and s' are divided by 1 - b^step (Kingma & Ba 2015). weight_decay is added to g, or,
     `decoupled`, shrinks p by lr * weight_decay first (AdamW, Loshchilov & Hutter 2019).
     """
+    _apart("adam_update", grads, params=params, means=means, squares=squares)
     lr, beta1, beta2, eps, weight_decay = floats(lr, beta1, beta2, eps, weight_decay)
     correction1 = 1 - beta1**step
     correction2 = np.sqrt(1 - beta2**step)
@@ -84,6 +98,9 @@ def rmsprop_update(
     centered, `velocities` without momentum (v is then d). Tieleman & Hinton 2012 and Graves 2013,
     in PyTorch's form.
     """
+    _apart(
+        "rmsprop_update", grads, params=params, squares=squares, means=means, velocities=velocities
+    )
     lr, alpha, eps, momentum, weight_decay = floats(lr, alpha, eps, momentum, weight_decay)
     for i, (p, g, s) in enumerate(zip(params, grads, squares, strict=True)):
         if weight_decay:
@@ -114,6 +131,7 @@ def adagrad_update(
     threads: int = 0,
 ) -> None:
     """g += weight_decay p;  s += g^2;  p -= lr g / (sqrt(s) + eps) (Duchi et al. 2011)."""
+    _apart("adagrad_update", grads, params=params, sums=sums)
     lr, eps, weight_decay = floats(lr, eps, weight_decay)
     for p, g, s in zip(params, grads, sums, strict=True):
         if weight_decay:
@@ -140,6 +158,7 @@ def lars_update(
     `velocities` is None without momentum. You, Gitman & Ginsburg 2017, with the learning rate
     outside v, as in `sgd_update`.
     """
+    _apart("lars_update", grads, params=params, velocities=velocities)
     lr, momentum, trust, eps, weight_decay = floats(lr, momentum, trust, eps, weight_decay)
     for i, (p, g) in enumerate(zip(params, grads, strict=True)):
         rate = 1.0
