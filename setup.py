@@ -55,8 +55,13 @@ ALL_LEVELS = ("v2", "v3", "v4") if X86_64 else ("base",)
 
 # Whether the compiler may compute a * b + c with one rounding where the source does not ask for it.
 # In general it may not: backward passes recompute expressions of the forward pass, and must get the
-# same bits. In these folders nothing is recomputed, and every product is added to something.
-FUSED = dict.fromkeys(("gemm", "conv", "inference"), "fast")
+# same bits. In these folders it may, since nearly every product is added to something. What they
+# recompute, normalizations and masks, they compute by functions of headers that forbid it
+# (UNFUSED_BEGIN in simd/vectors.h).
+FUSED = ("gemm", "conv", "inference")
+# Clang does not heed headers with "fast". The first of these that it knows is used instead; "on"
+# fuses within an expression alone. GCC fuses with "fast" alone.
+CLANG_FUSED = ["-ffp-contract=fast-honor-pragmas", "-ffp-contract=on"]
 
 DEBUG = os.environ.get("MINIDL_DEBUG", "0") not in ("", "0")
 # -O3 makes libraries half again as large, and no kernel faster than -O2 with this cost model but
@@ -178,7 +183,9 @@ class Toolchain:
         self.strict = ["-Werror"] if self.accepts(["-Werror"]) else []
         self.common = [*LANGUAGE, *self.known(MATH), *self.known(QUIET), *self.known(OPTIMIZE)]
         self.more = {folder: self.known(flags) for folder, flags in OPTIMIZE_MORE.items()}
-        self.contract = {how: self.known([f"-ffp-contract={how}"]) for how in ("off", "fast")}
+        clang = self.accepts([], "#ifndef __clang__\n#error\n#endif\n")
+        self.fused = self.known(CLANG_FUSED if clang else ["-ffp-contract=fast"])[:1]
+        self.unfused = self.known(["-ffp-contract=off"])
         self.levels = {None: []}
         for level in ("base", *ALL_LEVELS):
             features = [f"-m{feature}" for feature in FEATURES[level]]
@@ -316,7 +323,7 @@ class build_ext(_build_ext):
         translated, target = self.translated(source), self.object(ext, source)
         folder = Path(source).parent.name
         openmp = (self.tools.kernels if ext.level else self.tools.openmp)[0]
-        contract = self.tools.contract[FUSED.get(folder, "off")]
+        contract = self.tools.fused if folder in FUSED else self.tools.unfused
         flags = [*self.tools.common, *self.tools.more.get(folder, []), *contract]
         flags += [*self.tools.levels[ext.level], *openmp]
 

@@ -11,52 +11,18 @@ from typing import Any
 Value = Any  # what JSON holds
 
 FLOATS = ("float32", "float32", "float64")
+# fmt: off
+# These numbers are read in rows, so `ruff format` leaves them: it would put one on each line.
 # Sizes around the blocks and vectors that kernels work in.
 SIZES = (
-    0,
-    1,
-    1,
-    2,
-    2,
-    3,
-    3,
-    4,
-    5,
-    6,
-    7,
-    8,
-    9,
-    12,
-    13,
-    15,
-    16,
-    17,
-    24,
-    31,
-    32,
-    33,
-    48,
-    63,
-    64,
-    65,
-    96,
-    100,
-    127,
-    128,
-    129,
-    200,
-    255,
-    256,
-    257,
-    500,
-    512,
-    513,
-    1000,
-    1023,
-    1024,
-    1025,
-    4099,
+    0, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7, 8, 9, 12, 13, 15, 16, 17, 24, 31, 32, 33, 48, 63, 64, 65, 96,
+    100, 127, 128, 129, 200, 255, 256, 257, 500, 512, 513, 1000, 1023, 1024, 1025, 4099,
 )
+ABSURD_NUMBERS = (
+    -1, 0, -2, 2**15, 2**31 - 1, 2**31, 2**32, 2**32 + 1, 2**46, 2**62, 2**63 - 1, 2**63, 2**64,
+    2**70, -(2**31), -(2**63), -(2**70),
+)
+# fmt: on
 
 PLAIN_VALUES = ("normal", "uniform", "whole", "offset")
 WILD_VALUES = ("special", "tiny", "huge", "denormal", "zeros", "equal", "mixed")
@@ -72,25 +38,6 @@ MEMORY = (
     "subclass",
 )
 
-ABSURD_NUMBERS = (
-    -1,
-    0,
-    -2,
-    2**15,
-    2**31 - 1,
-    2**31,
-    2**32,
-    2**32 + 1,
-    2**46,
-    2**62,
-    2**63 - 1,
-    2**63,
-    2**64,
-    2**70,
-    -(2**31),
-    -(2**63),
-    -(2**70),
-)
 ABSURD_OTHERS = (
     None,
     "a",

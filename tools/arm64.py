@@ -6,7 +6,7 @@
 Kernels are compiled by aarch64-linux-gnu-gcc, and an emulator (qemu-aarch64-static) runs the
 tests with an ARM64 Python, which comes from the same package archive as this system; nothing is
 installed. Everything is kept in build/arm64, the kernels beside those of this machine. Needed are
-two packages, and no right to install more: apt-get install gcc-aarch64-linux-gnu qemu-user-static
+two packages, and no right to install more: apt-get install g++-aarch64-linux-gnu qemu-user-static
 
 An emulated CPU takes 20 to 50 times as long, and the process has a thread more, the emulator's. So
 the file of tests that count threads, runtime/test_thread_budget.py, is left out of "all".
@@ -24,6 +24,8 @@ HOME = ROOT / "build" / "arm64"
 SYSTEM = HOME / "system"  # ARM64's Python, its libraries and headers, as in /
 PYTHON = HOME / "python"  # runs it
 COMPILER, EMULATOR = "aarch64-linux-gnu-gcc", "qemu-aarch64-static"
+# The C++ compiler is looked for by its own name: the driver is there without it, too.
+NEEDED = (COMPILER, "aarch64-linux-gnu-g++", EMULATOR, "apt-get", "dpkg-deb")
 ARCHIVED = ("python3", "libpython3-dev", "libgomp1", "libstdc++6")
 PACKAGES = ("numpy>=2.0", "pytest>=8", "hypothesis>=6", "setuptools>=77")
 TESTED = ("tests/minidl_ext", "tests/kernels")
@@ -34,12 +36,10 @@ def main() -> int:
     if sys.argv[1:2] in (["-h"], ["--help"]):
         print(__doc__)
         return 0
-    if missing := [
-        name for name in (COMPILER, EMULATOR, "apt-get", "dpkg-deb") if not shutil.which(name)
-    ]:
+    if missing := [name for name in NEEDED if not shutil.which(name)]:
         print(
             f"minidl: {', '.join(missing)} not found: this needs Debian or Ubuntu, and apt-get "
-            "install gcc-aarch64-linux-gnu qemu-user-static",
+            "install g++-aarch64-linux-gnu qemu-user-static",
             file=sys.stderr,
         )
         return 2

@@ -38,10 +38,9 @@ COPIED = (
 )
 TESTED = ("tests/minidl_ext", "tests/kernels")
 
-# Left out of the undefined behaviour, for it is in headers that are not ours:
-#   function, vptr      only C++
-#   alignment           NumPy's and Python's own structures are read through char pointers; what we
-#                       read is checked to be aligned where a kernel begins
+# Alignment is left out of the undefined behaviour, for it is in headers that are not ours: NumPy's
+# and Python's own structures are read through char pointers. What we read is checked to be aligned
+# where a kernel begins. Types at run time (vptr) are not checked either: kernels have none.
 FLAGS = (
     "-fsanitize=address,undefined",
     "-fno-sanitize=alignment",

@@ -1,5 +1,6 @@
-"""The command line, `minidl`: one file a subcommand, and here what they share, errors and exit
-codes: 0, 1 for what failed, 2 for a wrong call, 130 for Ctrl-C."""
+"""The command line, `minidl`. Each subcommand has its own file; this one has the entry point, which
+prints errors and returns the exit code: 0 for success, 1 for a failure, 2 for wrong usage, 130 for
+Ctrl-C."""
 
 from __future__ import annotations
 
@@ -24,12 +25,12 @@ from .summary import summary
 from .train import train
 
 FAILED, INTERRUPTED = 1, 130
-# What errors of the library call arguments, and what that is here.
+# Hints in the library's errors that name Python arguments, and the same as command line options.
 OPTIONS = {
     "skip_broken=True": "--skip-broken",
     "size=32 or size=(24, 32)": "--size 32 or 24,32",
     "data.cache.clear()": "minidl cache clear",
-    ", cache=False does without": "",
+    ", cache=False disables it": "",
 }
 EXPECTED = (ValueError, TypeError, OSError, ImportError, ArithmeticError, MemoryError, RuntimeError)
 
@@ -40,14 +41,15 @@ def commands() -> None:
     """Train and run small CNNs on a CPU.
 
     \b
-    minidl train photos                  a classifier of a folder of pictures,
+    minidl train photos                  train a classifier on a folder of pictures,
                                          photos/<class>/*.jpg
-    minidl predict runs/photos x.jpg     what it says of a picture
-    minidl eval runs/photos              how good it is
-    minidl export runs/photos x.onnx     the same for other runtimes
+    minidl predict runs/photos x.jpg     classify a picture
+    minidl eval runs/photos              measure the accuracy
+    minidl export runs/photos x.onnx     write the model for other runtimes
 
-    Each command tells more with --help. With the shell's completion: in ~/.bashrc
-    `eval "$(_MINIDL_COMPLETE=bash_source minidl)"` (zsh_source and fish_source for those shells).
+    Each command has its own --help. For tab completion in bash, add
+    `eval "$(_MINIDL_COMPLETE=bash_source minidl)"` to ~/.bashrc (other shells: zsh_source,
+    fish_source).
     """
 
 
@@ -65,18 +67,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(given: list[str]) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-        sys.stdout.reconfigure(errors="backslashreplace")  # of names that a terminal cannot show
+        # File names may contain characters that the terminal's encoding does not have.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         result: Any = commands.main(given, "minidl", standalone_mode=False, obj=given)
-        sys.stdout.flush()  # here, where what fails is told as other errors are
+        sys.stdout.flush()  # flushed here, so that an error is reported like all others
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:  # of `| head`
-        _write_no_more()
+    except BrokenPipeError:  # the reader has ended, as `minidl ... | head` does
+        _discard_stdout()
         return FAILED
     except EXPECTED as error:
         if os.environ.get("MINIDL_TRACEBACK"):
@@ -84,19 +87,20 @@ def _run(given: list[str]) -> int:
         print(f"minidl: {_text(error)}", file=sys.stderr)
         try:
             sys.stdout.flush()
-        except OSError:  # it was what failed
-            _write_no_more()
+        except OSError:  # writing to stdout was the error
+            _discard_stdout()
         return FAILED
     return result if isinstance(result, int) else 0
 
 
-def _write_no_more() -> None:
-    """Let Python write what is left in the buffer of stdout to nowhere when it ends."""
+def _discard_stdout() -> None:
+    """Redirect stdout to the null device, so that Python's flush at exit does not fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _text(error: BaseException) -> str:
-    """What went wrong; of what may be a fault of the program its kind, and how to see more."""
+    """Return the message of an error. For one that may be a bug, add its class and how to get a
+    traceback."""
     text = str(error)
     for argument, option in OPTIONS.items():
         text = text.replace(argument, option)

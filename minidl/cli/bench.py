@@ -1,4 +1,4 @@
-"""`minidl bench`: how fast a model answers, compiled and in evaluation mode."""
+"""`minidl bench`: measure the inference time of a model, compiled and in evaluation mode."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from ..nn.layer import Layer
 
-SLICES = 4  # in which the two take turns, so that both see the same phases of the machine
-WARM_UP = 0.1  # seconds of calls before each slice, which are not counted
-LEAST = 3  # calls in a slice, whatever they take
+SLICES = 4  # the two variants alternate in slices, so that both see the same load of the machine
+WARM_UP = 0.1  # seconds of calls before each slice that are not counted
+LEAST = 3  # least number of calls in a slice, however long they take
 ROW = "{:>6}  {:<15}  {:>8}  {:>9}  {:>9}  {:>9}  {:>10}"
 
 
@@ -32,14 +32,14 @@ ROW = "{:>6}  {:<15}  {:>8}  {:>9}  {:>9}  {:>9}  {:>10}"
     default="1,128",
     show_default=True,
     metavar="N,N...",
-    help="Images in a call; several sizes with commas.",
+    help="Batch size; several sizes are separated by commas.",
 )
 @click.option(
     "--input",
     "shape",
     type=Numbers("shape", 1, 2, 3),
     metavar="H,W,C",
-    help="The shape of an image. [default: that of the model]",
+    help="Shape of an image. [default: the model's]",
 )
 @click.option(
     "--seconds",
@@ -47,9 +47,9 @@ ROW = "{:>6}  {:<15}  {:>8}  {:>9}  {:>9}  {:>9}  {:>10}"
     default=2.0,
     show_default=True,
     metavar="S",
-    help="Of calls for each line of the table.",
+    help="Seconds of measuring for each line of the table.",
 )
-@click.option("--json", "as_json", is_flag=True, help="A JSON object, and nothing else, on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object instead of the table.")
 @threads_option
 def bench(
     run_or_model: str,
@@ -59,12 +59,11 @@ def bench(
     as_json: bool,
     threads: int | None,
 ) -> None:
-    """Measure how fast a model answers: compiled, and beside it in evaluation mode.
+    """Measure the inference time of a model, compiled and in evaluation mode.
 
-    RUN_OR_MODEL is a run's folder, of which the best model is taken, a model's file, or a name, as
-    resnet20, with random weights. The images are random. For each size of batch and each of the
-    two: the shortest call, the median, the 99th percentile (99 of 100 calls take no longer), and
-    images a second.
+    RUN_OR_MODEL is a run's folder, whose best model is used, a model's file, or a model's name such
+    as resnet20, with random weights. The images are random. For each batch size and both variants
+    the table shows the shortest, median and 99th percentile time of a call, and images per second.
 
     \b
     minidl bench runs/photos
@@ -73,8 +72,8 @@ def bench(
     from .. import machine
 
     set_threads(threads)
-    asked = None if shape is None else (shape,) if isinstance(shape, int) else tuple(shape)
-    model, input_shape = _model(run_or_model, asked)
+    chosen = None if shape is None else (shape,) if isinstance(shape, int) else tuple(shape)
+    model, input_shape = _model(run_or_model, chosen)
     lines, difference = [], 0.0
     for size in [batch] if isinstance(batch, int) else batch:
         found, far = _both(model, input_shape, size, seconds)
@@ -111,68 +110,73 @@ def bench(
                 f"{line['images_per_second']:,.0f}",
             )
         )
-    print(f"\nThe outputs of the two differ by at most {difference:.0e} of the largest.")
+    print(
+        f"\nThe outputs of the two variants differ by at most {difference:.0e} of the largest "
+        f"output."
+    )
     fewest = min(line["threads"] for line in lines)
     if fewest < int(about["threads"]):
         print(
-            f"Some calls ran on {_threads(fewest)}, since other processes use the CPUs: the "
-            f"times are not those of a quiet machine."
+            f"Some calls ran on {_threads(fewest)} only, since other processes use the CPUs: the "
+            f"times would be shorter on an idle machine."
         )
 
 
-def _model(given: str, asked: tuple[int, ...] | None) -> tuple[Layer, tuple[int, ...]]:
-    """The model of a name, a path or a run, and the shape of its images."""
+def _model(given: str, shape: tuple[int, ...] | None) -> tuple[Layer, tuple[int, ...]]:
+    """Return the model of a name, a path or a run, and the shape of its images."""
     from ..models import create, names
 
     model: Any
     if given in names() and not os.path.exists(given):
-        model = create(given, **({} if asked is None else {"input_shape": asked}))
+        model = create(given, **({} if shape is None else {"input_shape": shape}))
     elif os.path.exists(given):
         model = load_model(given).model
     else:
         raise click.UsageError(
-            f"there is no run or model {given!r}, and it is none of {', '.join(names())}"
+            f"RUN_OR_MODEL: there is no run or model {given!r}, and it is none of "
+            f"{', '.join(names())}"
         )
-    return model, model.input_shape if asked is None else asked
+    return model, model.input_shape if shape is None else shape
 
 
 def _both(
     model: Layer, shape: tuple[int, ...], batch: int, seconds: float
 ) -> tuple[list[dict[str, Any]], float]:
-    """The figures of both ways for a batch, and how far their outputs are apart, of the largest."""
+    """Measure both variants for a batch size. Returns a line of figures for each, and the largest
+    difference of their outputs relative to the largest output."""
     import numpy as np
 
     from ..compiled import compile
 
     x = np.random.default_rng(0).random((batch, *shape), np.float32).astype(model._dtype())
     compiled = compile(model, x)
-    one = compiled(x)
-    if not isinstance(one, np.ndarray):
+    result = compiled(x)
+    if not isinstance(result, np.ndarray):
         raise click.UsageError(
             f"bench needs a model with one output, and {type(model).__name__} "
-            f"returns a {type(one).__name__}"
+            f"returns a {type(result).__name__}"
         )
-    other = model.predict(x, batch)
-    ways: dict[str, Callable[[], np.ndarray]] = {
+    expected = model.predict(x, batch)
+    variants: dict[str, Callable[[], np.ndarray]] = {
         "compiled": lambda: compiled(x),
         "evaluation mode": lambda: model.predict(x, batch),
     }
-    times: dict[str, list[float]] = {way: [] for way in ways}
-    threads: dict[str, list[int]] = {way: [] for way in ways}
+    times: dict[str, list[float]] = {name: [] for name in variants}
+    threads: dict[str, list[int]] = {name: [] for name in variants}
     for _ in range(SLICES):
-        for way, run in ways.items():
+        for name, run in variants.items():
             found, fewest = _measure(run, seconds / SLICES)
-            times[way] += found
-            threads[way].append(fewest)
+            times[name] += found
+            threads[name].append(fewest)
     rows = []
-    for way in ways:
-        figures = _figures(times[way], batch)
-        rows.append({"batch": batch, "model": way, **figures, "threads": min(threads[way])})
-    return rows, float(np.abs(one - other).max() / max(np.abs(other).max(), 1e-30))
+    for name in variants:
+        figures = _figures(times[name], batch)
+        rows.append({"batch": batch, "model": name, **figures, "threads": min(threads[name])})
+    return rows, float(np.abs(result - expected).max() / max(np.abs(expected).max(), 1e-30))
 
 
 def _measure(run: Callable[[], Any], seconds: float) -> tuple[list[float], int]:
-    """The times of single calls, and the fewest threads that one could have."""
+    """Return the times of single calls, and the smallest number of threads available to a call."""
     from .. import kernels
 
     start = time.perf_counter()
@@ -190,7 +194,7 @@ def _measure(run: Callable[[], Any], seconds: float) -> tuple[list[float], int]:
 
 
 def _figures(times: list[float], batch: int) -> dict[str, Any]:
-    """What is said of calls: of fewer than 100, the 99th percentile is the longest."""
+    """Return the statistics of calls. The 99th percentile of fewer than 100 is the longest one."""
     ranked = sorted(times)
 
     def percentile(share: float) -> float:
@@ -206,7 +210,7 @@ def _figures(times: list[float], batch: int) -> dict[str, Any]:
 
 
 def _text(seconds: float) -> str:
-    """A time in milliseconds, with three digits or more."""
+    """Format a time in milliseconds, with at least three significant digits."""
     ms = seconds * 1e3
     return f"{ms:.{3 if ms < 1 else 2 if ms < 100 else 0}f} ms"
 

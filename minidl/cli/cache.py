@@ -1,4 +1,4 @@
-"""`minidl cache`: what was decoded or unpacked once."""
+"""`minidl cache`: show and clear the cache of decoded pictures and unpacked archives."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import click
 @click.group(invoke_without_command=True)
 @click.pass_context
 def cache(context: click.Context) -> None:
-    """Show what the cache holds: pictures that were decoded, archives that were unpacked.
+    """Show the contents of the cache: decoded pictures and unpacked archives.
 
-    It is made anew when it is needed, so all of it may go: `minidl cache clear`. The environment
-    variable MINIDL_CACHE names another folder, MINIDL_CACHE_LIMIT another limit than 20 GB.
+    Everything in it is made again when it is needed, so it may all be removed: `minidl cache
+    clear`. The environment variable MINIDL_CACHE sets another folder, MINIDL_CACHE_LIMIT another
+    limit than 20 GB.
     """
     if context.invoked_subcommand is not None:
         return
@@ -31,7 +32,7 @@ def cache(context: click.Context) -> None:
 
 @cache.command()
 def clear() -> None:
-    """Remove everything from it; downloaded files stay."""
+    """Remove all decoded pictures and unpacked archives; downloaded files are kept."""
     from ..data import cache as store
 
     print(f"{store.clear() / 1e6:,.1f} MB freed in {store.folder()}")

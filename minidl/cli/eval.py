@@ -1,4 +1,4 @@
-"""`minidl eval`: how good a model is."""
+"""`minidl eval`: measure the accuracy of a model."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from .shared import accuracy_line, load_model, set_threads, threads_option
 )
 @threads_option
 def evaluate(run_or_model: str, data: str | None, skip_broken: bool, threads: int | None) -> None:
-    """Measure a model: per class, and the accuracy in the last line.
+    """Evaluate a model on labelled pictures: a table of classes, and the accuracy in the last line.
 
-    RUN_OR_MODEL is a run's folder, of which the best model is taken, or a model's file. DATA is
-    mnist, fashion-mnist or cifar10 (their test part), a folder with a part test/ (or else valid/),
-    or a folder with a folder of pictures for each class, matched by name. Without DATA it is what
-    the run was measured on.
+    RUN_OR_MODEL is a run's folder, whose best model is used, or a model's file. DATA is mnist,
+    fashion-mnist or cifar10 (their test part), a folder with a subfolder test/ (or else valid/), or
+    a folder with a subfolder of pictures for each class; classes are matched by name. The default
+    of DATA is the part that the run was evaluated on.
 
     \b
     minidl eval runs/photos
@@ -37,7 +37,9 @@ def evaluate(run_or_model: str, data: str | None, skip_broken: bool, threads: in
     set_threads(threads)
     saved = load_model(run_or_model)
     if data is None and skip_broken:
-        raise click.UsageError("--skip-broken is for DATA: without it, it is as in the run")
+        raise click.UsageError(
+            "--skip-broken needs DATA: without DATA, the run's own setting is used"
+        )
     part, pictures = _of_run(run_or_model) if data is None else _of_data(data, saved, skip_broken)
     found = report(saved, pictures, valid_name=part)
     print(found)
@@ -45,12 +47,12 @@ def evaluate(run_or_model: str, data: str | None, skip_broken: bool, threads: in
 
 
 def _of_run(folder: str) -> tuple[str, Any]:
-    """What a run was measured on."""
+    """Return the name and the pictures of the part that a run was evaluated on."""
     from ..train.run import differing, plan_of, read_config
     from ..train.task import KNOWN, load_task
 
     if not os.path.isdir(folder):
-        raise click.UsageError(f"{folder!r} is a file of a model: say DATA, what to measure it on")
+        raise click.UsageError(f"DATA is needed: {folder!r} is a model's file and not a run")
     config = read_config(folder)
     plan = plan_of(config)
     channels = None if plan.source in KNOWN else config["data"]["shape"][2]
@@ -60,14 +62,15 @@ def _of_run(folder: str) -> tuple[str, Any]:
     different = differing(config["data"], task.description())
     if different:
         raise ValueError(
-            f"{plan.source!r} is not what the run was trained on any more: "
-            f"{'; '.join(different)}. Say DATA, what to measure it on"
+            f"{plan.source!r} has changed since the run was trained on it: "
+            f"{'; '.join(different)}. Give DATA, the pictures to evaluate on"
         )
     return task.measured
 
 
 def _of_data(data: str, saved: Any, skip_broken: bool) -> tuple[str, Any]:
-    """The test part of a data set, or the pictures of a folder, as the model takes them."""
+    """Return the name of the part and the pictures: the test part of a known data set, or those of
+    a folder, scaled for the model."""
     from ..data.image_folder import ImageFolder
     from ..train.task import KNOWN, part_folders
 
@@ -81,8 +84,8 @@ def _of_data(data: str, saved: Any, skip_broken: bool) -> tuple[str, Any]:
     part = next((name for name in ("test", "valid") if name in parts), None)
     if parts and part is None:
         raise click.UsageError(
-            f"DATA: {data!r} has a part train/ and none to measure on: give "
-            f"{os.path.join(data, 'train')!r} itself, if that is meant"
+            f"DATA: {data!r} must have a part test/ or valid/, and has only train/: to evaluate on "
+            f"that, give {os.path.join(data, 'train')!r}"
         )
     size, channels = saved.picture_size()
     pictures = ImageFolder(

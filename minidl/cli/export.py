@@ -1,4 +1,4 @@
-"""`minidl export`: a model for other runtimes."""
+"""`minidl export`: write a model as ONNX for other runtimes."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     type=click.Choice(["NHWC", "NCHW"]),
     default="NHWC",
     show_default=True,
-    help="The axes of pictures as the file takes them. NCHW has the channels first, as "
-    "other frameworks have them.",
+    help="Order of the axes of the file's input. NCHW, channels first, is usual in other "
+    "frameworks.",
 )
 def export(run_or_model: str, out: str, layout: str) -> None:
-    """Write a model as an ONNX file, which other runtimes run.
+    """Write a model as an ONNX file for other runtimes.
 
-    RUN_OR_MODEL is a run's folder, of which the best model is taken, or a model's file. OUT.onnx
-    takes any number of pictures, of the size that the model was trained for, and gives what the
-    model puts out; its metadata says which classes there are and how pictures are prepared. A file
-    of this name is replaced.
+    RUN_OR_MODEL is a run's folder, whose best model is used, or a model's file. The ONNX model
+    takes a batch of any number of pictures, of the size that the model was trained on, and returns
+    the model's outputs; its metadata has the names of the classes and the preprocessing. An
+    existing OUT.onnx is replaced.
 
     \b
     minidl export runs/photos photos.onnx
@@ -62,8 +62,7 @@ def export(run_or_model: str, out: str, layout: str) -> None:
 
 
 def _input_shape(saved: Saved) -> tuple[int, ...]:
-    """What a model takes, without the axis of the batch: pictures as they are prepared for it, or
-    rows."""
+    """Return the shape of one input of a model: of a prepared picture, or of a row."""
     shape: tuple[int, ...] = saved.model.input_shape  # type: ignore[attr-defined]
     if len(shape) != 3:
         return shape
@@ -72,7 +71,7 @@ def _input_shape(saved: Saved) -> tuple[int, ...]:
 
 
 def _sizes(shape: tuple[int, ...], layout: str) -> str:
-    """A shape as the file has it: (N, 32, 32, 3), or (N, 3, 32, 32)."""
+    """Format a shape in the layout of the file: (N, 32, 32, 3), or (N, 3, 32, 32)."""
     sizes = list(map(str, shape[1:]))
     if layout == "NCHW" and len(sizes) == 3:
         sizes = [sizes[2], *sizes[:2]]

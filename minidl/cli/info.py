@@ -1,4 +1,4 @@
-"""`minidl info`: what is installed, and what runs here."""
+"""`minidl info`: show versions, CPU, kernels and folders."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import click
 
 @click.command()
 def info() -> None:
-    """Show versions, the CPU and the kernels for it, threads, and where things are kept.
+    """Show versions, the CPU and the kernels for it, the number of threads, and the cache.
 
-    It is what a report of a fault should have.
+    Include this output in a bug report.
     """
     from ..data import cache
     from ..settings import show_versions

@@ -1,4 +1,4 @@
-"""`minidl lab`: claims about batch normalization, tried."""
+"""`minidl lab`: run experiments that test claims about batch normalization."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ import sys
 
 import click
 
-FULL, QUICK = "runs/lab", "runs/lab-quick"  # where results go
+FULL, QUICK = "runs/lab", "runs/lab-quick"  # the default folders of results
 FOLDER = click.Path(file_okay=False)
 
 
 @click.group(no_args_is_help=True)
 def lab() -> None:
-    """Try what is said of batch normalization: each claim is an experiment that can fail.
+    """Test claims about batch normalization: each claim is an experiment that can refute it.
 
     \b
-    minidl lab list                 the claims
-    minidl lab run E18              one experiment
-    minidl lab run all --quick      all of them, small
-    minidl lab report               report.html of what has been run
+    minidl lab list                 list the claims
+    minidl lab run E18              run one experiment
+    minidl lab run all --quick      run all experiments with small settings
+    minidl lab report               write report.html of the finished experiments
     """
 
 
 @lab.command("list")
 def list_claims() -> None:
-    """List the experiments: id, minutes of one CPU for all seeds, and what each is about."""
+    """List the experiments: id, minutes on one CPU for all seeds, and title."""
     from ..lab.registry import all_experiments
 
     for id, e in all_experiments().items():
@@ -35,34 +35,34 @@ def list_claims() -> None:
 @lab.command("run", no_args_is_help=True)
 @click.argument("ids", nargs=-1, required=True, metavar="ID... | all")
 @click.option(
-    "--quick", is_flag=True, help="Smaller settings: all of it in minutes, verdicts provisional."
+    "--quick", is_flag=True, help="Use small settings: minutes in all, with provisional verdicts."
 )
 @click.option(
     "--seeds",
     type=click.IntRange(1),
     metavar="N",
-    help="Seeds of each. [default: 3 or 5, as each says; 2 or 3 with --quick]",
+    help="Seeds of each experiment. [default: its own, 3 or 5; with --quick 2 or 3]",
 )
 @click.option(
     "--jobs",
     type=click.IntRange(1, 1024),
     metavar="N",
-    help="Processes beside each other. [default: one for each CPU]",
+    help="Number of parallel processes. [default: one for each CPU]",
 )
 @click.option(
     "--out",
     "folder",
     metavar="DIR",
     type=FOLDER,
-    help=f"The folder of the results. [default: {FULL}, with --quick {QUICK}]",
+    help=f"Folder of the results. [default: {FULL}, with --quick {QUICK}]",
 )
 def run_claims(
     ids: tuple[str, ...], quick: bool, seeds: int | None, jobs: int | None, folder: str | None
 ) -> None:
     """Run experiments, and write results.json and report.html.
 
-    Finished seeds are not run again: the same command goes on after Ctrl-C. An experiment that
-    crashes ends no other one. The exit code is 1 where one has crashed, 143 after SIGTERM.
+    Finished seeds are not run again: after Ctrl-C, the same command resumes. If an experiment
+    crashes, the others still run, and the exit code is 1. It is 143 after SIGTERM.
     """
     from ..lab import registry
     from ..lab.page import write_report
@@ -75,8 +75,8 @@ def run_claims(
     folder = folder or (QUICK if quick else FULL)
     try:
         found = run(experiments, folder, quick, seeds, jobs)
-    except (KeyboardInterrupt, SystemExit):  # the latter of SIGTERM
-        print("finished seeds are kept; the same command goes on", file=sys.stderr)
+    except (KeyboardInterrupt, SystemExit):  # SIGTERM raises SystemExit
+        print("finished seeds are kept; the same command resumes", file=sys.stderr)
         raise
     for id, one in found.items():
         provisional = " (provisional)" if one.provisional else ""
@@ -95,10 +95,10 @@ def run_claims(
     "folder",
     metavar="DIR",
     type=FOLDER,
-    help=f"The folder of the results. [default: {FULL}, or else {QUICK}]",
+    help=f"Folder of the results. [default: {FULL}, or else {QUICK}]",
 )
 def write_page(folder: str | None) -> None:
-    """Write report.html and report.md of what has been run."""
+    """Write report.html and report.md of the finished experiments."""
     from ..lab.page import write_report
 
     only_quick = os.path.isdir(QUICK) and not os.path.isdir(FULL)

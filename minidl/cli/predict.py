@@ -1,4 +1,4 @@
-"""`minidl predict`: what a model says of pictures."""
+"""`minidl predict`: classify pictures."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from .shared import load_model, set_threads, threads_option
     default=3,
     show_default=True,
     metavar="N",
-    help="Classes to name for each picture.",
+    help="Number of classes to show for each picture.",
 )
-@click.option("--json", "as_json", is_flag=True, help="A JSON list, and nothing else, on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list instead of text.")
 @threads_option
 def predict(
     run_or_model: str, images: tuple[str, ...], top: int, as_json: bool, threads: int | None
 ) -> None:
-    """Say what is on pictures: the likeliest classes and their probabilities.
+    """Classify pictures: print the likeliest classes of each and their probabilities.
 
-    RUN_OR_MODEL is a run's folder, of which the best model is taken, or a model's file.
+    RUN_OR_MODEL is a run's folder, whose best model is used, or a model's file.
 
     \b
     minidl predict runs/photos new/*.jpg
@@ -38,10 +38,11 @@ def predict(
     for path in images:
         if os.path.isdir(path):
             raise click.UsageError(
-                f"{path!r} is a folder: name the pictures in it, as {os.path.join(path, '*.jpg')}"
+                f"IMAGE must be a picture, got the folder {path!r}: give its pictures, such as "
+                f"{os.path.join(path, '*.jpg')}"
             )
         if not os.path.exists(path):
-            raise click.UsageError(f"there is no picture {path!r}")
+            raise click.UsageError(f"IMAGE: there is no file {path!r}")
     found = load_model(run_or_model).predict(list(images), top)
     if as_json:
         listed = []

@@ -1,4 +1,4 @@
-"""What several subcommands need: models and runs by path, and types of options."""
+"""Helpers that several subcommands share: loading models and runs by path, and option types."""
 
 from __future__ import annotations
 
@@ -13,8 +13,12 @@ if TYPE_CHECKING:
 
 
 class Numbers(click.ParamType):
-    """One whole number or several, with commas: 32, or 24,32 or 32,32,3. `counts` says how many
-    there may be; without any, as many as one likes."""
+    """An option type: positive whole numbers, separated by commas, such as 32, or 24,32,3.
+
+    counts: the allowed numbers of values; without any, every number is allowed
+
+    A single number is converted to an int, several to a list.
+    """
 
     def __init__(self, name: str, *counts: int) -> None:
         self.name, self.counts = name, counts
@@ -29,8 +33,8 @@ class Numbers(click.ParamType):
         if min(numbers, default=0) < 1 or (self.counts and len(numbers) not in self.counts):
             counts = " or ".join(map(str, self.counts)) or "one or several"
             self.fail(
-                f"{value!r} is not {counts} whole number{'s' if counts != '1' else ''} from "
-                f"1 on, with commas between them",
+                f"expected {counts} positive whole number{'s' if counts != '1' else ''}, separated "
+                f"by commas, got {value!r}",
                 param,
                 ctx,
             )
@@ -38,8 +42,8 @@ class Numbers(click.ParamType):
 
 
 def model_path(given: str) -> str:
-    """The file of a model: the path itself, or the best model of a run's folder. A wrong call for
-    what is neither."""
+    """Return the file of a model: the path itself, or the best model in a run's folder. UsageError
+    for a path that is neither."""
     from ..train.files import BEST
 
     if not os.path.isdir(given):
@@ -47,9 +51,8 @@ def model_path(given: str) -> str:
             from ..models import names
 
             hint = (
-                f": {given} is the name of a model, which has no trained weights; give the folder "
-                f"of a run, such as one of minidl train ... --model {given} --out FOLDER, or the "
-                f"file of a model"
+                f": {given} is the name of a model without trained weights; give a run's folder, "
+                f"which minidl train ... --model {given} --out FOLDER writes, or a model's file"
             )
             raise click.UsageError(
                 f"there is no run or model {given!r}{hint if given in names() else ''}"
@@ -61,37 +64,38 @@ def model_path(given: str) -> str:
 
         known = os.path.exists(os.path.join(given, CONFIG))
         raise click.UsageError(
-            f"the run {given!r} has no {BEST} yet: it has not finished an epoch that could be "
-            f"measured; to go on with it: minidl train ... --out {given} --resume"
+            f"the run {given!r} has no {BEST} yet: it has not finished and evaluated an epoch; to "
+            f"resume it: minidl train ... --out {given} --resume"
             if known
-            else f"the folder {given!r} is no run: there is no {BEST} in it"
+            else f"the folder {given!r} is not a run: it has no {BEST}"
         )
     return path
 
 
 def is_within(path: str, folder: str) -> bool:
-    """Whether a path is a folder or lies in it, links followed."""
+    """Return whether a path is the folder or lies in it, with symbolic links resolved."""
     place, root = (os.path.join(os.path.realpath(name), "") for name in (path, folder))
     return place.startswith(root)
 
 
 def load_model(given: str) -> Saved:
-    """The model of a path or a run."""
+    """Load the model of a file or a run's folder."""
     from ..models import load
 
     return load(model_path(given))
 
 
 def set_threads(threads: int | None) -> None:
-    """Use so many threads at most."""
+    """Set the largest number of threads, if it is given."""
     if threads is not None:
         from ..settings import set_num_threads
 
-        set_num_threads(min(threads, os.cpu_count() or 1))  # more would wait for each other
+        # More threads than CPUs would only wait for each other.
+        set_num_threads(min(threads, os.cpu_count() or 1))
 
 
 def accuracy_line(part: str, accuracy: float) -> None:
-    """The last line of stdout."""
+    """Print the accuracy as the last line of stdout, where scripts can find it."""
     print(f"{part} accuracy {accuracy:.4f}")
     sys.stdout.flush()
 
@@ -100,5 +104,5 @@ threads_option = click.option(
     "--threads",
     type=click.IntRange(1, 1024),
     metavar="N",
-    help="Threads at most. [default: the CPUs this process may use]",
+    help="Largest number of threads. [default: the CPUs this process may use]",
 )

@@ -1,4 +1,4 @@
-"""`minidl summary`: the layers of a model."""
+"""`minidl summary`: show the layers of a model."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .shared import Numbers, load_model
     "shape",
     type=Numbers("shape", 1, 2, 3),
     metavar="H,W,C",
-    help="The shape of a picture. [default: that of the model]",
+    help="Shape of a picture. [default: the model's]",
 )
 def summary(model: str, shape: int | list[int] | None) -> None:
-    """Show the layers of a model, the shapes between them, and their parameters.
+    """Show the layers of a model, their output shapes, and their numbers of parameters.
 
-    MODEL is a name, as resnet20, a run's folder, or a model's file.
+    MODEL is a model's name such as resnet20, a run's folder, or a model's file.
 
     \b
     minidl summary resnet20
@@ -33,13 +33,15 @@ def summary(model: str, shape: int | list[int] | None) -> None:
     known = model in names() and not os.path.exists(model)
     if not known and not os.path.exists(model):
         raise click.UsageError(
-            f"there is no run or file {model!r}, and it is none of {', '.join(names())}"
+            f"MODEL: there is no run or file {model!r}, and it is none of {', '.join(names())}"
         )
-    asked = None if shape is None else (shape,) if isinstance(shape, int) else tuple(shape)
-    if known and asked is not None and len(asked) != 3:
-        raise click.UsageError(f"--input: {model} takes pictures: H,W,C, as 32,32,3")
+    chosen = None if shape is None else (shape,) if isinstance(shape, int) else tuple(shape)
+    if known and chosen is not None and len(chosen) != 3:
+        raise click.UsageError(
+            f"--input must be H,W,C, such as 32,32,3, for {model}, got {','.join(map(str, chosen))}"
+        )
     if known:
-        built = create(model, **({} if asked is None else {"input_shape": asked}))
+        built = create(model, **({} if chosen is None else {"input_shape": chosen}))
     else:
         built = load_model(model).model  # type: ignore[assignment]
-    print(built.summary(asked or getattr(built, "input_shape", None)))
+    print(built.summary(chosen or getattr(built, "input_shape", None)))

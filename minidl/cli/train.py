@@ -1,4 +1,4 @@
-"""`minidl train`: data and a few wishes in, a run's folder out."""
+"""`minidl train`: train a classifier on pictures and write a run's folder."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import click
 
 from .shared import Numbers, accuracy_line, is_within, model_path, set_threads, threads_option
 
-# Settings of a recipe that have an option of their own.
-SHORT = ("model", "epochs", "batch_size", "lr", "valid")
+# Settings of a recipe that have their own option besides --set.
+OPTION_SETTINGS = ("model", "epochs", "batch_size", "lr", "valid")
 
-LARGE = 128 * 128  # pixels of pictures about which something is said
+LARGE = 128 * 128  # pixels; for larger pictures a hint suggests --size
 
 
 @click.command(no_args_is_help=True)
@@ -24,39 +24,38 @@ LARGE = 128 * 128  # pixels of pictures about which something is said
 @click.option(
     "--model",
     metavar="NAME",
-    help="A model by name, as resnet20, vgg8 or mobile. [default: by the pictures]",
+    help="Name of a model, such as resnet20, vgg8 or mobile. [default: depends on the pictures]",
 )
 @click.option(
     "--recipe",
     metavar="NAME",
-    help="A known training: mnist, cifar10-resnet20 or cifar10-fast. "
-    "[default: one for any pictures]",
+    help="Name of a recipe: mnist, cifar10-resnet20 or cifar10-fast. "
+    "[default: a recipe for pictures of any kind]",
 )
 @click.option(
     "--init",
     metavar="MODEL",
-    help="Fine-tune: begin with the weights of a run or of a model's file.",
+    help="Fine-tune: start from the weights of a run or of a model's file.",
 )
 @click.option(
     "--freeze",
     is_flag=True,
-    help="With --init: only the last layer learns: quick, and few pictures will do.",
+    help="With --init: train only the last layer, which is fast and needs few pictures.",
 )
-@click.option("--epochs", type=click.IntRange(1), metavar="N", help="Passes over the pictures.")
-@click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Pictures a step.")
-@click.option("--lr", type=float, metavar="X", help="The largest learning rate.")
+@click.option("--epochs", type=click.IntRange(1), metavar="N", help="Number of epochs.")
+@click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Batch size.")
+@click.option("--lr", type=float, metavar="X", help="Largest learning rate.")
 @click.option(
     "--valid",
     type=float,
     metavar="SHARE",
-    help="Share of the training pictures that is kept to validate. [default: 0.1]",
+    help="Share of the training pictures that is held out for validation. [default: 0.1]",
 )
 @click.option(
     "--size",
     type=Numbers("size", 1, 2),
     metavar="N",
-    help="Scale the shorter side to N and cut the middle out, or scale to H,W. "
-    "[default: as they are]",
+    help="Scale the shorter side to N and crop the centre, or scale to H,W. [default: no scaling]",
 )
 @click.option(
     "--skip-broken", is_flag=True, help="Leave out pictures that cannot be decoded, and name them."
@@ -65,24 +64,24 @@ LARGE = 128 * 128  # pixels of pictures about which something is said
     "--seed",
     type=click.IntRange(0, 2**64 - 1),
     metavar="N",
-    help="Of all that is drawn by chance. [default: 0]",
+    help="Seed of all random numbers. [default: 0]",
 )
 @threads_option
 @click.option(
-    "--out", metavar="FOLDER", help="The run's folder. [default: runs/ and the data's name]"
+    "--out", metavar="FOLDER", help="Folder of the run. [default: runs/ and the name of DATA]"
 )
 @click.option(
     "--resume",
     is_flag=True,
-    help="Go on where --out was interrupted or killed, to the same result.",
+    help="Resume the run in --out that was interrupted or killed; the result is the same.",
 )
 @click.option(
     "--set",
     "settings",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Any setting of the recipe, as --set label_smoothing=0.1; may be repeated. A "
-    "wrong key lists them all.",
+    help="Any setting of the recipe, such as --set label_smoothing=0.1; may be repeated. An "
+    "unknown key prints a list of all.",
 )
 @click.pass_obj
 def train(
@@ -96,9 +95,9 @@ def train(
 ) -> int:
     """Train a classifier of pictures.
 
-    DATA is mnist, fashion-mnist, cifar10, or a folder: with a folder of pictures for each class, or
-    with folders train/, valid/ and test/ of such (valid and test may be missing). What is not given
-    is chosen to fit, and printed.
+    DATA is mnist, fashion-mnist, cifar10, or a folder. The folder has a subfolder of pictures for
+    each class, or subfolders train/, valid/ and test/ that have one for each class (valid/ and
+    test/ may be missing). Settings that are not given are chosen for the data, and printed.
 
     \b
     minidl train photos
@@ -107,9 +106,9 @@ def train(
     minidl train mine --init runs/large --freeze
     minidl train cifar10 --recipe cifar10-fast
 
-    The run's folder gets the best model (best.safetensors), the curves, a report to open in a
-    browser (report.html), the history (log.csv) and the checkpoint. The last line on stdout is the
-    accuracy on the test pictures, or on the valid ones where there are none.
+    The run's folder holds the best model (best.safetensors), the curves, a report for the browser
+    (report.html), the history (log.csv) and the checkpoints. The last line on stdout is the
+    accuracy on the test pictures, or on the validation pictures if there are no test pictures.
     """
     from ..train.run import REPORT, OtherRun, Run
 
@@ -118,15 +117,14 @@ def train(
     given = {
         name: value for name, value in options.items() if value is not None and value is not False
     }
-    wanted = _settings(settings, given)
-    plan, folder = _plan(data, given, wanted, out, resume)
+    plan, folder = _plan(data, given, _settings(settings, given), out, resume)
     try:
         run = Run(folder, plan, shlex.join(["minidl", *arguments]))
-        _tell(run)
+        _print_plan(run)
         result = run.train(resume)
     except KeyboardInterrupt:
         again = arguments if resume else ["train", "--resume", *arguments[1:]]
-        print(f"interrupted; to go on: {shlex.join(['minidl', *again])}", file=sys.stderr)
+        print(f"interrupted; to resume: {shlex.join(['minidl', *again])}", file=sys.stderr)
         return 130
     except OtherRun as error:
         raise click.UsageError(str(error)) from None
@@ -138,7 +136,7 @@ def train(
 
 
 def _settings(pairs: tuple[str, ...], given: dict[str, Any]) -> dict[str, Any]:
-    """The settings of --set, and of the options that are settings too."""
+    """Return the settings given by --set, and those given by their own options."""
     found = {}
     for pair in pairs:
         name, separator, text = pair.partition("=")
@@ -151,19 +149,20 @@ def _settings(pairs: tuple[str, ...], given: dict[str, Any]) -> dict[str, Any]:
             found[name] = json.loads(text)
         except ValueError:
             found[name] = {"True": True, "False": False, "None": None}.get(text, text)
-    return found | {name: given[name] for name in SHORT if name in given}
+    return found | {name: given[name] for name in OPTION_SETTINGS if name in given}
 
 
 def _plan(
     data: str, given: dict[str, Any], settings: dict[str, Any], out: str | None, resume: bool
 ) -> tuple[Any, str]:
-    """What is to be done, and where. What a resumed run was begun with need not be said again."""
+    """Return the plan and the run's folder. A resumed run keeps its saved plan, so that its options
+    need not be repeated."""
     from ..train.run import CONFIG, Plan, plan_of, read_config
     from ..train.task import KNOWN
 
     source = data if data in KNOWN else os.path.abspath(data)
     if data not in KNOWN and not os.path.isdir(data):
-        what = "is no folder" if os.path.exists(data) else "does not exist"
+        what = "is not a folder" if os.path.exists(data) else "does not exist"
         raise click.UsageError(f"DATA: {data!r} {what}, and is none of {', '.join(KNOWN)}")
     folder = out or os.path.join("runs", os.path.basename(os.path.abspath(data)))
     init = _init(given)
@@ -178,76 +177,78 @@ def _plan(
         given.get("skip_broken", False),
     )
     if resume and os.path.exists(os.path.join(folder, CONFIG)):
-        begun = plan_of(read_config(folder))
-        _check_same(begun, plan, given, folder)
-        return replace(begun, source=source), folder  # pictures may have been moved
-    _check_place(folder, source, resume)
+        saved = plan_of(read_config(folder))
+        _check_same(saved, plan, given, folder)
+        return replace(saved, source=source), folder  # pictures may have been moved
+    _check_folder(folder, source, resume)
     _check_plan(plan, given)
     return plan, folder
 
 
 def _init(given: dict[str, Any]) -> str | None:
-    """The file of the model to begin with."""
+    """Return the file of the initial model; None without --init."""
     if "init" in given:
         return os.path.abspath(model_path(given["init"]))
     return None
 
 
-def _check_same(begun: Any, plan: Any, given: dict[str, Any], folder: str) -> None:
-    """A wrong call where a run is resumed with other wishes than it was begun with."""
+def _check_same(saved: Any, plan: Any, given: dict[str, Any], folder: str) -> None:
+    """Raise a UsageError if a run is resumed with options that differ from its saved plan."""
     pairs = [
-        (name, getattr(begun, name), getattr(plan, name))
+        (name, getattr(saved, name), getattr(plan, name))
         for name in ("recipe", "size", "seed", "init", "freeze", "skip_broken")
         if name in given
     ]
-    pairs += [(name, begun.settings.get(name), value) for name, value in plan.settings.items()]
-    lines = [f"{name} {then!r} then, {now!r} now" for name, then, now in pairs if then != now]
+    pairs += [(name, saved.settings.get(name), value) for name, value in plan.settings.items()]
+    lines = [f"{name} {old!r} then, {new!r} now" for name, old, new in pairs if old != new]
     if lines:
         raise click.UsageError(
-            f"{folder!r} is a run of another configuration: {'; '.join(lines)}. To begin another "
-            f"one with what it has learned: --init {shlex.quote(folder)} --out FOLDER"
+            f"{folder!r} is a run of another configuration: {'; '.join(lines)}. To start a new run "
+            f"from its weights: --init {shlex.quote(folder)} --out FOLDER"
         )
 
 
-def _check_place(folder: str, source: str, resume: bool) -> None:
-    """A wrong call for a folder that a run cannot be kept in."""
+def _check_folder(folder: str, source: str, resume: bool) -> None:
+    """Raise a UsageError if a run cannot be written to a folder."""
     from ..train.run import CONFIG
     from ..train.task import class_folders
 
     for pictures in class_folders(source):
         if is_within(folder, pictures):
             raise click.UsageError(
-                f"the run's folder {folder!r} would lie among the pictures of "
-                f"{pictures!r}: choose another by --out"
+                f"--out must not be inside the folder of the pictures, {pictures!r}, got "
+                f"{folder!r}: choose another folder"
             )
     if os.path.exists(folder) and not os.path.isdir(folder):
-        raise click.UsageError(f"{folder!r} is a file: choose another folder by --out")
+        raise click.UsageError(f"--out must be a folder, got the file {folder!r}")
     if not resume and os.path.exists(folder) and os.listdir(folder):
-        begun = os.path.exists(os.path.join(folder, CONFIG))
-        hint = "add --resume to go on with it, or " if begun else ""
-        raise click.UsageError(f"{folder!r} exists already: {hint}choose another folder by --out")
+        is_run = os.path.exists(os.path.join(folder, CONFIG))
+        hint = "add --resume to resume that run, or " if is_run else ""
+        raise click.UsageError(
+            f"--out: {folder!r} exists already: {hint}choose another folder by --out"
+        )
 
 
 def _check_plan(plan: Any, given: dict[str, Any]) -> None:
-    """A wrong call for what no data could make right."""
+    """Raise a UsageError for a plan that is wrong whatever the data are, before they are loaded."""
     from ..train import recipes
     from ..train.task import KNOWN, has_part
 
     if plan.source in KNOWN and plan.size is not None:
         raise click.UsageError(
-            f"--size: the pictures of {plan.source} are used as they are; it is for folders"
+            f"--size is for folders of pictures: those of {plan.source} are not scaled"
         )
     if plan.settings.get("valid") == 0 and not has_part(plan.source, "test"):
         raise click.UsageError(
-            f"--valid 0: {plan.source!r} has no test part either: nothing would "
-            f"tell how good the model is"
+            f"--valid must be above 0, got 0: {plan.source!r} has no test part either, so the "
+            f"accuracy could not be measured"
         )
     if "valid" in plan.settings and has_part(plan.source, "valid"):
-        raise click.UsageError(f"--valid: {plan.source!r} has a valid part of its own")
+        raise click.UsageError(f"--valid: {plan.source!r} already has a validation part")
     if plan.freeze and plan.init is None:
-        raise click.UsageError("--freeze needs --init, a model that has learned something")
+        raise click.UsageError("--freeze needs --init, a trained model")
     if plan.init is not None and not {"model", "model_options"}.isdisjoint(plan.settings):
-        raise click.UsageError("--model: the model and its options are those of --init")
+        raise click.UsageError("--model: with --init, the model and its options are given by that")
     if plan.recipe not in recipes.names():
         raise click.UsageError(
             f"--recipe: there is no recipe {plan.recipe!r}; the names are "
@@ -259,8 +260,8 @@ def _check_plan(plan: Any, given: dict[str, Any]) -> None:
         raise click.UsageError(str(error)) from None
 
 
-def _tell(run: Any) -> None:
-    """What will be done, on stderr."""
+def _print_plan(run: Any) -> None:
+    """Print the data, the recipe and the model on stderr."""
     shown = {
         name: value
         for name, value in run.config["settings"].items()
@@ -271,8 +272,8 @@ def _tell(run: Any) -> None:
     height, width, _ = run.task.shape
     if height * width > LARGE:
         print(
-            f"an epoch of pictures of {height} x {width} takes {height * width / 64**2:,.0f} "
-            f"times as long as one of 64 x 64: --size 64 scales them",
+            f"an epoch with pictures of {height} x {width} takes {height * width / 64**2:,.0f} "
+            f"times as long as with 64 x 64: --size 64 scales them",
             file=sys.stderr,
         )
     print(

@@ -1,9 +1,10 @@
-"""The cache: what was decoded or unpacked once, as arrays that are mapped into memory.
+"""The cache of decoded pictures and unpacked archives, as memory-mapped arrays.
 
-An entry is `<name>-<key>.npy` with a `.json` beside it, which says what it was made of. The .json
-is written first, and each file whole or not at all: an entry that has both is complete, whoever was
-killed, and two processes that make the same one write the same bytes. Entries can be made again,
-so any of them may be removed at any time; who has one open keeps it.
+An entry is a file `<name>-<key>.npy` and a `.json` of the same name with its metadata, such as the
+source. The .json is written first, and each file is written completely or not at all. So an entry
+that has both files is complete even if its process was killed, and two processes that write the
+same entry write the same bytes. All entries can be made again, so any of them may be removed at any
+time; a process that has an entry open can still read it.
 """
 
 from __future__ import annotations
@@ -19,19 +20,19 @@ import numpy as np
 
 from .. import atomic
 
-# Imported where they are needed, since `import minidl` should not wait for them: hashlib, json,
-# shutil, pooch.
+# hashlib, json, shutil and pooch are imported inside of functions to keep `import minidl` fast.
 
-__all__ = ["clear", "entries", "folder", "limit"]  # what users need
+__all__ = ["clear", "entries", "folder", "limit"]  # the public functions
 
-FORMAT = 1  # goes into all keys: another one makes all entries anew
-ENTRIES = "prepared"  # the subfolder of entries; beside it lie downloaded files
-UNITS = " kmgt"  # of 1000 bytes each more, or with an i of 1024
+FORMAT = 1  # a part of all keys, so that another format invalidates all entries
+ENTRIES = "prepared"  # the subfolder of entries; downloaded files are in other subfolders
+UNITS = " kmgt"  # powers of 1000 bytes, or of 1024 with an i
 DEFAULT_LIMIT = "20 GB"
 
 
 class Entry(NamedTuple):
-    """An entry: its file, its bytes, when it was last used, and what it was made of."""
+    """An entry of the cache: its file, its size in bytes, the time at which it was last used (in
+    seconds, like `time.time`), and the path that it was made from."""
 
     path: str
     bytes: int
@@ -40,9 +41,9 @@ class Entry(NamedTuple):
 
 
 def folder() -> str:
-    """The folder of the cache: MINIDL_CACHE, or `minidl` in the user's folder of caches.
+    """Return the folder of the cache: MINIDL_CACHE, or `minidl` in the user's cache folder.
 
-    Downloaded data sets lie there too, in subfolders of their own.
+    Downloaded data sets are kept there as well, each in its own subfolder.
 
     >>> isinstance(data.cache.folder(), str)
     True
@@ -55,10 +56,10 @@ def folder() -> str:
 
 
 def limit() -> int:
-    """Bytes that all entries together may take: MINIDL_CACHE_LIMIT, such as "500 MB"; 20 GB.
+    """Return the cache's limit in bytes: that of MINIDL_CACHE_LIMIT, such as "500 MB", or 20 GB.
 
-    When an entry is made, those that were not used for longest go until the rest fits. The new one
-    stays in any case. ValueError for a MINIDL_CACHE_LIMIT that is no number of bytes.
+    When an entry is added, the least recently used ones are removed until all fit. The new entry is
+    kept in any case. ValueError if MINIDL_CACHE_LIMIT is not a number of bytes.
 
     >>> data.cache.limit() > 0
     True
@@ -73,8 +74,8 @@ def limit() -> int:
 
 
 def entries() -> list[Entry]:
-    """The entries of the cache, the one that was not used for longest first: of each its `path`,
-    `bytes`, when it was last `used` (seconds, as `time.time`), and its `source`.
+    """Return the entries of the cache, the least recently used first. Each has `path`, `bytes`,
+    `used` (the time of its last use in seconds, like `time.time`) and `source`.
 
     >>> sum(entry.bytes for entry in data.cache.entries()) >= 0
     True
@@ -83,7 +84,7 @@ def entries() -> list[Entry]:
     place = _entries_folder()
     for name in _names(place, ".npy"):
         path = os.path.join(place, name)
-        with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+        with contextlib.suppress(FileNotFoundError):  # another process may have removed it
             status = os.stat(path)
             about = _about(path) or {}
             found.append(
@@ -93,10 +94,10 @@ def entries() -> list[Entry]:
 
 
 def clear() -> int:
-    """Remove all entries, and return how many bytes they took. What killed processes left half
-    written goes, too; downloaded files stay.
+    """Remove all entries, and return their size in bytes. Incomplete files of killed processes are
+    removed as well; downloaded files are kept.
 
-    OSError where one cannot be removed.
+    OSError if an entry cannot be removed.
 
     >>> data.cache.clear()  # doctest: +SKIP
     614400128
@@ -105,7 +106,7 @@ def clear() -> int:
     for entry in entries():
         freed += _remove(entry)
     place = _entries_folder()
-    for name in _names(place, ".json"):  # of an entry whose writer was killed
+    for name in _names(place, ".json"):  # left by processes that were killed before the array
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(place, name))
     atomic.remove_leftovers(place)
@@ -113,7 +114,7 @@ def clear() -> int:
 
 
 def key(*parts: Any) -> str:
-    """A name for what the parts (numbers, strings, lists of them) determine."""
+    """Return the key of an entry that the parts (numbers, strings, lists of them) determine."""
     import hashlib
     import json
 
@@ -122,8 +123,8 @@ def key(*parts: Any) -> str:
 
 
 def load(name: str, key: str) -> tuple[np.ndarray, dict[str, Any]] | None:
-    """The array of an entry, read-only and mapped into memory, and what is said about it; None
-    where there is no such entry. It counts as used."""
+    """Return the array of an entry, read-only and memory-mapped, and its metadata; None if there is
+    no such entry. The time of its last use is updated."""
     path = _path(name, key)
     with _explained(path):
         about = _about(path)
@@ -131,11 +132,11 @@ def load(name: str, key: str) -> tuple[np.ndarray, dict[str, Any]] | None:
             return None
         try:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (FileNotFoundError, ValueError, EOFError):  # none, or not as it was written
+        except (FileNotFoundError, ValueError, EOFError):  # it is missing or damaged
             return None
     if array.dtype != np.uint8 or list(array.shape) != about.get("shape"):
         return None
-    with contextlib.suppress(OSError):  # another user's
+    with contextlib.suppress(OSError):  # the file may belong to another user
         os.utime(path)
     return array.view(np.ndarray), about
 
@@ -143,14 +144,15 @@ def load(name: str, key: str) -> tuple[np.ndarray, dict[str, Any]] | None:
 def store(
     name: str, key: str, rows: Iterable[np.ndarray], about: dict[str, Any], most: int = 0
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """Make an entry of uint8 arrays (n, ...), which are asked for one by one and never held
-    together, and load it.
+    """Write an entry, and load it.
 
-    about: what is to be kept with it (a "source", for the list of entries), as JSON; it may be
-           added to while `rows` runs
-    most:  how many items there will be at most: room for them is made first
+    rows:  uint8 arrays (n, ...), which are concatenated. They are written one by one, so that the
+           whole does not have to fit into memory
+    about: the metadata as JSON values, with a "source" for the list of entries. The caller may add
+           to it while `rows` is iterated
+    most:  an upper bound of the number of items, for which room is made first
 
-    OSError that says what to do where the folder cannot be written to or the disk is full.
+    OSError, with a hint what to do, if the folder cannot be written to or the disk is full.
     """
     import json
 
@@ -170,9 +172,10 @@ def store(
             if shape is None:
                 raise ValueError(f"nothing to store in {path}")
             file.seek(0)
-            _write_header(file, (count, *shape))  # as long as the first: NumPy leaves room
+            # This header is as long as the first one: NumPy pads it for larger shapes.
+            _write_header(file, (count, *shape))
             about = {**about, "shape": [count, *shape]}
-            atomic.replace_file(_beside(path), json.dumps(about))
+            atomic.replace_file(_metadata_path(path), json.dumps(about))
         _make_room(path, 0)
     loaded = load(name, key)
     if loaded is None:
@@ -187,7 +190,7 @@ def _write_header(file: Any, shape: tuple[int, ...]) -> None:
 
 @contextlib.contextmanager
 def _explained(path: str) -> Iterator[None]:
-    """Errors of the system about the cache say what one can do."""
+    """Within the block, an OSError about the cache gets a hint what the user can do."""
     try:
         yield
     except OSError as error:
@@ -195,13 +198,13 @@ def _explained(path: str) -> Iterator[None]:
         named = None if error.filename is None else os.fsdecode(error.filename)
         if error.errno is None or (
             named is not None
-            and named not in (path, _beside(path))
+            and named not in (path, _metadata_path(path))
             and not os.path.abspath(place).startswith(named)
         ):
             raise
         hint = (
-            "data.cache.clear() removes what is in it, the environment variable MINIDL_CACHE "
-            "names another folder, cache=False does without"
+            "data.cache.clear() empties it, the environment variable MINIDL_CACHE sets another "
+            "folder, cache=False disables it"
         )
         raise OSError(
             error.errno, f"the cache cannot be used: {error.strerror} ({hint})", named or path
@@ -209,8 +212,9 @@ def _explained(path: str) -> Iterator[None]:
 
 
 def _make_room(path: str, needed: int) -> None:
-    """Remove what was not used for longest until the entry at `path`, with `needed` bytes to come,
-    is within the limit and on the disk; OSError where the disk is too full for it all the same."""
+    """Remove the least recently used entries until the entry at `path` fits into the limit and onto
+    the disk. `needed` is its size if it is not written yet, else 0. OSError if the disk is too
+    full even without all other entries."""
     import shutil
 
     most = limit()
@@ -221,7 +225,7 @@ def _make_room(path: str, needed: int) -> None:
         free = shutil.disk_usage(os.path.dirname(path)).free
         if total <= most and free >= needed:
             break
-        with contextlib.suppress(OSError):  # open, on Windows
+        with contextlib.suppress(OSError):  # Windows does not remove an open file
             total -= _remove(entry)
     free = shutil.disk_usage(os.path.dirname(path)).free
     if free < needed:
@@ -231,11 +235,12 @@ def _make_room(path: str, needed: int) -> None:
 
 
 def _remove(entry: Entry) -> int:
-    """Remove the array first: an entry without it is none."""
+    """Remove an entry and return its size in bytes. The array goes first, because a lone .json does
+    not count as an entry."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(entry.path)
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(_beside(entry.path))
+        os.unlink(_metadata_path(entry.path))
     return entry.bytes
 
 
@@ -255,15 +260,16 @@ def _path(name: str, key: str) -> str:
     return os.path.join(_entries_folder(), f"{plain}-{key}.npy")
 
 
-def _beside(path: str) -> str:
+def _metadata_path(path: str) -> str:
     return path.removesuffix(".npy") + ".json"
 
 
 def _about(path: str) -> dict[str, Any] | None:
+    """Return the metadata of an entry; None if they are missing or damaged."""
     import json
 
     try:
-        with open(_beside(path), encoding="utf-8") as file:
+        with open(_metadata_path(path), encoding="utf-8") as file:
             about = json.load(file)
     except (FileNotFoundError, ValueError):
         return None

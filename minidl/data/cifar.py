@@ -1,8 +1,8 @@
-"""CIFAR-10, from the official binary batches: in a folder, or in the tar they come in.
+"""CIFAR-10, read from the official binary batches, in a folder or in the official tar.
 
-A batch is a run of records of 3073 bytes: the label, then 32 x 32 bytes of red, of green and of
-blue. A tar of any compression is read as a stream, once: what is in it is kept in the cache.
-Source: https://www.cs.toronto.edu/~kriz/cifar.html.
+A batch is a sequence of records of 3073 bytes: the label, then 32 x 32 bytes each of red, green and
+blue. A tar of any compression is read as a stream, and only once: its contents are kept in the
+cache. Source: https://www.cs.toronto.edu/~kriz/cifar.html.
 """
 
 from __future__ import annotations
@@ -34,10 +34,11 @@ BATCHES = {
     "train": [f"data_batch_{number}.bin" for number in range(1, 6)],
     "test": ["test_batch.bin"],
 }
-FOLDER = "cifar-10-batches-bin"  # the one folder in the tar
-TAR = "cifar-10-binary.t"  # .tar, .tar.gz, .tgz, .tar.xz ...
+FOLDER = "cifar-10-batches-bin"  # the folder in the tar
+TAR = "cifar-10-binary.t"  # the prefix of .tar, .tar.gz, .tgz, .tar.xz ...
 
-# A file of some megabytes can claim batches larger than memory. The official ones have 10,000.
+# This limit protects memory: a small compressed file can unpack to huge batches. The official
+# batches have 10,000 images.
 MAX_IMAGES = 20_000
 
 DOWNLOAD = Download(
@@ -58,18 +59,20 @@ OFFICIAL = {
 
 
 class CIFAR10(ArrayDataset):
-    """Small colour pictures of ten kinds of things: 50,000 to train, 10,000 to test.
+    """CIFAR-10: colour pictures of 32 x 32 pixels in ten classes, 50,000 for training and 10,000
+    for testing.
 
-    root:  the folder that holds the batches (or `cifar-10-batches-bin/`, or the tar,
-           `cifar-10-binary.tar` with any compression), or its parent (with `cifar10/`); then
-           MINIDL_DATA, the user's cache and the network are searched
+    root:  a folder with the batches, with `cifar-10-batches-bin/` or with the tar,
+           `cifar-10-binary.tar` in any compression; or the parent of such a folder `cifar10/`. If
+           it is None or has no such files, they are searched in MINIDL_DATA and in the user's
+           cache, and at last downloaded
     split: "train" or "test"
 
-    `.images` (N, 32, 32, 3) uint8, `.labels` (N,) int64, `.classes` ten names.
-    A tar is unpacked once, into the cache (`data.cache`), which takes seconds.
-    A warning where a batch differs from the official one.
-    ValueError for another split; FileNotFoundError where the files cannot be had; DataFileError
-    (a ValueError) where one is truncated, corrupt or of another format.
+    `.images` (N, 32, 32, 3) uint8, `.labels` (N,) int64, `.classes` ten names. A tar is unpacked
+    into the cache (`data.cache`) the first time, which takes seconds. A warning names a batch that
+    differs from the official one. ValueError for another split; FileNotFoundError if the files
+    cannot be found or downloaded; DataFileError (a ValueError) if a file is truncated, corrupt or
+    of another format.
     Source: A. Krizhevsky, "Learning multiple layers of features from tiny images", 2009.
 
     >>> data.CIFAR10(split="test")  # doctest: +SKIP
@@ -107,19 +110,19 @@ class CIFAR10(ArrayDataset):
 
 
 def read_batch(path: str) -> np.ndarray:
-    """A file of N records as a uint8 array (N, 3073)."""
+    """Read a file of N records as a uint8 array (N, 3073)."""
     return _records(np.fromfile(path, np.uint8, count=MAX_IMAGES * RECORD + 1), path)
 
 
 def read_tar(path: str, names: list[str]) -> list[np.ndarray]:
-    """The named batches of a tar, in the order of `names`, each a uint8 array (N, 3073)."""
+    """Read the named batches of a tar, in the order of `names`, each as a uint8 array (N, 3073)."""
     return _chosen(read_batches(path, names), path, names)
 
 
 def read_batches(path: str, names: list[str]) -> dict[str, np.ndarray]:
-    """Those of the named batches that are in a tar, by name, each a uint8 array (N, 3073).
+    """Read those of the named batches that a tar has. Returns uint8 arrays (N, 3073) by name.
 
-    The folders in the tar are ignored, and so is all that is not one of the batches.
+    The folders in the tar are ignored, as are all other files.
     """
     batches: dict[str, np.ndarray] = {}
     with open_stream(path) as stream:
@@ -129,7 +132,7 @@ def read_batches(path: str, names: list[str]) -> dict[str, np.ndarray]:
             if name not in names:
                 continue
             if name in batches:
-                raise DataFileError(f"{where}: a second batch of this name")
+                raise DataFileError(f"{where}: the tar has two batches of this name")
             if size > MAX_IMAGES * RECORD:
                 raise DataFileError(f"{where}: {size} bytes, more than {MAX_IMAGES} images")
             content = read_up_to(stream, size)
@@ -141,17 +144,18 @@ def read_batches(path: str, names: list[str]) -> dict[str, np.ndarray]:
 
 def _chosen(batches: dict[str, np.ndarray], path: str, names: list[str]) -> list[np.ndarray]:
     if missing := [name for name in names if name not in batches]:
-        raise DataFileError(f"{path}: {', '.join(missing)} not in this tar")
+        raise DataFileError(f"{path}: the tar has no {', '.join(missing)}")
     return [batches[name] for name in names]
 
 
 def _unpacked(path: str, names: list[str]) -> list[np.ndarray]:
-    """`read_tar`, but all batches of a tar are read at once and kept in the cache."""
+    """Return the same as `read_tar`, by way of the cache, to which all batches of a tar are
+    written."""
     status = os.stat(path)
     key = cache.key("cifar10", os.path.realpath(path), status.st_size, status.st_mtime_ns)
     try:
         loaded = cache.load("cifar-10", key)
-    except (OSError, ImportError):  # no cache is no reason to have no data
+    except (OSError, ImportError):  # the data set can be read without a cache as well
         loaded = None
     if loaded is not None:
         records, about = loaded
@@ -168,12 +172,13 @@ def _unpacked(path: str, names: list[str]) -> list[np.ndarray]:
     try:
         cache.store("cifar-10", key, batches.values(), about, sum(counts))
     except (OSError, ImportError) as error:
-        warn(f"{path} is unpacked again next time: {error}")
+        warn(f"{path} will be unpacked again next time: {error}")
     return chosen
 
 
 def decode(batches: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Records (N, 3073) of several batches as images (N, 32, 32, 3) and int64 labels (N,)."""
+    """Convert records (N, 3073) of several batches to images (N, 32, 32, 3) and int64 labels
+    (N,)."""
     count = sum(map(len, batches))
     images = np.empty((count, SIDE, SIDE, CHANNELS), np.uint8)
     labels = np.empty(count, np.int64)
@@ -203,7 +208,7 @@ def _records(data: np.ndarray, where: str) -> np.ndarray:
 
 
 def _match(folder: str, names: list[str]) -> Match:
-    """Batches go before a tar: they load faster."""
+    """Find the batches in a folder, or else a tar of them, which takes longer to read."""
     partial = Match([], [*names[:-1], f"{names[-1]} (or {DOWNLOAD.name})"])
     for place in (folder, os.path.join(folder, FOLDER)):
         files = [first_file(os.path.join(place, name)) for name in names]

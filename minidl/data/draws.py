@@ -1,8 +1,8 @@
-"""The random numbers of a batch, item by item.
+"""Random numbers for transforms, with a separate stream for each item of a batch.
 
-Each number is a function of the seed, the epoch, the item's place in the data set and the
-transform's place in a composition: not of the batch that the item is in, of threads, or of what was
-drawn before.
+Each number is a function of the seed, the epoch, the item's index in the data set and the
+transform's position in a composition. It does not depend on the batch that the item is in, on
+threads, or on numbers drawn before.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from typing import Any
 
 import numpy as np
 
-STEP = np.uint64(0x9E3779B97F4A7C15)
+STEP = np.uint64(0x9E3779B97F4A7C15)  # SplitMix64's increment, 2^64 / golden ratio
 
 
 class Draws:
-    """What a transform draws from: a stream of numbers for each item of a batch.
+    """A source of random numbers for transforms: a stream of numbers for each item of a batch.
 
-    seed, epoch: as the loader has them
-    items:       (B,) places of the items in the data set
-    generator:   makes the generator of the batch, for functions that take `rng`
-    classes:     how many there are, for labels that become distributions; None: not known
+    seed, epoch: those of the loader
+    items:       (B,) indices of the items in the data set
+    generator:   a function that returns the batch's generator, for transforms that take `rng`
+    classes:     the number of classes, for labels that become distributions; None if unknown
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Draws:
         self.epoch = epoch
         self.classes = classes
         self._generator: Any = generator
-        # Those of an epoch, and those that stay the same from one epoch to the next.
+        # The keys of the streams that change every epoch, and of those that are the same in all.
         self._keys = _joined(
             _joined(_joined(np.uint64(0), np.uint64(seed)), np.uint64(epoch)), items
         )
@@ -46,7 +46,7 @@ class Draws:
         return len(self._keys)
 
     def at(self, place: int) -> Draws:
-        """Streams of their own for the transform at this place of a composition."""
+        """Return separate streams for the transform at this position of a composition."""
         new = object.__new__(Draws)
         new.epoch, new.classes, new._generator = self.epoch, self.classes, self.generator
         new._keys = _joined(self._keys, np.uint64(place))
@@ -54,9 +54,10 @@ class Draws:
         return new
 
     def uniform(self, count: int, first: int = 0, lasting: bool = False) -> np.ndarray:
-        """(B, count) numbers in [0, 1), float64: of each item those from `first` on.
+        """Return (B, count) float64 numbers in [0, 1): the numbers `first` to `first + count - 1`
+        of each item's stream.
 
-        lasting: the same in every epoch
+        lasting: whether the numbers are the same in every epoch
         """
         keys = self._lasting if lasting else self._keys
         bits = _mixed(
@@ -65,20 +66,20 @@ class Draws:
         return (bits >> np.uint64(11)) * 2.0**-53
 
     def below(self, bounds: Any, first: int = 0) -> np.ndarray:
-        """(B, len(bounds)) whole numbers, each below its bound."""
+        """Return (B, len(bounds)) integers, each from 0 to below its bound."""
         bounds = np.asarray(bounds)
         return (self.uniform(len(bounds), first) * bounds).astype(np.int64)
 
     def generator(self) -> np.random.Generator:
-        """The generator of the batch: the same one however often it is asked for."""
+        """Return the batch's generator, the same one in each call."""
         if callable(self._generator):
             self._generator = self._generator()
         return self._generator
 
 
 def _joined(key: Any, word: Any) -> Any:
-    """A key made of a key and a word (or an array of them), in this order."""
-    with np.errstate(over="ignore"):  # of NumPy's scalars; arrays wrap around silently
+    """Hash a key and a word, or an array of words, to new keys."""
+    with np.errstate(over="ignore"):  # NumPy's scalars warn of overflow, unlike arrays
         return _mixed(key ^ _mixed(word + STEP))
 
 

@@ -1,11 +1,11 @@
-"""MNIST and Fashion-MNIST, from the official idx files, with or without .gz.
+"""MNIST and Fashion-MNIST, read from the official idx files, with or without .gz.
 
-The idx format: a magic number (0x08 for unsigned bytes, then the number of axes), the length of
-each axis, all big-endian 32-bit, then the bytes in C order.
+An idx file has a magic number (0x08 for unsigned bytes, then the number of axes) and the length of
+each axis, all as big-endian 32-bit integers, and then the bytes in C order.
 Source: Y. LeCun, C. Cortes, C. Burges, http://yann.lecun.com/exdb/mnist/.
 
-The hashes of the files with .gz are those that TensorFlow Datasets has published, too; of
-Fashion-MNIST's files without .gz none are published.
+The hashes of the .gz files are the same as those published by TensorFlow Datasets. For the unpacked
+files of Fashion-MNIST, no hashes are published.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from .store import (
     read_up_to,
 )
 
-# A small compressed file can hold more items than memory. The official ones have 60,000.
+# This limit protects memory: a small compressed file can unpack to a huge number of items. The
+# official files have at most 60,000.
 MAX_ITEMS = 300_000
 
 IMAGES, LABELS = "images-idx3-ubyte", "labels-idx1-ubyte"
@@ -37,12 +38,12 @@ PREFIX = {"train": "train", "test": "t10k"}
 
 
 class _IdxDataset(ArrayDataset):
-    """What MNIST and Fashion-MNIST share: everything but the names, hashes and sources."""
+    """The base class of MNIST and Fashion-MNIST, which differ in names, hashes and URLs only."""
 
     classes: tuple[str, ...]
     _name: str
     _folder: str
-    _urls: tuple[str, ...]  # folders of the sources
+    _urls: tuple[str, ...]  # the folders on the network that have the files
     _official: dict[str, Official]  # by the files' names without .gz
 
     def __init__(self, root: str | os.PathLike[str] | None = None, split: str = "train") -> None:
@@ -68,16 +69,18 @@ class _IdxDataset(ArrayDataset):
 
 
 class MNIST(_IdxDataset):
-    """Handwritten digits: 60,000 to train, 10,000 to test; they ship with the package.
+    """MNIST: handwritten digits of 28 x 28 pixels, 60,000 for training and 10,000 for testing. The
+    package contains the files.
 
-    root:  the folder that holds the files, or its parent (with `mnist/`); then MINIDL_DATA,
-           the package, the user's cache and the network are searched
+    root:  the folder that holds the files, or its parent (with `mnist/`). If it is None or has no
+           such files, they are searched in MINIDL_DATA, in the package and in the user's cache, and
+           at last downloaded
     split: "train" or "test"
 
-    `.images` (N, 28, 28, 1) uint8, `.labels` (N,) int64, `.classes` "0" to "9".
-    A warning where a file differs from the official one.
-    ValueError for another split; FileNotFoundError where the files cannot be had; DataFileError
-    (a ValueError) where one is truncated, corrupt or of another format.
+    `.images` (N, 28, 28, 1) uint8, `.labels` (N,) int64, `.classes` "0" to "9". A warning names a
+    file that differs from the official one. ValueError for another split; FileNotFoundError if the
+    files cannot be found or downloaded; DataFileError (a ValueError) if a file is truncated,
+    corrupt or of another format.
     Source: LeCun, Bottou, Bengio, Haffner, "Gradient-based learning applied to document
     recognition", Proc. IEEE 86(11), 1998.
 
@@ -113,14 +116,16 @@ class MNIST(_IdxDataset):
 
 
 class FashionMNIST(_IdxDataset):
-    """Pictures of clothes in MNIST's format: 60,000 to train, 10,000 to test.
+    """Fashion-MNIST: pictures of clothes in MNIST's format, 60,000 for training and 10,000 for
+    testing.
 
-    root:  the folder that holds the files, or its parent (with `fashion-mnist/`); then
-           MINIDL_DATA, the user's cache and the network are searched
+    root:  the folder that holds the files, or its parent (with `fashion-mnist/`). If it is None or
+           has no such files, they are searched in MINIDL_DATA and in the user's cache, and at last
+           downloaded
     split: "train" or "test"
 
-    `.images` (N, 28, 28, 1) uint8, `.labels` (N,) int64, `.classes` ten names. Warnings and
-    errors as MNIST's.
+    `.images` (N, 28, 28, 1) uint8, `.labels` (N,) int64, `.classes` ten names. Warnings and errors
+    are those of `MNIST`.
     Source: Xiao, Rasul, Vollgraf, "Fashion-MNIST", arXiv:1708.07747, 2017.
 
     >>> data.FashionMNIST(split="test")  # doctest: +SKIP
@@ -162,16 +167,17 @@ class FashionMNIST(_IdxDataset):
 
 
 def read_images(path: str, official: Official | None = None) -> np.ndarray:
-    """An idx file of N images of 28 x 28 bytes as a uint8 array (N, 28, 28, 1).
+    """Read an idx file of N images of 28 x 28 bytes as a uint8 array (N, 28, 28, 1).
 
-    A warning where it is compared with the official file and differs.
+    If `official` is given, a warning says that the file differs from the official one.
     """
     content, count = _read_idx(path, (28, 28), official)
     return np.frombuffer(content, np.uint8, offset=16).reshape(count, 28, 28, 1).copy()
 
 
 def read_labels(path: str, classes: int, official: Official | None = None) -> np.ndarray:
-    """An idx file of N labels below `classes` as an int64 array (N,); warnings as `read_images`."""
+    """Read an idx file of N labels below `classes` as an int64 array (N,). The warning is that of
+    `read_images`."""
     content, _ = _read_idx(path, (), official)
     labels = np.frombuffer(content, np.uint8, offset=8).astype(np.int64)
     if len(labels) and labels.max() >= classes:
@@ -185,7 +191,8 @@ def read_labels(path: str, classes: int, official: Official | None = None) -> np
 def _read_idx(
     path: str, shape: tuple[int, ...], official: Official | None
 ) -> tuple[bytearray, int]:
-    """An idx file whose items have the given shape, unpacked, and the number of items."""
+    """Read an idx file whose items have the given shape. Returns its unpacked content, with the
+    header, and the number of items."""
     expected = 0x0801 + len(shape)
     header_size = 8 + 4 * len(shape)
     with open_stream(path) as stream:
@@ -200,16 +207,18 @@ def _read_idx(
         if tuple(found) != shape:
             raise DataFileError(f"{path}: images of {found[0]} x {found[1]}, expected 28 x 28")
         if count > MAX_ITEMS:
-            raise DataFileError(f"{path}: {count} items announced, more than {MAX_ITEMS}")
+            raise DataFileError(
+                f"{path}: the header says {count} items, more than the limit of {MAX_ITEMS}"
+            )
         size = count * math.prod(shape)
-        # One byte more than there should be: it shows a longer file, and the end of a gzip
-        # stream, where its checksum stands, is reached.
+        # One byte more than expected is requested: it detects a file that is too long, and it makes
+        # gzip read to the end of its stream, where it verifies the checksum.
         content += read_up_to(stream, size + 1)
     given = len(content) - header_size
     if given != size:
         what = "more" if given > size else f"only {given}"
         raise DataFileError(
-            f"{path}: {count} items of {math.prod(shape)} bytes announced, {size} in all; "
+            f"{path}: the header says {count} items of {math.prod(shape)} bytes, {size} in all; "
             f"the file holds {what}"
         )
     if official is not None:

@@ -1,4 +1,5 @@
-"""Work done ahead of time, in a thread of its own, that ends with the loop it serves."""
+"""Prefetching: compute results ahead of time in a worker thread that ends with the consumer's
+loop."""
 
 from __future__ import annotations
 
@@ -14,17 +15,17 @@ from typing import Any, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-SMALL = 0.05  # of the time in which the caller works: what takes less is not worth a thread
+SMALL = 0.05  # share of the consumer's time; work that takes less is not worth a thread
 
 
 def prepared(
     make: Callable[[Item], Result], items: Iterable[Item], ahead: int
 ) -> Generator[Result]:
-    """The same as `prefetched`, with a thread from the time on when it pays.
+    """Yield the same as `prefetched`, but start the thread only when it saves time.
 
-    A thread that works beside kernels which use all CPUs makes their team wait for the one that it
-    takes: for a small work that costs several times the work itself. So each result is made when
-    it is asked for, until two in a row have taken more than 5% of what the caller did with them.
+    A worker thread competes with kernels that use all CPUs: all threads of a kernel wait for the
+    one whose CPU it takes, which for little work costs several times the work itself. So results
+    are computed on demand, until two in a row have taken more than 5% of the consumer's time.
     """
     left = iter(items)
     large = 0
@@ -46,19 +47,20 @@ def prepared(
 def prefetched(
     make: Callable[[Item], Result], items: Iterable[Item], ahead: int
 ) -> Generator[Result]:
-    """Yield `make(item)` for each item in turn, with up to `ahead` results made in advance.
+    """Yield `make(item)` for each item in order, with up to `ahead` results computed in advance by
+    a worker thread.
 
-    ahead = 0 makes each result when it is asked for, without a thread. An exception in `make` is
-    raised here, with its traceback, after the results before it. When the generator is exhausted,
-    closed or collected, its thread has ended. In a child process that was forked meanwhile, which
-    has no such thread, the generator goes on without one.
+    With `ahead` 0 each result is computed on demand, without a thread. An exception in `make` is
+    raised after all earlier results were yielded, with its traceback. The thread ends when the
+    generator is exhausted, closed or garbage-collected. A forked child process does not inherit the
+    thread, so there the generator continues without one.
     """
     if ahead == 0:
         for item in items:
             yield make(item)
         return
 
-    # Imported here: they would slow down `import minidl`.
+    # Imported here to keep `import minidl` fast.
     import threading
     from queue import Empty, SimpleQueue
 
@@ -67,7 +69,7 @@ def prefetched(
     requests: SimpleQueue[tuple[Item] | None] = SimpleQueue()
     results: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
 
-    def work() -> None:  # must not refer to the generator, or that would never be collected
+    def work() -> None:  # it must not refer to the generator, which could not be collected then
         while request := requests.get():
             try:
                 results.put((make(*request), None))
@@ -83,14 +85,14 @@ def prefetched(
                 raise error
             return result
         finally:
-            del error  # its traceback refers to this frame
+            del error  # its traceback refers to this frame, which would be a reference cycle
 
-    # daemon: an interpreter that exits with the generator alive does not wait for the thread.
+    # A daemon thread does not keep the interpreter alive if it exits before the generator ends.
     thread = threading.Thread(target=work, name="minidl prefetch", daemon=True)
     thread.start()
     process = os.getpid()
     items = iter(items)
-    waiting: deque[Item] = deque()  # asked for, and not yet yielded
+    waiting: deque[Item] = deque()  # items that were requested and are not yet yielded
     try:
         for item in items:
             requests.put((item,))
@@ -103,7 +105,7 @@ def prefetched(
         while waiting and os.getpid() == process:
             waiting.popleft()
             yield receive()
-        for item in chain(waiting, items):  # in a child: the thread stayed with its parent
+        for item in chain(waiting, items):  # in a forked child, which has no thread
             yield make(item)
     finally:
         try:
@@ -111,8 +113,8 @@ def prefetched(
                 requests.get_nowait()
         except Empty:
             requests.put(None)
-        # At exit a daemon thread is frozen and never ends; and the collector may close the
-        # generator in the thread itself.
+        # Joining would hang at exit, where daemon threads are frozen, and if the garbage collector
+        # closes the generator in the worker thread itself.
         if (
             not sys.is_finalizing()
             and thread is not threading.current_thread()

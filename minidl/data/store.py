@@ -1,12 +1,12 @@
-"""Where the files of a data set are found, and how their bytes are read.
+"""Find the files of a data set and read their bytes.
 
-A data set asks `locate` for its files: in `root`, in the folder that MINIDL_DATA names, in the
-package itself, in the user's cache, and at last on the network (each download is checked
-against the known hash). What the bytes mean is left to the reader of each format.
+A data set calls `locate` to find its files: in `root`, in the folder that MINIDL_DATA names, in the
+package, in the user's cache, and at last on the network (the hash of each download is verified).
+Each format has its own reader, which interprets the bytes.
 
-A small compressed file can unpack to more than memory holds. So there are limits, above what the
-official files need: MAX_UNPACKED for the bytes that are read of one file, and those that each
-reader says for the numbers of what is in it.
+A small compressed file can unpack to more than fits into memory. Limits above the needs of the
+official files protect against that: MAX_UNPACKED for the bytes that are read from one file, and
+each reader's own limit for the number of items.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from .cache import folder as cache_folder
 PACKAGED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "files")
 
 CHUNK = 1 << 20
-MAX_UNPACKED = 256 << 20  # the largest official one, CIFAR-10's tar, has 176 << 20
+MAX_UNPACKED = 256 << 20  # the largest official file, CIFAR-10's tar, has 176 << 20
 
-# What has been compared with the official hashes: path, size and time of change of a file, and
-# the name of the part of it.
+# The files that were compared with the official hashes: path, size, time of modification, and the
+# name of the part in a tar.
 _compared: set[tuple[str, int, int, str]] = set()
 
 
 class DataFileError(ValueError):
-    """A data file is truncated, corrupt or not what its name says; the message names it. A
+    """A data file is truncated, corrupt or of another format; the message names the file. It is a
     ValueError.
 
     >>> issubclass(data.DataFileError, ValueError)
@@ -50,9 +50,9 @@ class Download(NamedTuple):
 
 
 class Official(NamedTuple):
-    """SHA-256 of an official file: as it is downloaded, and of what it unpacks to, where known.
+    """The SHA-256 of an official file as it is downloaded, and of its unpacked content if known.
 
-    What it unpacks to is better compared: people unpack files, and compress them again.
+    Comparing the unpacked content is better, because users may unpack files or compress them anew.
     """
 
     packed: str
@@ -60,7 +60,7 @@ class Official(NamedTuple):
 
 
 class Match(NamedTuple):
-    """What a folder holds of the files looked for: full paths, and the names of the others."""
+    """The result of a search in a folder: paths of the files found, and names of missing ones."""
 
     found: list[str]
     missing: list[str]
@@ -75,16 +75,16 @@ def locate(
 ) -> list[str]:
     """Find the files of a data set and return their paths.
 
-    dataset:   its name, for messages
-    folder:    the folder that holds its files in MINIDL_DATA, the package and the cache
-    match:     looks into one folder and says what is there and what is missing
-    downloads: what to fetch, in order, where no place has the files
-    root:      a folder that holds the files, or its parent; comes before all other places
+    dataset:   the name of the data set, for messages
+    folder:    the subfolder with its files in MINIDL_DATA, in the package and in the cache
+    match:     searches one folder and returns a Match
+    downloads: the files to download, in order, if no folder has them
+    root:      a folder that holds the files, or its parent; it is searched first
 
-    All files are taken from one place. FileNotFoundError where `root` does not exist, where a
-    place holds only some of the files, or where they are nowhere to be had; PermissionError and
-    IsADirectoryError where there is something that cannot be read. A `root` that holds none of
-    the files gives a warning, since the data then come from elsewhere.
+    All files are taken from the same folder. FileNotFoundError if `root` does not exist, if a
+    folder has only some of the files, or if they cannot be found or downloaded; PermissionError and
+    IsADirectoryError if something in a folder cannot be read. If `root` has none of the files, a
+    warning says that they are searched elsewhere.
     """
     looked = _places_in_root(folder, None if root is None else checks.path(root, dataset, "root"))
     found = _search(dataset, match, looked)
@@ -126,12 +126,12 @@ def locate(
 
 
 def first_file(*paths: str) -> str | None:
-    """The first of the paths that is a file; None where none exists.
+    """Return the first of the paths that is a file; None if none exists.
 
-    What is no file, such as a folder that has a file's name, is an error: nobody should train
-    with data from elsewhere because of it. So is a place that must not be searched.
+    A path that is not a file, such as a folder with the file's name, raises an error: ignoring it
+    would silently use data from elsewhere. A path that may not be accessed raises PermissionError.
     """
-    odd = None
+    not_a_file = None
     for path in paths:
         try:
             mode = os.stat(path).st_mode
@@ -139,23 +139,23 @@ def first_file(*paths: str) -> str | None:
             continue
         if stat.S_ISREG(mode):
             return path
-        odd = odd or (path, stat.S_ISDIR(mode))
-    if odd is None:
+        not_a_file = not_a_file or (path, stat.S_ISDIR(mode))
+    if not_a_file is None:
         return None
-    path, is_folder = odd
+    path, is_folder = not_a_file
     if is_folder:
         raise IsADirectoryError(errno.EISDIR, "expected a file, found a folder", path)
     raise OSError(errno.EINVAL, "expected a regular file, found something else", path)
 
 
 def compare_with_official(path: str, name: str, content: Any, official: Official) -> None:
-    """Warn where a file is not the official one; once for each file in a process.
+    """Warn if a file is not the official one, once for each file in a process.
 
-    name:    which part of the file was read, for a tar; the file's own name otherwise
-    content: the bytes that were read, unpacked
+    name:    the name of the part that was read from a tar, or the name of the file
+    content: the unpacked bytes that were read
 
-    A warning and no error: one may have data of one's own in the official format. The package's
-    own files are not compared, nor is a file of which no hash is known as it is.
+    It is a warning and not an error, because users may have other data in the official format. The
+    package's own files are not compared, nor are files for whose form no hash is known.
     """
     packed = official.unpacked is None
     if path.startswith(PACKAGED + os.sep) or (packed and not path.endswith(".gz")):
@@ -178,7 +178,7 @@ def compare_with_official(path: str, name: str, content: Any, official: Official
 
 
 def _search(dataset: str, match: Callable[[str], Match], places: list[str]) -> list[str]:
-    """The files of the first place that has them; [] where none has any."""
+    """Return the files of the first folder that has them; [] if no folder has any of them."""
     for place in places:
         found, missing = match(place)
         if not missing:
@@ -192,7 +192,8 @@ def _search(dataset: str, match: Callable[[str], Match], places: list[str]) -> l
 
 
 def _places_in_root(folder: str, root: str | None) -> list[str]:
-    """The files of MNIST and Fashion-MNIST have the same names: the subfolder goes first."""
+    """Return the folders to search in `root`. The data set's subfolder comes first, because the
+    files of MNIST and Fashion-MNIST have the same names."""
     if root is None:
         return []
     root = os.path.expanduser(root)
@@ -204,16 +205,16 @@ def _places_in_root(folder: str, root: str | None) -> list[str]:
 
 
 def _places_of_all(folder: str) -> list[str]:
-    """Places that hold many data sets, each in its subfolder; the cache follows in `locate`."""
+    """Return the data set's folders in MINIDL_DATA and in the package; `locate` adds the cache."""
     data = os.environ.get("MINIDL_DATA")
     places = [os.path.join(os.path.expanduser(data), folder)] if data else []
     return [*places, os.path.join(PACKAGED, folder)]
 
 
 def _fetch(downloads: Sequence[Download], cache: str) -> list[str]:
-    """Download the files into the cache; return what went wrong, one line a URL.
+    """Download the files into the cache. Returns the errors, one line for each URL.
 
-    A file appears in the cache only when it is complete and its hash is right.
+    A file appears in the cache only after it is complete and its hash is verified.
     """
     import pooch
 
@@ -223,15 +224,15 @@ def _fetch(downloads: Sequence[Download], cache: str) -> list[str]:
             try:
                 pooch.retrieve(url, f"sha256:{sha256}", fname=name, path=cache)
                 break
-            except (OSError, ValueError) as error:  # OSError covers those of requests
+            except (OSError, ValueError) as error:  # the errors of requests are OSErrors
                 failures.append(f"{url}: {error}")
         else:
-            break  # the others are of no use without this one
+            break  # the data set is unusable without this file, so the others are not fetched
     return failures
 
 
 class Stream:
-    """What is read of a file, unpacked: a DataFileError after MAX_UNPACKED bytes."""
+    """The unpacked content of a file; it raises a DataFileError after MAX_UNPACKED bytes."""
 
     def __init__(self, stream: IO[bytes], path: str) -> None:
         self._stream = stream
@@ -248,11 +249,11 @@ class Stream:
 
 @contextmanager
 def open_stream(path: str) -> Iterator[Stream]:
-    """Open a file to read, decompressing gzip, bzip2 or xz as its first bytes say.
+    """Open a file for reading, and decompress gzip, bzip2 or xz, detected by its first bytes.
 
-    The first bytes, not the name: some browsers decompress a file and keep its name.
-    A damaged stream is a DataFileError wherever in the `with` block it shows, and so is one of
-    which more than MAX_UNPACKED bytes are read.
+    The name is not used, because some browsers decompress a file and keep its name. DataFileError,
+    at any point of the `with` block, if the stream is damaged or more than MAX_UNPACKED bytes are
+    read.
     """
     with open(path, "rb") as raw:
         start = raw.read(6)
@@ -263,10 +264,10 @@ def open_stream(path: str) -> Iterator[Stream]:
                 yield Stream(stream, path)
         except damage as error:
             raise DataFileError(f"{path}: truncated or corrupt: {error}") from error
-        except MemoryError as error:  # xz says itself how much memory it wants
+        except MemoryError as error:  # the header of an xz file demands an amount of memory
             raise DataFileError(f"{path}: needs more memory than there is") from error
         except OSError as error:
-            if error.errno is not None:  # the system's, not the decompressor's
+            if error.errno is not None:  # decompressors raise OSErrors without a number
                 raise
             raise DataFileError(f"{path}: truncated or corrupt: {error}") from error
 
@@ -274,7 +275,8 @@ def open_stream(path: str) -> Iterator[Stream]:
 def _decompressor(
     start: bytes,
 ) -> tuple[Callable[[IO[bytes]], AbstractContextManager[Any]], tuple[type[Exception], ...]]:
-    """What opens a file that begins like this, and what it raises besides OSError on damage."""
+    """Return the function that opens a file with these first bytes, and the errors besides OSError
+    that it raises for a damaged file."""
     if start.startswith(b"\x1f\x8b"):
         import gzip
         import zlib
@@ -292,9 +294,9 @@ def _decompressor(
 
 
 def read_up_to(stream: Stream, size: int) -> bytearray:
-    """Read `size` bytes, fewer where the stream ends before.
+    """Read `size` bytes, or fewer if the stream ends before.
 
-    In pieces: a size that a damaged header claims must not allocate memory at once.
+    They are read in pieces, so that a wrong size in a damaged header does not allocate memory.
     """
     data = bytearray()
     while len(data) < size and (piece := stream.read(min(CHUNK, size - len(data)))):

@@ -1,27 +1,28 @@
 """Models by name, and their files: `from minidl import models`.
 
-`create(name, classes=..., input_shape=..., ...)` makes a model, `save` writes a trained one with
-its classes and the preprocessing of its images into one safetensors file, and `load(path)` gives
-it back ready to use: `load(path).predict(pictures)`. The classes stand here too; a class of one's
-own goes into a file if it has a method `config()` (see `save`).
+`create(name, classes=..., input_shape=..., ...)` creates a model, `save` writes a trained one with
+its classes and the preprocessing of its images into one safetensors file, and `load(path)` reads
+it, ready to use: `load(path).predict(pictures)`. The models' classes are here too; your own class
+can be saved if it has a method `config()` (see `save`).
 
-Each model takes `norm`, what it normalizes with, and `norm_position`, on which side of the
-nonlinearity. The values of `norm`:
+Each model takes `norm`, the kind of normalization, and `norm_position`, whether it comes before or
+after the activation. The values of `norm`:
 
-"batch", the default, is `nn.BatchNorm`, and "none" is no normalization. "layer" is `nn.LayerNorm`,
-over the channels of each position; Wu & He's (2018) layer normalization of images, over the
-positions too, is `norm=lambda features: nn.GroupNorm(1, features)`. "group" is `nn.GroupNorm` of 8
-groups, or of as many up to 8 as divide the features and leave two in each. "instance" is
-`nn.InstanceNorm` with gamma and beta; dense layers, whose outputs have no positions, go without
-normalization then. A function gets the number of features of each place and makes the layer for it.
+"batch", the default, is `nn.BatchNorm`, and "none" is no normalization. "layer" is `nn.LayerNorm`
+over the channels of each position; the layer normalization of Wu & He (2018), over channels and
+positions of an image, is `norm=lambda features: nn.GroupNorm(1, features)`. "group" is
+`nn.GroupNorm` with the largest number of groups, up to 8, that divides the features and leaves at
+least two in each group. "instance" is `nn.InstanceNorm` with gamma and beta; dense layers have no
+normalization then, since their outputs have no positions. A function gets the number of features
+and returns the normalization layer.
 
-"before", the default of `norm_position`, is relu(norm(x)), as Ioffe & Szegedy (2015) have it, and
-"after" is norm(relu(x)). Where a shortcut joins they are relu(norm(x) + shortcut) and
-norm(relu(x + shortcut)). The layer before has a bias only where no normalization follows it
+"before", the default of `norm_position`, is relu(norm(x)), as in Ioffe & Szegedy (2015), and
+"after" is norm(relu(x)). With a residual connection they are relu(norm(x) + shortcut) and
+norm(relu(x + shortcut)). The preceding layer has a bias only if no normalization follows it
 directly.
 
-Every model refuses other names with a ValueError, and what is neither a name nor a function that
-makes layers with a TypeError.
+Every model raises a ValueError for an unknown name, and a TypeError for a `norm` that is neither a
+name nor a function that returns layers.
 """
 
 from .cifar_fast import CifarFast

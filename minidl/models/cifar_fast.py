@@ -1,4 +1,4 @@
-"""`cifar-fast`: the network of the fastest known trainings on CIFAR-10 (Jordan 2024, airbench)."""
+"""`cifar-fast`: the network of the fastest known training on CIFAR-10 (Jordan 2024, airbench)."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ CHUNK = 256  # images whose patches are summed at a time
 
 
 class FastGroup(nn.Layer):
-    """act(bn2(conv2(act(bn1(max_pool(conv1(x))))))); with the normalizations after the activations
-    bn(act(...)). Only conv1 changes the number of channels."""
+    """Computes act(bn2(conv2(act(bn1(max_pool(conv1(x))))))), or with the norm position "after"
+    bn(act(...)) in place of act(bn(...)). Only conv1 changes the number of channels."""
 
     def __init__(self, in_channels: int, out_channels: int, activation: str, norms: Norms) -> None:
         super().__init__()
@@ -41,28 +41,33 @@ class FastGroup(nn.Layer):
 
 
 class CifarFast(Network):
-    """Images (N, H, W, C), 32 x 32 x 3 in CIFAR-10, to logits (N, classes); 2 million parameters.
+    """Maps images (N, H, W, C), 32 x 32 x 3 in CIFAR-10, to logits (N, classes); 2 million
+    parameters.
 
     The network of Jordan's "94% on CIFAR-10 in 3.29 seconds on a single GPU" (2024, with the
-    changes of airbench94_muon): a 2x2 convolution whose filters whiten its patches and do not
-    learn, GELU; three groups of a 3x3 convolution, 2x2 max-pooling, BatchNorm, GELU and another
-    3x3 convolution, BatchNorm and GELU; the maximum over all positions, a dense layer without
-    bias, and logits times `logit_scale` (None: 1 / widths[-1]), for a loss that is summed over
-    large batches.
+    changes of airbench94_muon): a 2x2 convolution with fixed filters that whiten the patches, and
+    GELU; three groups of a 3x3 convolution, 2x2 max-pooling, BatchNorm, GELU and another 3x3
+    convolution, BatchNorm and GELU; the maximum over all positions, and a dense layer without bias,
+    whose outputs are multiplied by `logit_scale` (None: 1 / widths[-1]), for a loss that is summed
+    over large batches.
 
-    Convolutions start as Dirac: filter i passes on channel i, as long as there are channels. The
-    scale of BatchNorm stays at 1, its running statistics are 0.6 old + 0.4 new, eps is 1e-12. The
-    dense layer starts with standard deviation 1. `whiten(images)` sets the filters of the first
-    layer, before training: until then they are random.
+    Convolutions have Dirac initialization: filter i copies channel i, for as many filters as there
+    are channels. The gamma of BatchNorm is fixed at 1, its running statistics are updated to
+    0.6 old + 0.4 new, and eps is 1e-12. The dense layer is initialized with standard deviation 1.
+    `whiten(images)` sets the filters of the first layer and is called before training; until then
+    they are random.
 
-    `views`: in evaluation mode, logits are averaged over six views of an image, as that training
-    evaluates: half of the weight have the image and its mirror image, half what two shifts by one
-    pixel along the diagonal make of both, with the border reflected.
+    views: whether logits are averaged over six views of an image in evaluation mode, as in the
+           original: the image and its mirror image together have half the weight, and both shifted
+           by one pixel along the diagonal in both directions, with reflected borders, the other
+           half
+    widths: the channels of the three groups
+    activation: "gelu", "silu" or "relu"
+    norm, norm_position: the normalization, and whether it comes before or after the activation (see
+           `minidl.models`)
+    input_shape: the shape of the images that the model is meant for; it takes images of any size
 
-    `widths`: the channels of the groups; `activation`: "gelu", "silu" or "relu". `norm` and
-    `norm_position`: another normalization, and on which side of the activation it stands (see
-    `minidl.models`). It takes images of any size, and `input_shape` says which are meant.
-    ValueError for one below 9 x 9, other activations, or widths that are not three.
+    ValueError for an `input_shape` below 9 x 9, another activation, or widths that are not three.
 
     >>> from minidl import models
     >>> model = models.CifarFast()
@@ -98,7 +103,7 @@ class CifarFast(Network):
         )
         self.views = checks.flag(views, "CifarFast", "views")
         channels = self.input_shape[2]
-        filters = 2 * 4 * channels  # of each whitened direction of a 2x2 patch, both signs
+        filters = 2 * 4 * channels  # each eigenvector of the 2x2 patches with both signs
         self.whitening = nn.Conv(channels, filters, 2)
         self.whitening.weight.requires_grad = False
         self.groups = nn.Sequential(
@@ -130,23 +135,25 @@ class CifarFast(Network):
         )
 
     def mirrored(self, x: Tensor) -> Tensor:
-        """The mean logits of images and of their mirror images."""
+        """Return the mean of the logits of images and of their mirror images."""
         return 0.5 * (self.logits(x) + self.logits(ops.flip(x, 2)))
 
     def logits(self, x: Any) -> Tensor:
-        """The logits of one view of each image."""
+        """Return the logits of images as they are, without other views."""
         x = self.groups(ACTIVATIONS[self.activation](self.whitening(x)))
         x = ops.flatten(ops.max_pool(x, x.shape[1:3]), 1)
         return self.fc(x) * self.logit_scale
 
     def whiten(self, images: Any, eps: float = 5e-4) -> None:
-        """Set the first layer's filters to those that whiten the 2x2 patches of images (N, H, W,
-        C), given as the model gets them, normalized; bytes are divided by 255. 5,000 images of the
-        training set are enough.
+        """Set the first layer's filters to those that whiten the 2x2 patches of images.
 
-        Filter k is the eigenvector of the second moment of the patches, a vector of 4 C values,
-        with the k-th largest eigenvalue λ, divided by sqrt(λ + eps); then come their negatives.
-        ValueError for other shapes, no image, or values that are not finite.
+        images: (N, H, W, C), normalized like the model's inputs; uint8 is divided by 255. 5,000
+                images of the training set are enough
+
+        Filter k is the eigenvector with the k-th largest eigenvalue λ of the second moment of the
+        patches, which are vectors of 4 C values, divided by sqrt(λ + eps). The second half of the
+        filters are the negatives of the first half. ValueError for other shapes, no image, or
+        values that are not finite.
         """
         eps = checks.positive(eps, "whiten", "eps")
         channels = self.whitening.in_channels
@@ -162,7 +169,8 @@ class CifarFast(Network):
         values, vectors = np.linalg.eigh(moment)
         vectors = vectors / np.sqrt(np.maximum(values, 0) + eps)
         vectors = vectors[:, ::-1]
-        # An eigenvector's sign is arbitrary: its largest entry is positive, on any machine.
+        # The sign of an eigenvector is arbitrary. Making the largest entry positive gives the same
+        # filters on all machines.
         largest = np.abs(vectors).argmax(axis=0)
         vectors = vectors * np.sign(vectors[largest, np.arange(vectors.shape[1])])
         weight = self.whitening.weight
@@ -171,8 +179,8 @@ class CifarFast(Network):
 
 
 def second_moment(images: np.ndarray) -> np.ndarray:
-    """The mean of v vᵀ of all 2x2 patches v of images, (4 C, 4 C) in float64; v is in the order
-    of a filter's weights: row, column, channel."""
+    """Return the mean of v vᵀ over all 2x2 patches v of images, (4 C, 4 C) float64. The values of v
+    are in the order of a filter's weights: row, column, channel."""
     n, height, width, channels = images.shape
     moment = np.zeros((4 * channels, 4 * channels))
     for start in range(0, n, CHUNK):
@@ -184,7 +192,7 @@ def second_moment(images: np.ndarray) -> np.ndarray:
 
 
 def fixed_scale(features: int) -> nn.BatchNorm:
-    """The BatchNorm of this network: gamma stays at 1."""
+    """Create the BatchNorm of this network, whose gamma is fixed at 1."""
     norm = nn.BatchNorm(features, eps=1e-12, momentum=0.4)
     assert norm.gamma is not None
     norm.gamma.requires_grad = False
@@ -192,8 +200,8 @@ def fixed_scale(features: int) -> nn.BatchNorm:
 
 
 def dirac_start(shape: tuple[int, ...]) -> np.ndarray:
-    """Weights (3, 3, in, out) whose filter i passes on channel i, for i < in; the filters after
-    those are uniform with variance 1 / (3 fan-in), as PyTorch's layers start."""
+    """Return weights (3, 3, in, out) with Dirac initialization: filter i copies channel i, for
+    i < in. Further filters are uniform with variance 1 / (3 fan-in), PyTorch's default."""
     kernel_height, kernel_width, inside, out = shape
     weight = nn.init.uniform(shape, 1 / math.sqrt(kernel_height * kernel_width * inside))
     same = min(inside, out)

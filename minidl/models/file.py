@@ -1,17 +1,17 @@
-"""One file for a trained model: `save` and `load`. What `load` gives is in `saved`.
+"""`save` and `load`: a trained model in one file. The class of what `load` returns is in `saved`.
 
 The file is a plain safetensors file of the model's state. Its metadata has one entry,
 "minidl_model", with JSON:
 
     {"format": 1,
      "model": {"name": "resnet20"},         or {"class": "package.module:Net"}
-     "options": {"classes": 5, ...},        the arguments that make the model
+     "options": {"classes": 5, ...},        the constructor's arguments
      "dtype": "float32",
      "classes": ["cat", ...],
      "preprocess": {"size": 32, "channels": 3, "mean": [...], "std": [...]},     or null
      "info": {...}}
 
-Nothing in it is executed. A class that is not of the registry is only imported with `trust=True`.
+Nothing in the file is executed. A class outside of the registry is imported only with `trust=True`.
 """
 
 from __future__ import annotations
@@ -47,25 +47,26 @@ def save(
     preprocess: Mapping[str, Any] | None = None,
     **info: Any,
 ) -> None:
-    """Write a model, ready to be used, into one safetensors file: its state, how to build it, its
-    classes, and how its images are prepared. `load` reads it, and so does any safetensors reader.
+    """Write a model with all that is needed to use it into one safetensors file: its state, how to
+    build it, its classes, and the preprocessing of its images. `load` reads the file, and so does
+    any safetensors reader.
 
-    model: one that `create` made (or a class of `minidl.models`), or a layer of a class of one's
-        own with a method `config()` that returns the arguments of the class as a dict: that is all
-        that `load` has for building it again, by `Net(**config)`. A class whose `__init__` takes no
-        arguments needs none.
-    classes: their names, in the order of the model's outputs, or none: then they are numbers
-    preprocess: a dict of some of "size", "channels", "mean" and "std", or None. Pictures are
+    model: a model of `minidl.models`, or a layer of your own class `Net` with a method `config()`
+        that returns the constructor's arguments as a dict: `load` builds the model by
+        `Net(**config)`. A class whose `__init__` has no arguments needs no `config()`.
+    classes: the names of the classes, in the order of the model's outputs; if empty, predictions
+        are numbers
+    preprocess: a dict with some of "size", "channels", "mean" and "std", or None. Pictures are
         scaled to `size` (an int: the shorter side, and the centre is cropped to a square; a pair:
-        height and width) with 1 or 3 `channels`; then (x - mean) / std, of values from 0 to 1,
-        with one number or one a channel.
-    info: whatever else is to be kept (epoch=10, accuracy=0.94): numbers, strings, lists, dicts
+        height and width) with 1 or 3 `channels`, converted to values from 0 to 1, and normalized
+        to (x - mean) / std. `mean` and `std` are a number or one for each channel.
+    info: further values to store (epoch=10, accuracy=0.94): numbers, strings, lists, dicts
 
-    The file is written whole or not at all, as by `md.save`, whose errors of the system it raises.
-    The model is built again first, so that what could not be loaded is not written. TypeError for a
-    model without `config()`, or whose options, classes, preprocessing or info are not plain
-    values; ValueError for options that make another model, a class inside a function, another
-    number of classes than the model has, and a preprocessing that cannot be.
+    The file is written completely or not at all, as by `md.save`, with the same OSErrors. Before
+    writing, the model is built again as a test, so that every file can be loaded. TypeError for a
+    model without `config()`, or if options, classes, preprocessing or info are not plain values;
+    ValueError if the options build another model, the class is defined inside a function, the
+    number of classes is not the model's, or the preprocessing is invalid.
 
     >>> import tempfile
     >>> from minidl import models
@@ -108,16 +109,16 @@ def save(
 
 
 def load(path: str | os.PathLike[str], trust: bool = False) -> Saved:
-    """Read a model that `save` wrote, as a `Saved`: `.model`, in evaluation mode, `.classes`,
-    `.preprocess`, `.info` and `.predict(pictures)`.
+    """Read a model that `save` wrote. Returns a `Saved` with `.model`, in evaluation mode,
+    `.classes`, `.preprocess`, `.info` and `.predict(pictures)`.
 
-    `trust`: whether a class that is not of `minidl.models` may be imported, which runs the module
-    that the file names; only for files from people whom one would let run a program here.
+    trust: whether a class outside of `minidl.models` may be imported, which executes the module
+        that the file names. Use it only for files from people whose programs you would run.
 
-    ValueError for a file that is damaged, that is no model's, that a later version wrote, whose
-    state does not fit its model, or that needs `trust`; as from `md.load`, FileNotFoundError,
-    IsADirectoryError and PermissionError. All of them name `path`. minidl's generator of random
-    numbers is left as it is.
+    ValueError for a file that is damaged, not of a model, of a later version, or that needs
+    `trust`, and if the state does not fit the model; FileNotFoundError, IsADirectoryError and
+    PermissionError as for `md.load`. All errors name `path`. minidl's random generator is not
+    changed.
 
     >>> import tempfile
     >>> from minidl import models
@@ -134,8 +135,8 @@ def load(path: str | os.PathLike[str], trust: bool = False) -> Saved:
     arrays, metadata = read_arrays(path)
     if KEY not in metadata:
         raise ValueError(
-            f"load: {path} is not a file that models.save wrote: it does not say how "
-            f"to build a model; md.load reads its arrays"
+            f"load: {path} is not a file that models.save wrote: it does not say how to build a "
+            f"model; md.load reads its arrays"
         )
     try:
         description = _checked(json.loads(metadata[KEY]), path)
@@ -154,11 +155,11 @@ def load(path: str | os.PathLike[str], trust: bool = False) -> Saved:
     return Saved(model.eval(), description["classes"], preprocess, description["info"])
 
 
-# ------------------------------------------------------------------------------- what is written
+# ---------------------------------------------------------------------------------------- writing
 
 
 def can_be_made_again(model: Layer) -> bool:
-    """Whether a model says how to make it again, so that `save` can write it."""
+    """Return whether a model can be built again from its class and options, as `save` needs it."""
     try:
         _, options = _origin(model)
         _check_made_again(
@@ -170,30 +171,30 @@ def can_be_made_again(model: Layer) -> bool:
 
 
 def _origin(model: Layer) -> tuple[dict[str, str], dict[str, Any]]:
-    """What makes the model again: the name or the class, and the options."""
+    """Return what builds a model again: its name or class, and the constructor's options."""
     cls, name = type(model), name_of(model)
     if name is not None and isinstance(model, Network):
         return {"name": name}, _plain(model.config(), "options")
     place = f"{cls.__module__}:{cls.__qualname__}"
     if "<" in place:  # <locals>, <lambda>
         raise ValueError(
-            f"save: the class {cls.__qualname__} stands inside a function, from where "
-            f"nobody can import it: put it into a module"
+            f"save: the class {cls.__qualname__} is defined inside a function and cannot be "
+            f"imported: move it to the top level of a module"
         )
     if cls.__module__ == "minidl.onnx.model":
         raise TypeError(
-            "save: a model that md.onnx.load has made is not made again by arguments: "
-            "write it with md.onnx.export(model, path, example), which md.onnx.load "
-            "reads, or keep its arrays alone: md.save(path, model.state_dict())"
+            "save: a model that md.onnx.load returned cannot be built again from arguments: write "
+            "it with md.onnx.export(model, path, example), which md.onnx.load reads, or save only "
+            "its arrays: md.save(path, model.state_dict())"
         )
     config = getattr(model, "config", None)
     if not callable(config):
         if len(inspect.signature(cls.__init__).parameters) == 1:  # self
             return {"class": place}, {}
         raise TypeError(
-            f"save: {cls.__name__} does not say how to make it again: give its class "
-            f"a method config() that returns the arguments of {cls.__name__}(...) as a "
-            f"dict, such as {{'width': self.width}}"
+            f"save: {cls.__name__} does not say how to build it again: give the class a method "
+            f"config() that returns the arguments of {cls.__name__}(...) as a dict, such as "
+            f"{{'width': self.width}}"
         )
     options = config()
     if not isinstance(options, dict):
@@ -205,10 +206,10 @@ def _origin(model: Layer) -> tuple[dict[str, str], dict[str, Any]]:
 
 
 def _plain(value: Any, name: str, depth: int = 0) -> Any:
-    """A value as JSON has it; TypeError or ValueError that name it for one that it has not."""
+    """Convert a value to types of JSON; TypeError or ValueError, naming it, if it has others."""
     if depth > MOST_DEPTH:
         raise ValueError(
-            f"save: {name[:60]}... holds itself, or is nested more than {MOST_DEPTH} deep"
+            f"save: {name[:60]}... must not contain itself or be nested more than {MOST_DEPTH} deep"
         )
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
@@ -243,7 +244,7 @@ def _check_classes(where: str, classes: list[Any], options: dict[str, Any]) -> N
 
 
 def _check_channels(model: Layer, preprocess: dict[str, Any] | None) -> None:
-    """ValueError for pictures of other channels than the model takes."""
+    """Raise a ValueError if the preprocessing has another number of channels than the model."""
     given = (preprocess or {}).get("channels")
     shape = model.input_shape if isinstance(model, Network) else ()
     if given is not None and len(shape) == 3 and given != shape[2]:
@@ -256,32 +257,31 @@ def _check_channels(model: Layer, preprocess: dict[str, Any] | None) -> None:
 def _check_made_again(
     model: Layer, description: dict[str, Any], state: dict[str, np.ndarray]
 ) -> None:
-    """ValueError where `load` would fail."""
+    """Raise a ValueError if `load` would fail to build the model or build another one."""
     try:
         again = _made(type(model), description)
         shapes = {name: array.shape for name, array in again.state_dict().items()}
     except Exception as error:
         raise ValueError(
-            f"save: {type(model).__name__}(**{description['options']}), by which load "
-            f"would make the model again, fails: {error}"
+            f"save: {type(model).__name__}(**{description['options']}), by which load would "
+            f"build the model, fails: {error}"
         ) from error
     given = {name: array.shape for name, array in state.items()}
     for name in [*given, *shapes]:
         if given.get(name) != shapes.get(name):
             raise ValueError(
-                f"save: load would make another model, {type(model).__name__}"
-                f"(**{description['options']}): {name} is "
-                f"{shapes.get(name, 'missing')} there and "
-                f"{given.get(name, 'missing')} here; a model that was changed after "
-                f"it was made needs a class of its own"
+                f"save: load would build another model by {type(model).__name__}"
+                f"(**{description['options']}): {name} is {shapes.get(name, 'missing')} in that "
+                f"and {given.get(name, 'missing')} in this model; if the model was changed after "
+                f"its construction, write a class for it"
             )
 
 
-# ---------------------------------------------------------------------------------- what is read
+# ---------------------------------------------------------------------------------------- reading
 
 
 def _checked(description: Any, path: str) -> dict[str, Any]:
-    """The metadata of a file; ValueError or TypeError for what `save` does not write."""
+    """Return the metadata of a file; ValueError or TypeError if `save` cannot have written it."""
     if not isinstance(description, dict) or not isinstance(description.get("format"), int):
         raise ValueError("it has no format")
     if description["format"] > FORMAT:
@@ -305,14 +305,14 @@ def _checked(description: Any, path: str) -> dict[str, Any]:
 
 
 def _built(description: dict[str, Any], path: str, trust: bool) -> Layer:
-    """The model of a description; ValueError that names the file."""
+    """Build the model of a description; a ValueError names the file."""
     made_by = description["model"]
     if "class" in made_by and not trust:
         place = made_by["class"]
         raise ValueError(
             f"load: {path} needs the class {checks.shown(place)}, which is not one of "
-            f"minidl.models: to import it runs code; load(path, trust=True) does, if "
-            f"you trust the file and the module"
+            f"minidl.models. Importing it runs code: if you trust the file and the module, call "
+            f"load(path, trust=True)"
         )
     try:
         cls = (
@@ -321,27 +321,27 @@ def _built(description: dict[str, Any], path: str, trust: bool) -> Layer:
             else _imported(made_by["class"])
         )
         return _made(cls, description)
-    except Exception as error:  # of a module or a class of the user's, too
+    except Exception as error:  # the user's module or class may raise any error
         what = made_by.get("name") or made_by["class"]
         raise ValueError(
             f"load: the model of {path}, {checks.shown(what)} with "
-            f"{checks.shown(description['options'])}, cannot be made: "
+            f"{checks.shown(description['options'])}, cannot be built: "
             f"{type(error).__name__}: {error}"
         ) from error
 
 
 def _made(cls: type[Layer], description: dict[str, Any]) -> Layer:
-    with own_generator():  # random weights that are drawn for nothing
+    with own_generator():  # the initial weights are overwritten, so the user's generator is kept
         model = cls(**description["options"])
     return model if description["dtype"] == "float32" else model.astype(description["dtype"])
 
 
 def _imported(place: str) -> type[Layer]:
-    """The class "package.module:Name"."""
+    """Import the class "package.module:Name"."""
     module, _, name = place.partition(":")
     found: Any = importlib.import_module(module)
     for part in name.split("."):
         found = getattr(found, part)
     if not (isinstance(found, type) and issubclass(found, Layer)):
-        raise TypeError(f"{place} is no class of layers")
+        raise TypeError(f"{place} is not a subclass of Layer")
     return found

@@ -1,4 +1,4 @@
-"""LeNet-5, the network that read the first digits (LeCun, Bottou, Bengio & Haffner 1998)."""
+"""LeNet-5, a convolutional network for digits (LeCun, Bottou, Bengio & Haffner 1998)."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ from .norms import Norm, Norms, norm_relu
 
 
 class LeNet(Network):
-    """Images (N, *input_shape), 28 x 28 x 1 in MNIST, to logits (N, classes); 62,000 parameters.
+    """Maps images (N, *input_shape), 28 x 28 x 1 in MNIST, to logits (N, classes); 62,000
+    parameters.
 
-    LeNet-5 of "Gradient-based learning applied to document recognition" (LeCun et al. 1998) with
-    its sizes, and with what has proved better since: 5x5 convolutions to 6 and 16 channels, each
-    with BatchNorm, ReLU and 2x2 max-pooling in place of tanh and averages, and dense layers of
-    120, 84 and `classes`. The first convolution is padded by 2: the paper pads its images to 32.
+    The sizes are those of LeNet-5 in "Gradient-based learning applied to document recognition"
+    (LeCun et al. 1998): 5x5 convolutions to 6 and 16 channels, and dense layers of 120, 84 and
+    `classes` units. BatchNorm, ReLU and 2x2 max-pooling replace tanh and average pooling. The first
+    convolution has padding 2, where the paper pads the images to 32 x 32.
 
-    `norm` and `norm_position`: another normalization, "none" for the paper's, and on which side of
-    the ReLU it stands (see `minidl.models`). ValueError for images below 12 x 12.
+    norm, norm_position: the normalization ("none" as in the paper), and whether it comes before or
+        after the ReLU (see `minidl.models`)
+
+    ValueError for images below 12 x 12.
 
     >>> from minidl import models
     >>> models.LeNet(classes=26)(md.zeros((8, 28, 28, 1))).shape

@@ -13,16 +13,17 @@ from .norms import Norm, Norms, norm_relu
 
 
 class MLP(Network):
-    """Two dense layers with BatchNorm and ReLU between them, to logits (N, classes); takes images
-    of `input_shape`, or flat rows of as many values.
+    """Maps images (N, *input_shape), or rows of as many values, to logits (N, classes) by two dense
+    layers with BatchNorm and ReLU between them.
 
-    `in_features`, the number of these values, stands for `input_shape=(in_features,)`; without
-    both, images are MNIST's, (28, 28, 1).
+    input_shape: the shape of an image; `in_features` is a short form of
+        `input_shape=(in_features,)`. Without both, it is that of MNIST, (28, 28, 1)
+    norm, norm_position: the normalization, and whether it comes before or after the ReLU (see
+        `minidl.models`). With "instance" there is no normalization, with a warning: the features
+        have no positions to average over
 
-    `norm` and `norm_position`: another normalization, and on which side of the ReLU it stands (see
-    `minidl.models`). With "instance" nothing is normalized, and a warning says so: the features
-    have no positions to average over. ValueError for sizes below 1, or an `in_features` that is
-    not the number of values of `input_shape`.
+    ValueError for sizes below 1, or an `in_features` that is not the number of values of
+    `input_shape`.
 
     >>> from minidl import models
     >>> models.MLP()(md.zeros((8, 28, 28, 1))).shape

@@ -11,10 +11,16 @@ from .norms import Norm, Norms, norm_relu
 
 
 class MnistCNN(Network):
-    """Images (N, *input_shape), 28 x 28 x 1 in MNIST, to logits (N, classes); 422,000 parameters.
+    """Maps images (N, *input_shape), 28 x 28 x 1 in MNIST, to logits (N, classes); 422,000
+    parameters.
 
-    `norm` and `norm_position`: another normalization, and on which side of the ReLU it stands (see
-    `minidl.models`). ValueError for images below 4 x 4.
+    The layers are 3x3 convolutions to 32 and 64 channels, each followed by 2x2 max-pooling, and
+    dense layers of 128 and `classes` units.
+
+    norm, norm_position: the normalization, and whether it comes before or after the ReLU (see
+        `minidl.models`)
+
+    ValueError for images below 4 x 4.
 
     >>> from minidl import models
     >>> models.MnistCNN().predict(np.zeros((8, 28, 28, 1), np.uint8)).shape

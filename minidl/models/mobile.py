@@ -11,7 +11,8 @@ from .norms import Norm, Norms, norm_relu
 
 
 class SeparableBlock(nn.Layer):
-    """A depthwise 3x3 convolution and a 1x1 convolution, each with normalization and ReLU."""
+    """Computes a depthwise 3x3 convolution and a 1x1 convolution, each with normalization and
+    ReLU."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, norms: Norms) -> None:
         super().__init__()
@@ -27,11 +28,17 @@ class SeparableBlock(nn.Layer):
 
 
 class Mobile(Network):
-    """Images (N, H, W, C), 32 x 32 x 3 in CIFAR-10, to logits (N, classes); 140,000 parameters.
+    """Maps images (N, H, W, C), 32 x 32 x 3 in CIFAR-10, to logits (N, classes); 140,000
+    parameters.
 
-    `norm` and `norm_position`: another normalization, and on which side of the ReLU it stands (see
-    `minidl.models`). It takes images of any size, and `input_shape` says which are meant.
-    ValueError for one below 4 x 4.
+    A 3x3 convolution to 32 channels is followed by five depthwise-separable blocks with up to 256
+    channels, the mean over all positions, and a dense layer.
+
+    norm, norm_position: the normalization, and whether it comes before or after the ReLU (see
+        `minidl.models`)
+    input_shape: the shape of the images that the model is meant for; it takes images of any size
+
+    ValueError for an `input_shape` below 4 x 4.
 
     >>> from minidl import models
     >>> models.Mobile()(md.zeros((2, 32, 32, 3))).shape

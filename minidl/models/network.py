@@ -1,4 +1,4 @@
-"""Network: what the models here have in common, so that a file can say how to make one again."""
+"""Network: the base class of the models, which checks and stores their common options."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from .norms import Norm
 
 
 class Network(nn.Layer):
-    """The base of the models: checks their common options, and gives them back in `config()`.
+    """The base class of the models: it checks their common options, and `config()` returns them.
 
-    `classes`, `input_shape` and `norm_position` stand in attributes of these names, and so does
-    `norm` if it is a name: a function need not be one that can be pickled.
+    The attributes `classes`, `input_shape` and `norm_position` hold the options. `norm` is None if
+    it was given as a function, so that the model can be pickled whatever that function is.
     """
 
-    smallest = 4  # height and width of the smallest images that the layers leave a pixel of
+    smallest = 4  # least height and width of images; smaller ones would be pooled to nothing
 
     def __init__(self, classes: int, input_shape: Any, norm: Norm, norm_position: str) -> None:
         super().__init__()
@@ -33,21 +33,19 @@ class Network(nn.Layer):
                 checks.message(where, "input_shape", "(H, W, C), each at least 1", given)
             )
         if min(shape[:2]) < least:
-            expected = (
-                f"(H, W, C) with H and W of at least {least}, for its layers to leave a pixel"
-            )
+            expected = f"(H, W, C) with H and W of at least {least}, so that pooling leaves a pixel"
             raise ValueError(checks.message(where, "input_shape", expected, given))
         return shape
 
     def config(self) -> dict[str, Any]:
-        """The options that make this model again, but for its weights: `type(model)(**options)`.
-        TypeError if `norm` was given as a function, which no file can hold.
+        """Return the options that build this model again, with new weights:
+        `type(model)(**options)`. TypeError if `norm` was given as a function, which cannot be
+        written to a file.
         """
         if self.norm is None:
             raise TypeError(
-                f"{type(self).__name__}: norm was given as a function, which cannot "
-                f"be saved: write a class whose __init__ makes this model, with a "
-                f"config() of its own"
+                f"{type(self).__name__}: norm must be a name for the model to be saved, got a "
+                f"function: write a class that sets norm in its __init__, with its own config()"
             )
         return {
             "classes": self.classes,

@@ -1,8 +1,8 @@
-"""Which normalization a model has and where: what its arguments `norm` and `norm_position` mean.
+"""The normalization of models: the implementation of their arguments `norm` and `norm_position`.
 
-`Norms` makes the layers of a model, `norm_relu` runs them. What the names stand for is said to
-users in the docstring of `minidl.models`. Nothing here is kept in a model but the position, so
-that a model with a function for `norm` can be pickled whatever that function is.
+`Norms` creates the layers of a model, `norm_relu` applies them. The docstring of `minidl.models`
+explains the names to users. A model keeps only the position, and not the function that may be given
+as `norm`, so that it can be pickled whatever that function is.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ Norm = str | Callable[[int], nn.Layer]
 
 
 class Norms:
-    """Makes the normalization layers of a model, and the layers whose outputs they normalize.
+    """Creates the normalization layers of a model, and the layers whose outputs they normalize.
 
-    `model`: its name, for errors. ValueError for an unknown name or position, TypeError for a
-    `norm` that is neither a name nor a function, or a function that returns no layer.
+    model: the name of the model, for errors
+
+    ValueError for an unknown name or position, TypeError for a `norm` that is neither a name nor a
+    function, or a function that does not return a layer.
     """
 
     def __init__(self, model: str, norm: Norm, position: str) -> None:
@@ -37,8 +39,8 @@ class Norms:
                 )
         elif isinstance(norm, nn.Layer) or not callable(norm):
             raise TypeError(
-                f"{model}: norm must be a name or a function of the number of "
-                f"features that makes a layer, got {type(norm).__name__}"
+                f"{model}: norm must be a name or a function of the number of features that "
+                f"returns a layer, got {type(norm).__name__}"
             )
         checks.choice(position, model, "norm_position", POSITIONS)
         self.model, self.norm, self.position = model, norm, position
@@ -46,28 +48,33 @@ class Norms:
     def normalized(
         self, kind: Callable[..., Made], *sizes: Any, relu: bool = True, **options: Any
     ) -> tuple[Made, nn.Layer]:
-        """The layer kind(*sizes, **options) and the normalization for its output.
+        """Create the layer kind(*sizes, **options) and the normalization for its output.
 
-        The layer has a bias unless a normalization follows it directly, which cancels it or has
-        a beta in its place. `relu`: whether a ReLU stands beside the normalization; without one
-        the normalization follows directly in both positions.
+        relu: whether the model has a ReLU before or after the normalization. Without one, the
+              normalization directly follows the layer in both positions
+
+        The layer has no bias if the normalization directly follows it, since the normalization
+        would subtract the bias or adds its own beta.
         """
         norm = self.layer(sizes[1], flat=kind is nn.Dense)
         return kind(*sizes, **options, bias=self.needs_bias(norm, relu)), norm
 
     def needs_bias(self, norm: nn.Layer, relu: bool = True) -> bool:
-        """Whether a layer before this normalization has a bias: see `normalized`."""
+        """Return whether the layer before a normalization has a bias (see `normalized`)."""
         return isinstance(norm, nn.Identity) or (relu and self.position == "after")
 
     def layer(self, features: int, flat: bool = False) -> nn.Layer:
-        """A normalization layer. `flat`: of features without positions, which an instance
-        normalization has nothing to average over in: there is none then."""
+        """Create a normalization layer.
+
+        flat: whether the features have no positions, as those of a dense layer. Instance
+              normalization is left out then, since it averages over positions
+        """
         if not isinstance(self.norm, str):
             made = self.norm(features)
             if not isinstance(made, nn.Layer):
                 raise TypeError(
-                    f"{self.model}: norm must be a function that makes a layer, but "
-                    f"for {features} features it made {type(made).__name__}"
+                    f"{self.model}: norm must return a layer, but for {features} features it "
+                    f"returned a {type(made).__name__}"
                 )
             return made
         if self.norm == "batch":
@@ -75,7 +82,7 @@ class Norms:
         if self.norm == "layer":
             return nn.LayerNorm(features)
         if self.norm == "group":
-            # Of at least two features: one alone, without positions, would be its own mean.
+            # A group needs two features: a single one without positions would equal its own mean.
             groups = max(
                 g
                 for g in range(1, MOST_GROUPS + 1)
@@ -88,11 +95,11 @@ class Norms:
 
 
 def norm_relu(norm: nn.Layer, x: Tensor, position: str, residual: Tensor | None = None) -> Tensor:
-    """relu(norm(x)), or norm(relu(x)) with the position "after"; with a residual
-    relu(norm(x) + residual), or norm(relu(x + residual))."""
+    """Return relu(norm(x)), or norm(relu(x)) with the position "after". With a residual they are
+    relu(norm(x) + residual) and norm(relu(x + residual))."""
     if position == "after":
         return norm(ops.relu(x if residual is None else x + residual))
-    # One expression on the normalization's output: BatchNorm then runs with both in one pass.
+    # Written as one expression, so that BatchNorm, the sum and the ReLU are fused into one pass.
     return ops.relu(norm(x) if residual is None else norm(x) + residual)
 
 

@@ -1,4 +1,4 @@
-"""The models by name: `create` and `names`."""
+"""The registry of models by name: `create` and `names`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MODELS: dict[str, type[Network]] = {
 
 
 def names() -> list[str]:
-    """The names that `create` knows.
+    """Return the names that `create` knows.
 
     >>> from minidl import models
     >>> models.names()[:4]
@@ -41,11 +41,11 @@ def names() -> list[str]:
 
 
 def create(name: str, **options: Any) -> Network:
-    """A new model by name, with random weights, in training mode: `create("resnet20", classes=5)`.
+    """Create a model with random weights, in training mode: `create("resnet20", classes=5)`.
 
-    `options` are those of the model's class. All take `classes=10`, `input_shape=(H, W, C)`, that
-    of the data set which the model is known for, and `norm` and `norm_position` (see
-    `minidl.models`).
+    `options` are the arguments of the model's class. All models take `classes=10`, `input_shape=(H,
+    W, C)`, whose default is that of the data set for which the model is known, and `norm` and
+    `norm_position` (see `minidl.models`).
 
         =========================== ============ =============================
         names                       input_shape  classes
@@ -56,8 +56,9 @@ def create(name: str, **options: Any) -> Network:
         mobile wrn-16-4 cifar-fast  (32, 32, 3)  Mobile WRN16x4 CifarFast
         =========================== ============ =============================
 
-    ValueError for another name, with the closest ones and the list, and for an `input_shape` that
-    is too small for the model; TypeError for an option that the model does not have.
+    ValueError for an unknown name, with the closest names and a list of all, and for an
+    `input_shape` that is too small for the model; TypeError for an option that the model does not
+    have.
 
     >>> from minidl import models
     >>> models.create("vgg8", classes=4, input_shape=(64, 48, 3))(md.zeros((1, 64, 48, 3))).shape
@@ -67,12 +68,12 @@ def create(name: str, **options: Any) -> Network:
 
 
 def name_of(model: Any) -> str | None:
-    """The name of a model's class; None for a class that has none."""
+    """Return the name of a model's class; None if it is not in the registry."""
     return next((name for name, cls in MODELS.items() if type(model) is cls), None)
 
 
 def class_of(name: Any, where: str) -> type[Network]:
-    """The class of a name; ValueError with the closest names for one that is not known."""
+    """Return the class of a name; ValueError with the closest names for an unknown one."""
     if not isinstance(name, str):
         raise TypeError(checks.message(where, "name", "the name of a model", name))
     if name in MODELS:

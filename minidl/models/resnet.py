@@ -12,10 +12,10 @@ from .norms import Norm, Norms, norm_relu
 
 
 class BasicBlock(nn.Layer):
-    """relu(bn2(conv2(relu(bn1(conv1(x))))) + shortcut(x)); with the normalizations after the ReLUs
-    bn2(relu(conv2(bn1(relu(conv1(x)))) + shortcut(x))).
+    """Computes relu(bn2(conv2(relu(bn1(conv1(x))))) + shortcut(x)), or with the norm position
+    "after" bn2(relu(conv2(bn1(relu(conv1(x)))) + shortcut(x))).
 
-    The shortcut is x itself, or where the shape changes a 1x1 convolution with normalization.
+    The shortcut is the identity, or a 1x1 convolution with normalization if the shape changes.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class BasicBlock(nn.Layer):
             if gamma is None:
                 raise ValueError(
                     f"{norms.model}: zero_gamma needs normalization layers with a "
-                    f"gamma, got {type(self.bn2).__name__} by norm={norms.norm!r}"
+                    f"gamma, got {type(self.bn2).__name__} from norm={norms.norm!r}"
                 )
             gamma.data[...] = 0
         self.shortcut = None
@@ -72,9 +72,9 @@ class ResNet(Network):
         self.zero_gamma = checks.flag(zero_gamma, name, "zero_gamma")
         if zero_gamma and norm_position == "after":
             raise ValueError(
-                f'{name}: zero_gamma needs norm_position="before": the last '
-                f'normalization of a block is behind the sum with "after", and a '
-                f"gamma of 0 would leave nothing of the shortcut"
+                f'{name}: zero_gamma needs norm_position="before", got "after": the last '
+                f"normalization of a block would then follow the sum, and a gamma of 0 would "
+                f"multiply the shortcut by 0 as well"
             )
         self.conv, self.bn = norms.normalized(nn.Conv, self.input_shape[2], 16, 3, padding=1)
         blocks = []
@@ -98,16 +98,19 @@ class ResNet(Network):
 
 
 class ResNet20(ResNet):
-    """Images (N, H, W, C), 32 x 32 x 3 in CIFAR-10, to logits (N, classes); 272,000 parameters.
+    """Maps images (N, H, W, C), 32 x 32 x 3 in CIFAR-10, to logits (N, classes); 272,000
+    parameters.
 
-    Three stages of three blocks with 16, 32 and 64 channels.
+    It has three stages of three residual blocks with 16, 32 and 64 channels.
 
-    `norm` and `norm_position`: another normalization, and on which side of the ReLU it stands (see
-    `minidl.models`). `zero_gamma`: gamma of the last normalization of each block starts at 0, so
-    that each block starts as its shortcut (Goyal et al. 2017). It takes images of any size, and
-    `input_shape` says which are meant. ValueError for one below 4 x 4, for `zero_gamma` if a
-    normalization has no gamma, and with the position "after", where it would multiply the shortcut
-    by 0 too.
+    norm, norm_position: the normalization, and whether it comes before or after the ReLU (see
+        `minidl.models`)
+    zero_gamma: whether the gamma of the last normalization of each block starts at 0, so that the
+        block starts as its shortcut (Goyal et al. 2017)
+    input_shape: the shape of the images that the model is meant for; it takes images of any size
+
+    ValueError for an `input_shape` below 4 x 4, for `zero_gamma` if a normalization has no gamma,
+    and for `zero_gamma` with the position "after", where it would multiply the shortcut by 0 too.
 
     >>> from minidl import models
     >>> models.ResNet20(classes=100)(md.zeros((2, 32, 32, 3))).shape
@@ -122,7 +125,7 @@ class ResNet20(ResNet):
 
 
 class ResNet32(ResNet):
-    """`ResNet20` with five blocks a stage (He et al. 2015): 467,000 parameters.
+    """`ResNet20` with five blocks per stage (He et al. 2015): 467,000 parameters.
 
     >>> from minidl import models
     >>> len(models.ResNet32().blocks)
@@ -133,7 +136,7 @@ class ResNet32(ResNet):
 
 
 class ResNet56(ResNet):
-    """`ResNet20` with nine blocks a stage (He et al. 2015): 856,000 parameters.
+    """`ResNet20` with nine blocks per stage (He et al. 2015): 856,000 parameters.
 
     >>> from minidl import models
     >>> len(models.ResNet56().blocks)

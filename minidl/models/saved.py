@@ -1,4 +1,4 @@
-"""What a file of a model gives: the model, its classes, and predictions for pictures."""
+"""Saved: a trained model with its classes and preprocessing, which predicts pictures."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from ..data import pictures
 from ..nn.layer import Layer
 from ..tensor import Tensor
 
-BATCH = 128  # pictures that are decoded and go through the model at a time
+BATCH = 128  # pictures that are decoded and predicted at a time
 PREPARED_BY = ("size", "channels", "mean", "std")
 
 
 class Saved:
-    """A model as `models.load` gives it: `model`, in evaluation mode; `classes`, a list of names,
-    empty if none were saved; `preprocess`, a dict or None, and `info`, a dict, as they were given
-    to `models.save`.
+    """A trained model, as `models.load` returns it: `model`, in evaluation mode; `classes`, a list
+    of names, empty if none were saved; `preprocess`, a dict or None, and `info`, a dict, as they
+    were given to `models.save`.
 
-    One can be made without a file: `Saved(model, classes, preprocess)` predicts in the same way.
+    It can also be created without a file: `Saved(model, classes, preprocess)` predicts in the same
+    way.
 
     >>> from minidl import models
     >>> saved = models.Saved(models.create("mlp", classes=2), ["cat", "dog"])
@@ -44,24 +45,25 @@ class Saved:
         self.info = dict(info or {})
 
     def predict(self, images_or_paths: Any, top: int = 1) -> list[list[tuple[Any, float]]]:
-        """The likeliest classes of pictures: for each a list of `top` pairs (class, probability),
-        the likeliest first. `predict(paths)[0][0]` is the best class of the first, and how
-        probable the model takes it to be.
+        """Predict pictures: returns for each a list of `top` pairs (class, probability), the
+        likeliest first. So `predict(paths)[0][0]` is the likeliest class of the first picture and
+        its probability.
 
-        Pictures are a path, or a list or an iterator of paths, read by Pillow (the extra `images`)
-        as `ImageFolder` does: turned as EXIF says, on white where they are transparent, scaled and
-        cropped to the size of `preprocess`, or of the model's `input_shape` where that says none.
-        Or they are an array (H, W, C) or (N, H, W, C), a list of arrays of one shape, or rows
-        (N, ...) for a model of something else: bytes, which are divided by 255, or floats from 0
-        to 1. All are normalized by `mean` and `std` of `preprocess`.
+        images_or_paths: a path, or a list or an iterator of paths. Files are read by Pillow (the
+            extra `images`) as `ImageFolder` does: rotated according to EXIF, with transparency on
+            white, scaled and cropped to the size of `preprocess`, or to the model's `input_shape`
+            if that has none. Or an array (H, W, C) or (N, H, W, C), a list of arrays of one shape,
+            or (N, ...) for a model of other inputs than pictures: uint8, which is divided by 255,
+            or floats from 0 to 1
+        top: the number of classes to return; there are fewer if the model has fewer
 
-        Classes are names, or numbers if the file has no names; fewer than `top` if there are no
-        more. Probabilities are a softmax of the outputs, in double precision. Any number of threads
-        may predict at once; the model's own mode does not matter.
+        All pictures are normalized by `mean` and `std` of `preprocess`. Classes are names, or
+        numbers if there are no names. Probabilities are the softmax of the outputs in float64. It
+        may be called from any number of threads at once, and the model's mode does not matter.
 
-        The errors of files (FileNotFoundError, ...) and ValueError for a damaged picture name it.
+        OSErrors such as FileNotFoundError, and the ValueError for a damaged picture, name the file.
         ValueError for arrays of another shape, outputs that are not finite, and a model whose
-        outputs are not (N, classes); TypeError for what is neither pictures nor paths.
+        outputs are not (N, classes); TypeError for anything but pictures or paths.
 
         >>> from minidl import models
         >>> saved = models.Saved(models.create("mlp", classes=2, input_shape=(2, 2, 1)))
@@ -77,7 +79,7 @@ class Saved:
         ]
 
     def _probabilities(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """The probabilities (N, classes) for each batch of what the model gets."""
+        """Yield the probabilities (N, classes) of each batch of prepared inputs."""
         count = 0
         for batch in batches:
             outputs = np.asarray(self.model.predict(batch, BATCH), np.float64)
@@ -98,10 +100,10 @@ class Saved:
             (self.classes[k] if self.classes else int(k), float(probabilities[k])) for k in order
         ]
 
-    # ------------------------------------------------------------------------- what goes in
+    # ------------------------------------------------------------------------------ the inputs
 
     def _batches(self, given: Any) -> Iterator[np.ndarray]:
-        """What the model gets, batch by batch."""
+        """Yield prepared inputs of the model, batch by batch."""
         paths = _paths(given)
         if paths is not None:
             size, channels = self.picture_size()
@@ -114,25 +116,27 @@ class Saved:
                 yield self._normalized(images[start : start + BATCH])
 
     def _prepared(self, images: Any) -> np.ndarray:
-        """What the model gets for a batch of arrays."""
+        """Prepare a batch of arrays for the model."""
         return self._normalized(self._images(images))
 
     def picture_size(self) -> tuple[Any, int]:
-        """The size that pictures are scaled to (None: any), and their channels."""
-        said = self.preprocess or {}
+        """Return the size that pictures are scaled to (None: they are not scaled), and their number
+        of channels."""
+        preprocess = self.preprocess or {}
         shape = self._input_shape()
-        size = said.get("size")
+        size = preprocess.get("size")
         if size is None and shape is not None:
             size = shape[0] if shape[0] == shape[1] else shape[:2]
-        return size, said.get("channels") or (shape[2] if shape is not None else 3)
+        return size, preprocess.get("channels") or (shape[2] if shape is not None else 3)
 
     def _input_shape(self) -> tuple[int, ...] | None:
-        """That of the model's images, if it says so."""
+        """Return the shape of the model's images; None if it has no `input_shape` of an image."""
         shape = getattr(self.model, "input_shape", None)
         return shape if isinstance(shape, tuple) and len(shape) == 3 else None
 
     def _images(self, given: Any) -> np.ndarray:
-        """A batch of what the model takes, from arrays of one or several."""
+        """Convert an array, or a list of arrays, to a batch with the batch axis and the channel
+        axis."""
         if not (isinstance(given, Tensor | list | tuple) or array_like(given)):
             raise TypeError(
                 checks.message(
@@ -148,25 +152,25 @@ class Saved:
                 f"predict: images_or_paths must be arrays of uint8 or of floats, or "
                 f"paths, got {images.dtype}"
             )
-        said, shape = self.preprocess or {}, self._input_shape()
-        channels = said.get("channels") or (shape[2] if shape is not None else None)
+        preprocess, shape = self.preprocess or {}, self._input_shape()
+        channels = preprocess.get("channels") or (shape[2] if shape is not None else None)
         if (
             channels == 1
             and images.ndim in (2, 3)
             and images.shape[-1] != 1
             and not self._are_rows(images)
         ):
-            images = images[..., None]  # grey, without an axis for it
+            images = images[..., None]  # grey pictures without a channel axis
         if images.ndim == 3 and channels in (None, images.shape[-1]):
             images = images[None]
-        size = said.get("size")
+        size = preprocess.get("size")
         if images.ndim == 4 and size is not None:
             expected = (size, size) if isinstance(size, int) else tuple(size)
             if images.shape[1:3] != expected:
                 raise ValueError(
                     f"predict: images must be {expected[0]} x {expected[1]} pixels, "
-                    f"got {images.shape[1]} x {images.shape[2]}; files are scaled, "
-                    f"arrays are taken as they are"
+                    f"got {images.shape[1]} x {images.shape[2]}; files are scaled, but arrays are "
+                    f"not"
                 )
         if images.ndim < 2:
             raise ValueError(
@@ -175,7 +179,7 @@ class Saved:
         return images
 
     def _are_rows(self, images: np.ndarray) -> bool:
-        """Whether an array of two axes holds rows of all values of an image each, for an MLP."""
+        """Return whether an array with two axes has a flattened image in each row, for an MLP."""
         shape = self._input_shape()
         return (
             images.ndim == 2
@@ -184,7 +188,7 @@ class Saved:
         )
 
     def _normalized(self, images: np.ndarray) -> np.ndarray:
-        """Floats of the model's dtype, by the mean and the standard deviation."""
+        """Convert images to the model's dtype and normalize them by `mean` and `std`."""
         dtype = self.model._dtype()
         x = kernels.to_float(np.ascontiguousarray(images)) if images.dtype == np.uint8 else images
         x = np.array(x, dtype, order="C")
@@ -200,7 +204,8 @@ class Saved:
 
 
 def checked_preprocess(given: Any, where: str) -> dict[str, Any] | None:
-    """A preprocessing as plain values; TypeError or ValueError that name `where`."""
+    """Return a preprocessing as plain values. TypeError or ValueError, which name `where`, if it is
+    invalid."""
     if given is None:
         return None
     if not isinstance(given, Mapping):
@@ -212,7 +217,7 @@ def checked_preprocess(given: Any, where: str) -> dict[str, Any] | None:
         raise ValueError(
             f"{where}: preprocess has no {', '.join(unknown)}; it takes {', '.join(PREPARED_BY)}"
         )
-    found: dict[str, Any] = {}  # in one order, so that files of equal content are equal
+    found: dict[str, Any] = {}  # in a fixed order, so that files of equal content are equal
     size, channels = given.get("size"), given.get("channels")
     if size is not None:
         pair = checks.pair(size, where, "preprocess size", 1)
@@ -228,7 +233,7 @@ def checked_preprocess(given: Any, where: str) -> dict[str, Any] | None:
 
 
 def _of_channels(value: Any, where: str, name: str, channels: int | None) -> Any:
-    """A mean or standard deviation: a number, or a list of one a channel."""
+    """Return a mean or standard deviation as a number, or as a list with one for each channel."""
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
     many = isinstance(value, list | tuple)
@@ -245,13 +250,14 @@ def _of_channels(value: Any, where: str, name: str, channels: int | None) -> Any
 
 
 def softmax(outputs: np.ndarray) -> np.ndarray:
-    """exp(x) / sum(exp(x)) of each row, in double."""
+    """Return exp(x) / sum(exp(x)) of each row."""
     powers = np.exp(outputs - outputs.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)
 
 
 def _paths(given: Any) -> list[Any] | None:
-    """The paths in what was given: one, a list, an array or another column of them."""
+    """Return the given paths as a list: one, a list, an iterator, an array or another column of
+    them. None if the argument is not paths."""
     if isinstance(given, str | os.PathLike):
         return [given]
     if isinstance(given, Iterator):  # folder.glob("*.png")
@@ -276,8 +282,8 @@ def _stacked(images: list[np.ndarray]) -> np.ndarray:
     shapes = {image.shape for image in images}
     if len(shapes) > 1:
         raise ValueError(
-            f"predict: pictures of different sizes, {sorted(shapes)[0]} and "
-            f"{sorted(shapes)[-1]}, need a size that they are scaled to: models.save("
-            f"..., preprocess={{'size': ...}})"
+            f"predict: pictures must be of one size unless they are scaled, got "
+            f"{sorted(shapes)[0]} and {sorted(shapes)[-1]}: give a size by models.save(..., "
+            f"preprocess={{'size': ...}})"
         )
     return np.stack(images)

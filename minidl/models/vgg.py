@@ -12,10 +12,10 @@ from .norms import Norm, Norms
 
 
 class VGG(Network):
-    """Stages of 3x3 convolutions, each with normalization and ReLU, a 2x2 max-pool after every
-    stage, and one dense layer."""
+    """The base of the VGG models: stages of 3x3 convolutions, each with normalization and ReLU, a
+    2x2 max-pooling after every stage, and one dense layer."""
 
-    stages: tuple[tuple[int, int], ...]  # channels over `width`, convolutions, of each
+    stages: tuple[tuple[int, int], ...]  # (channels / width, number of convolutions) of each stage
 
     def __init__(
         self,
@@ -53,16 +53,18 @@ class VGG(Network):
 
 
 class VGG8(VGG):
-    """Images (N, *input_shape), 32 x 32 x 3 in CIFAR-10, to logits (N, classes); 1.2 million
+    """Maps images (N, *input_shape), 32 x 32 x 3 in CIFAR-10, to logits (N, classes); 1.2 million
     parameters.
 
-    Convolutions to 64, 64, 128, 128, 256, 256 channels, each with BatchNorm and ReLU, a 2x2
-    max-pool after every second one, and one dense layer, in the manner of Simonyan & Zisserman
-    (2014).
+    It has convolutions to 64, 64, 128, 128, 256 and 256 channels, each with BatchNorm and ReLU, a
+    2x2 max-pooling after every second one, and one dense layer, in the manner of Simonyan &
+    Zisserman (2014).
 
-    `norm` and `norm_position`: another normalization, and on which side of the ReLU it stands (see
-    `minidl.models`). `width`: channels of the first convolutions, of which the others have
-    multiples. ValueError for images below 8 x 8.
+    norm, norm_position: the normalization, and whether it comes before or after the ReLU (see
+        `minidl.models`)
+    width: the channels of the first convolutions; the others have multiples of it
+
+    ValueError for images below 8 x 8.
 
     >>> from minidl import models
     >>> models.VGG8()(md.zeros((2, 32, 32, 3))).shape
@@ -80,17 +82,19 @@ class VGG8(VGG):
 
 
 class VGG16(VGG):
-    """Images (N, *input_shape), 32 x 32 x 3 in CIFAR-10, to logits (N, classes); 14.7 million
+    """Maps images (N, *input_shape), 32 x 32 x 3 in CIFAR-10, to logits (N, classes); 14.7 million
     parameters.
 
-    The 13 convolutions of "Very deep convolutional networks for large-scale image recognition",
-    configuration D (Simonyan & Zisserman 2014), to 64 to 512 channels, each with BatchNorm, which
-    the paper did not have yet, and ReLU. The five max-pools leave one pixel of CIFAR-10's images,
-    so that one dense layer takes the place of the paper's three.
+    It has the 13 convolutions, with 64 to 512 channels, of configuration D in "Very deep
+    convolutional networks for large-scale image recognition" (Simonyan & Zisserman 2014), each
+    with ReLU and with BatchNorm, which the paper does not have. The five max-poolings reduce
+    CIFAR-10's images to one pixel, so one dense layer replaces the paper's three.
 
-    `norm` and `norm_position`: another normalization, "none" for the paper's, and on which side of
-    the ReLU it stands (see `minidl.models`); `width` is `VGG8`'s. ValueError for images below
-    32 x 32.
+    norm, norm_position: the normalization ("none" as in the paper), and whether it comes before or
+        after the ReLU (see `minidl.models`)
+    width: the channels of the first convolutions; the others have multiples of it
+
+    ValueError for images below 32 x 32.
 
     >>> from minidl import models
     >>> print(models.VGG16(classes=100).summary().splitlines()[-1])

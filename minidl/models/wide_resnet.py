@@ -11,10 +11,10 @@ from .norms import Norm, Norms, norm_relu
 
 
 class PreActivationBlock(nn.Layer):
-    """conv2(relu(bn2(conv1(a)))) + shortcut, with a = relu(bn1(x)); with the normalizations after
-    the ReLUs a = bn1(relu(x)), and so on.
+    """Computes conv2(relu(bn2(conv1(a)))) + shortcut with a = relu(bn1(x)), or with the norm
+    position "after" conv2(bn2(relu(conv1(a)))) + shortcut with a = bn1(relu(x)).
 
-    The shortcut is x itself, or where the shape changes a 1x1 convolution of a.
+    The shortcut is x, or a 1x1 convolution of a if the shape changes.
     """
 
     def __init__(
@@ -40,16 +40,19 @@ class PreActivationBlock(nn.Layer):
 
 
 class WRN16x4(Network):
-    """Images (N, H, W, C), 32 x 32 x 3 in CIFAR-10, to logits (N, classes); 2.7 million parameters.
+    """Maps images (N, H, W, C), 32 x 32 x 3 in CIFAR-10, to logits (N, classes); 2.7 million
+    parameters.
 
-    WRN-16-4 of "Wide residual networks" (Zagoruyko & Komodakis 2016): three stages of two blocks
-    with 64, 128 and 256 channels, four times those of a ResNet of 16 layers, normalization and
-    ReLU before each convolution, and a last normalization and ReLU before the mean over all
+    WRN-16-4 of "Wide residual networks" (Zagoruyko & Komodakis 2016) has three stages of two blocks
+    with 64, 128 and 256 channels, four times those of a ResNet with 16 layers. Normalization and
+    ReLU come before each convolution of the blocks, and once more before the mean over all
     positions.
 
-    `norm` and `norm_position`: another normalization, and on which side of the ReLU it stands (see
-    `minidl.models`). It takes images of any size, and `input_shape` says which are meant.
-    ValueError for one below 4 x 4.
+    norm, norm_position: the normalization, and whether it comes before or after the ReLU (see
+        `minidl.models`)
+    input_shape: the shape of the images that the model is meant for; it takes images of any size
+
+    ValueError for an `input_shape` below 4 x 4.
 
     >>> from minidl import models
     >>> models.WRN16x4(classes=100)(md.zeros((1, 32, 32, 3))).shape

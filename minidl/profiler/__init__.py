@@ -1,9 +1,9 @@
-"""The profiler: what a thread's operations, layers and kernels take, forward and backward.
+"""The profiler: time, work and memory of a thread's operations, layers and kernels.
 
-While a profile is on, `switch` puts other functions in the place of a few entry points; these tell
-the thread's `Recorder` what begins and ends. All else happens after the block: `spans` finds out
-what lies inside what, `rows` adds up, `memory` finds the peak, `table` and `trace` write. How much
-a kernel does is in `work`, what the machine could do in `peaks`.
+While a profile is on, `switch` replaces a few entry points by wrappers that report the begin and
+end of each call to the thread's `Recorder`. Everything else happens after the block: `spans` nests
+the calls, `rows` adds them up, `memory` finds the peak, `table` and `trace` write the results.
+`work` counts the operations and bytes of a kernel, `peaks` measures the machine's peak rates.
 """
 
 from .block import Profile, profile

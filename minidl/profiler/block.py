@@ -1,4 +1,4 @@
-"""Profile: the block that is measured, and what is asked of it afterwards."""
+"""Profile: the context manager that measures a block, and the results that it gives afterwards."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ VIEWS = ("operation", "layer", "kernel")
 
 
 class Profile:
-    """What a block of code has spent its time on: `with md.profile() as p:`.
+    """The profile of a block of code: `with md.profile() as p:`.
 
-    It is made by `md.profile`, and read after the block, also where that ended with an exception.
+    `md.profile` makes it. It can be read after the block, even if that ended with an exception.
 
     >>> with md.profile() as p:
     ...     y = md.ones((64, 32)) @ md.ones((32, 16))
@@ -47,7 +47,9 @@ class Profile:
 
     def __enter__(self) -> Profile:
         if self._on or self._done:
-            raise RuntimeError("profile: a profile is of one block; md.profile() makes another one")
+            raise RuntimeError(
+                "profile: a profile measures one block only; md.profile() makes another one"
+            )
         try:
             self._on = True
             self._recorder = switch.on(id(self), get_ident())
@@ -64,12 +66,12 @@ class Profile:
         self._gather()
 
     def __del__(self) -> None:
-        # An interruption may have come before the block's end could switch it off.
+        # Ctrl-C may have interrupted the block before its end could switch the profile off.
         if self._on:
             self._switch_off()
 
     def _switch_off(self) -> None:
-        """Leave nothing switched on, also where Ctrl-C is pressed meanwhile."""
+        """Switch the profile off, even if Ctrl-C is pressed meanwhile."""
         interrupted: KeyboardInterrupt | None = None
         while self._on:
             try:
@@ -81,8 +83,8 @@ class Profile:
             raise interrupted
 
     def _gather(self) -> None:
-        """Keep what was recorded in the block, as plain data: the recorder, and with it layers and
-        arrays, are let go."""
+        """Convert the recorded spans to plain data, so that the profile keeps no layers and arrays
+        alive."""
         recorder, self._recorder = self._recorder, None
         assert recorder is not None
         spans, changes = self._first
@@ -105,31 +107,31 @@ class Profile:
         )
         self._done = True
 
-    # -------------------------------------------------------------------------------- questions
+    # ---------------------------------------------------------------------------------- results
 
     @property
     def summary(self) -> Summary:
-        """All figures as data.
+        """All results as data.
 
-        `seconds` is the wall time of the block; `operations`, `layers` and `kernels` are tuples of
-        rows, each of which add up to it, the longest first; `steps` counts steps of optimizers,
-        `threads` is the most that kernels used, `held` the most bytes that results held.
-        `as_dict()` is all that for `json.dump`.
+        `seconds` is the wall time of the block. `operations`, `layers` and `kernels` are tuples of
+        rows, the longest first; the times of each tuple add up to `seconds`. `steps` is the number
+        of optimizer steps, `threads` the largest number of threads that kernels use, `held` the
+        peak of the bytes held by results. `as_dict()` returns all of this for `json.dump`.
 
         A row has `name`, `phase` ("forward", "backward", "optimizer", "data" or "other"), `calls`,
-        `seconds`, `flops` (0 where memory is the limit), `bytes` read and written, `held` (of its
-        results, when most was held), `gflops` and `gbytes` a second. RuntimeError before the end of
-        the block.
+        `seconds`, `flops` (0 for memory-bound operations), `bytes` read and written, `held` (bytes
+        of its results at the peak), `gflops` and `gbytes` per second. RuntimeError before the end
+        of the block.
         """
         if self._summary is None:
-            raise RuntimeError("profile: there is nothing to read before the end of the block")
+            raise RuntimeError("profile: the results can be read only after the end of the block")
         return self._summary
 
     @cached_property
     def peaks(self) -> Peaks:
-        """What the machine can do, measured in half a second, once for each backend and number of
-        threads: `gflops` of a product of float32 matrices, `gbytes` read and written by a sum of
-        large arrays."""
+        """The peak rates of the machine, measured once for each backend and number of threads,
+        which takes half a second: `gflops` of a product of float32 matrices, `gbytes` read and
+        written by a sum of large arrays."""
         return peaks()
 
     def table(
@@ -139,16 +141,19 @@ class Profile:
         limit: int | None = 30,
         depth: int | None = None,
     ) -> str:
-        """The rows as text: a line each, and their sum.
+        """Return a table as text: a line for each row, and their sum.
 
-        by:    "operation", "layer" or "kernel": one for each kernel and the shapes it was given
+        by:    what a row stands for: "operation", "layer" or "kernel" (a kernel with the shapes of
+               its arguments)
         sort:  "time", "calls", "flops", "bytes", "held" or "name"
-        limit: the number of rows; all others are one row more. None: all
-        depth: parts of the dotted names of layers: with 1 "blocks.0.conv" counts to "blocks"
+        limit: the number of rows; one more row adds up all others. None: all rows
+        depth: the number of parts of layers' dotted names to group by: with 1, "blocks.0.conv"
+               counts as "blocks". None: all parts
 
-        "ms" and "share" are time in which nothing else that has a row ran; both "peak" columns say
-        how much of the machine's measured peak GFLOP/s and GB/s are, "MB" what its results held
-        when most memory was held. ValueError for another word, RuntimeError before the block's end.
+        "ms" and "share" are the row's own time, without that of nested calls that have their own
+        rows. The columns "peak" are the percentages of the machine's measured peak GFLOP/s and
+        GB/s. "MB" is the memory that the row's results held at the peak. ValueError for another
+        value of `by` or `sort`, RuntimeError before the end of the block.
         """
         checks.choice(by, "table", "by", VIEWS)
         checks.choice(sort, "table", "sort", tuple(SORTS))
@@ -167,9 +172,9 @@ class Profile:
         return table(summary, rows, by, sort, limit, self.peaks)
 
     def trace(self, path: str | os.PathLike[str]) -> None:
-        """Write what ran when as JSON, for chrome://tracing, https://ui.perfetto.dev and others:
-        layers, operations and kernels inside one another, the memory held, and arrows from
-        operations to their gradients. RuntimeError before the end of the block.
+        """Write the timeline as JSON for chrome://tracing, https://ui.perfetto.dev and others: the
+        nested layers, operations and kernels, the memory held, and arrows from operations to their
+        gradients. RuntimeError before the end of the block.
         """
         path = checks.path(path, "trace", "path")
         summary = self.summary
@@ -185,7 +190,7 @@ class Profile:
 
 
 def _shortened(rows: tuple[Row, ...], depth: int) -> tuple[Row, ...]:
-    """The rows of layers, added up by the first parts of their names."""
+    """Add up the rows of layers by the first parts of their names."""
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         groups.setdefault((".".join(row.name.split(".")[:depth]), row.phase), []).append(row)
@@ -193,23 +198,25 @@ def _shortened(rows: tuple[Row, ...], depth: int) -> tuple[Row, ...]:
 
 
 def profile() -> Profile:
-    """Measure what this thread spends the time of a block on: `with md.profile() as p:`.
+    """Measure where this thread spends its time in a block: `with md.profile() as p:`.
 
-    Afterwards `p.table()` is text, by operation, layer or kernel; `p.summary` the same as data,
-    `p.trace(path)` writes a file for viewers of traces. Each row has its calls, its time, how many
-    floating point operations and bytes a second that were, beside what the machine can do, and the
-    memory that its results held at the peak; forward and backward are apart. The rows add up to the
-    time of the block: what is no operation's is in rows of its own, as "Python in layers", "walk
-    back", "SGD.step", "DataLoader", and "Python and other" for all in between.
+    Afterwards `p.table()` returns a table by operation, layer or kernel, `p.summary` has the same
+    as data, and `p.trace(path)` writes a file for trace viewers. Each row has the number of calls,
+    the time, the rates of floating point operations and bytes, compared to the peaks of the
+    machine, and the memory that its results held at the peak. Forward and backward have separate
+    rows. The times of the rows add up to that of the block: time outside of operations is in rows
+    such as "Python in layers", "walk back" (the backward pass through the graph), "SGD.step",
+    "DataLoader", and "Python and other" for the rest.
 
-    Several operations that one pass over memory computes are one row, "BatchNorm+Add+ReLU", where
-    that pass runs; its layer is that of the normalization or convolution. Floating point operations
-    are counted of products and convolutions by their shapes, bytes as if each kernel read and wrote
-    its arrays once. Memory is that of arrays of at least 4 KB which were made in the block. What
-    plans of a compiled model compute (`md.compile`) is one row, "Plan.run", with its time alone.
+    Operations that are fused into one pass over memory are one row, such as "BatchNorm+Add+ReLU",
+    at the time of that pass; its layer is that of the normalization or convolution. Floating point
+    operations are counted for matrix products and convolutions, by their shapes; bytes are counted
+    as if each kernel read and wrote its arrays once. Memory is that of the arrays of at least 4 KB
+    which were created in the block. A compiled model (`md.compile`) is one row, "Plan.run", with
+    its time only.
 
-    A profile belongs to the thread that begins it; profiles may lie inside each other. It costs a
-    few microseconds for each operation while it is on, and nothing when it is off.
+    A profile belongs to the thread that starts it; profiles may be nested. It costs a few
+    microseconds for each operation while it is on, and nothing while it is off.
 
     >>> model = nn.Sequential(nn.Dense(8, 16), nn.BatchNorm(16), nn.ReLU(), nn.Dense(16, 2))
     >>> with md.profile() as p:

@@ -1,4 +1,4 @@
-"""Memory that was held: the arrays made within the block, as long as they lived."""
+"""The memory held over time by the arrays that were created in the block."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from .recorder import Event, Span
 
 
 def levels(events: Sequence[Event]) -> Iterator[tuple[int, int]]:
-    """(time, bytes held from then on)."""
+    """Yield (time, bytes held from then on) for each change."""
     held = 0
-    for time, _, _, change in _of_the_block(events):
+    for time, _, _, change in _created_in_block(events):
         held += change
         yield time, held
 
 
 def at_peak(events: Sequence[Event]) -> tuple[int, list[tuple[Span, int]]]:
-    """The most bytes that were held, and who had made them: spans, each with its bytes."""
+    """Return the peak of the bytes held, and (span, bytes) of each array that was alive then."""
     most = count = 0
     for number, (_, held) in enumerate(levels(events), 1):
         if held > most:
             most, count = held, number
     alive: dict[int, tuple[Span, int]] = {}
-    for _, array, span, change in islice(_of_the_block(events), count):
+    for _, array, span, change in islice(_created_in_block(events), count):
         if change > 0:
             alive[array] = span, change
         else:
@@ -31,9 +31,9 @@ def at_peak(events: Sequence[Event]) -> tuple[int, list[tuple[Span, int]]]:
     return most, list(alive.values())
 
 
-def _of_the_block(events: Sequence[Event]) -> Iterator[Event]:
-    """The events of arrays that were made within the block. A later array may have the id of one
-    that is gone."""
+def _created_in_block(events: Sequence[Event]) -> Iterator[Event]:
+    """Yield the events of arrays that were created in the block, and not those of older arrays that
+    were freed in it. An id may be used again by a later array."""
     alive = set()
     for event in events:
         _, array, _, change = event

@@ -1,5 +1,5 @@
-"""What the machine can do, as far as the kernels in use show it: measured once for each backend and
-number of threads."""
+"""Measure the peak rates of the machine with the kernels in use, once for each backend and number
+of threads."""
 
 from __future__ import annotations
 
@@ -14,17 +14,20 @@ from .. import kernels
 from ..locks import lock
 from .switch import recorders
 
-SECONDS = 0.2  # of each of the two measurements
-SIDE = 512  # of the matrices, which a cache holds
-VALUES = 1 << 23  # of each of the three arrays that a sum streams through, 32 MB: none does
+SECONDS = 0.2  # duration of each of the two measurements
+SIDE = 512  # side of the matrices, which fit into a cache
+VALUES = 1 << 23  # values of each of the sum's three arrays: 32 MB, which fit into no cache
 
 
 class Peaks(NamedTuple):
     """The best rates that were measured with a number of threads.
 
-    `gflops`: 10^9 floating point operations a second, of a product of float32 matrices. `gbytes`:
-    10^9 bytes a second read and written, of a sum of two arrays that no cache holds. Arrays that a
-    cache holds may go faster, and so may convolutions by an algorithm with less arithmetic.
+    gflops:  10^9 floating point operations per second, in a product of float32 matrices
+    gbytes:  10^9 bytes read and written per second, in a sum of two arrays larger than the caches
+    threads: the number of threads
+
+    Kernels can exceed `gbytes` on arrays that fit into a cache, and `gflops` in convolutions by
+    Winograd's algorithm, which needs less arithmetic than is counted.
     """
 
     gflops: float
@@ -33,12 +36,12 @@ class Peaks(NamedTuple):
 
 
 _known: dict[tuple[str, int], Peaks] = {}  # by backend and number of threads
-_lock = lock()  # threads that measured at the same time would share the machine
+_lock = lock()  # two simultaneous measurements would slow each other down
 
 
 def peaks() -> Peaks:
-    """The peaks of the backend in use, for the number of threads that its kernels use at most; half
-    a second the first time."""
+    """Return the peaks of the backend in use for its number of threads. The first call takes half a
+    second."""
     threads = kernels.get_num_threads()
     key = kernels.backend(), threads
     with _lock:
@@ -66,7 +69,7 @@ def _stream() -> float:
 
 
 def _best(run: Callable[[], Any]) -> float:
-    """The shortest time of a call, of ten at least."""
+    """Return the shortest time of at least ten calls."""
     times: list[float] = []
     end = perf_counter() + SECONDS
     while len(times) < 10 or perf_counter() < end:

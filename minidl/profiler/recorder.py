@@ -1,7 +1,8 @@
-"""Recorder: what a thread does while a profile is on, as spans, and the arrays that it makes.
+"""Recorder: records the calls of a thread while a profile is on, as spans, and the arrays that they
+create.
 
-Everything here is the price of a profile, and as short as it can be: what a span means is found out
-when the block has ended.
+All code here runs during the profiled block and slows it down, so it does as little as possible.
+The spans are interpreted after the end of the block.
 """
 
 from __future__ import annotations
@@ -19,17 +20,18 @@ from ..tensor import Tensor
 from . import work
 
 FORWARD, BACKWARD, OPTIMIZER, DATA, OTHER = "forward", "backward", "optimizer", "data", "other"
-SPAN = "_span"  # where a node of the graph keeps the span of its forward
+SPAN = "_span"  # the attribute in which a node of the graph keeps the span of its forward
 SMALL = 4096  # bytes; smaller arrays are not counted as memory held
 
 
 class Span:
-    """Something that began and ended: a call of a "layer", an "operation", its "gradient", the
-    computing ("compute") of a lazy result, a "kernel", a "walk" back, or another "part".
+    """A recorded call. Its `kind` is "layer", "operation", "gradient", "compute" (the computation
+    of a lazy result), "kernel", "walk" (a backward pass through the graph) or "part" (any other
+    block).
 
-    `layer` is the innermost layer that was being called, or to which the values belong. `label` is
-    the name, or the names of all operations that are computed in one pass. `calls` is 0 where other
-    spans count.
+    `layer` is the innermost layer that was being called, or the layer of the values computed.
+    `label` is the name, or for fused operations the names of all of them. `calls` is 0 if another
+    span counts for this one.
     """
 
     __slots__ = (
@@ -54,17 +56,17 @@ class Span:
         self.calls = 1
         self.flops = self.bytes = self.end = 0
         self.shapes: Sequence[tuple[int, ...]] = ()
-        self.parts: tuple[Span, ...] | None = None  # whose value a "compute" computes
-        self.forward: Span | None = None  # of the operation whose gradient it is
+        self.parts: tuple[Span, ...] | None = None  # the operations that a "compute" computes
+        self.forward: Span | None = None  # the operation that a "gradient" belongs to
         self.begin = perf_counter_ns()
 
 
-# (time, id of an array, who made it, bytes): it was made, or is gone, and bytes are negative.
+# (time, id of an array, span that created it, bytes): bytes are negative if the array was freed.
 Event = tuple[int, int, Span, int]
 
 
 class Held(weakref.ref[np.ndarray]):
-    """An array that was made, as long as it lives."""
+    """A weak reference to an array, by which the recorder is told when the array is freed."""
 
     __slots__ = ("nbytes", "number", "span")
 
@@ -74,35 +76,35 @@ class Held(weakref.ref[np.ndarray]):
 
 
 class Recorder:
-    """What one thread does. Several profiles of it, one inside the other, read one recorder."""
+    """Records the calls of one thread. Nested profiles of the thread share one recorder."""
 
     def __init__(self) -> None:
-        self.profiles: set[int] = set()  # by id
+        self.profiles: set[int] = set()  # ids of the profiles that are on
         self.log: list[Span] = []  # in the order in which they began
         self.memory: list[Event] = []
-        self.roots: dict[int, Any] = {}  # layers that no other layer has called
-        self.layer: Any = None
+        self.roots: dict[int, Any] = {}  # by id: layers that no other layer has called
+        self.layer: Any = None  # the innermost layer that is being called
         self.phase = FORWARD
-        self.paused = False  # kernels that run are nobody's work
-        # Of gradients that are being computed, each with the lazy one that it was given, if any.
+        self.paused = False  # whether kernels are not recorded, while `peaks` measures
+        # The gradients being computed, each with its incoming gradient if that is lazy.
         self.gradients: list[tuple[Span, Lazy | None]] = []
-        self._shapes: dict[Any, Any] = {}  # that were met before: new memory takes time
+        self._shapes: dict[Any, Any] = {}  # equal tuples of shapes are shared, which saves memory
         self._live: dict[int, Held] = {}  # by id of the array
 
     def begin(self, kind: str, name: str) -> Span:
-        """A span that begins now. Who has begun it sets its end."""
+        """Begin a span now. The caller sets its end."""
         span = Span(kind, name, self.layer, self.phase)
         self.log.append(span)
         return span
 
     def part(self, name: str, phase: str) -> Part:
-        """A block that is neither an operation nor a layer."""
+        """Return a context manager for a block that is neither an operation nor a layer."""
         return Part(self, name, phase)
 
     def kernel(
         self, span: Span, args: tuple[Any, ...], options: dict[str, Any], results: Any
     ) -> None:
-        """A kernel has been called."""
+        """Record the work and the results of a kernel's call."""
         name = span.name
         if name in work.FLOPS:
             span.flops = work.FLOPS[name](results, *args, **options)
@@ -114,7 +116,8 @@ class Recorder:
     def operation(
         self, span: Span, function: Any, inputs: tuple[Any, ...], lazy: Lazy | None, result: Any
     ) -> None:
-        """A Function has been applied; `lazy` is the first of its inputs that was not computed."""
+        """Record the application of a Function; `lazy` is the first of its inputs that was not
+        computed before it."""
         first = result[0] if type(result) is tuple else result
         node = first._node
         if node is not None:
@@ -124,16 +127,16 @@ class Recorder:
             extended = lazy is not None and made.run is lazy.run
             made._spans = (*spans_of(lazy), span) if extended else (span,)
             return
-        if lazy is not None and lazy._made is None:  # it has read through what is not computed
+        if lazy is not None and lazy._made is None:  # its kernel has computed the input as well
             join((*spans_of(lazy), span))
-        if self.log[-1] is span and not function.returns_view:  # NumPy has computed it
+        if self.log[-1] is span and not function.returns_view:  # no kernel ran: NumPy computed it
             tensors = (*inputs, *(result if type(result) is tuple else (result,)))
             span.bytes = work.bytes_of([x._array if isinstance(x, Tensor) else x for x in tensors])
         if type(result) is not tuple:
             self.hold(first._array, span)
 
     def gradient(self, node: Any, chain: tuple[Any, ...], grads: Any) -> None:
-        """The walk is about to compute what a node, and the chain before it, hands on."""
+        """Begin the gradient of a node, or of a chain of fused nodes that ends with it."""
         name, producer = type(node).__name__, node
         if chain:
             name = "+".join([*(type(n).__name__ for n in chain), name])
@@ -147,21 +150,21 @@ class Recorder:
         self.gradients.append((span, grads if type(grads) is Lazy else None))
 
     def handed_on(self, results: Any) -> None:
-        """The walk has computed it."""
+        """End the gradient that was begun last, with the gradients of the node's inputs."""
         span, given = self.gradients.pop()
         span.end = perf_counter_ns()
-        if given is not None and given._made is None:  # its kernel has read through it
+        if given is not None and given._made is None:  # its kernel has computed `given` as well
             span.label = f"{span.name}+{_read_through(given)}"
         for g in results:
             if type(g) is Lazy:
                 g._spans = (span,)
-        if self.log[-1] is span:  # NumPy has computed it
+        if self.log[-1] is span:  # no kernel ran: NumPy computed it
             span.bytes = 2 * work.bytes_of(results)
             self.hold(results, span)
 
     def hold(self, made: Any, span: Span) -> None:
-        """Arrays have been made: note how long they live. What was known before, is small, or is a
-        view of something, does not count."""
+        """Record the memory of new arrays until they are freed. Known and small arrays and views do
+        not count."""
         for array in made if type(made) is tuple else (made,):
             if (
                 type(array) is np.ndarray
@@ -179,12 +182,12 @@ class Recorder:
         self.memory.append((perf_counter_ns(), held.number, held.span, -held.nbytes))
 
     def close(self) -> None:
-        """Follow no array any more: those that live on hold neither this nor what it has noted."""
+        """Drop the weak references, whose callbacks would keep this recorder alive."""
         self._live.clear()
 
 
 class Part:
-    """A block that a recorder is told of, and during which another phase holds."""
+    """A context manager that records a block as a span and sets the phase within it."""
 
     def __init__(self, recorder: Recorder, name: str, phase: str) -> None:
         self.recorder, self.name, self.phase = recorder, name, phase
@@ -200,13 +203,13 @@ class Part:
 
 
 def spans_of(lazy: Lazy | None) -> tuple[Span, ...]:
-    """The spans of the operations that a lazy result is made of; none if it is older than the
-    profile."""
+    """Return the spans of the operations that a lazy result consists of; () if it was created
+    before the profile."""
     return getattr(lazy, "_spans", ())
 
 
 def _read_through(gradient: Lazy) -> str:
-    """The operations whose gradient a kernel computes while it reads."""
+    """Name the operations whose gradient a kernel computes on the fly while it reads its input."""
     source = gradient.source
     if isinstance(source, PendingGradient):
         return "BatchNorm+ReLU" if source.relu else "BatchNorm"
@@ -214,7 +217,7 @@ def _read_through(gradient: Lazy) -> str:
 
 
 def join(parts: Iterable[Span]) -> None:
-    """One pass computes all of these: they get one name, and count as one call."""
+    """Mark spans as fused into one pass: they get a common label and count as one call."""
     members = tuple(parts)
     label = "+".join([part.name for part in members])
     for part in members:

@@ -1,4 +1,4 @@
-"""Rows: records added up by operation, by layer and by kernel; and the summary that they are in."""
+"""Rows: records added up by operation, by layer and by kernel, and the summary of a profile."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from .spans import PYTHON, Record
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """What one operation, layer or kernel took in one phase.
+    """The time, work and memory of one operation, layer or kernel in one phase.
 
-    `name` is that of the operation (of several in one pass: "BatchNorm+Add+ReLU"), the layer's
-    dotted name, or a kernel with the shapes of what it was given. `phase` is "forward", "backward",
-    "optimizer", "data" or "other". `seconds` is time in which nothing else that has a row ran.
-    `flops` are 0 where memory is the limit, `bytes` those read and written. `held` are bytes of its
-    results that lived when most memory was held.
+    name:    the operation (fused ones: "BatchNorm+Add+ReLU"), the layer's dotted name, or the
+             kernel with the shapes of its arguments
+    phase:   "forward", "backward", "optimizer", "data" or "other"
+    calls:   the number of calls
+    seconds: the own time, without that of nested calls that have their own rows
+    flops:   floating point operations; 0 if it is memory-bound
+    bytes:   bytes read and written
+    held:    bytes of its results that were alive at the peak of memory
     """
 
     name: str
@@ -31,7 +34,7 @@ class Row:
 
     @classmethod
     def sum(cls, name: str, phase: str, rows: Sequence[Row]) -> Row:
-        """Several rows as one, of this name and phase."""
+        """Add several rows up to one with this name and phase."""
         return cls(
             name,
             phase,
@@ -44,22 +47,22 @@ class Row:
 
     @property
     def gflops(self) -> float:
-        """10^9 floating point operations a second."""
+        """10^9 floating point operations per second."""
         return self.flops / self.seconds / 1e9 if self.seconds else 0.0
 
     @property
     def gbytes(self) -> float:
-        """10^9 bytes a second, each array read or written once a kernel."""
+        """10^9 bytes read and written per second, as if each kernel used each array once."""
         return self.bytes / self.seconds / 1e9 if self.seconds else 0.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """All that a profile has found, as plain data.
+    """The results of a profile, as plain data.
 
-    `seconds` is the wall time of the block, which the rows of `operations`, of `layers` and of
-    `kernels` each add up to; `steps` the number of optimizer steps in it, `threads` that of kernels
-    at most, `held` the most bytes that results held at one time.
+    `seconds` is the wall time of the block, to which the rows of `operations`, of `layers` and of
+    `kernels` each add up; `steps` is the number of optimizer steps, `threads` the largest number of
+    threads that kernels use, `held` the peak of the bytes held by results.
     """
 
     seconds: float
@@ -71,7 +74,7 @@ class Summary:
     kernels: tuple[Row, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """The same as dicts, lists and numbers, for `json.dump`."""
+        """Return the results as dicts, lists and numbers, for `json.dump`."""
         found = dataclasses.asdict(self)
         return {
             name: list(value) if isinstance(value, tuple) else value
@@ -89,8 +92,13 @@ def rows_of(
     key: Callable[[Record], Key],
     counts: Callable[[Record], int],
 ) -> tuple[Row, ...]:
-    """A row for each key, the one of most time first. `outside` are nanoseconds that are no
-    record's, `counts` says how many calls a record is."""
+    """Add records up to a row for each key, the longest first.
+
+    outside: nanoseconds of the block outside of all records
+    held:    bytes held at the peak, with the record that created each array
+    key:     returns the row that a record belongs to
+    counts:  returns the number of calls that a record counts as
+    """
     sums: dict[Key, list[int]] = {}
     for record in records:
         row = sums.setdefault(key(record), [0] * 5)
@@ -111,17 +119,18 @@ def rows_of(
 
 
 def by_operation(record: Record) -> Key:
-    """Whose operation a record is."""
+    """Return the key of a record's operation."""
     return record.operation, record.phase
 
 
 def by_layer(record: Record) -> Key:
-    """Whose layer a record is."""
+    """Return the key of a record's layer."""
     return record.layer, record.phase
 
 
 def by_kernel(record: Record) -> Key:
-    """A kernel and the shapes that it was given; all else is Python, and NumPy."""
+    """Return the key of a kernel and the shapes of its first arguments; all other time is that of
+    Python and NumPy."""
     if record.kind != "kernel":
         return PYTHON, ""
     shapes = " ".join("x".join(map(str, shape)) for shape in record.shapes[:2] if shape)
@@ -129,19 +138,20 @@ def by_kernel(record: Record) -> Key:
 
 
 def operation_calls(record: Record) -> int:
-    """Calls of operations, and of kernels that are part of none."""
+    """Count calls of operations, and of kernels that are not part of an operation."""
     return 0 if record.kind == "layer" else record.calls
 
 
 def layer_calls(record: Record) -> int:
-    """Calls of layers; backward, and outside of layers, of their operations."""
+    """Count calls of layers in the forward phase; in other phases, and outside of layers, those of
+    operations."""
     if record.phase == FORWARD and record.layer_kind:
         return int(record.kind == "layer")
     return operation_calls(record)
 
 
 def kernel_calls(record: Record) -> int:
-    """Calls of kernels."""
+    """Count calls of kernels."""
     return int(record.kind == "kernel")
 
 
@@ -154,7 +164,7 @@ def summary_of(
     held: list[tuple[Span, int]],
     by_span: dict[int, Record],
 ) -> Summary:
-    """The summary of a block's records."""
+    """Add the records of a block up to a summary."""
     owners = [(by_span.get(id(span)), nbytes) for span, nbytes in held]
     steps = sum(record.kind == "part" and record.phase == "optimizer" for record in records)
     return Summary(

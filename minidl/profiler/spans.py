@@ -1,4 +1,4 @@
-"""From a recorder's log to records: what lies inside what, how long each took by itself, names."""
+"""Convert a recorder's spans to records: nest them, compute their own times and name them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from .recorder import OTHER, Span
 
-# Kernels that `batch_norm` calls before its operation begins: they count to that.
+# Kernels that `batch_norm` calls before its operation begins; they are counted as part of it.
 BEFORE = frozenset(("batch_stats", "masked_stats", "running_update"))
 OUTSIDE = "outside of layers"
 PYTHON = "Python and other"
@@ -17,9 +17,10 @@ IN_LAYERS = "Python in layers"
 
 @dataclass
 class Record:
-    """A span of a block that has ended; `own` are the nanoseconds in which no span inside it ran.
+    """A span after the end of the block; `own` is its duration without that of nested spans, in
+    nanoseconds.
 
-    `operation` and `layer` are the rows that its own time belongs to, each with `phase`.
+    `operation` and `layer` name the rows that its own time belongs to, each with `phase`.
     """
 
     kind: str
@@ -36,14 +37,14 @@ class Record:
     bytes: int
     shapes: Sequence[tuple[int, ...]]
     parent: Record | None
-    forward: Record | None  # of which it is the gradient
+    forward: Record | None  # the operation that a gradient belongs to
 
 
 class Names:
-    """The dotted names of layers, as their model has them.
+    """The dotted names of layers within their models.
 
-    A layer that no other one has called is named by its class; what it holds by its place in it,
-    behind that class where several models were called.
+    A model, a layer that no other layer has called, is named by its class. The layers inside have
+    their dotted names, with the class as a prefix if several models were called.
     """
 
     def __init__(self, roots: Iterable[Any]) -> None:
@@ -66,14 +67,14 @@ class Names:
                 self.known.setdefault(id(part), f"{own}.{name}" if several else name)
 
     def of(self, layer: Any) -> str:
-        """The name of a layer, or what stands for none."""
+        """Return the name of a layer, or "outside of layers" for None."""
         if layer is None:
             return OUTSIDE
         return self.known.get(id(layer)) or type(layer).__name__
 
 
 def records_of(log: Sequence[Span], begin: int, end: int, names: Names) -> tuple[list[Record], int]:
-    """The records of a log's spans, in their order, and the nanoseconds outside of them all."""
+    """Return the records of spans, in their order, and the nanoseconds outside of all of them."""
     made: list[Record] = []
     by_span: dict[int, Record] = {}
     open_ones: list[Record] = []
@@ -82,7 +83,7 @@ def records_of(log: Sequence[Span], begin: int, end: int, names: Names) -> tuple
         while open_ones and open_ones[-1].end <= span.begin:
             open_ones.pop()
         parent = open_ones[-1] if open_ones else None
-        # What failed, or has not ended yet, ends with what it is in.
+        # A span without an end failed or was still open; it ends with its parent.
         last = span.end or (end if parent is None else parent.end)
         record = _record(span, parent, last, names)
         if span.forward is not None:
@@ -99,8 +100,8 @@ def records_of(log: Sequence[Span], begin: int, end: int, names: Names) -> tuple
 
 
 def _join_statistics(records: list[Record]) -> None:
-    """Give what was computed before an operation, for it, to that operation: the next one in the
-    same place."""
+    """Assign the kernels that compute batch statistics to the operation that uses them, which is
+    the next one with the same parent."""
     following: dict[int, Record] = {}
     for record in reversed(records):
         if record.kind == "operation":
@@ -146,7 +147,7 @@ def _record(span: Span, parent: Record | None, end: int, names: Names) -> Record
 
 
 def _shown(span: Span, layer: str, layer_kind: str) -> str:
-    """What a viewer writes on the span."""
+    """Return the name that a trace viewer shows."""
     if span.kind == "layer":
         return layer if layer == layer_kind else f"{layer} ({layer_kind})"
     return span.label

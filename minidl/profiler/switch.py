@@ -1,8 +1,8 @@
-"""What is different while a profile is on: a few entry points are other functions, which tell the
-thread's recorder. Without a profile nothing of minidl knows of this.
+"""Switch profiling on and off by replacing a few entry points with wrappers that report to the
+thread's recorder. So code outside of this package has no cost without a profile.
 
-They are replaced for the whole process as long as any thread has a profile; in other threads they
-only look whether they have a recorder.
+The entry points are replaced for the whole process as long as any thread has a profile. In threads
+without a profile the wrappers only look for a recorder and call the original.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from ..tracers import profilers
 from .recorder import BACKWARD, OPTIMIZER, Recorder, join, spans_of
 
 _lock = lock()
-_replaced: list[tuple[Any, str, Any]] = []  # (owner, name, what stood there)
+_replaced: list[tuple[Any, str, Any]] = []  # (owner, name, original attribute)
 
 recorders: dict[int, Recorder] = profilers  # type: ignore[assignment]
 
 
 def on(profile: int, thread: int) -> Recorder:
-    """Record for a profile, given by its id, what a thread does from now on."""
+    """Start recording a thread for a profile, given by its id. Returns the thread's recorder."""
     with _lock:
         recorder = recorders.get(thread)
         if recorder is None:
@@ -37,18 +37,18 @@ def on(profile: int, thread: int) -> Recorder:
         recorder.profiles.add(profile)
         if not _replaced:
             kernels.surround(_kernel)
-            for owner, name, around in ENTRIES:
-                before = vars(owner)[name]
-                _replaced.append((owner, name, before))
-                setattr(owner, name, around(before))
+            for owner, name, wrap in ENTRIES:
+                original = vars(owner)[name]
+                _replaced.append((owner, name, original))
+                setattr(owner, name, wrap(original))
         recorders[thread] = recorder
         return recorder
 
 
 def off(profile: int) -> None:
-    """Record nothing more for a profile. After the last one all entry points are what they were.
+    """Stop recording for a profile. After the last profile, all entry points are restored.
 
-    Whatever state an interruption has left, a call of it once more leaves nothing switched on."""
+    If Ctrl-C interrupts this function at any point, another call completes it."""
     with _lock:
         for thread, recorder in list(recorders.items()):
             recorder.profiles.discard(profile)
@@ -57,13 +57,13 @@ def off(profile: int) -> None:
                 recorder.close()
         if not recorders:
             while _replaced:
-                owner, name, before = _replaced[-1]
-                setattr(owner, name, before)
+                owner, name, original = _replaced[-1]
+                setattr(owner, name, original)
                 _replaced.pop()
             kernels.surround(None)
 
 
-# ------------------------------------------------------------------- what stands in their places
+# ----------------------------------------------------------------------------------- the wrappers
 
 
 def _kernel(name: str, kernel: Callable[..., Any]) -> Callable[..., Any]:
@@ -82,8 +82,8 @@ def _kernel(name: str, kernel: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def _apply(before: Any) -> Any:
-    plain = before.__func__  # of a classmethod
+def _apply(original: Any) -> Any:
+    plain = original.__func__  # `apply` is a classmethod
 
     def apply(cls: Any, *inputs: Any, **options: Any) -> Any:
         recorder = recorders.get(get_ident())
@@ -105,17 +105,17 @@ def _apply(before: Any) -> Any:
     return classmethod(apply)
 
 
-def _call(before: Callable[..., Any]) -> Callable[..., Any]:
+def _call(original: Callable[..., Any]) -> Callable[..., Any]:
     def __call__(self: Layer, *inputs: Any, **options: Any) -> Any:
         recorder = recorders.get(get_ident())
         if recorder is None:
-            return before(self, *inputs, **options)
+            return original(self, *inputs, **options)
         around, recorder.layer = recorder.layer, self
         if around is None:
             recorder.roots[id(self)] = self
         span = recorder.begin("layer", "")
         try:
-            return before(self, *inputs, **options)
+            return original(self, *inputs, **options)
         finally:
             span.end = perf_counter_ns()
             recorder.layer = around
@@ -123,55 +123,55 @@ def _call(before: Callable[..., Any]) -> Callable[..., Any]:
     return __call__
 
 
-def _compute(before: Callable[[Lazy], Any]) -> Callable[[Lazy], Any]:
+def _compute(original: Callable[[Lazy], Any]) -> Callable[[Lazy], Any]:
     def compute(self: Lazy) -> Any:
         recorder = recorders.get(get_ident())
         if recorder is None or (self._made is not None and self._made() is not None):
-            return before(self)
+            return original(self)
         parts = spans_of(self)
-        if not parts:  # made before the profile: the time is that of who asks for it
-            return before(self)
+        if not parts:  # created before the profile: the time counts for the caller
+            return original(self)
         join(parts)
         span = recorder.begin("compute", parts[-1].label)
         span.parts, span.layer, span.calls = parts, parts[0].layer, 0
         try:
-            return before(self)
+            return original(self)
         finally:
             span.end = perf_counter_ns()
 
     return compute
 
 
-def _walk(before: Callable[..., Any]) -> Callable[..., Any]:
+def _walk(original: Callable[..., Any]) -> Callable[..., Any]:
     def _walk(*args: Any, **options: Any) -> Any:
         recorder = recorders.get(get_ident())
         if recorder is None:
-            return before(*args, **options)
+            return original(*args, **options)
         phase, recorder.phase = recorder.phase, BACKWARD
         depth = len(recorder.gradients)
         span = recorder.begin("walk", "walk back")
         try:
-            return before(*args, **options)
+            return original(*args, **options)
         finally:
             span.end = perf_counter_ns()
             recorder.phase = phase
-            del recorder.gradients[depth:]  # of a walk that has failed
+            del recorder.gradients[depth:]  # gradients that were begun by a walk that failed
 
     return _walk
 
 
-def _step(before: Callable[..., Any]) -> Callable[..., Any]:
+def _step(original: Callable[..., Any]) -> Callable[..., Any]:
     def step(self: Optimizer) -> Any:
         recorder = recorders.get(get_ident())
         if recorder is None:
-            return before(self)
+            return original(self)
         with recorder.part(f"{type(self).__name__}.step", OPTIMIZER):
-            return before(self)
+            return original(self)
 
     return step
 
 
-# (owner, name, what makes another function of the one that stands there)
+# (owner, name, function that wraps the original)
 ENTRIES: tuple[tuple[Any, str, Callable[[Any], Any]], ...] = (
     (Function, "apply", _apply),
     (Layer, "__call__", _call),

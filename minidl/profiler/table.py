@@ -1,4 +1,4 @@
-"""The table that `Profile.table` returns: rows as text, with what they reach of the peaks."""
+"""The table that `Profile.table` returns: rows as text, with their shares of the peak rates."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .. import machine
 from .peaks import Peaks
 from .rows import Row, Summary
 
-NAME = 30  # letters of a name; a longer one is cut in the middle
+NAME = 30  # characters of a name; a longer one is shortened in the middle
 HEADS = ("phase", "calls", "ms", "share", "GFLOP/s", "peak", "GB/s", "peak", "MB")
 WIDTHS = (9, 6, 9, 6, 7, 5, 6, 5, 7)
 
@@ -25,7 +25,8 @@ SORTS = {
 def table(
     summary: Summary, rows: Sequence[Row], what: str, sort: str, limit: int | None, peaks: Peaks
 ) -> str:
-    """The rows in an order, those beyond a limit as one, and their sum; the head says of what."""
+    """Format the table: two lines about the block, the sorted rows, one row for all beyond the
+    limit, and the sum. `what` is the title of the first column."""
     ordered = sorted(rows, key=SORTS[sort])
     if limit is not None and len(ordered) > limit:
         others = ordered[limit:]
@@ -68,13 +69,13 @@ def _cells(row: Row, seconds: float, peaks: Peaks) -> list[str]:
 
 
 def _line(name: str, cells: Sequence[str], width: int) -> str:
-    """A name and what stands beside it; the phase to the left, numbers to the right."""
+    """Format a line: the name and the phase are aligned to the left, numbers to the right."""
     first, *others = [cell.rjust(size) for cell, size in zip(cells, WIDTHS, strict=True)]
     return (f"{name:<{width}} {cells[0]:<{len(first)}} " + " ".join(others)).rstrip()
 
 
 def _cut(name: str, width: int) -> str:
-    """A name that fits: of a longer one the beginning and the end."""
+    """Shorten a name to the width: a longer one keeps its beginning and its end."""
     if len(name) <= width:
         return name
     end = (width - 3) // 2

@@ -1,8 +1,8 @@
-"""The trace that `Profile.trace` writes: what ran when, for chrome://tracing and ui.perfetto.dev.
+"""The timeline that `Profile.trace` writes, for chrome://tracing and ui.perfetto.dev.
 
-Chrome's trace event format, the object form: each span is a complete event ("X") of one track, so
-that viewers draw spans inside those that they lie in; the memory held is a counter ("C"); an arrow
-("s", "f") leads from an operation to its gradient. Times are in microseconds.
+It has Chrome's trace event format in the object form. Each span is a complete event ("X") of one
+track, so that viewers draw it inside its parent; the memory held is a counter ("C"); an arrow ("s",
+"f") leads from an operation to its gradient. Times are in microseconds.
 """
 
 from __future__ import annotations
@@ -19,8 +19,12 @@ TRACK = 1
 def events(
     records: list[Record], memory: Sequence[tuple[int, int]], begin: int, about: dict[str, Any]
 ) -> dict[str, Any]:
-    """The trace as an object that `json.dump` takes; `memory` is (time, bytes held from then on),
-    `about` is said beside it."""
+    """Return the trace as an object for `json.dump`.
+
+    memory: (time, bytes held from then on) of each change
+    begin:  the time at which the block began, which becomes 0
+    about:  versions and the like, stored as "otherData"
+    """
     process = os.getpid()
     head = [
         {"ph": "M", "pid": process, "tid": TRACK, "ts": 0, "name": name, "args": {"name": text}}
@@ -41,22 +45,22 @@ def _time(nanoseconds: int) -> float:
 
 def _spans(records: list[Record], begin: int) -> Iterator[dict[str, Any]]:
     for record in records:
-        said: dict[str, Any] = {"phase": record.phase, "layer": record.layer}
+        args: dict[str, Any] = {"phase": record.phase, "layer": record.layer}
         if record.kind == "kernel":
-            said["operation"] = record.operation
+            args["operation"] = record.operation
         if record.shapes:
-            said["shapes"] = [list(shape) for shape in record.shapes]
+            args["shapes"] = [list(shape) for shape in record.shapes]
         seconds = (record.end - record.begin) / 1e9
         for name, amount in (("GFLOP/s", record.flops), ("GB/s", record.bytes)):
             if amount and seconds:
-                said[name] = round(amount / seconds / 1e9, 3)
+                args[name] = round(amount / seconds / 1e9, 3)
         yield {
             "ph": "X",
             "name": record.name,
             "cat": record.kind,
             "ts": _time(record.begin - begin),
             "dur": _time(record.end - record.begin),
-            "args": said,
+            "args": args,
         }
 
 

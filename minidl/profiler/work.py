@@ -1,12 +1,12 @@
-"""How much work a call of a kernel is, by its shapes: floating point operations, and bytes.
+"""Count the work of a kernel's call by its shapes: floating point operations, and bytes.
 
-Operations are counted for what is bound by arithmetic, products and convolutions, by the
-textbook's formula: a multiplication and an addition are two, taps that meet padding count, and so
-Winograd's algorithm, which does less arithmetic, may seem faster than the machine. All else is
-bound by memory: there only the bytes say something. Recurrent layers are both: their products are
-`matmul`s.
+Floating point operations are counted for compute-bound kernels, matrix products and convolutions,
+by the textbook's formula: a multiplication and an addition are two operations, and taps on padding
+count. Winograd's algorithm does less arithmetic than that, so its rate may exceed the machine's
+peak. All other kernels are memory-bound, and only their bytes are counted. Recurrent layers do
+both: their products are calls of `matmul`.
 
-Bytes are those of each array that a kernel is given, read once, and of each result, written once.
+Bytes are counted as if each argument were read once and each result written once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 
 Padding = tuple[tuple[int, int], tuple[int, int]]
 
-# The arguments, by place, that a kernel changes where they stand.
+# The positions of the arguments that a kernel updates in place, which are written as well as read.
 CHANGED = {
     "sgd_update": (0, 2),
     "adam_update": (0, 2, 3),
@@ -33,28 +33,30 @@ CHANGED = {
 def matmul(
     y: np.ndarray, a: np.ndarray, b: Any, transpose_a: bool = False, *_: Any, **__: Any
 ) -> int:
-    """A product (M, K) (K, N), or a stack of them: 2 K for each value of it."""
+    """Count a product (M, K) (K, N), or a stack of them: 2 K for each value of the result."""
     return 2 * y.size * a.shape[-2 if transpose_a else -1]
 
 
 def conv(y: Any, x: Any, w: np.ndarray, *_: Any, **__: Any) -> int:
-    """A convolution with w (KH, KW, C_in / groups, C_out): 2 KH KW C_in / groups for each value of
-    y. A depthwise one has one input channel a group."""
+    """Count a convolution with w (KH, KW, C_in / groups, C_out): 2 KH KW C_in / groups for each
+    value of y. A depthwise convolution has one input channel per group."""
     return 2 * first(y).size * math.prod(w.shape[:3])
 
 
 def input_grad(dx: Any, dy: np.ndarray, w: np.ndarray, *_: Any, **__: Any) -> int:
-    """Each value of dy meets the weights that it came from."""
+    """Count the gradient of the input: each value of dy is multiplied by the weights of its output
+    channel."""
     return 2 * dy.size * math.prod(w.shape[:3])
 
 
 def weight_grad(dw: np.ndarray, x: Any, dy: np.ndarray, *_: Any, **__: Any) -> int:
-    """Each value of dy meets the inputs that it came from, one for each weight."""
+    """Count the gradient of the weights: each value of dy is multiplied by as many inputs as its
+    output channel has weights."""
     return 2 * dy.size * math.prod(dw.shape[:3])
 
 
 def both_grads(results: Any, dy: np.ndarray, x: Any, w: np.ndarray, *_: Any, **__: Any) -> int:
-    """Both gradients in one kernel."""
+    """Count a kernel that computes the gradients of input and weights."""
     return 2 * input_grad(None, dy, w)
 
 
@@ -66,7 +68,7 @@ def winograd_conv_pool(
     *_: Any,
     **__: Any,
 ) -> int:
-    """The convolution before the pool: y is smaller than what was computed."""
+    """Count a convolution with a fused pool: all its outputs, of which y has only the maxima."""
     return 2 * positions(x.shape, padding) * math.prod(w.shape)
 
 
@@ -79,19 +81,19 @@ def winograd_input_grad(
     *_: Any,
     **__: Any,
 ) -> int:
-    """As `input_grad`; dy may be the gradient behind a pool, which is smaller."""
+    """As `input_grad`, by the input's shape: dy may be the smaller gradient of a fused pool."""
     return 2 * positions(input_shape, padding) * math.prod(w.shape)
 
 
 def winograd_weight_grad(
     dw: np.ndarray, x: np.ndarray, dy: Any, padding: Padding = ((0, 0), (0, 0)), *_: Any, **__: Any
 ) -> int:
-    """As `weight_grad`; dy may be the gradient behind a pool, which is smaller."""
+    """As `weight_grad`, by the input's shape: dy may be the smaller gradient of a fused pool."""
     return 2 * positions(x.shape, padding) * math.prod(dw.shape)
 
 
 def positions(shape: tuple[int, ...], padding: Padding) -> int:
-    """Output pixels of a 3x3 convolution of images (N, H, W, C)."""
+    """Return the number of output positions of a 3x3 convolution of images (N, H, W, C)."""
     (top, bottom), (left, right) = padding
     return shape[0] * (shape[1] + top + bottom - 2) * (shape[2] + left + right - 2)
 
@@ -115,15 +117,15 @@ FLOPS: dict[str, Callable[..., int]] = {
 
 
 def first(results: Any) -> Any:
-    """The first of several results, or the only one."""
+    """Return the first of several results, or the only one."""
     return results[0] if type(results) is tuple else results
 
 
 def bytes_and_shapes(
     name: str, args: tuple[Any, ...], options: dict[str, Any], results: Any
 ) -> tuple[int, tuple[tuple[int, ...], ...]]:
-    """The bytes that a call of a kernel reads and writes, and the shapes of its first arguments."""
-    # One loop, since every kernel of a profile waits for it.
+    """Return the bytes that a kernel's call reads and writes, and the shapes of its arguments."""
+    # Both are found in a single loop, because this delays every kernel's call in a profile.
     moved = 0
     shapes: list[tuple[int, ...]] = []
     for x in args:
@@ -134,7 +136,7 @@ def bytes_and_shapes(
         elif kind is tuple or kind is list:
             moved += bytes_of(x)
     for option in options:
-        if option != "out":  # which is the result
+        if option != "out":  # it is the result, which is counted below
             x = options[option]
             moved += x.nbytes if type(x) is np.ndarray else bytes_of(x)
     moved += results.nbytes if type(results) is np.ndarray else bytes_of(results)
@@ -144,7 +146,7 @@ def bytes_and_shapes(
 
 
 def bytes_of(members: Any) -> int:
-    """The bytes of the arrays in a tuple or list, at any depth; of anything else none."""
+    """Return the bytes of the arrays in a tuple or list, at any depth; 0 for anything else."""
     found = 0
     if type(members) in (tuple, list):
         for x in members:

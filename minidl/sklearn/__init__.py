@@ -1,6 +1,7 @@
 """Estimators for scikit-learn: networks in pipelines, grid searches and cross-validation.
 
-They need scikit-learn, of the extra `sklearn`, and `fit`, `predict` and `score` as its own do.
+They need scikit-learn, which the extra `sklearn` installs, and have the methods `fit`, `predict`
+and `score` of its estimators.
 """
 
 try:

@@ -14,33 +14,36 @@ from .estimator import Estimator
 
 
 class Classifier(ClassifierMixin, Estimator):
-    """A network that classifies, as an estimator of scikit-learn.
+    """A neural network classifier with the interface of a scikit-learn estimator.
 
-    model:      None: a small MLP with BatchNorm, whose first layer standardizes the features (so
-                that `model_` takes rows as they were given, in float32); or a function of
-                (in_features, classes) that makes a network; or the name of one in `minidl.models`.
-                Both of these may take images (N, H, W, C), and `in_features` is then (H, W, C);
+    model:      the network. None: a small MLP with BatchNorm, whose first layer standardizes the
+                features (so `model_` takes unscaled rows, in float32). Or the name of a model in
+                `minidl.models`, or a function of (in_features, classes) that returns a network;
+                these two may take images (N, H, W, C), for which `in_features` is (H, W, C), and
                 uint8 images are divided by 255
-    epochs:     passes over the data
-    batch_size: rows a step (a few more where a single one would be left)
-    lr:         the first learning rate; it falls to 0 along a cosine. 0.03 suits the small MLP;
-                networks without normalization want less
+    epochs:     the number of passes over the data
+    batch_size: rows per batch (slightly more if the last batch would have a single row)
+    lr:         the initial learning rate, which decays to 0 along a cosine. 0.03 suits the small
+                MLP; networks without normalization need a smaller one
     optimizer:  "adamw", "adam", "rmsprop", "sgd" (with Nesterov momentum 0.9), or a function of
                 (parameters, lr)
-    random_state: an int for the same network each time; None draws a seed from NumPy
+    random_state: an int gives the same network in each fit; None draws a seed from NumPy
     hidden:     the widths of the hidden layers of the MLP
-    weight_decay: of the optimizers that are named
+    weight_decay: the weight decay of optimizers that are given by name
     class_weight: None, "balanced" or a dict {class: weight}
-    early_stopping: keep a `validation_fraction` of the rows to validate with, stop after
-                `n_iter_no_change` epochs without a smaller loss, and take the best epoch's weights
-    warm_start: let `fit` go on with the network that there is
-    verbose:    show how far the training is
+    early_stopping: whether to hold out a `validation_fraction` of the rows for validation, stop
+                after `n_iter_no_change` epochs without a smaller loss, and restore the weights of
+                the best epoch
+    warm_start: whether `fit` continues with the network of the last fit
+    verbose:    whether progress is shown
 
-    Fitted: `model_`, the network, in eval mode, its BatchNorm statistics measured on the data
-    (`nn.recalibrate`); `classes_`, `n_features_in_`, `feature_names_in_`, `input_shape_` of images,
-    `history_`, `n_iter_`. `sample_weight` is not supported: BatchNorm computes its statistics from
-    the rows of a batch, so that weighting a row is not the same as repeating it. ValueError and
-    TypeError for what does not fit, from `fit`.
+    Fitted attributes: `model_`, the network in evaluation mode, whose BatchNorm statistics were
+    measured on the data after the training (`nn.recalibrate`); `classes_`, `n_features_in_`,
+    `feature_names_in_`, `input_shape_` of images, `history_`, `n_iter_`.
+
+    `sample_weight` is not supported: BatchNorm computes its statistics from the rows of a batch, so
+    weighting a row is not the same as repeating it. `fit` raises ValueError and TypeError for
+    arguments that do not fit.
 
     >>> from minidl.sklearn import Classifier
     >>> X = np.random.default_rng(0).normal(size=(200, 4))
@@ -78,8 +81,8 @@ class Classifier(ClassifierMixin, Estimator):
         self.verbose = verbose
 
     def fit(self, X: Any, y: Any) -> Classifier:
-        """Train for `epochs` passes: a new network, or with `warm_start` the one that there is."""
-        again = self._goes_on()
+        """Train for `epochs` epochs: a new network, or with `warm_start` that of the last fit."""
+        again = self._continues()
         X, y = self._rows(X, not again, y)
         check_classification_targets(y)
         classes = np.unique(y)
@@ -95,9 +98,9 @@ class Classifier(ClassifierMixin, Estimator):
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> Classifier:
-        """One more pass, over these rows, 2 at least. `classes`, all that there will be, is needed
-        the first time. The learning rate stays `lr`; features are standardized as those of the
-        first call.
+        """Train for one epoch on these rows, at least 2. The first call needs `classes`, all
+        classes of this and later calls. The learning rate is constant, `lr`; features are
+        standardized by the mean and deviation of the first call's rows.
         """
         first = not hasattr(self, "model_")
         X, y = self._rows(X, first, y)
@@ -105,18 +108,19 @@ class Classifier(ClassifierMixin, Estimator):
         if first:
             if classes is None:
                 raise ValueError(
-                    "Classifier: partial_fit needs classes, all that there will be, the first time"
+                    "Classifier: the first call of partial_fit needs classes, all classes of this "
+                    "and later calls, got None"
                 )
             self.classes_ = np.unique(classes)
         elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
             raise ValueError(
-                f"Classifier: partial_fit: classes must be those of the first time, "
+                f"Classifier: classes of partial_fit must be those of the first call, "
                 f"{self.classes_}, got {np.unique(classes)}"
             )
         if self.class_weight == "balanced":
             raise ValueError(
-                "Classifier: partial_fit cannot know how to balance classes: give "
-                "class_weight a dict"
+                'Classifier: class_weight must be a dict or None for partial_fit, got "balanced": '
+                "the counts of all classes are not known"
             )
         numbers = self._numbers(y)
         if first:
@@ -125,11 +129,11 @@ class Classifier(ClassifierMixin, Estimator):
         return self
 
     def _numbers(self, y: np.ndarray) -> np.ndarray:
-        """Labels as numbers of classes; the weights of these for the loss."""
+        """Return the labels as indices into `classes_`, and set the class weights of the loss."""
         known = np.isin(y, self.classes_)
         if not known.all():
             raise ValueError(
-                f"Classifier: y has classes that are not among {self.classes_}: "
+                f"Classifier: y must have no other classes than {self.classes_}, got "
                 f"{np.unique(y[~known])}"
             )
         weights = None
@@ -143,18 +147,18 @@ class Classifier(ClassifierMixin, Estimator):
         return ops.cross_entropy(outputs, targets, weight=self._weighted)
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Probabilities (N, classes), float64, in the order of `classes_`."""
+        """Return the probabilities (N, classes), float64, in the order of `classes_`."""
         logits = self._outputs(X).astype(np.float64)
         shares = np.exp(logits - logits.max(axis=1, keepdims=True))
         return shares / shares.sum(axis=1, keepdims=True)
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
-        """Logarithms of the probabilities (N, classes)."""
+        """Return the logarithms of the probabilities (N, classes), float64."""
         logits = self._outputs(X).astype(np.float64)
         logits -= logits.max(axis=1, keepdims=True)
         return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
 
     def predict(self, X: Any) -> np.ndarray:
-        """The likeliest class of each row."""
+        """Return the likeliest class of each row, (N,)."""
         outputs = self._outputs(X)
         return self.classes_[outputs.argmax(axis=1)]

@@ -1,4 +1,4 @@
-"""What the classifier and the regressor share: arguments, input, network and training."""
+"""The common base of the classifier and the regressor: input checks, network and training."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ OPTIMIZERS: dict[str, Callable[..., Any]] = {
     "rmsprop": optim.RMSprop,
     "sgd": optim.SGD,
 }
-MEASURED = 64  # batches that the statistics of BatchNorms are measured on after a training
+MEASURED = 64  # batches on which the statistics of BatchNorm are measured after a training
 
 
 class Best:
-    """A callback that keeps the weights of the best epoch by `valid_loss`, and stops after some
-    that brought nothing better."""
+    """A callback that keeps the weights of the epoch with the smallest `valid_loss`, and stops the
+    training after `patience` epochs without improvement."""
 
     def __init__(self, patience: int) -> None:
         self.patience, self.loss, self.epoch = patience, np.inf, 0
@@ -48,7 +48,7 @@ class Best:
 
 
 class Standardize(nn.Layer):
-    """(x - center) scale, of rows (N, features); both are buffers."""
+    """Computes (x - center) * scale of rows (N, features); `center` and `scale` are buffers."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -60,8 +60,10 @@ class Standardize(nn.Layer):
 
 
 class StandardizedMLP(nn.Sequential):
-    """The default network: an MLP with BatchNorm, of features that its first layer standardizes.
-    `config` is for `models.save`; a slice is a plain Sequential."""
+    """The default network: an MLP with BatchNorm, whose first layer standardizes the features.
+
+    It has a `config`, so that `models.save` can write it. A slice of it is a plain Sequential.
+    """
 
     def __init__(self, features: int, hidden: tuple[int, ...], outputs: int) -> None:
         layers: list[nn.Layer] = [Standardize(features)]
@@ -81,9 +83,10 @@ class StandardizedMLP(nn.Sequential):
 
 
 class Estimator(BaseEstimator):
-    """A network that is trained as scikit-learn trains: `fit`, then `predict`.
+    """The base of estimators that train a network.
 
-    A subclass has the arguments, says what the network puts out, and makes targets of y.
+    A subclass defines the constructor's arguments and the loss, and converts y to targets and the
+    network's outputs to predictions.
     """
 
     model: Any
@@ -104,7 +107,7 @@ class Estimator(BaseEstimator):
     n_features_in_: int
     input_shape_: tuple[int, ...]
 
-    # --------------------------------------------------------------------------------- what differs
+    # ---------------------------------------------------------------------------- for subclasses
 
     def _loss(self, outputs: Any, targets: Any) -> Any:
         raise NotImplementedError
@@ -112,12 +115,14 @@ class Estimator(BaseEstimator):
     # ------------------------------------------------------------------------------------ the input
 
     def _rows(self, X: Any, reset: bool, y: Any = "no_validation", **options: Any) -> Any:
-        """X, and y if it is given, as scikit-learn checks them; images for networks of images.
+        """Check X, and y if it is given, by the rules of scikit-learn; X may have images if `model`
+        is given.
 
-        With y it is a training, and of a single row BatchNorm has no statistics.
+        With y, which means a training, at least 2 rows are required: BatchNorm cannot compute
+        statistics from a single row.
         """
         least = 1 if isinstance(y, str) else 2
-        if reset:  # by a training with other input
+        if reset:  # the new training may have another kind of input
             for name in ("input_shape_", "feature_names_in_"):
                 self.__dict__.pop(name, None)
         if self.model is None or np.ndim(X) < 3:
@@ -151,13 +156,13 @@ class Estimator(BaseEstimator):
             )
         if isinstance(y, str):
             return X
-        # The rows are for scikit-learn's checks of y, and of the two lengths.
+        # scikit-learn checks y and that the lengths match, for which X must have two axes.
         _, y = validate_data(self, X.reshape(len(X), -1), y, reset=False, **options)
         return X, y
 
     def _inputs(self, X: np.ndarray) -> np.ndarray:
-        """What is learned from: rows are standardized in their own precision for the default
-        network, of which float32 may lose the differences."""
+        """Convert X to the inputs of the network. For the default network, rows are standardized in
+        their own precision: float32 may be too coarse for differences between large values."""
         if self.model is None:
             X = (X - self._center) / self._width
         return np.ascontiguousarray(X if X.dtype == np.uint8 else X.astype(np.float32, copy=False))
@@ -165,7 +170,7 @@ class Estimator(BaseEstimator):
     # ---------------------------------------------------------------------------------- the network
 
     def _begin(self, X: np.ndarray, outputs: int) -> None:
-        """A new network, from a new seed."""
+        """Create a new network with a new seed."""
         where = type(self).__name__
         self._seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         self._passes = 0
@@ -178,10 +183,11 @@ class Estimator(BaseEstimator):
             if isinstance(self.model_, StandardizedMLP):
                 self.model_[0].center[...] = self._center
                 self.model_[0].scale[...] = 1 / self._width
-                self._inside = self.model_[1:]  # the same layers
+                # Training skips the first layer, since `_inputs` standardizes. Layers are shared.
+                self._inside = self.model_[1:]
             try:
                 self._check_outputs(X[:2], outputs, where)
-            except Exception:  # there is nothing that a `warm_start` could go on with
+            except Exception:  # a later fit with `warm_start` must not continue with this network
                 del self.model_
                 raise
 
@@ -192,7 +198,7 @@ class Estimator(BaseEstimator):
         if isinstance(self.model, str):
             return models.create(self.model, classes=outputs, input_shape=shape)
         expected = (
-            "None, the name of a model, or a function of (in_features, outputs) that makes one"
+            "None, the name of a model, or a function of (in_features, outputs) that returns one"
         )
         if isinstance(self.model, nn.Layer):
             raise TypeError(
@@ -204,20 +210,20 @@ class Estimator(BaseEstimator):
         return checks.instance(made, where, "what model returns", nn.Layer, "a Layer")
 
     def _check_outputs(self, X: np.ndarray, outputs: int, where: str) -> None:
-        """ValueError unless the network gives as many numbers for a row as are asked for: a loss
-        of classes takes more of them without a word. Of one row there may be no statistics."""
+        """Raise a ValueError unless the network has `outputs` outputs for each row. The
+        cross-entropy would accept more. X has two rows, since BatchNorm may need them."""
         made = self._inside.predict(self._inputs(X))
         shape = made.shape if isinstance(made, np.ndarray) else None
         if shape != (len(X), outputs):
             what = f"classes, {self.classes_}" if hasattr(self, "classes_") else "targets"
             raise ValueError(
-                f"{where}: model must make a network of {outputs} outputs, (N, "
-                f"{outputs}), as many as there are {what}; for {len(X)} rows it gave "
-                f"{'no array' if shape is None else f'shape {shape}'}"
+                f"{where}: model must return a network with outputs (N, {outputs}), as many as "
+                f"there are {what}; for {len(X)} rows its outputs are "
+                f"{'not an array' if shape is None else f'of shape {shape}'}"
             )
 
-    def _goes_on(self) -> bool:
-        """Whether `fit` trains the network that there is."""
+    def _continues(self) -> bool:
+        """Return whether `fit` continues with the network of the last fit."""
         return checks.flag(self.warm_start, type(self).__name__, "warm_start") and hasattr(
             self, "model_"
         )
@@ -230,7 +236,7 @@ class Estimator(BaseEstimator):
     def _train(
         self, X: np.ndarray, targets: np.ndarray, strata: Any, epochs: int, fit: bool
     ) -> None:
-        """Train for some epochs. `fit`, unlike `partial_fit`, has a schedule and may stop early."""
+        """Train for some epochs. Only `fit` has a schedule and may stop early."""
         where = type(self).__name__
         valid = None
         callbacks: list[Any] = []
@@ -265,7 +271,7 @@ class Estimator(BaseEstimator):
                 progress=bool(checks.flag(self.verbose, where, "verbose")),
             )
             self.history_ = trainer.fit(loader, valid=valid, epochs=epochs)
-        if callbacks and callbacks[0].state:  # none where no loss was a number
+        if callbacks and callbacks[0].state:  # it is empty if the validation loss was always NaN
             self._inside.load_state_dict(callbacks[0].state)
         self._passes += trainer.epoch
         self._optimizer_state = optimizer.state_dict()
@@ -302,14 +308,14 @@ class Estimator(BaseEstimator):
         return made
 
     def _outputs(self, X: Any) -> np.ndarray:
-        """What the network makes of X."""
+        """Return the outputs of the network for X."""
         check_is_fitted(self)
         return self._inside.predict(self._inputs(self._rows(X, reset=False)))
 
 
 def _even(count: int, size: int) -> int:
-    """The wanted batch size, or the next larger one with which no batch has a single item, of which
-    there are no statistics."""
+    """Return a batch size of at least `size` with which no batch has a single row, from which
+    BatchNorm could not compute statistics."""
     size = min(max(size, 2), count)
     while count % size == 1:
         size += 1

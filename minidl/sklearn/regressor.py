@@ -12,16 +12,17 @@ from .estimator import Estimator
 
 
 class Regressor(RegressorMixin, Estimator):
-    """A network that predicts numbers, one or several a row, as an estimator of scikit-learn.
+    """A neural network regressor, for one or several targets per row, with the interface of a
+    scikit-learn estimator.
 
-    Arguments are those of `Classifier`, but for `class_weight`; `model` is a function of
-    (in_features, outputs). The network learns standardized targets by their mean squared error,
-    and `predict` gives them back on their own scale.
+    The arguments are those of `Classifier` without `class_weight`; a function as `model` gets
+    (in_features, outputs). The network is trained on standardized targets with the mean squared
+    error, and `predict` returns values on the original scale.
 
-    Fitted: `model_`, which puts out standardized targets, and `target_mean_` and
-    `target_deviation_`, which give them their own scale: outputs * target_deviation_ +
-    target_mean_; `n_features_in_`, `feature_names_in_`, `input_shape_` of images, `history_` (whose
-    losses are on the standardized scale), `n_iter_`.
+    Fitted attributes: `model_`, whose outputs are standardized; `target_mean_` and
+    `target_deviation_`, with which a prediction is outputs * target_deviation_ + target_mean_;
+    `n_features_in_`, `feature_names_in_`, `input_shape_` of images, `history_` (with losses on the
+    standardized scale), `n_iter_`.
 
     >>> from minidl.sklearn import Regressor
     >>> X = np.random.default_rng(0).normal(size=(200, 4))
@@ -55,8 +56,8 @@ class Regressor(RegressorMixin, Estimator):
         self.verbose = verbose
 
     def fit(self, X: Any, y: Any) -> Regressor:
-        """Train for `epochs` passes: a new network, or with `warm_start` the one that there is."""
-        again = self._goes_on()
+        """Train for `epochs` epochs: a new network, or with `warm_start` that of the last fit."""
+        again = self._continues()
         X, y = self._rows(X, not again, y, multi_output=True, y_numeric=True)
         if not again:
             self._begin_targets(X, y)
@@ -64,8 +65,8 @@ class Regressor(RegressorMixin, Estimator):
         return self
 
     def partial_fit(self, X: Any, y: Any) -> Regressor:
-        """One more pass, over these rows, 2 at least. The learning rate stays `lr`; features and
-        targets are standardized as those of the first call."""
+        """Train for one epoch on these rows, at least 2. The learning rate is constant, `lr`;
+        features and targets are standardized by the mean and deviation of the first call's."""
         first = not hasattr(self, "model_")
         X, y = self._rows(X, first, y, multi_output=True, y_numeric=True)
         if first:
@@ -74,7 +75,7 @@ class Regressor(RegressorMixin, Estimator):
         return self
 
     def _begin_targets(self, X: np.ndarray, y: np.ndarray) -> None:
-        """A new network for targets of this shape and scale."""
+        """Create a new network, and measure the mean and deviation of the targets."""
         self.target_mean_ = y.mean(axis=0, dtype=np.float64)
         self.target_deviation_ = y.std(axis=0, dtype=np.float64)
         self._begin(X, 1 if y.ndim == 1 else y.shape[1])
@@ -92,7 +93,7 @@ class Regressor(RegressorMixin, Estimator):
         return ops.mse_loss(outputs, targets)
 
     def predict(self, X: Any) -> np.ndarray:
-        """Numbers (N,), or (N, outputs) if y had two axes, float64."""
+        """Return the predictions (N,), or (N, outputs) if y had two axes, float64."""
         outputs = self._outputs(X).astype(np.float64)
         outputs = outputs.reshape(len(outputs), *self.target_mean_.shape)
         return outputs * self.target_deviation_ + self.target_mean_

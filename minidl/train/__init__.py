@@ -1,4 +1,5 @@
-"""Training: a `Trainer` around model, optimizer and loader, and what is called while it works.
+"""Training: the `Trainer` runs the loop over model, optimizer and loader; callbacks save, log and
+stop it; `Run` does a whole training in a folder, and `report` explains the result.
 
 >>> pairs = data.ArrayDataset(np.eye(4, dtype=np.float32), np.arange(4))
 >>> loader = data.DataLoader(pairs, batch_size=2, shuffle=True)

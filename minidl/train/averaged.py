@@ -1,4 +1,4 @@
-"""Exponential moving averages of weights, in a model of their own."""
+"""`Averaged` keeps exponential moving averages of a model's weights in a second model."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ..nn.recalibrate import recalibrate
 from ..optim.ema import average
 from .batches import Reader
 
-BATCHES = 16  # of training, from which the statistics of BatchNorm are taken
+BATCHES = 16  # training batches on which the statistics of BatchNorm are measured
 
 
 class Averaged:
-    """A copy of a model whose weights are averages of the model's over the steps:
+    """A copy of a model whose weights are exponential moving averages over the optimizer steps:
 
         average += (1 - decay) / (1 - decay^t) (weight - average) at step t.
 
-    That is the mean of the weights after each step, the i-th of which weighs decay^(t - i): those
-    of the start, before any step, do not count (Kingma & Ba 2015). Averaged weights were never
-    trained with, so the running statistics of BatchNorm are not theirs: `recalibrate` measures them
-    anew.
+    The average is the weighted mean of the weights after steps 1 to t, where those after step i
+    have the weight decay^(t - i). The division by 1 - decay^t is the bias correction of Adam
+    (Kingma & Ba 2015): the initial weights do not count. The running statistics of BatchNorm
+    belong to the trained weights and not to their averages, so `recalibrate` measures new ones.
     """
 
     def __init__(self, model: Layer, decay: float) -> None:
@@ -38,7 +38,7 @@ class Averaged:
         )
 
     def update(self) -> None:
-        """Take in the model's weights, after a step of the optimizer."""
+        """Update the averages with the model's weights; called after each optimizer step."""
         self.steps += 1
         writes("an average of weights", self._averages)
         average(
@@ -52,8 +52,8 @@ class Averaged:
         self.stale = True
 
     def recalibrate(self, batches: Iterable[Any]) -> None:
-        """Measure the statistics of BatchNorm on some batches, unless that has been done; other
-        buffers are the model's."""
+        """Measure the statistics of BatchNorm on some of the batches, unless no step was made since
+        they were last measured. All other buffers are copied from the trained model."""
         if not self.stale:
             return
         buffers = dict(self.model.named_buffers())

@@ -1,16 +1,18 @@
-"""What a trainer makes of a batch: the inputs of the model, the labels of the loss, how many items.
+"""How a trainer splits a batch into the inputs of the model and the labels of the loss.
 
-The rule, for whatever structure a loader gives:
+The structure of the batch that a loader gives decides:
 
-- An array or tensor alone is the input, and the label too (an autoencoder's).
-- Of a tuple or list the first entry is the input and the second the labels. Where the model's
-  `forward` has several parameters without a default, as many entries are its inputs, and the labels
-  come after them. Where the first entry is itself a tuple or a dict, it holds all inputs, by
-  position or by name.
-- Of a dict, "image" or "images" is the input, else the entries that are called as the parameters
-  of `forward`, else the first; "label" or "labels" are the labels, else the first entry left.
+- A single array or tensor is both the input and the label, as for an autoencoder.
+- In a tuple or list, the first entry is the input and the second holds the labels. If the model's
+  `forward` has n parameters without a default, the first n entries are the inputs, and the labels
+  come next. If the first entry is itself a tuple, list or dict, it holds all inputs, by position or
+  by name.
+- In a dict, the input is the entry "image" or "images"; without these, the entries that are named
+  like the parameters of `forward`; without these too, the first entry. The labels are the entry
+  "label" or "labels", or else the first entry that is not an input.
 
-What else there is goes to nobody, unless the loss has a parameter named `batch`: it gets the batch.
+All other entries are ignored, unless the loss has a parameter named `batch`: it then gets the whole
+batch.
 """
 
 from __future__ import annotations
@@ -29,36 +31,36 @@ from ..nn.layer import Layer
 from ..tensor import Tensor
 from ..tracing import model_input
 
-BATCH_SIZE = 256  # of data sets that are evaluated without a loader
+BATCH_SIZE = 256  # batch size for data sets that are evaluated without a loader
 
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-    """A batch, taken apart."""
+    """A batch, split into inputs and labels."""
 
     inputs: tuple[Any, ...]
     named: dict[str, Any]  # inputs by the names of forward's parameters
     labels: Any
-    count: int  # items
-    batch: Any  # as the loader gave it
+    count: int  # number of items
+    batch: Any  # the batch as the loader gave it
 
     def __iter__(self) -> Iterator[Any]:
-        """All inputs."""
+        """Iterate over all inputs, those by position first."""
         yield from self.inputs
         yield from self.named.values()
 
 
 class Reader:
-    """Takes batches apart for a model, in the dtype that it computes in."""
+    """Splits batches for a model and converts floats to the dtype that the model computes in."""
 
     def __init__(self, model: Layer) -> None:
         self.model = model
         self.names = _required(model.forward)
 
     def __call__(self, batch: Any) -> Example:
-        """The inputs and labels of a batch. ValueError for one that has not enough entries."""
+        """Split a batch into inputs and labels. ValueError if it has too few entries."""
         dtype = self.model._dtype()
-        given, labels, alone = self._split(batch)
+        given, labels, is_own_label = self._split(batch)
         inputs: tuple[Tensor, ...] = ()
         named: dict[str, Tensor] = {}
         if isinstance(given, Mapping):
@@ -71,29 +73,29 @@ class Reader:
         return Example(
             inputs,
             named,
-            first if alone else _labels(labels, dtype),
+            first if is_own_label else _labels(labels, dtype),
             first.shape[0] if first.shape else 1,
             batch,
         )
 
     def _split(self, batch: Any) -> tuple[Any, Any, bool]:
-        """(inputs as a tuple or dict, labels, whether the input is alone and so its own label)."""
+        """Return (inputs as a tuple or dict, labels, whether the input is its own label)."""
         if isinstance(batch, Mapping):
             return self._split_dict(batch)
         if not isinstance(batch, (tuple, list)):
             return (batch,), None, True
         if not batch:
             raise ValueError("a loader's batch is an empty list or tuple")
-        several = isinstance(batch[0], (tuple, list, Mapping))
-        count = 1 if several else max(len(self.names), 1)
-        if len(batch) == 1 == count and not several:
+        nested = isinstance(batch[0], (tuple, list, Mapping))
+        count = 1 if nested else max(len(self.names), 1)
+        if len(batch) == 1 == count and not nested:
             return (batch[0],), None, True
         if len(batch) <= count:
             raise ValueError(
                 f"a batch of {len(batch)} entries has no labels left after the "
                 f"{count} input(s) of {type(self.model).__name__}"
             )
-        return batch[0] if several else batch[:count], batch[count], False
+        return batch[0] if nested else batch[:count], batch[count], False
 
     def _split_dict(self, batch: Mapping[str, Any]) -> tuple[Any, Any, bool]:
         if not batch:
@@ -110,23 +112,23 @@ class Reader:
 
 
 def _required(forward: Callable[..., Any]) -> list[str]:
-    """The names of the parameters of `forward` that have no default."""
+    """Return the names of the parameters of `forward` that have no default."""
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     try:
         parameters = inspect.signature(forward).parameters.values()
-    except ValueError:  # of what is compiled
+    except ValueError:  # compiled functions may have no signature
         return []
     return [p.name for p in parameters if p.kind in kinds and p.default is p.empty]
 
 
 def _input(x: Any, dtype: np.dtype) -> Tensor:
-    """An input as the model takes it: floats in the model's dtype, uint8 divided by 255."""
+    """Convert an input for the model: floats to the model's dtype, uint8 divided by 255."""
     batch = model_input(x, dtype)
     return batch if batch.dtype.kind != "f" or batch.dtype == dtype else batch.astype(dtype)
 
 
 def _labels(labels: Any, dtype: np.dtype) -> Any:
-    """Labels as the loss takes them: floats in the model's dtype, whatever else as it is."""
+    """Convert labels for the loss: floats to the model's dtype; all else stays as it is."""
     if isinstance(labels, (tuple, list, Mapping, str)) or not hasattr(labels, "__array__"):
         return labels
     array = labels if isinstance(labels, (Tensor, np.ndarray)) else np.asarray(labels)
@@ -134,7 +136,7 @@ def _labels(labels: Any, dtype: np.dtype) -> Any:
 
 
 def takes_batch(loss: Callable[..., Any]) -> bool:
-    """Whether a loss has a parameter named `batch`, which asks for the whole of it."""
+    """Return whether a loss has a parameter named `batch`, by which it asks for the whole batch."""
     try:
         return "batch" in inspect.signature(loss).parameters
     except (TypeError, ValueError):
@@ -142,7 +144,7 @@ def takes_batch(loss: Callable[..., Any]) -> bool:
 
 
 def check_loader(loader: Any, where: str, name: str) -> Any:
-    """The loader, if it gives batches again and again; TypeError if not."""
+    """Return the loader. TypeError if it is not an iterable that can be iterated in every epoch."""
     expected = "a DataLoader, or another iterable of batches"
     if isinstance(loader, (str, bytes, np.ndarray, Tensor, Mapping)):
         raise TypeError(checks.message(where, name, expected, loader))
@@ -163,15 +165,15 @@ def check_loader(loader: Any, where: str, name: str) -> Any:
 
 
 def is_dataset(x: Any) -> bool:
-    """Whether something holds items by number, and is no iterable of batches."""
+    """Return whether x is a data set (items by index) rather than an iterable of batches."""
     return isinstance(x, ArrayDataset) or (
         hasattr(x, "__getitem__") and hasattr(x, "__len__") and not hasattr(x, "__iter__")
     )
 
 
 def evaluated(x: Any, where: str, name: str) -> Iterable[Any]:
-    """The batches of what is to be evaluated: a loader's once, without disturbing its epochs; those
-    of a data set, or of a tuple of arrays (images, labels)."""
+    """Return the batches to evaluate: one pass over a loader, which does not advance its epochs, or
+    over a data set or a tuple of arrays (images, labels)."""
     if isinstance(x, tuple):
         x = ArrayDataset(*x)
     if is_dataset(x):
@@ -180,13 +182,14 @@ def evaluated(x: Any, where: str, name: str) -> Iterable[Any]:
 
 
 def once(loader: Any) -> Iterable[Any]:
-    """A pass over a loader that is no part of its epochs, where it can tell them apart."""
+    """Return an iterable of one pass over a loader. A loader with a method `once`, such as
+    `DataLoader`, does not count the pass as one of its epochs."""
     return loader.once() if hasattr(loader, "once") else loader
 
 
 def first_batch(loader: Any) -> Any:
-    """The first batch of a loader, whose epochs are left alone where it can tell them apart; None
-    if it has none."""
+    """Return the first batch of a loader, or None if it has no batch. The epochs of a loader with a
+    method `once` do not advance."""
     batches = iter(once(loader))
     try:
         return next(batches, None)

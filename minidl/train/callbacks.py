@@ -1,7 +1,7 @@
-"""Callbacks: what is called during a training, and `EarlyStopping`.
+"""How a trainer calls its callbacks and saves their states, and the callback `EarlyStopping`.
 
 A callback is any object with some of the methods in `HOOKS`, each of which is called with the
-trainer. One that has `state_dict` and `load_state_dict` is part of checkpoints.
+trainer. Checkpoints hold the state of each callback that has `state_dict` and `load_state_dict`.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ HOOKS = (
 
 
 def checked(callbacks: Iterable[Any]) -> list[Any]:
-    """The callbacks in the order in which they are called: those that save come last, so that they
-    save what the others have made of the same moment."""
+    """Return the callbacks in the order in which they are called. Those with a true attribute
+    `saves` come last, so that a checkpoint holds the newest states of all others."""
     found = list(checks.members(callbacks, "Trainer", "callbacks", "a list of callbacks"))
     for callback in found:
         if isinstance(callback, type) or not any(hasattr(callback, hook) for hook in HOOKS):
@@ -49,8 +49,9 @@ def call(callbacks: Iterable[Any], hook: str, trainer: Trainer) -> None:
             method(trainer)
 
 
-def _named(callbacks: Iterable[Any]) -> dict[str, Any]:
-    """The callbacks that have a state, by class, numbered where there are several."""
+def _stateful(callbacks: Iterable[Any]) -> dict[str, Any]:
+    """Return the callbacks that have a state, by the name of their class; the second of a class has
+    " 2" after that name, and so on."""
     found: dict[str, Any] = {}
     for callback in callbacks:
         if hasattr(callback, "state_dict") and hasattr(callback, "load_state_dict"):
@@ -64,19 +65,23 @@ def _named(callbacks: Iterable[Any]) -> dict[str, Any]:
 
 
 def states(callbacks: Iterable[Any]) -> dict[str, Any]:
-    return {name: callback.state_dict() for name, callback in _named(callbacks).items()}
+    """Return the states of the callbacks that have one, for a checkpoint."""
+    return {name: callback.state_dict() for name, callback in _stateful(callbacks).items()}
 
 
 def load_states(callbacks: Iterable[Any], saved: Mapping[str, Any]) -> None:
-    """Give each callback its state; one that the checkpoint does not know begins anew."""
-    for name, callback in _named(callbacks).items():
+    """Give each callback its saved state; one without a saved state keeps its initial one."""
+    for name, callback in _stateful(callbacks).items():
         if name in saved:
             callback.load_state_dict(saved[name])
 
 
 class Monitor:
-    """The best value of one column of the history. The smaller is the better for a name with "loss"
-    or "error" in it, "mae" and "mse"; else the larger. NaN is never better."""
+    """Tracks the best value of one column of the history.
+
+    The smallest value is the best if the column's name contains "loss", "error", "mae" or "mse",
+    else the largest; `mode`, "min" or "max", overrides that. NaN is never better.
+    """
 
     def __init__(self, name: str, mode: str | None, where: str) -> None:
         if not isinstance(name, str):
@@ -87,16 +92,17 @@ class Monitor:
         self.mode: str = mode or ("min" if small else "max")
         self.best = math.inf if self.mode == "min" else -math.inf
 
-    def better(self, value: float, by: float = 0.0) -> bool:
-        """Whether a value is better than the best by more than `by`; then it is the best."""
+    def better(self, value: float, min_delta: float = 0.0) -> bool:
+        """Return whether a value is better than the best one by more than `min_delta`; such a value
+        becomes the best."""
         gain = self.best - value if self.mode == "min" else value - self.best
-        if not gain > by:
+        if not gain > min_delta:  # false for NaN
             return False
         self.best = value
         return True
 
     def value(self, trainer: Trainer, where: str) -> float:
-        """The newest value. ValueError if the history has no such column."""
+        """Return the column's newest value. ValueError if the history has no such column."""
         column = trainer.history.get(self.name)
         if not column:
             raise ValueError(
@@ -106,16 +112,17 @@ class Monitor:
 
 
 class EarlyStopping(hints.Explained):
-    """Stops a training after `patience` epochs in a row that brought nothing better.
+    """Stops a training after `patience` epochs in a row without improvement.
 
-    monitor:   a name in the history
-    patience:  epochs without a better value after which it stops
-    min_delta: by how much a value must be better than the best to count
-    mode:      "min" or "max"; None: "min" for losses and errors, else "max"
+    monitor:   the column of the history that is watched
+    patience:  how many epochs in a row may pass without a better value
+    min_delta: by how much a value must be better than the best one to count as an improvement
+    mode:      "min" or "max": which values are better. None: "min" for losses and errors, else
+               "max"
 
-    The weights stay those of the last epoch; those of the best one are what `Checkpoint` keeps as
-    `best.safetensors`. ValueError at the start of `fit` if `monitor` is of a validation that there
-    is not, else after the first epoch if the history has no such column.
+    The model keeps the weights of the last epoch; `Checkpoint` saves those of the best epoch as
+    `best.safetensors`. ValueError at the start of `fit` if `monitor` is a validation figure and
+    `fit` has no `valid`, or after the first epoch if the history has no such column.
 
     >>> train.EarlyStopping(patience=3)
     EarlyStopping(monitor='valid_loss', patience=3, min_delta=0.0, mode='min')
@@ -138,7 +145,7 @@ class EarlyStopping(hints.Explained):
 
     @property
     def best(self) -> float:
-        """The best value so far; infinite before the first."""
+        """The best value so far; before the first epoch it is infinity, or -infinity for "max"."""
         return self._monitor.best
 
     def on_fit_begin(self, trainer: Trainer) -> None:
@@ -161,11 +168,11 @@ class EarlyStopping(hints.Explained):
                 trainer.stop = True
 
     def state_dict(self) -> dict[str, Any]:
-        """The best value, and how long it has been waiting for a better one."""
+        """Return the best value and the number of epochs since it was reached."""
         return {"best": self.best, "waited": self.waited}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take what `state_dict` gives."""
+        """Restore a state that `state_dict` returned."""
         self._monitor.best = float(state["best"])
         self.waited = checks.count(state["waited"], "EarlyStopping", "waited")
 

@@ -1,4 +1,4 @@
-"""Checkpoint: the callback that saves a training, so that it goes on after whatever ended it."""
+"""Checkpoint: the callback that saves a training, so that `fit` can resume it."""
 
 from __future__ import annotations
 
@@ -20,28 +20,29 @@ if TYPE_CHECKING:
 
 
 class Checkpoint(hints.Explained):
-    """Saves a training in a folder, and its best model.
+    """Saves the state of a training and its best model in a folder.
 
-    folder:  made where there is none. The newest checkpoint is `last.safetensors`, the ones before
-             it `last-1.safetensors`, `last-2.safetensors`
-    every:   "epoch", or a number of optimizer steps
-    keep:    how many checkpoints stay, the newest included; from 2 on a damaged one can be done
-             without
-    monitor: the column of the history whose best value makes an epoch the best; the earliest of
-             equal ones. Without a validation the best is the last, unless this is a name like
-             "loss"
-    mode:    "min" or "max"; None: "min" for losses and errors, else "max"
-    classes, preprocess: what `models.save` writes into the best model's file
+    folder:  the folder, which is created if it does not exist. The newest checkpoint is
+             `last.safetensors`, older ones are `last-1.safetensors`, `last-2.safetensors`
+    every:   when a checkpoint is saved: "epoch", or a number of optimizer steps
+    keep:    how many checkpoints are kept, the newest included; with 2 or more, a training survives
+             a damaged file
+    monitor: the column of the history that decides which epoch is the best; of equal values the
+             earliest counts. If it names a validation figure and `fit` has no `valid`, the last
+             epoch counts as the best
+    mode:    "min" or "max", which values are better; None: "min" for losses and errors, else "max"
+    classes, preprocess: passed to `models.save` for the best model's file
 
     `best.safetensors` is the model of the best epoch (with the averaged weights, if there are any),
-    as `models.save` writes it: `models.load(path).predict(pictures)`. Of a model that it cannot
-    save, one without `config()`, the file has the weights and buffers alone:
-    `model.load_state_dict(md.load(path))`, which works for both.
+    as `models.save` writes it: `models.load(path).predict(pictures)`. If the model has no
+    `config()`, which `models.save` needs, the file holds only weights and buffers.
+    `model.load_state_dict(md.load(path))` reads both kinds of file.
 
-    A file is written whole or not at all. Whoever kills the process at any instant finds a good one
-    and `fit(..., resume="auto")` goes on from it, with the same bits as if nothing had happened.
-    Another training in the same folder, begun with `resume=None`, replaces its files with the first
-    one that it saves. An OSError says which disk is full; what was saved before is still there.
+    Each file is written completely or not at all. If the process is killed at any moment, the
+    folder holds a complete checkpoint, and `fit(..., resume="auto")` continues from it to the same
+    bits as an uninterrupted training. A new training in the same folder (`resume=None`) replaces
+    all checkpoints and the best model when it first saves. OSError names the disk that is full; the
+    files saved before are kept.
 
     >>> import tempfile
     >>> model = nn.Dense(2, 2)
@@ -56,8 +57,8 @@ class Checkpoint(hints.Explained):
     3
     """
 
-    saves = True  # called after all other callbacks
-    again = 'trainer.fit(..., resume="auto")'  # what goes on after an interrupt
+    saves = True  # tells the trainer to call this callback after all others
+    resume_hint = 'trainer.fit(..., resume="auto")'  # the call shown after an interrupt
 
     def __init__(
         self,
@@ -80,8 +81,8 @@ class Checkpoint(hints.Explained):
         self.classes, self.preprocess = tuple(classes), preprocess
         self._mode = mode
         self._monitor = Monitor(monitor, mode, where)
-        self._saved: tuple[int, int, int] | None = None  # the place of what was saved last
-        self._has_best = False  # whether the best model in the folder is this training's
+        self._saved: tuple[int, int, int] | None = None  # the position that was saved last
+        self._has_best = False  # whether the best model in the folder belongs to this training
 
     @property
     def last(self) -> str:
@@ -94,10 +95,10 @@ class Checkpoint(hints.Explained):
         return os.path.join(self.folder, files.BEST)
 
     def on_fit_begin(self, trainer: Trainer) -> None:
-        # What is in the folder belongs to this training only if that is where it comes from.
+        # Files in the folder belong to this training only if it was resumed from one of them.
         folder = os.path.dirname(trainer.resumed_from) if trainer.resumed_from else None
         own = folder is not None and os.path.realpath(folder) == os.path.realpath(self.folder)
-        self._saved = _place(trainer) if own else None
+        self._saved = _position(trainer) if own else None
         self._has_best = own
         if not trainer.resumed:
             self._monitor = Monitor(self.monitor, self._mode, "Checkpoint")
@@ -123,26 +124,27 @@ class Checkpoint(hints.Explained):
 
     def on_interrupt(self, trainer: Trainer) -> None:
         self.save(trainer)
-        hint = f"; to go on: {self.again}" if self.again else ""
+        hint = f"; to resume: {self.resume_hint}" if self.resume_hint else ""
         say(
             f"interrupted in epoch {trainer.epoch + 1}, after {trainer.batch} of its batches. "
             f"Saved as {self.last}{hint}"
         )
 
     def save(self, trainer: Trainer) -> None:
-        """Save the training as it stands, unless that has been done."""
-        place = _place(trainer)
-        # Nothing here is this training's yet: a best model in the folder is that of the one before,
-        # and goes with its checkpoints.
+        """Save the current state, unless it is saved already."""
+        position = _position(trainer)
+        # This training has saved nothing yet: a best model in the folder is that of an earlier
+        # training, whose checkpoints are removed as well.
         if self._saved is None and not self._has_best:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self.best)
-        if place != self._saved:
-            files.push(self.folder, trainer.state_dict(), self.keep, alone=self._saved is None)
-            self._saved = place
+        if position != self._saved:
+            first = self._saved is None
+            files.push(self.folder, trainer.state_dict(), self.keep, remove_older=first)
+            self._saved = position
 
     def save_best(self, trainer: Trainer) -> None:
-        """Save the model as the best so far."""
+        """Save the model as `best.safetensors`."""
         self._has_best = True
         model = trainer.result_model()
         with files.naming_a_full_disk(self.folder):
@@ -160,11 +162,11 @@ class Checkpoint(hints.Explained):
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """The best value so far."""
+        """Return the best value so far."""
         return {"best": self._monitor.best}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take what `state_dict` gives."""
+        """Restore a state that `state_dict` returned."""
         self._monitor.best = float(state["best"])
 
     def __repr__(self) -> str:
@@ -174,5 +176,6 @@ class Checkpoint(hints.Explained):
         )
 
 
-def _place(trainer: Trainer) -> tuple[int, int, int]:
+def _position(trainer: Trainer) -> tuple[int, int, int]:
+    """Return how far a training is, by which a state is known to be saved already."""
     return trainer.epoch, trainer.batch, trainer.step

@@ -1,4 +1,5 @@
-"""What a training consists of, as text: so that a checkpoint of another one is refused by name."""
+"""The configuration of a training as text. Checkpoints hold it, so that an error can name what
+differs when a checkpoint is loaded into another training."""
 
 from __future__ import annotations
 
@@ -14,11 +15,11 @@ from ..optim.plateau import ReduceOnPlateau
 if TYPE_CHECKING:
     from .trainer import Trainer
 
-SHOWN = 6  # differences in a message
+SHOWN = 6  # differences that an error lists
 
 
 def describe(trainer: Trainer) -> dict[str, Any]:
-    """Layers, shapes, classes and options of all parts, in nested dicts of text."""
+    """Describe classes, shapes and options of all parts of a training as nested dicts of text."""
     return {
         "model": {name or "model": _layer(layer) for name, layer in trainer.model.named_layers()},
         "parameters": {name: _array(p) for name, p in trainer.model.named_parameters()},
@@ -38,7 +39,7 @@ def describe(trainer: Trainer) -> dict[str, Any]:
 
 
 def describe_loader(loader: Any) -> dict[str, str]:
-    """What decides which batches a loader gives, as far as it can be seen."""
+    """Describe the attributes of a loader that decide which batches it gives."""
     found = {"class": type(loader).__name__}
     for name in ("batch_size", "shuffle", "drop_last"):
         if hasattr(loader, name):
@@ -63,7 +64,7 @@ def _array(x: Any) -> str:
 def _optimizer(trainer: Trainer) -> dict[str, Any]:
     optimizer = trainer.optimizer
     found: dict[str, Any] = {"class": type(optimizer).__name__}
-    inner: Any = getattr(optimizer, "optimizer", None)  # of one around another
+    inner: Any = getattr(optimizer, "optimizer", None)  # that a wrapper such as Lookahead has
     if inner is not None:
         found["around"] = type(inner).__name__
     for i, group in enumerate(optimizer.groups):
@@ -72,7 +73,8 @@ def _optimizer(trainer: Trainer) -> dict[str, Any]:
             name: _text(value) for name, value in group.items() if name not in ("params", "lr")
         }
         found[f"group {i}"] = {"parameters": _text(len(group["params"])), **options}
-        if not isinstance(trainer.schedule, ReduceOnPlateau):  # which changes it for good
+        # ReduceOnPlateau overwrites the base rate, so a resumed training may have another one.
+        if not isinstance(trainer.schedule, ReduceOnPlateau):
             found[f"group {i}"]["lr"] = _text(rate)
     return found
 
@@ -88,8 +90,8 @@ def _schedule(schedule: Any) -> dict[str, Any]:
 
 
 def _function(f: Any) -> str:
-    """The name of a function; of a `functools.partial` with its arguments, of an object what it
-    shows of itself."""
+    """Name a function: a `functools.partial` with its arguments, an object by its repr, or by its
+    class if the repr contains an address, which changes between processes."""
     if isinstance(f, functools.partial):
         given = [*map(_text, f.args), *(f"{name}={_text(v)}" for name, v in f.keywords.items())]
         return f"{_function(f.func)}({', '.join(given)})"
@@ -110,12 +112,13 @@ def _text(value: Any) -> str:
 
 
 def check_same(saved: Any, own: Mapping[str, Any], where: str) -> None:
-    """StateError that lists where the configuration of a checkpoint is another one."""
-    there, here = dict(_flat(saved)), dict(_flat(own))
+    """Raise a StateError that lists the differences if a saved configuration is not the trainer's
+    own."""
+    old, new = dict(_flat(saved)), dict(_flat(own))
     lines = [
-        f"{name}: {there.get(name, 'nothing')} in the checkpoint, {here.get(name, 'nothing')} here"
-        for name in {**there, **here}
-        if there.get(name) != here.get(name)
+        f"{name}: {old.get(name, 'nothing')} in the checkpoint, {new.get(name, 'nothing')} here"
+        for name in {**old, **new}
+        if old.get(name) != new.get(name)
     ]
     if lines:
         more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
@@ -125,6 +128,7 @@ def check_same(saved: Any, own: Mapping[str, Any], where: str) -> None:
 
 
 def _flat(tree: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Yield (the joined keys, value) for each entry of nested dicts."""
     if isinstance(tree, Mapping):
         for name, value in tree.items():
             yield from _flat(value, f"{prefix} {name}" if prefix else str(name))

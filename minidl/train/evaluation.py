@@ -1,4 +1,4 @@
-"""Loss and metrics of a model over a data set, also of outputs averaged over changed images."""
+"""Evaluate a model: loss and metrics over a data set, with or without test-time augmentation."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def evaluate(
     views: list[View],
     where: str,
 ) -> dict[str, float]:
-    """The means over all items, each batch by its size, in evaluation mode of this thread."""
+    """Return the mean loss and metrics over all items, computed in the thread's evaluation mode."""
     totals, reader = Totals(), Reader(model)
-    # Batches are made outside of the block: what makes them may well train another model.
+    # Batches are loaded outside of evaluation mode: the loader's code may train another model.
     for number, batch in enumerate(batches):
         example = reader(batch)
         with evaluation():
@@ -43,8 +43,10 @@ def evaluate(
 
 
 def views_of(tta: Any) -> list[View]:
-    """What test-time augmentation makes of images, as functions of (images, number of the batch).
-    TypeError or ValueError for what is no transform."""
+    """Return the views of test-time augmentation as functions of (images, number of the batch).
+
+    tta: None, "flip", a transform, or a list of these. TypeError or ValueError for anything else.
+    """
     if tta is None:
         return []
     if isinstance(tta, (list, tuple)):
@@ -53,10 +55,11 @@ def views_of(tta: Any) -> list[View]:
         checks.choice(tta, "evaluate", "tta", ("flip", None))
         return [_mirrored]
     checks.function(tta, "evaluate", "tta", '"flip", a transform of images, or a list of these')
-    draws = _takes_rng(tta)
+    is_random = _takes_rng(tta)
 
     def view(images: np.ndarray, number: int) -> np.ndarray:
-        rng = [np.random.default_rng(number)] if draws else []
+        # The generator's seed is the batch's number: each evaluation sees the same views.
+        rng = [np.random.default_rng(number)] if is_random else []
         result = tta(images, *rng)
         if not isinstance(result, np.ndarray) or len(result) != len(images):
             raise TypeError(
@@ -69,12 +72,13 @@ def views_of(tta: Any) -> list[View]:
 
 
 def _takes_rng(transform: Callable[..., Any]) -> bool:
-    """As for a loader: those of minidl draw, and functions that have a second parameter for it."""
+    """Return whether a transform takes a random generator, by the rule of `DataLoader`: minidl's
+    transforms do, and functions whose second parameter is required or named `rng`."""
     if hasattr(transform, "apply_batch"):
         return True
     try:
         second = list(inspect.signature(transform).parameters.values())[1:2]
-    except ValueError:  # of what is compiled
+    except ValueError:  # compiled functions may have no signature
         return False
     return any(
         p.name == "rng" or (p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD)
@@ -83,7 +87,7 @@ def _takes_rng(transform: Callable[..., Any]) -> bool:
 
 
 def _mirrored(images: np.ndarray, number: int) -> np.ndarray:
-    """Images (N, H, W, C), left and right exchanged."""
+    """Mirror images (N, H, W, C) horizontally."""
     if images.ndim != 4:
         raise ValueError(
             f'evaluate: tta="flip" needs images (N, H, W, C), got an input of shape {images.shape}'
@@ -94,7 +98,7 @@ def _mirrored(images: np.ndarray, number: int) -> np.ndarray:
 def _averaged(
     model: Layer, example: Example, outputs: Any, views: list[View], number: int, where: str
 ) -> Tensor:
-    """The mean of the outputs for the images as they are and as each view shows them."""
+    """Return the mean of the outputs for the unchanged images and for each of their views."""
     if not isinstance(outputs, Tensor) or len(list(example)) != 1:
         raise TypeError(f"{where}: tta needs a model of one input, the images, and one output")
     images = next(iter(example)).data

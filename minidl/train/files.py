@@ -1,5 +1,5 @@
-"""The files of checkpoints: a format version, a sum over all that is in them, and the last good one
-of a folder."""
+"""The files of checkpoints: writing and reading them with a format version and a checksum, keeping
+the newest few of a folder, and finding the newest undamaged one."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 class Damaged(ValueError):
-    """A file that is no checkpoint, or no longer what was written."""
+    """The file is not a checkpoint, or its content is not what was written."""
 
 
 def write(path: str, state: dict[str, Any]) -> None:
-    """Write the state of a training, whole or not at all. OSError names a disk that is full."""
+    """Write the state of a training, completely or not at all. OSError names a full disk."""
     with naming_a_full_disk(path):
         save(path, {"format": FORMAT, "minidl": __version__, "sum": _sum(state), "state": state})
 
 
 def read(path: str) -> dict[str, Any]:
-    """The state in a checkpoint. Damaged (a ValueError) for a file that is none or is damaged,
-    ValueError for one of a newer format; FileNotFoundError where there is no file."""
+    """Return the state in a checkpoint. Damaged (a ValueError) if the file is damaged or not a
+    checkpoint, ValueError if it has a newer format, FileNotFoundError if it does not exist."""
     try:
         content = load(path)
     except ValueError as error:
         raise Damaged(str(error)) from None
     if not isinstance(content, dict) or not isinstance(content.get("format"), int):
-        raise Damaged(f"{path} is no checkpoint of a training")
+        raise Damaged(f"{path} is not a checkpoint of a training")
     if content["format"] > FORMAT:
         raise ValueError(
             f"{path} has the format {content['format']} of checkpoints, written by "
@@ -53,13 +53,13 @@ def read(path: str) -> dict[str, Any]:
 
 
 def names(keep: int) -> list[str]:
-    """The files of a folder, the newest first."""
+    """Return the names of a folder's `keep` checkpoints, the newest first."""
     return [LAST, *(f"last-{i}.safetensors" for i in range(1, keep))]
 
 
 def existing(folder: str) -> list[str]:
-    """The paths of a folder's checkpoints, the newest first; after all others one that was complete
-    when its process was killed, before it got its name."""
+    """Return the paths of a folder's checkpoints, the newest first. The last one may be a temporary
+    file, which a process that was killed had written but not yet renamed."""
     older = [
         name
         for name in (os.listdir(folder) if os.path.isdir(folder) else ())
@@ -70,9 +70,9 @@ def existing(folder: str) -> list[str]:
 
 
 def newest(folder: str) -> tuple[str, dict[str, Any]] | None:
-    """(path, state) of a folder's newest good checkpoint; None if it has none.
+    """Return (path, state) of a folder's newest undamaged checkpoint; None if it has no checkpoint.
 
-    A warning names each newer one that is damaged; ValueError if all of them are.
+    A warning names each newer checkpoint that is damaged; ValueError if all are damaged.
     """
     bad = []
     for path in existing(folder):
@@ -89,12 +89,12 @@ def newest(folder: str) -> tuple[str, dict[str, Any]] | None:
     return None
 
 
-def push(folder: str, state: dict[str, Any], keep: int, alone: bool) -> str:
-    """Write a folder's newest checkpoint; the ones before it become older by one, and only `keep`
-    stay (with `alone` this one only). Returns its path.
+def push(folder: str, state: dict[str, Any], keep: int, remove_older: bool) -> str:
+    """Write a folder's newest checkpoint and return its path. Older checkpoints are renumbered, and
+    all but the newest `keep` are removed (with `remove_older` all older ones).
 
-    At every instant there is a good file under one of the names: the new one is complete before any
-    name changes, and a hard link keeps the last one under its own name until it is replaced.
+    At every moment one of the names has a complete file: the new file is complete before any file
+    is renamed, and a hard link keeps `last.safetensors` in place until it is replaced.
     """
     with naming_a_full_disk(folder):
         os.makedirs(folder, exist_ok=True)
@@ -106,22 +106,22 @@ def push(folder: str, state: dict[str, Any], keep: int, alone: bool) -> str:
             os.unlink(new)
         raise
     paths = [os.path.join(folder, name) for name in names(keep)]
-    if not alone:
+    if not remove_older:
         for older, newer in zip(paths[:1:-1], paths[-2:0:-1], strict=True):
             if os.path.exists(newer):
                 os.replace(newer, older)
         if keep > 1 and os.path.exists(last):
-            _copy_name(last, paths[1])
+            _link_or_move(last, paths[1])
     os.replace(new, last)
     for path in existing(folder):
-        if path not in paths[: 1 if alone else keep]:
+        if path not in paths[: 1 if remove_older else keep]:
             os.unlink(path)
     return last
 
 
-def _copy_name(path: str, other: str) -> None:
-    """Give a file another name too, in place of whatever has that; where the file system has no
-    hard links, move it there."""
+def _link_or_move(path: str, other: str) -> None:
+    """Make `other` a hard link to the file at `path`, replacing what is there; move the file if the
+    file system has no hard links."""
     link = f"{other}.link"
     with contextlib.suppress(FileNotFoundError):
         os.unlink(link)
@@ -131,13 +131,15 @@ def _copy_name(path: str, other: str) -> None:
         os.replace(path, other)
         return
     os.replace(link, other)
-    with contextlib.suppress(FileNotFoundError):  # two names of one file: nothing was renamed
+    # A rename does nothing if both names are links to the same file: the link is still there then.
+    with contextlib.suppress(FileNotFoundError):
         os.unlink(link)
 
 
 @contextlib.contextmanager
 def naming_a_full_disk(path: str) -> Iterator[None]:
-    """An OSError of a full disk says which, and that what was written before is still there."""
+    """Within the block, an OSError for a full disk names the disk and says that the checkpoints
+    written before are kept."""
     try:
         yield
     except OSError as error:
@@ -158,8 +160,8 @@ def naming_a_full_disk(path: str) -> Iterator[None]:
 
 
 def _sum(value: Any) -> str:
-    """SHA-256 over a state: all arrays, numbers, texts, and how they are nested."""
-    import hashlib  # it loads slowly
+    """Return the SHA-256 of a state: of all arrays, numbers and strings, and of their nesting."""
+    import hashlib  # imported here to keep `import minidl` fast
 
     found = hashlib.sha256()
     _feed(found, value)

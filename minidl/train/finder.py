@@ -1,4 +1,4 @@
-"""LearningRateFinder: the loss as a function of the learning rate (Smith 2017)."""
+"""LearningRateFinder: measure the loss as a function of the learning rate (Smith 2017)."""
 
 from __future__ import annotations
 
@@ -17,23 +17,26 @@ from .batches import once
 if TYPE_CHECKING:
     from .trainer import Trainer
 
-WORSE = 4.0  # times the best loss: there the search ends
-WINDOW = 4.0  # the factor between the rates that losses are compared at
+WORSE = 4.0  # the search ends where the loss exceeds the best one by this factor
+WINDOW = 4.0  # the slope of the loss is taken over rates that differ by this factor
 
 
 class LearningRateFinder(hints.Explained):
-    """Trains for some steps with a rate that grows from `low` to `high`, each step by the same
-    factor, and takes back all that this has changed (Smith 2015, "Cyclical Learning Rates").
+    """Trains for some steps with a learning rate that grows from `low` to `high` by the same factor
+    each step, and then restores the model, the optimizer and the random state (Smith 2015,
+    "Cyclical Learning Rates").
 
-    low, high: the first rate and the last; it ends before where the loss is four times the best
+    low, high: the first and the last rate; the search ends early where the loss exceeds four times
+               the best one
     steps:     how many rates are tried
-    smoothing: the weight that the running average of the loss keeps
-    apply:     whether `fit` goes on with the suggestion as its rate; only without a schedule
+    smoothing: the decay of the running average of the loss
+    apply:     whether `fit` trains with the suggestion as its rate; only without a schedule
 
-    As a callback it looks before the first epoch of a training, not of one that is resumed; or
-    `finder.find(trainer, loader)` looks at once. After that `rates` and `losses` (smoothed) are the
-    curve, and `suggestion` is the rate where the loss falls fastest. Rates of several groups grow
-    together. ValueError for a suggestion where no loss has fallen.
+    As a callback it searches before the first epoch of a training, but not if the training is
+    resumed; `finder.find(trainer, loader)` searches at once. Afterwards `rates` and `losses`
+    (smoothed) are the curve, and `suggestion` is the rate at which the loss falls fastest. The
+    rates of several parameter groups keep their ratios. `suggestion` raises ValueError if the loss
+    has not fallen.
 
     >>> images = np.random.default_rng(0).random((64, 8), dtype=np.float32)
     >>> pairs = data.ArrayDataset(images, (images[:, 0] > 0.5).astype(int))
@@ -75,7 +78,8 @@ class LearningRateFinder(hints.Explained):
             trainer.optimizer.lr = self.suggestion
 
     def find(self, trainer: Trainer, loader: Any) -> LearningRateFinder:
-        """Look at a trainer's model with the batches of a loader; both are left as they were."""
+        """Search with a trainer's model and the batches of a loader; both are restored after it.
+        Returns self."""
         self.rates, self.losses = [], []
         model, optimizer = trainer.model, trainer.optimizer
         before = model.state_dict(), optimizer.state_dict(), generator().bit_generator.state
@@ -109,7 +113,7 @@ class LearningRateFinder(hints.Explained):
         return self
 
     def _step(self, trainer: Trainer, batch: Any) -> float:
-        """The loss of a batch, and a step with its gradient if it is finite."""
+        """Return the loss of a batch, and make an optimizer step if the loss is finite."""
         example = trainer._reader(batch)
         trainer.model.zero_grad()
         trainer.optimizer.zero_grad()
@@ -122,14 +126,15 @@ class LearningRateFinder(hints.Explained):
 
     @property
     def suggestion(self) -> float:
-        """The rate around which the smoothed loss falls most: in the middle of the factor 4 over
-        which it does. ValueError if that is no more than the noise, which is how far the loss
-        moves in the first quarter of the rates: they are too low to learn."""
+        """The rate at which the smoothed loss falls fastest: the middle of the window, over which
+        the rate grows by a factor of 4, with the largest fall. ValueError if that fall is not more
+        than noise. The noise is measured in the first quarter of the rates, which are too low to
+        learn anything."""
         if len(self.losses) < 3:
             raise ValueError(
                 "LearningRateFinder: there is no suggestion: "
                 + (
-                    "it has not looked yet"
+                    "find has not been called yet"
                     if not self.rates
                     else "the loss was too large from the first rates on; try a lower low"
                 )
@@ -161,7 +166,7 @@ class LearningRateFinder(hints.Explained):
         figure = Figure(figsize=(6, 4), layout="constrained")
         ax = figure.add_subplot()
         ax.semilogx(self.rates, self.losses)
-        with contextlib.suppress(ValueError):  # there is none, which the curve explains
+        with contextlib.suppress(ValueError):  # the curve itself shows why there is no suggestion
             ax.axvline(
                 self.suggestion,
                 linestyle="--",
@@ -176,11 +181,11 @@ class LearningRateFinder(hints.Explained):
         return figure
 
     def state_dict(self) -> dict[str, Any]:
-        """The curve."""
+        """Return the curve: `rates` and `losses`."""
         return {"rates": list(self.rates), "losses": list(self.losses)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take what `state_dict` gives."""
+        """Restore a state that `state_dict` returned."""
         self.rates, self.losses = list(state["rates"]), list(state["losses"])
 
     def __repr__(self) -> str:
@@ -188,11 +193,12 @@ class LearningRateFinder(hints.Explained):
 
 
 def _endless(loader: Any) -> Iterator[Any]:
-    """Batches of passes that are no part of the loader's epochs. ValueError if there are none."""
+    """Yield batches of one pass after another, which do not count as epochs of the loader.
+    ValueError if it has no batch."""
     while True:
-        some = False
+        empty = True
         for batch in once(loader):
-            some = True
+            empty = False
             yield batch
-        if not some:
+        if empty:
             raise ValueError("LearningRateFinder: the loader has no batch")

@@ -1,4 +1,4 @@
-"""Where values ceased to be finite: what a trainer says when it stops at NaN or infinity."""
+"""Find where NaN or infinity first appeared, for the message with which a trainer stops."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from ..nn.layer import Layer
 from ..tensor import Tensor
 from ..tracers import following
 
-SHOWN = 3  # names of parameters in a message
+SHOWN = 3  # parameters that a message names
 
 
 def why(model: Layer, inputs: Iterable[Any], labels: Any, run: Callable[[], Any]) -> str:
-    """Which layer first had an output that was not finite, when `run` computes the loss again; or
-    what was wrong before any layer had one."""
+    """Say why the loss of a batch is not finite.
+
+    The inputs, the labels and the weights are checked first. If they are finite, `run` computes the
+    loss again, and the first layer whose output is not finite is named.
+    """
     for x in inputs:
         if not _finite(x):
             return "the batch itself holds NaN or infinity: look at the data set and its transform"
@@ -33,22 +36,22 @@ def why(model: Layer, inputs: Iterable[Any], labels: Any, run: Callable[[], Any]
     with following(search), no_grad(), np.errstate(all="ignore"):
         run()
     if search.found is None:
-        return "the outputs of all layers are finite: the loss function made it of them"
+        return "the outputs of all layers are finite: it arises in the loss function"
     return f"the first layer whose output is not finite is {search.found}"
 
 
 def bad_gradients(model: Layer) -> str:
-    """Which gradients are not finite, those nearest to the loss first, since a backward pass
-    begins there."""
+    """Name the parameters whose gradients are not finite, those nearest to the loss first, since
+    the backward pass begins there."""
     bad = [name for name, p in model.named_parameters() if not _finite(p.grad)]
     if not bad:
-        return "their norm is too large for a number"
+        return "their norm overflows"
     return f"those of {_listed(bad[::-1])} are not (the nearest to the loss first)"
 
 
 class _Search:
-    """Follows a pass of this thread, and keeps the first layer with an output that is not finite;
-    an inner layer ends before the one around it, so it is the innermost."""
+    """A tracer that finds the first layer whose output is not finite. Inner layers return before
+    the layers that call them, so the layer found is the innermost one."""
 
     def __init__(self, model: Layer) -> None:
         self.names = {id(layer): name for name, layer in model.named_layers()}
@@ -80,7 +83,7 @@ class _Search:
 
 
 def _finite(x: Any) -> bool:
-    """Whether all floats in a value are finite, also in tuples, lists and dicts of arrays."""
+    """Return whether all floats are finite in an array, or in tuples, lists and dicts of arrays."""
     if isinstance(x, Mapping):
         return all(_finite(part) for part in x.values())
     if isinstance(x, (tuple, list)):
@@ -94,5 +97,6 @@ def _finite(x: Any) -> bool:
 
 
 def _listed(names: list[str]) -> str:
+    """Join names for a message: the first few, and how many more there are."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(map(repr, names[:SHOWN])) + more

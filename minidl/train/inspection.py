@@ -1,8 +1,9 @@
-"""What callbacks share that look into a model while it trains: the batch that they look at, a block
-that leaves no trace in the model, and the columns of figures that they gather.
+"""Tools of the callbacks that measure a model's layers during a training: `FixedBatch`, the batch
+that they measure on; `undisturbed`, a block that restores the model's buffers and random state; and
+`Columns`, which collects the figures.
 
-`train.LayerStatistics` looks after each epoch, `lab.Probe` after so many steps; `watch` follows the
-passes of both.
+`train.LayerStatistics` measures after each epoch, `lab.Probe` after a number of steps. Both trace
+their forward passes with `watch`.
 """
 
 from __future__ import annotations
@@ -24,20 +25,20 @@ from ..tensor import Tensor
 from .batches import first_batch, is_dataset
 from .watch import weights_of
 
-ITEMS = 128  # of a batch that is taken from a data set
+ITEMS = 128  # items of the batch that is taken from a data set
 NAN = math.nan
 
 Rows = Mapping[str, Mapping[str, Any]]  # by layer: {"kind": ..., figure: number, ...}
 
 
 class FixedBatch:
-    """The batch that is looked at during a whole training.
+    """The one batch on which a callback measures during a whole training.
 
     given: a batch as a loader gives it, (images, labels); or a loader or a data set, whose first
            batch is taken. None: the first batch of the training's loader
-    where, name: who has been given it, and as which argument, for errors
+    where, name: the callback and its argument, for errors
 
-    `kept` is a copy of the batch if nobody could make it again: it belongs into a checkpoint.
+    `kept` is a copy of the batch if the loader cannot reproduce it; checkpoints have to hold it.
     """
 
     def __init__(self, given: Any, where: str, name: str) -> None:
@@ -57,30 +58,31 @@ class FixedBatch:
         self.kept: Any = None
 
     def taken(self, loader: Any) -> Any:
-        """The batch. ValueError where a loader has none."""
+        """Return the batch. ValueError if the loader has no batch."""
         source = loader if self.given is None else self.given
         if is_batch(source):
             return source
         if is_dataset(source):
             source = DataLoader(source, ITEMS, seed=0, prefetch=0)
-        again = isinstance(source, DataLoader | list)
-        if not again and self.kept is not None:
+        reproducible = isinstance(source, DataLoader | list)
+        if not reproducible and self.kept is not None:
             return self.kept
         batch = first_batch(source)
         if batch is None:
             raise ValueError(f"{self.where}: the loader has no batch")
-        if not again:
+        if not reproducible:
             self.kept = plain(batch)
         return batch
 
 
 def is_batch(x: Any) -> bool:
-    """Whether something is one batch: arrays, in a tuple or dict; a list of such is a loader."""
+    """Return whether x is a single batch: an array, or a tuple or dict of arrays. A list counts as
+    a loader, a list of batches."""
     return isinstance(x, tuple | Mapping | np.ndarray | Tensor)
 
 
 def plain(batch: Any) -> Any:
-    """A batch as arrays, in the same structure, to be saved."""
+    """Copy a batch into NumPy arrays in the same structure, so that a checkpoint can hold it."""
     if isinstance(batch, Mapping):
         return {str(key): plain(part) for key, part in batch.items()}
     if isinstance(batch, tuple | list):
@@ -89,12 +91,12 @@ def plain(batch: Any) -> Any:
 
 
 class Columns:
-    """Figures of a model and of its layers at some moments of a training, as plain lists and dicts:
-    {moment: [0, 1, ...], figure: [...], "layers": [{"name": ..., "kind": ..., figure: [...]}]}.
+    """A table of figures of a model and of its layers over a training, as plain lists and dicts:
+    {"epoch": [0, 1, ...], figure: [...], "layers": [{"name": ..., "kind": ..., figure: [...]}]}.
 
-    moment: what the moments are called, "epoch" or "step"
+    moment: the name of the column that says when each entry was measured, "epoch" or "step"
 
-    A column has an entry for each moment, NaN where there was no such figure.
+    Every column has an entry for each moment, NaN where the figure was not measured.
     """
 
     def __init__(self, moment: str) -> None:
@@ -102,12 +104,12 @@ class Columns:
         self.history: dict[str, Any] = {moment: [], "layers": []}
 
     def add(self, at: int, rows: Rows, figures: Mapping[str, float] | None = None) -> None:
-        """Add what was found at a moment: the rows of the layers, and figures of the model."""
+        """Add an entry: the figures of the layers, and those of the model."""
         history, layers = self.history, self.history["layers"]
         count = len(history[self.moment])
         for figure in figures or {}:
             history.setdefault(figure, [NAN] * count)
-        history["layers"] = history.pop("layers")  # the last, also behind new figures
+        history["layers"] = history.pop("layers")  # it stays the last key after new figures
         known = {layer["name"]: layer for layer in layers}
         for name, row in rows.items():
             if name not in known:
@@ -129,7 +131,7 @@ class Columns:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """The history, as few arrays: a checkpoint has an entry for each."""
+        """Return the history in a few arrays, because a file has an entry for each array."""
         history, layers = self.history, self.history["layers"]
         columns = [
             (i, name)
@@ -152,7 +154,7 @@ class Columns:
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take what `state_dict` gives."""
+        """Restore a state that `state_dict` returned."""
         layers: list[dict[str, Any]] = [
             {"name": name, "kind": kind} for name, kind in state["layers"]
         ]
@@ -175,8 +177,8 @@ def _append(columns: Mapping[str, Any], found: Mapping[str, Any]) -> None:
 
 @contextlib.contextmanager
 def undisturbed(model: Layer, where: str, seed: int = SEED) -> Iterator[None]:
-    """Within the block the model may do what it does in a step; its buffers, and the generator of
-    random numbers, are after it what they were before. What is drawn in it depends on `seed`."""
+    """Within the block the model may compute as in a training step. Afterwards its buffers and the
+    random generator are as before. Random numbers in the block depend only on `seed`."""
     copies = {name: array.copy() for name, array in model.named_buffers()}
     try:
         with own_generator(seed):
@@ -189,12 +191,12 @@ def undisturbed(model: Layer, where: str, seed: int = SEED) -> Iterator[None]:
 
 
 def named_weights(model: Layer) -> Iterator[tuple[str, list[Parameter]]]:
-    """(name, matrices and filters) of the layers that have some."""
+    """Yield (name, matrices and filters) of each layer that has any."""
     for name, layer in model.named_layers():
         if weights := weights_of(layer):
             yield name or type(layer).__name__, weights
 
 
 def norm_of(arrays: Sequence[np.ndarray]) -> float:
-    """The Euclidean norm of all numbers together, in double."""
+    """Return the Euclidean norm over all values of all arrays, computed in float64."""
     return math.sqrt(sum(float(np.square(a, dtype=np.float64).sum()) for a in arrays))

@@ -1,4 +1,4 @@
-"""Ctrl-C at moments when all is consistent."""
+"""Delay Ctrl-C until the state of a training is consistent."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ if TYPE_CHECKING:
 
 
 class Interrupts:
-    """Within its block, Ctrl-C waits for the end of what is `held`: a step that was half done would
-    leave a state that no training without the interruption ever has. A second Ctrl-C does not wait.
+    """A signal handler: within its block, a KeyboardInterrupt is raised at the end of the current
+    `held` block. A half-done step would leave a state that an uninterrupted training never has. A
+    second Ctrl-C interrupts at once.
 
-    Nothing is changed in threads other than the main one, which get no signals, nor where a program
-    has a handler of its own.
+    It does nothing in threads other than the main one, which receive no signals, and nothing if the
+    program has installed its own handler.
     """
 
     def __init__(self) -> None:
@@ -23,7 +24,7 @@ class Interrupts:
         self._before: Any = None
 
     def __enter__(self) -> Interrupts:
-        import signal  # they load slowly
+        import signal  # imported here to keep `import minidl` fast
         import threading
 
         if (
@@ -47,7 +48,7 @@ class Interrupts:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Whoever interrupts within this block does so at its end."""
+        """Delay an interrupt within this block until its end."""
         self._holding = True
         try:
             yield

@@ -1,7 +1,7 @@
-"""Whether labels are classes of the model: asked of whole data sets, in the first step.
+"""Check in the first step that all labels of the data sets are classes of the model.
 
-A loss would find a label that is no class when it comes to it, perhaps after hours, and never one
-that is the number of another class.
+Without this check, the loss raises its error only in the batch that contains a label out of range,
+perhaps after hours. A label that stands for another class than in training would never be noticed.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from .metrics import CLASSES, task_of
 
 
 def check_classes(loader: Any, other: Any, where: str, name: str) -> None:
-    """ValueError if a label stands for another class in a second data set, called `name`, than in
-    that of the loader, as far as both name their classes."""
+    """Raise a ValueError if the classes of a second data set, the argument `name`, differ from the
+    classes of the loader's: a label would then stand for another class. Nothing is checked unless
+    both have names of classes."""
     own, theirs = _classes(loader), _classes(other)
     if own is None or theirs is None or own[: len(theirs)] == theirs:
         return
@@ -33,22 +34,22 @@ def check_classes(loader: Any, other: Any, where: str, name: str) -> None:
     ]
     difference = " and ".join(what) or "they are in another order"
     raise ValueError(
-        f"{where}: {name} has other classes than the loader: {difference}. A label is "
-        f"the place of a class among all of them, and would mean another one here"
+        f"{where}: {name} has other classes than the loader: {difference}. A label is the "
+        f"index of a class, and would stand for another class in {name}"
     )
 
 
 def check_labels(loss: Any, outputs: Any, loader: Any, valid: Any) -> None:
-    """ValueError if the loss is one of classes, and a data set has a label that is no class of the
-    model, or there is but one class. Only labels that nothing changes on their way are looked at.
-    """
+    """Raise a ValueError if the loss is a classification loss, and a data set has a label outside
+    the model's classes or the model has a single output. Labels that a sampler or a transform may
+    change are not checked."""
     if task_of(loss) is not CLASSES or not isinstance(outputs, Tensor) or not outputs.ndim:
         return
     classes = outputs.shape[-1]
     if classes == 1:
         raise ValueError(
-            "fit: the model has one output, so that the loss is 0 whatever it is: "
-            "classes need at least two"
+            "fit: the model has one output, so that the loss is always 0: a classifier needs "
+            "at least two"
         )
     ignored = _option(loss, "ignore_index")
     for name, given in (("the loader", loader), ("valid", valid)):
@@ -62,22 +63,21 @@ def check_labels(loss: Any, outputs: Any, loader: Any, valid: Any) -> None:
             place = np.unravel_index(wrong.argmax(), wrong.shape)
             label = int(labels[place])
             raise ValueError(
-                f"fit: label {label}{_named(given, label)} of item {place[0]} of "
-                f"{name} is no class of the model: it has {classes} outputs, for "
-                f"labels from 0 to {classes - 1}, and those there go from "
-                f"{labels.min()} to {labels.max()}"
+                f"fit: label {label}{_shown_name(given, label)} of item {place[0]} of "
+                f"{name} is not a class of the model, whose {classes} outputs are for labels "
+                f"from 0 to {classes - 1}; the labels of {name} are from {labels.min()} to {labels.max()}"
             )
 
 
 def _classes(given: Any) -> tuple[str, ...] | None:
-    """The names of the classes of a data set, or of a loader's."""
+    """Return the class names of a data set or of a loader's data set; None if it has none."""
     names = getattr(getattr(given, "dataset", given), "classes", None)
     return tuple(map(str, names)) if isinstance(names, (tuple, list)) else None
 
 
 def _labels(given: Any) -> np.ndarray | None:
-    """All labels of a data set, of a loader's, or of a tuple (images, labels), if they are integers
-    and what the loss gets; else None."""
+    """Return all labels of a data set, a loader or a tuple (images, labels); None unless they are
+    integers in memory that reach the loss unchanged."""
     if isinstance(given, tuple):
         given = ArrayDataset(*given)
     if isinstance(given, DataLoader):
@@ -90,13 +90,14 @@ def _labels(given: Any) -> np.ndarray | None:
     return labels if labels is not None and labels.size and labels.dtype.kind in "iu" else None
 
 
-def _named(given: Any, label: int) -> str:
+def _shown_name(given: Any, label: int) -> str:
+    """Return the name of a label's class for a message, or "" if it has none."""
     names = _classes(given)
     return f" ({names[label]!r})" if names is not None and 0 <= label < len(names) else ""
 
 
 def _option(loss: Any, name: str) -> Any:
-    """What a `functools.partial` of a loss sets an option to."""
+    """Return the value that a `functools.partial` of a loss gives to an option; None if none."""
     while isinstance(loss, functools.partial):
         if name in loss.keywords:
             return loss.keywords[name]

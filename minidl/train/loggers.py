@@ -1,4 +1,4 @@
-"""Callbacks that write the history down: CSV, JSON, TensorBoard."""
+"""Callbacks that write the history to files: CSV, JSON and TensorBoard."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 class _Logger(hints.Explained):
-    """Writes the whole history after each epoch: a resumed training needs no lines to be taken back
-    that the one before had written after its last checkpoint."""
+    """Writes the whole history after each epoch. So a resumed training need not remove the lines
+    that the interrupted one had written after its last checkpoint."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = checks.path(path, type(self).__name__)
@@ -32,15 +32,15 @@ class _Logger(hints.Explained):
 
 
 class CSVLogger(_Logger):
-    """Writes the history as a table: a line of names, then a line for each epoch. The file is
-    replaced as a whole after every epoch; its folder is made where there is none.
+    """Writes the history as a table: a header line, then a line for each epoch. The whole file is
+    replaced after every epoch; its folder is created if it does not exist.
 
     >>> train.CSVLogger("log.csv")
     CSVLogger('log.csv')
     """
 
     def _text(self, history: dict[str, list[float]]) -> str:
-        import csv  # they load slowly
+        import csv  # imported here to keep `import minidl` fast
         import io
 
         file = io.StringIO()
@@ -52,8 +52,8 @@ class CSVLogger(_Logger):
 
 
 class JSONLogger(_Logger):
-    """Writes the history as one JSON object of lists, as `fit` returns it; NaN and infinity are
-    null. The file is replaced as a whole after every epoch.
+    """Writes the history as one JSON object of lists, as `fit` returns it; NaN and infinity become
+    null. The whole file is replaced after every epoch.
 
     >>> train.JSONLogger("log.json")
     JSONLogger('log.json')
@@ -70,10 +70,10 @@ class JSONLogger(_Logger):
 
 
 class TensorBoard(hints.Explained):
-    """Writes the history for TensorBoard (`tensorboard --logdir folder`), a point for each epoch.
+    """Writes the history for TensorBoard (`tensorboard --logdir folder`), one point for each epoch.
 
-    It needs tensorboardX, which the extra `tensorboard` brings: ImportError at the start of `fit`
-    where it is missing. A resumed training goes on where its checkpoint was.
+    It needs tensorboardX, which the extra `tensorboard` installs: `fit` raises ImportError at its
+    start if it is missing. A resumed training discards the points after its checkpoint.
 
     >>> train.TensorBoard("runs/a")
     TensorBoard('runs/a')

@@ -1,4 +1,4 @@
-"""Metrics by name or as functions, and their means over an epoch."""
+"""The metrics of a trainer, given by name or as functions, and their means over an epoch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import numpy as np
 from .. import checks, ops
 from ..tensor import Tensor
 
-# (total, weight) of a batch; None where the metric does not apply to such outputs and labels.
+# Maps (outputs, labels, items) to the metric's (sum, weight) over a batch, whose quotient is the
+# mean; to None if the metric does not apply to such outputs and labels.
 Measure = Callable[[Any, Any, int], "tuple[float, float] | None"]
 
 CLASSES, SEVERAL, NUMBERS = "classes", "several labels", "numbers"
@@ -26,7 +27,7 @@ _TASKS: dict[Any, str] = {
 
 
 class Totals:
-    """Sums over an epoch, of which the means are read: {name: [total, weight]}."""
+    """The sums and weights of an epoch's figures, {name: [sum, weight]}, and their means."""
 
     def __init__(self, sums: dict[str, list[float]] | None = None) -> None:
         self.sums = {name: list(pair) for name, pair in (sums or {}).items()}
@@ -47,7 +48,7 @@ class Totals:
 
 
 def measures(metrics: Iterable[Any], loss: Any) -> dict[str, Measure]:
-    """What each metric computes of a batch, by name. TypeError or ValueError for unknown ones."""
+    """Return the function of each metric, by its name. TypeError or ValueError for unknown ones."""
     if isinstance(metrics, str) or callable(metrics):
         metrics = (metrics,)
     expected = 'names ("accuracy", "top5", "mae", "mse") and functions of (outputs, labels)'
@@ -58,10 +59,11 @@ def measures(metrics: Iterable[Any], loss: Any) -> dict[str, Measure]:
         else:
             checks.function(metric, "Trainer", "metrics", expected)
             name = getattr(metric, "__name__", type(metric).__name__)
-            measure = functools.partial(_own, metric)
+            measure = functools.partial(_of_user, metric)
         if name in found or name in ("loss", "lr", "seconds"):
             raise ValueError(
-                f"Trainer: metrics has {name!r} twice, or it is a name of the history's own"
+                f"Trainer: metrics must have different names, none of them loss, lr or seconds, "
+                f"got {name!r}{' twice' if name in found else ''}"
             )
         found[name] = measure
     return found
@@ -78,24 +80,27 @@ def _named(name: str, loss: Any, expected: str) -> Measure:
 
 
 def task_of(loss: Any) -> str | None:
-    """What the labels of a known loss are; None for one's own."""
+    """Return which kind of labels a loss of minidl takes; None for a function of the user's."""
     while isinstance(loss, functools.partial):
         loss = loss.func
     return _TASKS.get(loss)
 
 
-def _own(metric: Callable[..., Any], outputs: Any, labels: Any, count: int) -> tuple[float, float]:
+def _of_user(
+    metric: Callable[..., Any], outputs: Any, labels: Any, count: int
+) -> tuple[float, float]:
+    """Call a metric of the user's, which returns the mean over a batch."""
     value = metric(values(outputs), values(labels))
     return float(np.mean(values(value))) * count, count
 
 
 def values(x: Any) -> Any:
-    """The array of a tensor; whatever else as it is."""
+    """Return the array of a tensor, and anything else as it is."""
     return x.data if isinstance(x, Tensor) else x
 
 
 def _arrays(outputs: Any, labels: Any) -> tuple[np.ndarray, np.ndarray] | None:
-    """Outputs and labels as arrays, where they are one array each."""
+    """Return outputs and labels as arrays; None unless they are one array each."""
     outputs, labels = values(outputs), values(labels)
     if isinstance(labels, list):
         labels = np.asarray(labels)
@@ -105,8 +110,9 @@ def _arrays(outputs: Any, labels: Any) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def _classes(outputs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Rows of scores and the class of each. Labels that are no class, as those that a loss
-    ignores, are left out; of a distribution the likeliest class counts."""
+    """Return the scores as rows (n, classes) and the label of each row; None if the shapes do not
+    fit. Labels outside the classes, such as a loss's `ignore_index`, are left out. A label that is
+    a distribution counts as its likeliest class."""
     if outputs.ndim == 0:
         return None
     if labels.shape == outputs.shape and labels.dtype.kind == "f":
@@ -119,7 +125,7 @@ def _classes(outputs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def _distributions(scores: np.ndarray, labels: np.ndarray) -> bool:
-    """Whether labels are distributions over classes, as mixed images have them."""
+    """Return whether labels are distributions over classes, as Mixup and CutMix make them."""
     return (
         labels.shape == scores.shape
         and labels.ndim > 1
@@ -132,7 +138,7 @@ def _distributions(scores: np.ndarray, labels: np.ndarray) -> bool:
 def _accuracy(
     task: str | None, outputs: Any, labels: Any, count: int
 ) -> tuple[float, float] | None:
-    """The share of labels that are found: each pixel's, and each of several, is one."""
+    """Count correct predictions. Every pixel's label and each of several labels counts as one."""
     arrays = _arrays(outputs, labels)
     if arrays is None or task == NUMBERS:
         return None
@@ -149,13 +155,13 @@ def _accuracy(
     if rows is None:
         return None
     scores, given = rows
-    best = scores.argmax(axis=1)  # of a row with NaN: the place of the first
+    best = scores.argmax(axis=1)  # NumPy returns the index of the first NaN if a row has any
     right = (best == given) & ~np.isnan(scores[np.arange(len(scores)), best])
     return float(np.count_nonzero(right)), len(given)
 
 
 def _top(k: int, outputs: Any, labels: Any, count: int) -> tuple[float, float] | None:
-    """The share of labels that are among the k largest scores."""
+    """Count the labels whose score is among the k largest of their row."""
     arrays = _arrays(outputs, labels)
     rows = arrays and _classes(*arrays)
     if not rows:
@@ -166,7 +172,7 @@ def _top(k: int, outputs: Any, labels: Any, count: int) -> tuple[float, float] |
 
 
 def _error(name: str, outputs: Any, labels: Any, count: int) -> tuple[float, float] | None:
-    """The mean absolute or squared error."""
+    """Sum up the absolute ("mae") or squared ("mse") errors."""
     arrays = _arrays(outputs, labels)
     if arrays is None or arrays[0].shape != arrays[1].shape:
         return None

@@ -1,4 +1,4 @@
-"""What a trainer shows on stderr: a bar where that is a terminal, and a line for each epoch."""
+"""A trainer's output on stderr: a progress bar if it is a terminal, and a line for each epoch."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def bar(
     figures: Callable[[], str],
     wanted: bool,
 ) -> Generator[Any]:
-    """The batches of an epoch, with a bar over them on a terminal, and figures beside it."""
+    """Yield the batches of an epoch, and show a progress bar with figures on a terminal."""
     if not (wanted and sys.stderr.isatty()):
         yield from batches
         return
-    from tqdm import tqdm  # it loads slowly
+    from tqdm import tqdm  # imported here to keep `import minidl` fast
 
     with tqdm(
         batches,
@@ -36,7 +36,7 @@ def bar(
 
 
 def line(history: dict[str, list[float]], epoch: int, epochs: int) -> str:
-    """An epoch's figures: epoch 3/10  loss 0.1234  accuracy 0.9567  lr 0.1  12.3 s."""
+    """Format an epoch's figures: epoch 3/10  loss 0.1234  accuracy 0.9567  lr 0.1  12.3 s."""
     parts = [f"epoch {epoch:>{len(str(epochs))}}/{epochs}"]
     for name, column in history.items():
         if name not in ("lr", "seconds"):
@@ -46,6 +46,6 @@ def line(history: dict[str, list[float]], epoch: int, epochs: int) -> str:
 
 
 def say(text: str, wanted: bool = True) -> None:
-    """A line on stderr."""
+    """Print a line on stderr if it is wanted."""
     if wanted:
         print(text, file=sys.stderr, flush=True)

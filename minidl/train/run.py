@@ -1,14 +1,14 @@
-"""Run: a whole training in a folder, from the data to the report; `minidl train` is a thin layer
+"""Run: a whole training in a folder, from the data to the report. `minidl train` is a thin layer
 over it.
 
 A run's folder holds
 
-    config.json         what was asked for, and what was settled
+    config.json         the plan, with the settings that were chosen for the data
     log.csv             the history
-    last.safetensors    the newest checkpoint (and last-1, last-2 before it)
-    best.safetensors    the result, for `models.load`
-    curves.png          the history as a picture
-    report.html         the result, explained
+    last.safetensors    the newest checkpoint (older ones: last-1, last-2)
+    best.safetensors    the best model, for `models.load`
+    curves.png          the history as a plot
+    report.html         the evaluation of the best model
 """
 
 from __future__ import annotations
@@ -42,26 +42,27 @@ from .transfer import options_of, transferred
 CONFIG, LOG = "config.json", "log.csv"
 CURVES, REPORT = "curves.png", "report.html"
 FORMAT = 1
-EVALUATED = 256  # pictures of a batch that is validated
-FROZEN = 20  # epochs that a last layer alone takes at most, unless it is said
-DARKEST = 1 / 255  # the smallest standard deviation, of pictures that hardly differ
+EVALUATED = 256  # batch size of the validation
+FROZEN = 20  # most epochs if only the last layer learns and the plan does not set `epochs`
+DARKEST = 1 / 255  # lower bound of the standard deviation that pictures are divided by
 
 
 class OtherRun(ValueError):
-    """A folder has a run of another plan, or of other pictures."""
+    """The folder holds a run of another plan, or of other pictures."""
 
 
 @dataclass
 class Plan:
-    """What a run is to do.
+    """What a run does.
 
     source:   a known data set or a folder, as `load_task` takes it
-    recipe:   the name of a recipe; its fields are set by `settings`
-    size:     that pictures of a folder are scaled to; None: as they are
-    seed:     of the weights, the order, the augmentation and the valid part
-    init:     a file of `models.save` whose weights the model begins with; `freeze`: only its head
-              learns
-    skip_broken: leave out pictures that cannot be decoded
+    recipe:   the name of a recipe
+    settings: values for fields of the recipe
+    size:     the size that pictures of a folder are scaled to; None: they are not scaled
+    seed:     the seed of the initial weights, the order, the augmentation and the validation split
+    init:     a file of `models.save` with the initial weights, for fine-tuning
+    freeze:   whether only the last layer learns; needs `init`
+    skip_broken: whether pictures that cannot be decoded are left out
 
     >>> train.Plan("mnist", recipe="mnist", settings={"epochs": 5}).seed
     0
@@ -79,8 +80,9 @@ class Plan:
 
 @dataclass
 class Result:
-    """The end of a run: the `part` that was measured ("test", or "valid" where there is no test
-    part), the `accuracy` of the best model on it, what `train.report` found, and the history."""
+    """The result of a run: the `part` of the data that was evaluated ("test", or "valid" if there
+    is no test part), the `accuracy` of the best model on it, the `report` of `train.report`, and
+    the `history`."""
 
     part: str
     accuracy: float
@@ -91,14 +93,14 @@ class Result:
 class Run:
     """A training in a folder.
 
-    folder:   where it is kept, made by `train`
-    plan:     what is to be done
-    command:  how it was asked for, for the report
-    progress: whether something is shown on stderr
+    folder:   the run's folder, which `train` creates
+    plan:     what the run does
+    command:  the command that started the run, for the report
+    progress: whether progress is shown on stderr
 
-    `task`, `recipe`, `model` and `config` say what that comes to; nothing has been written yet but
-    decoded pictures, into the cache. ValueError and TypeError for a plan that cannot be carried
-    out; the errors of `load_task` and `models.load`.
+    The constructor loads the data and builds the model: `task`, `recipe`, `model` and `config` are
+    then set. It writes nothing but decoded pictures, into the cache. ValueError and TypeError for a
+    plan that cannot be carried out, and the errors of `load_task` and `models.load`.
 
     >>> run = train.Run("runs/digits", train.Plan("mnist", settings={"epochs": 1}))
     >>> run.recipe.model, run.task.shape, len(run.task.valid)
@@ -115,23 +117,23 @@ class Run:
         self.folder = checks.path(folder, "Run", "folder")
         self.plan, self.command, self.progress = plan, command, progress
         recipe = create(plan.recipe, **plan.settings)
-        self.init = None if plan.init is None else _begun_with(plan.init)
+        self.init = None if plan.init is None else _load_init(plan.init)
         if plan.freeze and self.init is None:
-            raise ValueError("Run: freeze=True needs init=, a model that has learned something")
+            raise ValueError("Run: freeze=True needs init=, the file of a trained model")
         size, channels = plan.size, None
         if self.init is not None and plan.source not in KNOWN:
             size = size or (self.init.preprocess or {}).get("size")
             channels = getattr(self.init.model, "input_shape", (3,))[-1]
         if not recipe.valid and "valid" not in plan.settings and not has_part(plan.source, "test"):
-            recipe.valid = Recipe.valid  # nothing else would tell how good the model is
+            recipe.valid = Recipe.valid  # without a test part, a validation split is needed
         self.task = load_task(
             plan.source, size, recipe.valid, plan.seed, channels, plan.skip_broken
         )
         self.part, self.measured = self.task.measured
         if self.measured is None:
             raise ValueError(
-                f"Run: {plan.source} has no test part, and valid=0 leaves none to "
-                f"validate: nothing would tell how good the model is"
+                f"Run: {plan.source} has no test part, and valid=0 leaves no pictures for "
+                f"validation: the accuracy could not be measured"
             )
         self.recipe = recipe.settled(self.task)
         if plan.freeze and plan.settings.get("epochs") is None:
@@ -159,11 +161,12 @@ class Run:
         }
 
     def _preprocess(self, size: Any) -> dict[str, Any]:
-        """What `models.save` says about pictures, as the model to begin with does."""
+        """Return the preprocessing that `models.save` stores; its mean and standard deviation are
+        those of the initial model, or of the training pictures if there is none."""
         height, width, channels = self.task.shape
         if size is None:
-            # Pictures of other sizes that are predicted later: an int has them cropped to a square,
-            # a pair would distort them.
+            # For a square, the size is an int: pictures of other shapes that are predicted later
+            # are then cropped, while a pair would distort them.
             size = height if height == width else (height, width)
         found = {"size": size, "channels": channels}
         given = (self.init.preprocess or {}) if self.init is not None else {}
@@ -182,12 +185,13 @@ class Run:
     # ----------------------------------------------------------------------------------- training
 
     def train(self, resume: bool = False) -> Result:
-        """Carry it out, and write the folder. With `resume` it goes on from the last good
-        checkpoint, or begins where there is none.
+        """Train, evaluate the best model, and write the folder. With `resume` the training goes on
+        from the newest undamaged checkpoint, or starts if the folder has none.
 
-        FileExistsError for a folder with something in it, without `resume`; ValueError for one of
-        another plan; the errors of `Trainer.fit`. KeyboardInterrupt after the checkpoint was saved.
-        What fails before anything was saved leaves no folder.
+        FileExistsError if the folder is not empty and `resume` is False; OtherRun (a ValueError) if
+        it holds a run of another plan; the errors of `Trainer.fit`. KeyboardInterrupt is raised
+        after a checkpoint was saved. If the training fails before it has saved anything, the folder
+        is removed.
         """
         loader = self.recipe.loader(self.task, self.normalize, self.plan.seed)
         trainer = self._trainer(len(loader))
@@ -206,12 +210,12 @@ class Run:
         return self._explain(history, trainer)
 
     def _open(self, resume: bool) -> None:
-        """Make the folder, or see that it is of this plan."""
+        """Create the folder, or check that it holds a run of this plan."""
         path = os.path.join(self.folder, CONFIG)
         if not resume and os.path.exists(self.folder) and os.listdir(self.folder):
             raise FileExistsError(
-                f"there is something in {self.folder!r} already: resume it, or "
-                f"choose another folder"
+                f"Run: folder must be empty or new unless the run is resumed, got {self.folder!r}: "
+                f"resume it, or choose another folder"
             )
         if os.path.exists(path):
             differences = differing(read_config(self.folder), self.config)
@@ -225,14 +229,14 @@ class Run:
         replace_file(path, json.dumps(self.config, indent=1) + "\n")
 
     def _leave(self) -> None:
-        """Remove the folder of a training that failed before anything of it was saved: what was
-        wrong with it can be put right, and then it may begin in this folder."""
+        """Remove the folder of a training that failed before it saved anything, so that it can be
+        started in the same folder after the mistake is corrected."""
         if files.existing(self.folder) or os.path.exists(os.path.join(self.folder, files.BEST)):
             return
         for name in (CONFIG, LOG):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(os.path.join(self.folder, name))
-        with contextlib.suppress(OSError):  # there is something else in it
+        with contextlib.suppress(OSError):  # the folder holds files of the user's
             os.rmdir(self.folder)
 
     def _trainer(self, batches: int) -> Trainer:
@@ -246,7 +250,7 @@ class Run:
             classes=self.task.classes,
             preprocess=self.preprocess,
         )
-        checkpoint.again = ""  # whoever called `train` knows how
+        checkpoint.resume_hint = ""  # the command line shows its own hint
         return Trainer(
             self.model,
             optimizer,
@@ -263,7 +267,7 @@ class Run:
         )
 
     def _explain(self, history: dict[str, list[float]], trainer: Trainer) -> Result:
-        """Measure the best model, and write the picture and the report."""
+        """Evaluate the best model, and write the plot of the curves and the report."""
         saved = models.load(os.path.join(self.folder, files.BEST))
         say("measuring the best model, writing the report", self.progress)
         found = report(
@@ -283,27 +287,28 @@ class Run:
             try:
                 write(os.path.join(self.folder, name))
             except ImportError as error:
-                say(f"no {name}: {error}", self.progress)
+                say(f"{name} is not written: {error}", self.progress)
         return Result(self.part, found.accuracy, found, history)
 
 
-def _begun_with(path: str) -> models.Saved:
-    """The model that a run begins with, which a resumed one needs again."""
+def _load_init(path: str) -> models.Saved:
+    """Load the model whose weights a run starts from. A resumed run loads it again, for the classes
+    and the preprocessing."""
     try:
         return models.load(path)
     except FileNotFoundError:
-        raise FileNotFoundError(f"the model that this run begins with is gone: {path}") from None
+        raise FileNotFoundError(f"Run: init must be an existing file, got {path}") from None
 
 
 def read_config(folder: str) -> dict[str, Any]:
-    """The configuration of a run's folder. FileNotFoundError for one that is none, ValueError for
-    one that is damaged or of a later version."""
+    """Return the configuration in a run's folder. FileNotFoundError if the folder holds no run,
+    ValueError if the configuration is damaged or of a later version."""
     path = os.path.join(folder, CONFIG)
     try:
         with open(path, encoding="utf-8") as file:
             config = json.load(file)
     except FileNotFoundError:
-        raise FileNotFoundError(f"{folder!r} is no run's folder: there is no {CONFIG}") from None
+        raise FileNotFoundError(f"{folder!r} is not a run's folder: it has no {CONFIG}") from None
     except ValueError as error:
         raise ValueError(f"{path!r} is damaged: {error}") from None
     if not isinstance(config, dict) or not isinstance(config.get("format"), int):
@@ -318,19 +323,19 @@ def read_config(folder: str) -> dict[str, Any]:
 
 
 def plan_of(config: dict[str, Any]) -> Plan:
-    """The plan that a configuration was made of. ValueError if parts of it are missing."""
+    """Return the plan that a configuration holds. ValueError if parts of it are missing."""
     try:
         return Plan(**{part.name: config[part.name] for part in fields(Plan)})
     except KeyError as error:
         raise ValueError(f"the configuration of the run has no {error}") from None
 
 
-def differing(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
-    """Where two configurations differ, as text; the version of minidl is no difference, nor is the
-    place of the pictures."""
+def differing(saved: dict[str, Any], current: dict[str, Any]) -> list[str]:
+    """List the differences of two configurations as text. The version of minidl and the path of the
+    pictures may differ."""
     found = []
-    for name in {**there, **here}:
-        old, new = (json.loads(json.dumps(c.get(name))) for c in (there, here))
+    for name in {**saved, **current}:
+        old, new = (json.loads(json.dumps(c.get(name))) for c in (saved, current))
         if isinstance(old, dict) and isinstance(new, dict):
             found += [f"{name} {text}" for text in differing(old, new)]
         elif old != new and name not in ("minidl", "source"):

@@ -1,4 +1,4 @@
-"""The state of a training: what a checkpoint holds, and how a trainer goes on from it."""
+"""The state of a training: what a checkpoint holds, and how a trainer resumes from it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 
 def configuration(trainer: Trainer) -> dict[str, Any]:
-    """The description of a training, as it is when it begins."""
+    """Describe the configuration of a training at its start, with that of its loader if it has
+    one."""
     described = describe(trainer)
     return (
         described
@@ -29,7 +30,7 @@ def configuration(trainer: Trainer) -> dict[str, Any]:
 
 
 def of_loader(loader: Any) -> Any:
-    """The place of a loader, if it can tell."""
+    """Return the state of a loader, which is its position in the epoch; None if it has none."""
     return loader.state_dict() if hasattr(loader, "state_dict") else None
 
 
@@ -37,10 +38,10 @@ def state_of(trainer: Trainer) -> dict[str, Any]:
     """See `Trainer.state_dict`."""
     model, place = trainer.model.state_dict(), trainer._place()
     random = generator().bit_generator.state
-    marked = trainer._steps.marked if trainer._steps is not None else None
-    if marked is not None:  # in the middle of a step: the state before it
-        model |= {name: array.copy() for name, array in marked["buffers"].items()}
-        place, random = marked["place"], marked["random"]
+    begun = trainer._steps.state_before if trainer._steps is not None else None
+    if begun is not None:  # gradients are being accumulated: save the state before this step
+        model |= {name: array.copy() for name, array in begun["buffers"].items()}
+        place, random = begun["place"], begun["random"]
     return {
         "configuration": trainer._configuration or configuration(trainer),
         "model": model,
@@ -70,12 +71,12 @@ def _schedule_state(schedule: Any) -> Any:
 
 
 def load_state(trainer: Trainer, state: Any, where: str) -> None:
-    """Make a trainer the one that `state` was taken of; as it was before after an error."""
+    """Load a state that `state_of` returned; an error leaves the trainer as it was."""
     if not isinstance(state, dict) or "configuration" not in state:
-        raise StateError(f"{where} is none of a training")
+        raise StateError(f"{where} is not the state of a training")
     own = trainer._configuration or configuration(trainer)
     saved = state["configuration"]
-    if trainer.loader is None and isinstance(saved, dict):  # not in fit
+    if trainer.loader is None and isinstance(saved, dict):  # called outside of fit
         saved = {name: value for name, value in saved.items() if name != "loader"}
     check_same(saved, own, where)
     if trainer.ema is not None and trainer._averaged is None:
@@ -88,7 +89,7 @@ def load_state(trainer: Trainer, state: Any, where: str) -> None:
         if isinstance(error, (AttributeError, KeyError, TypeError)) and not isinstance(
             error, StateError
         ):
-            raise StateError(f"{where} is none of a training: {error!r}") from None
+            raise StateError(f"{where} is not the state of a training: {error!r}") from None
         raise
 
 
@@ -107,13 +108,14 @@ def _take(trainer: Trainer, state: dict[str, Any]) -> None:
     trainer.history = {name: list(column) for name, column in state["history"].items()}
     trainer._take_place(state["place"])
     hooks.load_states(trainer.callbacks, state["callbacks"])
-    generator().bit_generator.state = state["random"]  # the last: it cannot fail halfway
+    # The random state comes last: if anything above fails, it has not been changed.
+    generator().bit_generator.state = state["random"]
 
 
 def resume(trainer: Trainer, given: Any) -> str | None:
-    """Go on from a checkpoint; its path, None if "auto" finds none. FileNotFoundError for a path
-    that does not exist, ValueError for "auto" without a `Checkpoint` and for files that are all
-    damaged."""
+    """Load a checkpoint into a trainer and return its path; None if "auto" finds no checkpoint.
+    FileNotFoundError if the path does not exist, ValueError for "auto" without a `Checkpoint` and
+    if all files are damaged."""
     if given == "auto":
         folder = next(
             (callback.folder for callback in trainer.callbacks if isinstance(callback, Checkpoint)),

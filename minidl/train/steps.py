@@ -1,7 +1,7 @@
-"""Steps of the optimizer: gradients of one batch or of several, the guard, clipping.
+"""Optimizer steps: accumulating gradients over batches, clipping them, and stopping at NaN.
 
-Whatever happens in the middle of a step, an exception or a stop by the guard, `rollback` gives
-model, random numbers and counts back what they were before it.
+If a step ends early, by an exception or because a value is not finite, `rollback` restores the
+model, the random state and the counters to what they were before the step.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ if TYPE_CHECKING:
 
 
 class Steps:
-    """The steps of one call of `fit`."""
+    """Makes the optimizer steps of one call of `fit`."""
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
-        self.labels_seen = False  # whether those of the data set were compared with the model
-        self.batches = 0  # whose gradients are summed, and not yet used
-        self._first = 0  # items of the first of them
-        self._weight = 0.0  # of them all, the first one's being 1
-        self._buffers: dict[str, np.ndarray] = {}  # copies
+        self.labels_checked = False  # whether `check_labels` has been called
+        self.batches = 0  # batches whose gradients are accumulated for the next step
+        self._first_count = 0  # items in the first of these batches
+        self._weight = 0.0  # sum of the weights of these batches; the first has weight 1
+        self._buffers: dict[str, np.ndarray] = {}  # copies of the model's buffers before the step
         self._random: Any = None
         self._place: Any = None
 
     def mark(self) -> None:
-        """Remember all that a step changes before its end."""
-        # By name, and all of them: a layer may put another array in the place of one.
+        """Save everything that the batches of a step change: buffers, random state and position."""
+        # Buffers are looked up by name each time, since a layer may replace one by a new array.
         for name, array in self.trainer.model.named_buffers():
             copy = self._buffers.get(name)
             if copy is None or copy.shape != array.shape or copy.dtype != array.dtype:
@@ -49,7 +49,7 @@ class Steps:
         self._place = self.trainer._place()
 
     def rollback(self) -> None:
-        """Take back what has been done since the last step."""
+        """Restore the state after the last complete step."""
         if self._place is None:
             return
         self._restore()
@@ -65,8 +65,8 @@ class Steps:
         generator().bit_generator.state = self._random
 
     @property
-    def marked(self) -> dict[str, Any] | None:
-        """Buffers, random state and place before a step that is begun; None between steps."""
+    def state_before(self) -> dict[str, Any] | None:
+        """Buffers, random state and position before the step in progress; None between steps."""
         if not self.batches:
             return None
         return {"buffers": self._buffers, "random": self._random, "place": self._place}
@@ -76,15 +76,15 @@ class Steps:
         self.trainer.optimizer.zero_grad()
 
     def gradients(self, example: Example) -> None:
-        """Add the gradients of a batch, and take note of its loss and metrics."""
+        """Add the gradients of a batch to the step's, and its loss and metrics to the epoch's."""
         trainer = self.trainer
         if not self.batches:
             self.mark()
             self._zero_grad()
         outputs = trainer.model(*example.inputs, **example.named)
-        if not self.labels_seen:
+        if not self.labels_checked:
             check_labels(trainer.loss, outputs, trainer.loader, trainer.valid)
-            self.labels_seen = True
+            self.labels_checked = True
         loss = trainer._loss(outputs, example)
         value = loss.item()
         if not math.isfinite(value):
@@ -92,14 +92,15 @@ class Steps:
         trainer._note(trainer._totals, value, outputs, example)
         weight = 1.0
         if trainer.reduction == "mean":
-            self._first = self._first if self.batches else example.count
-            weight = example.count / self._first if self._first else 1.0
+            # A mean loss is weighted by the batch's size, so that every item counts the same.
+            self._first_count = self._first_count if self.batches else example.count
+            weight = example.count / self._first_count if self._first_count else 1.0
         self._weight = self._weight + weight if self.batches else weight
         (loss if weight == 1 else loss * weight).backward()
         self.batches += 1
 
     def take(self, example: Example | None = None) -> None:
-        """A step with the gradients that there are: those of one large batch."""
+        """Make a step with the accumulated gradients, scaled to those of one large batch."""
         trainer = self.trainer
         parameters = [p for group in trainer.optimizer.groups for p in group["params"]]
         if trainer.reduction == "mean" and self._weight != 1:
@@ -119,11 +120,11 @@ class Steps:
         self.batches, self._place = 0, None
 
     def _stop(self, what: str, example: Example | None) -> None:
-        """FloatingPointError, with all as it was before the step."""
+        """Restore the state before the step and raise a FloatingPointError."""
         trainer = self.trainer
         where = f"epoch {trainer.epoch + 1}, batch {trainer.batch + 1}"
         if example is not None and what.startswith("the loss"):
-            self._restore()  # the same batch statistics and dropout once more
+            self._restore()  # so that the repeated pass has the same dropout and statistics
             model = trainer.model
             what += "; " + guard.why(
                 model,
@@ -138,7 +139,8 @@ class Steps:
 
 
 def one_number(loss: Any, where: str = "Trainer") -> Tensor:
-    """A loss, if it is one number. TypeError or ValueError if not, which name `where`."""
+    """Return a loss. TypeError if it is not a tensor, ValueError if it is not a single number; both
+    name `where`."""
     if not isinstance(loss, Tensor):
         raise TypeError(f"{where}: loss must return a tensor, got a {type(loss).__name__}")
     if loss.size != 1:

@@ -1,7 +1,7 @@
-"""Task: what is to be learned, as data sets: a known data set by its name, or a folder of pictures.
+"""Task: the data of an image classification, from a known data set or a folder of pictures.
 
-A folder has a subfolder for each class, or parts of a data set (train, valid, test), each with a
-subfolder for each class. Classes of parts are matched by name.
+A folder has either a subfolder for each class, or the parts of a data set (train, valid, test),
+each with a subfolder for each class. The classes of the parts are matched by name.
 """
 
 from __future__ import annotations
@@ -24,17 +24,18 @@ KNOWN: dict[str, type[Any]] = {
 }
 PARTS = {"train": ("train", "training"), "valid": ("valid", "val", "validation"), "test": ("test",)}
 
-HASHED = 64  # pictures of a part, by which it is known again
+HASHED = 64  # pictures of a part that go into its hash
 
 Size = int | Sequence[int] | None
 
 
 @dataclass(frozen=True)
 class Task:
-    """The parts of a data set of pictures and their classes.
+    """The training, validation and test parts of a data set of pictures, and their classes.
 
-    name:    that of the data set or of the folder
-    train, valid, test: data sets of (image, label); valid and test are None where there is none
+    name:    the name of the data set or of the folder
+    train, valid, test: data sets of (image, label); valid and test are None if the data have no
+             such part
     classes: the names of the labels
     shape:   (H, W, C) of every picture
 
@@ -52,11 +53,13 @@ class Task:
 
     @property
     def measured(self) -> tuple[str, Any]:
-        """("test", the test part), or where there is none ("valid", that part)."""
+        """The part on which accuracy is measured, with its name: ("test", the test part), or
+        ("valid", the validation part) if there is no test part."""
         return ("valid", self.valid) if self.test is None else ("test", self.test)
 
     def description(self) -> dict[str, Any]:
-        """Sizes, classes and contents as plain values."""
+        """Return sizes, classes and hashes of the contents as plain values, by which a resumed run
+        notices other data."""
         counts = {part: len(found) for part in PARTS if (found := getattr(self, part)) is not None}
         return {
             "pictures": counts,
@@ -88,18 +91,19 @@ def load_task(
     channels: int | None = None,
     skip_broken: bool = False,
 ) -> Task:
-    """The parts of a known data set (mnist, fashion-mnist, cifar10) or of a folder.
+    """Load the parts of a known data set (mnist, fashion-mnist, cifar10) or of a folder.
 
-    size:     to scale the pictures of a folder to, as `ImageFolder` does; None: as they are
-    valid:    the share of the training pictures that becomes the valid part, of each class as much,
-              where the source has no such part; 0 for none
-    seed:     which ones these are
+    size:     the size that pictures of a folder are scaled to, as by `ImageFolder`; None: they are
+              not scaled
+    valid:    the share of the training pictures, the same of each class, that becomes the
+              validation part if the source has none; 0: there is no validation part then
+    seed:     the seed of the draw of these pictures
     channels: 1 or 3; None: 1 if all pictures of a folder are grey
-    skip_broken: leave out pictures that cannot be decoded, with a warning
+    skip_broken: whether pictures that cannot be decoded are left out, with a warning
 
-    ValueError for a folder of one class, parts whose classes or sizes do not fit, too few pictures
-    to have a valid part, a size for a data set that has one; the errors of `ImageFolder` and of the
-    data sets.
+    ValueError if a folder has only one class, classes or sizes of the parts do not match, there are
+    too few pictures for a validation part, or a known data set gets a size; also the errors of
+    `ImageFolder` and of the data sets.
 
     >>> print(train.load_task("mnist"))
     mnist: 54,000 pictures to train, 6,000 to validate, 10,000 to test; 10 classes, 28 x 28, grey
@@ -116,7 +120,7 @@ def load_task(
     else:
         found = load_folder(source, size, channels, skip_broken)
     train = found["train"]
-    shape = train.images.shape[1:]  # not of a subset, which would copy all of its images
+    shape = train.images.shape[1:]  # before the split: `images` of a subset would copy them all
     if "valid" not in found and valid > 0:
         train, found["valid"] = split_off(train, valid, seed)
     name = source if source in KNOWN else os.path.basename(os.path.abspath(source))
@@ -126,8 +130,8 @@ def load_task(
 
 
 def contents(pictures: Any) -> str:
-    """A hash of a part: of all labels, and of some pictures, so that it takes no time."""
-    import hashlib  # it loads slowly
+    """Return a hash of a part: of all labels, and for speed of some pictures only."""
+    import hashlib  # imported here to keep `import minidl` fast
 
     found = hashlib.sha256(np.ascontiguousarray(pictures.labels, np.int64).data)
     for i in np.linspace(0, len(pictures) - 1, min(len(pictures), HASHED), dtype=np.int64):
@@ -136,43 +140,44 @@ def contents(pictures: Any) -> str:
 
 
 def has_part(source: str, part: str) -> bool:
-    """Whether a source brings a part ("valid", "test") of its own."""
+    """Return whether a source has its own part "valid" or "test"."""
     return part == "test" if source in KNOWN else part in part_folders(source)
 
 
 def part_folders(root: str) -> dict[str, str]:
-    """The parts of a folder (train, valid, test) and their paths; none for one of classes."""
+    """Return the paths of a folder's parts (train, valid, test); {} if its subfolders are the
+    classes."""
     if not os.path.isdir(root):
         return {}
     found: dict[str, str] = {}
     for part, names in PARTS.items():
-        there = [
+        paths = [
             os.path.join(root, name)
             for name in names
             if os.path.isdir(os.path.join(root, name)) and _has_folders(root, name)
         ]
-        if len(there) > 1:
+        if len(paths) > 1:
             raise ValueError(
-                f"load_task: {root!r} has two {part} parts, {there[0]!r} and "
-                f"{there[1]!r}: leave one of them"
+                f"load_task: {root!r} must have one {part} part, got {paths[0]!r} and {paths[1]!r}"
             )
-        if there:
-            found[part] = there[0]
+        if paths:
+            found[part] = paths[0]
     return found if "train" in found or len(found) == len(_folders(root)) else {}
 
 
 def class_folders(source: str) -> list[str]:
-    """The folders of a source in which every folder is a class; none for a known data set."""
+    """Return the folders of a source whose subfolders are the classes; [] for a known data set."""
     return [] if source in KNOWN else list(part_folders(source).values()) or [source]
 
 
 def _has_folders(root: str, name: str) -> bool:
-    """Whether there are folders inside, as a part has: else it is a class that is called so."""
+    """Return whether a folder has subfolders. A part has one for each class; a folder without any
+    is a class that is named like a part."""
     return bool(_folders(os.path.join(root, name)))
 
 
 def _folders(root: str) -> list[str]:
-    """The folders inside, but for hidden ones."""
+    """Return the names of the subfolders that are not hidden."""
     with os.scandir(root) as entries:
         return [
             entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")
@@ -182,8 +187,8 @@ def _folders(root: str) -> list[str]:
 def load_folder(
     root: str, size: Size = None, channels: int | None = None, skip_broken: bool = False
 ) -> dict[str, Any]:
-    """The data sets of a folder: its parts, or "train" alone. FileNotFoundError for no folder,
-    ValueError for parts that do not fit, and for one class."""
+    """Load the data sets of a folder: its parts, or only "train". FileNotFoundError if there is no
+    such folder, ValueError if the parts do not match or there is only one class."""
     if not os.path.exists(root):
         raise FileNotFoundError(
             f"load_task: there is no folder {root!r}, and no data set of this "
@@ -193,7 +198,7 @@ def load_folder(
     others = set(_folders(root)) - set(map(os.path.basename, folders.values()))
     if folders and ("train" not in folders or others):
         what = (
-            f"beside it {', '.join(sorted(others)[:10])}, which are no parts"
+            f"also {', '.join(sorted(others)[:10])}, which are not parts"
             if others
             else "no train part"
         )
@@ -205,15 +210,14 @@ def load_folder(
         part: ImageFolder(path, size, channels, skip_broken=skip_broken)
         for part, path in folders.items()
     }
-    if len({part.images.shape[3] for part in found.values()}) > 1:  # grey ones, and coloured
+    if len({part.images.shape[3] for part in found.values()}) > 1:  # one is grey, another colour
         return load_folder(root, size, 3, skip_broken)
     train = found["train"]
     classes = tuple(train.classes or ())
     if len(classes) < 2:
         raise ValueError(
-            f"load_task: {folders['train']!r} has one class, {classes[0]!r}: to tell "
-            f"classes apart needs pictures of two or more, each in a folder of its "
-            f"own"
+            f"load_task: {folders['train']!r} has one class, {classes[0]!r}: a classifier needs "
+            f"pictures of two classes or more, each class in its own folder"
         )
     for part, pictures in found.items():
         if pictures.images.shape[1:] != train.images.shape[1:]:
@@ -236,15 +240,16 @@ def _pixels(pictures: Any) -> str:
 
 
 def matched(pictures: Any, classes: Sequence[str], where: str) -> Any:
-    """A data set whose labels count in `classes`, matched by name. ValueError for others."""
+    """Return a data set whose labels are indices into `classes`, matched by name. ValueError if it
+    has a class that is not among them."""
     if tuple(pictures.classes) == tuple(classes):
         return pictures
     unknown = [name for name in pictures.classes if name not in classes]
     if unknown:
         raise ValueError(
             f"load_task: {where!r} has the classes "
-            f"{', '.join(map(repr, unknown[:10]))}, which are none of those that are "
-            f"learned: {', '.join(map(str, classes))}"
+            f"{', '.join(map(repr, unknown[:10]))}, which are not among those of the training "
+            f"part: {', '.join(map(str, classes))}"
         )
     numbers = np.array([list(classes).index(name) for name in pictures.classes])
     found = ArrayDataset(pictures.images, numbers[pictures.labels], classes=tuple(classes))
@@ -254,21 +259,21 @@ def matched(pictures: Any, classes: Sequence[str], where: str) -> Any:
 
 
 def split_off(pictures: Any, share: float, seed: int) -> tuple[Any, Any]:
-    """The pictures without a share of each class, and that share. ValueError where there are too
-    few to have both."""
+    """Split a share of each class off, and return (the other pictures, the share). ValueError if
+    there are too few pictures for both."""
     count = round(len(pictures) * share)
     if not 0 < count < len(pictures):
         raise ValueError(
             f"load_task: a share of {share:g} of {len(pictures)} pictures leaves "
-            f"{'none to validate' if count == 0 else 'none to train'}: give more "
-            f"pictures, or another share"
+            f"none for {'validation' if count == 0 else 'training'}: give more pictures, or "
+            f"another share"
         )
     train, valid = data.split(pictures, (len(pictures) - count, count), seed=seed, stratify=True)
-    there = set(np.unique(train.labels).tolist())
-    missing = [str(name) for label, name in enumerate(pictures.classes) if label not in there]
+    kept = set(np.unique(train.labels).tolist())
+    missing = [str(name) for label, name in enumerate(pictures.classes) if label not in kept]
     if missing:
         raise ValueError(
-            f"there are too few pictures of {', '.join(missing)}: with a share of "
-            f"{share:g} all of them would be to validate, and none to train"
+            f"load_task: there are too few pictures of {', '.join(missing)}: with a share of "
+            f"{share:g} all of them would be for validation, and none for training"
         )
     return train, valid

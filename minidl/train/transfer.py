@@ -1,4 +1,4 @@
-"""Fine-tuning: a new model that begins with what another one has learned."""
+"""Fine-tuning: build a model for new classes that starts from the weights of a trained one."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from ..random import own_generator
 def transferred(
     saved: Saved, classes: tuple[str, ...], shape: tuple[int, ...], freeze: bool
 ) -> Layer:
-    """A model of the kind of `saved` for other classes and other sizes of pictures, with its
-    weights and statistics. What depends on the classes, the head, starts anew, unless the classes
-    are the same; with `freeze` all else stays as it is.
+    """Build a model of the class of `saved` for the given classes and shape of pictures, with its
+    weights and running statistics. The head, whose shape depends on the number of classes, is
+    initialized anew unless the classes are the same. With `freeze` everything but the head is
+    frozen.
 
-    ValueError for a model that is not of `minidl.models`, whose number of channels is another, and
-    where weights depend on the size of the pictures, and that is another.
+    ValueError if the model is not one of `minidl.models`, if the number of channels differs, or if
+    the size of the pictures differs and weights depend on it.
     """
     options = options_of(saved)
     old = saved.model
     assert isinstance(old, Network)
     if shape[-1] != old.input_shape[-1]:
         raise ValueError(
-            f"the model to begin with takes pictures of {old.input_shape[-1]} "
-            f"channels, and these have {shape[-1]}"
+            f"the initial model takes pictures of {old.input_shape[-1]} channels, and the "
+            f"pictures have {shape[-1]}"
         )
     new = type(old)(**options, classes=len(classes), input_shape=shape)
     if [str(name) for name in saved.classes] == list(classes):
@@ -43,7 +44,7 @@ def transferred(
             raise ValueError(
                 f"the weights {name} of {type(old).__name__} depend on the size of "
                 f"the pictures, which was {old.input_shape[0]} x "
-                f"{old.input_shape[1]} where it was trained: give that size"
+                f"{old.input_shape[1]} when it was trained: give that size"
             )
         state[name] = value
     new.load_state_dict(state)
@@ -53,13 +54,13 @@ def transferred(
 
 
 def options_of(saved: Saved) -> dict[str, Any]:
-    """The options of a model, but for those that the pictures decide. ValueError for a model that
-    is not of `minidl.models`."""
+    """Return a model's options without `classes` and `input_shape`, which the new pictures decide.
+    ValueError if the model is not one of `minidl.models`."""
     model = saved.model
     if not isinstance(model, Network):
         raise ValueError(
-            f"a model to begin with must be one of minidl.models, which can be made "
-            f"for other classes; {type(model).__name__} is a class of its own"
+            f"the initial model must be one of minidl.models, which can be built for other "
+            f"classes, got a {type(model).__name__}"
         )
     return {
         name: value
@@ -69,15 +70,15 @@ def options_of(saved: Saved) -> dict[str, Any]:
 
 
 def head_of(model: Network) -> set[str]:
-    """The names of the parameters whose shapes depend on the number of classes."""
-    with own_generator():  # weights that are drawn for nothing
+    """Return the names of the parameters whose shapes depend on the number of classes."""
+    with own_generator():  # the second model is only built to compare shapes
         other = type(model)(**{**model.config(), "classes": model.classes + 1})
     shapes = {name: p.shape for name, p in other.named_parameters()}
     return {name for name, p in model.named_parameters() if p.shape != shapes[name]}
 
 
 def freeze_but(model: Layer, names: set[str]) -> None:
-    """Freeze a model but for the layers that have parameters of these names."""
+    """Freeze all layers of a model but those that own the named parameters."""
     learning = {name.rpartition(".")[0] for name in names}
     model.freeze()
     for name, layer in model.named_layers():

@@ -1,6 +1,6 @@
-"""Watch: follows one pass through a model, and keeps a few figures of what each layer gives.
+"""Watch: a tracer of one forward pass that records statistics of each layer's output.
 
-`train.LayerStatistics` and `lab.Probe` look with it; a subclass says which figures it keeps.
+`train.LayerStatistics` and `lab.Probe` use it; subclasses choose which statistics are recorded.
 """
 
 from __future__ import annotations
@@ -21,23 +21,26 @@ ACTIVATIONS = ("ReLU", *(curve.__name__ for curve in Curve.__subclasses__()))
 
 
 class Units(NamedTuple):
-    """The mean and the standard deviation of each unit (channel) over a batch and all places."""
+    """The mean and the standard deviation of each unit (channel) over a batch and all positions."""
 
     mean: np.ndarray
     std: np.ndarray
 
 
 def units_of(array: np.ndarray) -> Units:
-    """Those of an array (N, ..., units), in double."""
+    """Return mean and standard deviation of each unit of an array (N, ..., units), in float64."""
     mean, var = kernels.batch_stats(array)
     return Units(mean, np.sqrt(var))
 
 
 class Watch:
-    """Told of all that a thread does (see `tracers`). `rows` has, in the order in which they
-    computed, the layers with parameters and the activations, whether layers or functions: by name,
-    {"kind", "mean", "std", "weights" (whether there are some), ...}. Functions are named after the
-    layer that called them: "block.relu", and "block.relu 2" where there are two."""
+    """A tracer (see `tracers`) of one thread that records statistics of a model's layers.
+
+    `rows` has an entry for each layer with parameters, each normalization and each activation, be
+    it a layer or a function, in the order in which they computed: the keys are names, the values
+    {"kind", "mean", "std", "weights" (whether the layer has any), ...}. Activation functions are
+    named after the layer that called them: "block.relu", and "block.relu 2" for a second one.
+    """
 
     def __init__(self, model: Layer) -> None:
         self.names = {
@@ -69,7 +72,7 @@ class Watch:
     def of_layer(
         self, name: str, layer: Layer, inputs: tuple[Any, ...], output: np.ndarray
     ) -> dict[str, float]:
-        """The figures of a layer with parameters, or of a normalization."""
+        """Return the statistics of a layer with parameters, or of a normalization."""
         normalizes = isinstance(layer, Normalization)
         before = first_array(inputs) if normalizes else None
         if before is None:
@@ -78,7 +81,7 @@ class Watch:
         return {**_spread(output), "mean_before": spread["mean"], "std_before": spread["std"]}
 
     def of_activation(self, kind: str, output: np.ndarray) -> dict[str, float]:
-        """The figures of an activation."""
+        """Return the statistics of an activation."""
         found = _spread(output)
         if kind == "ReLU" and output.ndim > 1:
             alive = output.reshape(-1, output.shape[-1]).max(axis=0) > 0
@@ -102,7 +105,8 @@ class Watch:
             self.rows[name] = {"kind": kind, "weights": False, **self.of_activation(kind, array)}
 
     def _name(self, layer: Layer, kind: str) -> str:
-        """That of an activation that is a layer, or one made of the calling layer's."""
+        """Return the name of an activation: its own if it is a layer, else one derived from the
+        layer that called it."""
         own = self.names.get(id(layer), "")
         if type(layer).__name__ == kind:
             return own
@@ -122,12 +126,12 @@ class Watch:
 
 
 def given_to(inputs: tuple[Any, ...], options: Mapping[str, Any]) -> tuple[Any, ...]:
-    """All that a layer is called with, by position or by name."""
+    """Return all arguments that a layer is called with, by position or by name."""
     return (*inputs, *options.values()) if options else inputs
 
 
 def weights_of(layer: Layer) -> list[Parameter]:
-    """The matrices and filters that a layer holds itself, without biases, gamma and beta."""
+    """Return a layer's own matrices and filters; biases, gamma and beta are not among them."""
     return [p for _, p in layer._items() if isinstance(p, Parameter) and len(p.shape) > 1]
 
 
@@ -138,7 +142,7 @@ def _shown(layer: Layer) -> bool:
 
 
 def first_array(given: Any) -> np.ndarray | None:
-    """The first array of floats in what a layer takes or gives, also in tuples, lists and dicts."""
+    """Return the first float array in the inputs or outputs of a layer; None if there is none."""
     if isinstance(given, Tensor):
         return given._values() if given.dtype.kind == "f" and given.size else None
     if isinstance(given, Mapping):
@@ -149,7 +153,7 @@ def first_array(given: Any) -> np.ndarray | None:
 
 
 def _spread(array: np.ndarray) -> dict[str, float]:
-    """Of all values: from those of the units, which take one pass."""
+    """Return mean and standard deviation over all values, computed from those of the units."""
     units = units_of(array if array.ndim > 1 else array.reshape(-1, 1))
     mean = units.mean.mean()
     variance = (np.square(units.std) + np.square(units.mean - mean)).mean()

@@ -3,8 +3,8 @@
  *
  * A span is `count` outputs of one row that meet the same taps t: output p of channel c meets the
  * inputs x[offset[t] + p * in_step + c] and the weights w[row[t] + c]. Channels come in multiples
- * of a vector. This file must be compiled with -ffp-contract=fast, so that a * b + c becomes one
- * instruction.
+ * of a vector. This file must be compiled so that a * b + c becomes one instruction (FUSED in
+ * setup.py).
  */
 #ifndef MINIDL_DEPTHWISE_H
 #define MINIDL_DEPTHWISE_H

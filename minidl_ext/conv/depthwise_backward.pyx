@@ -11,8 +11,8 @@ from cython.parallel cimport prange, threadid
 from libc.string cimport memset
 
 from minidl_ext.conv.chunks cimport add_chunks
-from minidl_ext.conv.depthwise_rows cimport MULTIPLE, WEIGHT_GRADS, depthwise_kernel, \
-    depthwise_pieces, input_grad_row, output_row, set_depthwise
+from minidl_ext.conv.depthwise_rows cimport MULTIPLE, depthwise_kernel, depthwise_pieces, \
+    input_grad_row, set_depthwise, weight_grad_row
 from minidl_ext.gemm.micro cimport prefetch_part
 from minidl_ext.norm.conv_fusion cimport Normalized, gradient_through_consumer, normalized, \
     normalized_by, set_consumer
@@ -31,22 +31,21 @@ cdef enum:
     CHUNKS = 32         # of images, at most
 
 
-cdef void backward_chunk(const float* dy, const float* x, float* w, float* dx, float* dw,
-                         double* sums, const Normalized* producer, const Normalized* consumer,
-                         float* memory, const Geometry* s, Py_ssize_t first, Py_ssize_t stop
-                         ) noexcept nogil:
+cdef void backward_chunk(const float* dy, const float* x, const float* w, float* dx,
+                         float* dw, double* sums, const Normalized* producer,
+                         const Normalized* consumer, float* memory, const Geometry* s,
+                         Py_ssize_t first, Py_ssize_t stop) noexcept nogil:
     """Compute dx of images first .. stop, and what they contribute to dw and to the sums."""
     cdef Py_ssize_t n, i, size = s.h * s.w * s.c, places = s.oh * s.ow
     cdef const float* image
-    cdef float* g
+    cdef const float* g
     cdef float* part = memory
     cdef float* image_buffer = memory + 2 * s.c
     cdef float* gradient_buffer = image_buffer + size
     memset(dw, 0, s.kh * s.kw * s.c * sizeof(float))
     memset(sums, 0, 2 * s.c * sizeof(double))
     for n in range(first, stop):
-        g = <float*>gradient_through_consumer(dy, n * places, gradient_buffer, s.c, places, s.c,
-                                              consumer)
+        g = gradient_through_consumer(dy, n * places, gradient_buffer, s.c, places, s.c, consumer)
         image = normalized(x + n * size, image_buffer, s.c, s.h * s.w, s.c, producer)
         for i in range(s.oh):
             prefetch_part(<const char*>(dy + (n + 1) * places * s.c),
@@ -54,7 +53,7 @@ cdef void backward_chunk(const float* dy, const float* x, float* w, float* dx, f
             if consumer.factors != NULL:
                 prefetch_part(<const char*>(consumer.x + (n + 1) * places * s.c),
                               places * s.c * sizeof(float), i, s.oh)
-            output_row(image, dw, g + i * s.ow * s.c, s, i, WEIGHT_GRADS)
+            weight_grad_row(image, g + i * s.ow * s.c, dw, s, i)
         for i in range(s.h):
             prefetch_part(<const char*>(x + (n + 1) * size), size * sizeof(float), i, s.h)
             input_grad_row(g, w, dx + n * size + i * s.w * s.c, s, i)

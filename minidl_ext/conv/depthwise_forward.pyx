@@ -13,8 +13,8 @@ cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from cython.parallel cimport prange, threadid
 
-from minidl_ext.conv.depthwise_rows cimport MULTIPLE, OUTPUTS, depthwise_kernel, \
-    depthwise_pieces, output_row, set_depthwise
+from minidl_ext.conv.depthwise_rows cimport MULTIPLE, depthwise_kernel, depthwise_pieces, \
+    output_row, set_depthwise
 from minidl_ext.conv.epilogue cimport Epilogue, apply_epilogue, epilogue_of, is_empty
 from minidl_ext.gemm.micro cimport prefetch_part
 from minidl_ext.norm.conv_fusion cimport Normalized, Running, count_rows, normalized, normalized_by
@@ -33,9 +33,9 @@ cdef enum:
     STATS_IMAGES = 16   # so many
 
 
-cdef void forward_chunk(const float* x, float* w, float* y, const Normalized* producer, bint stats,
-                        double* sums, float* memory, const Geometry* s, Py_ssize_t first,
-                        Py_ssize_t stop) noexcept nogil:
+cdef void forward_chunk(const float* x, const float* w, float* y, const Normalized* producer,
+                        bint stats, double* sums, float* memory, const Geometry* s,
+                        Py_ssize_t first, Py_ssize_t stop) noexcept nogil:
     """Compute images first .. stop, which `producer` normalizes as they are read, and with `stats`
     the sums for the statistics of their outputs."""
     cdef Py_ssize_t n, i, pixels = s.h * s.w, size = pixels * s.c, places = s.oh * s.ow
@@ -46,7 +46,7 @@ cdef void forward_chunk(const float* x, float* w, float* y, const Normalized* pr
         image = normalized(x + n * size, memory + 3 * s.c, s.c, pixels, s.c, producer)
         for i in range(s.oh):
             prefetch_part(<const char*>(x + (n + 1) * size), size * sizeof(float), i, s.oh)
-            output_row(image, w, y + (n * s.oh + i) * s.ow * s.c, s, i, OUTPUTS)
+            output_row(image, w, y + (n * s.oh + i) * s.ow * s.c, s, i)
         if stats:
             count_rows(&running, y + n * places * s.c, places, s.c)
     if stats:
@@ -73,7 +73,7 @@ def depthwise_conv(x, w, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1
     cdef cnp.npy_intp channels
     cdef const float* source
     cdef float* target
-    cdef float* weights
+    cdef const float* weights
     cdef Py_ssize_t i, rows, chunk, chunks, per_thread, first = 0, stop, at_once
     cdef int t
     set_depthwise(&s, where, np.shape(x), k.shape[0], k.shape[1], k.shape[3], stride, padding,
@@ -92,7 +92,7 @@ def depthwise_conv(x, w, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1
             stop = min(rows, first + at_once)
             for i in prange(first, stop, nogil=True, num_threads=t, schedule='static'):
                 output_row(source + i // s.oh * s.h * s.w * s.c, weights, target + i * s.ow * s.c,
-                           &s, i % s.oh, OUTPUTS)
+                           &s, i % s.oh)
                 apply_epilogue(target, i * s.ow * s.c, s.ow, s.c, &epilogue)
             first = stop
             PyErr_CheckSignals()

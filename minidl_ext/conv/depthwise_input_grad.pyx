@@ -25,7 +25,7 @@ def depthwise_input_grad(dy, w, input_shape, stride=(1, 1), padding=((0, 0), (0,
     cdef Geometry s
     cdef const float* source
     cdef float* target
-    cdef float* weights
+    cdef const float* weights
     cdef Py_ssize_t i, rows, first = 0, stop, at_once
     cdef int t
     set_depthwise(&s, where, input_shape, k.shape[0], k.shape[1], k.shape[3], stride, padding,

@@ -5,6 +5,7 @@ cimport numpy as cnp
 
 from minidl_ext.runtime.arguments cimport channel_blocks
 from minidl_ext.runtime.geometry cimport Geometry, multiply_adds, set_convolution
+from minidl_ext.runtime.memory cimport ceil_div
 from minidl_ext.runtime.threads cimport pieces_at_once
 
 cdef extern from "conv/depthwise.h" nogil:
@@ -21,12 +22,6 @@ cdef enum:
     MULTIPLE = 16       # of channels
 
 
-# What a row computes: outputs from weights, or gradients of the weights from those of the outputs.
-cdef enum Product:
-    OUTPUTS
-    WEIGHT_GRADS
-
-
 # One row of places that read, through taps, from one image.
 cdef struct Row:
     int taps
@@ -36,56 +31,62 @@ cdef struct Row:
     Py_ssize_t step                 # input columns from a place to the next
     Py_ssize_t width                # input columns
     Py_ssize_t places, place_step   # how many places; floats from one to the next
+    Py_ssize_t first, stop          # the places at which no tap falls outside
 
 
-cdef inline void span(const Row* r, const float* x, float* w, float* y, Product product,
-                      Py_ssize_t first, Py_ssize_t stop, Py_ssize_t c) noexcept nogil:
-    """Compute places first .. stop, which meet the same taps."""
-    cdef Py_ssize_t offset[MAX_TAPS]
-    cdef Py_ssize_t weight[MAX_TAPS]
-    cdef Py_ssize_t col
-    cdef int t, taps = 0
-    for t in range(r.taps):
-        col = r.col[t] + first * r.step
-        if 0 <= col < r.width:
-            offset[taps] = (r.row[t] + col) * c
-            weight[taps] = r.weight[t]
-            taps += 1
-    if product == WEIGHT_GRADS:
-        depthwise_grad_span(x, offset, r.step * c, y + first * r.place_step, r.place_step, w,
-                            weight, taps, stop - first, c)
-    else:
-        depthwise_span(x, offset, r.step * c, w, weight, taps, y + first * r.place_step,
-                       r.place_step, stop - first, c)
+# The taps that the places of a span meet.
+cdef struct Taps:
+    int count
+    Py_ssize_t offset[MAX_TAPS]     # where the inputs of the first place start
+    Py_ssize_t weight[MAX_TAPS]
 
 
-cdef inline void all_spans(const Row* r, const float* x, float* w, float* y, Product product,
-                           Py_ssize_t c) noexcept nogil:
-    """Compute all places: one by one where a tap falls outside, the others as one span."""
-    cdef Py_ssize_t first = 0, stop = r.places, p
+cdef inline void find_middle(Row* r) noexcept nogil:
+    """Set the places at which no tap falls outside, `first` to `stop`."""
+    cdef Py_ssize_t first = 0, stop = r.places
     cdef int t
     for t in range(r.taps):
         if r.col[t] < 0:
-            first = max(first, (-r.col[t] + r.step - 1) // r.step)
+            first = max(first, ceil_div(-r.col[t], r.step))
         if r.col[t] >= r.width:
             stop = 0
         else:
             stop = min(stop, (r.width - 1 - r.col[t]) // r.step + 1)
-    first = min(first, r.places)
-    stop = max(stop, first)
-    for p in range(first):
-        span(r, x, w, y, product, p, p + 1, c)
-    if stop > first:
-        span(r, x, w, y, product, first, stop, c)
-    for p in range(stop, r.places):
-        span(r, x, w, y, product, p, p + 1, c)
+    r.first = min(first, r.places)
+    r.stop = max(stop, r.first)
 
 
-cdef inline void output_row(const float* image, float* w, float* y, const Geometry* s,
-                            Py_ssize_t i, Product product) noexcept nogil:
-    """Compute row i of an image's outputs y from the weights w, or add to the gradient w of the
-    weights what row i of the outputs' gradient y contributes."""
-    cdef Row r
+cdef inline Py_ssize_t next_span(const Row* r, Py_ssize_t first, Py_ssize_t c, Taps* taps
+                                 ) noexcept nogil:
+    """Set the taps that a span of places meets, which starts at `first`; return its end. The middle
+    is one span, and each other place is one."""
+    cdef Py_ssize_t col
+    cdef int t
+    taps.count = 0
+    for t in range(r.taps):
+        col = r.col[t] + first * r.step
+        if 0 <= col < r.width:
+            taps.offset[taps.count] = (r.row[t] + col) * c
+            taps.weight[taps.count] = r.weight[t]
+            taps.count += 1
+    return r.stop if first == r.first and r.stop > first else first + 1
+
+
+cdef inline void all_outputs(Row* r, const float* x, const float* w, float* y, Py_ssize_t c
+                             ) noexcept nogil:
+    """Compute all places of a row of outputs y."""
+    cdef Py_ssize_t first = 0, stop
+    cdef Taps taps
+    find_middle(r)
+    while first < r.places:
+        stop = next_span(r, first, c, &taps)
+        depthwise_span(x, taps.offset, r.step * c, w, taps.weight, taps.count,
+                       y + first * r.place_step, r.place_step, stop - first, c)
+        first = stop
+
+
+cdef inline void set_row(Row* r, const Geometry* s, Py_ssize_t i) noexcept nogil:
+    """Set which taps row i of the outputs meets."""
     cdef Py_ssize_t k, l, row
     r.taps, r.step, r.width, r.places, r.place_step = 0, s.sw, s.w, s.ow, s.c
     for k in range(s.kh):
@@ -95,10 +96,33 @@ cdef inline void output_row(const float* image, float* w, float* y, const Geomet
                 r.row[r.taps], r.col[r.taps] = row * s.w, l * s.dw - s.left
                 r.weight[r.taps] = (k * s.kw + l) * s.c
                 r.taps += 1
-    all_spans(&r, image, w, y, product, s.c)
 
 
-cdef inline void input_grad_row(const float* dy, float* w, float* dx, const Geometry* s,
+cdef inline void output_row(const float* image, const float* w, float* y, const Geometry* s,
+                            Py_ssize_t i) noexcept nogil:
+    """Compute row i of an image's outputs, y."""
+    cdef Row r
+    set_row(&r, s, i)
+    all_outputs(&r, image, w, y, s.c)
+
+
+cdef inline void weight_grad_row(const float* image, const float* dy, float* dw, const Geometry* s,
+                                 Py_ssize_t i) noexcept nogil:
+    """Add to the gradient of the weights what row i of an image's outputs contributes, whose
+    gradient is dy."""
+    cdef Py_ssize_t first = 0, stop
+    cdef Row r
+    cdef Taps taps
+    set_row(&r, s, i)
+    find_middle(&r)
+    while first < r.places:
+        stop = next_span(&r, first, s.c, &taps)
+        depthwise_grad_span(image, taps.offset, r.step * s.c, dy + first * r.place_step,
+                            r.place_step, dw, taps.weight, taps.count, stop - first, s.c)
+        first = stop
+
+
+cdef inline void input_grad_row(const float* dy, const float* w, float* dx, const Geometry* s,
                                 Py_ssize_t i) noexcept nogil:
     """Compute row i of an image's input gradient: it meets row (i + top - k dh) / sh of dy through
     tap k. Columns that leave the same remainder by the stride meet the same taps."""
@@ -106,7 +130,7 @@ cdef inline void input_grad_row(const float* dy, float* w, float* dx, const Geom
     cdef Py_ssize_t k, l, j, row, col
     for j in range(min(s.sw, s.w)):
         r.taps, r.step, r.width = 0, 1, s.ow
-        r.places, r.place_step = (s.w - j + s.sw - 1) // s.sw, s.sw * s.c
+        r.places, r.place_step = ceil_div(s.w - j, s.sw), s.sw * s.c
         for k in range(s.kh):
             row = i + s.top - k * s.dh
             if row < 0 or row % s.sh or row // s.sh >= s.oh:
@@ -117,7 +141,7 @@ cdef inline void input_grad_row(const float* dy, float* w, float* dx, const Geom
                     r.row[r.taps], r.col[r.taps] = row // s.sh * s.ow, col // s.sw
                     r.weight[r.taps] = (k * s.kw + l) * s.c
                     r.taps += 1
-        all_spans(&r, dy, w, dx + j * s.c, OUTPUTS, s.c)
+        all_outputs(&r, dy, w, dx + j * s.c, s.c)
 
 
 cdef inline Py_ssize_t depthwise_pieces(Py_ssize_t pieces, const Geometry* s, int threads) noexcept:

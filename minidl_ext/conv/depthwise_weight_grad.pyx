@@ -9,8 +9,8 @@ from cython.parallel cimport prange
 from libc.string cimport memcpy, memset
 
 from minidl_ext.conv.chunks cimport add_chunks
-from minidl_ext.conv.depthwise_rows cimport MULTIPLE, WEIGHT_GRADS, depthwise_pieces, \
-    output_row, set_depthwise
+from minidl_ext.conv.depthwise_rows cimport MULTIPLE, depthwise_pieces, set_depthwise, \
+    weight_grad_row
 from minidl_ext.runtime.arguments cimport channel_blocks, has_shape, output_of
 from minidl_ext.runtime.geometry cimport Geometry, multiply_adds
 from minidl_ext.runtime.memory cimport product, workspace
@@ -24,15 +24,15 @@ cdef enum:
     CHUNKS = 32         # of images, at most
 
 
-cdef void weight_chunk(const float* x, float* dy, float* partial, const Geometry* s,
+cdef void weight_chunk(const float* x, const float* dy, float* partial, const Geometry* s,
                        Py_ssize_t first, Py_ssize_t stop) noexcept nogil:
     """Compute the sum of images first .. stop."""
     cdef Py_ssize_t n, i
     memset(partial, 0, s.kh * s.kw * s.c * sizeof(float))
     for n in range(first, stop):
         for i in range(s.oh):
-            output_row(x + n * s.h * s.w * s.c, partial, dy + (n * s.oh + i) * s.ow * s.c, s, i,
-                       WEIGHT_GRADS)
+            weight_grad_row(x + n * s.h * s.w * s.c, dy + (n * s.oh + i) * s.ow * s.c, partial, s,
+                            i)
 
 
 def depthwise_weight_grad(x, dy, kernel_shape, stride=(1, 1), padding=((0, 0), (0, 0)),
@@ -46,7 +46,7 @@ def depthwise_weight_grad(x, dy, kernel_shape, stride=(1, 1), padding=((0, 0), (
     cdef float* partial
     cdef float* target
     cdef const float* source
-    cdef float* grads
+    cdef const float* grads
     cdef int t
     kh, kw = kernel_shape       # an index would be unchecked in a kernel
     set_depthwise(&s, where, np.shape(x), kh, kw, g.shape[3], stride, padding, dilation)

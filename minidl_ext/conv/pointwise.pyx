@@ -21,7 +21,7 @@ from minidl_ext.gemm.micro cimport MR, Prefetch, multiply_panels, pack_panels, p
     plan_prefetch, row_blocks
 from minidl_ext.norm.conv_fusion cimport Normalized, Running, count_rows, \
     gradient_through_consumer, normalized, normalized_by, set_consumer
-from minidl_ext.norm.normalize cimport add_backward_sums
+from minidl_ext.norm.normalize cimport add_backward_sums, advanced
 from minidl_ext.norm.statistics cimport finish_stats, merge_chunks, rows_of_block
 from minidl_ext.runtime.arguments cimport channel_blocks, has_shape
 from minidl_ext.runtime.memory cimport aligned, ceil_div, new_array, product, workspace
@@ -204,7 +204,7 @@ cdef void backward_chunk(const float* dy, const float* x, const float* packed, f
                       + ceil_div(s.ci, width) * row_blocks(count) * s.co,
                       dy + following * s.co, count * s.co * 4,
                       x + following * s.ci, count * s.ci * 4,
-                      consumer.x + following * s.co,
+                      advanced(consumer.x, following * s.co),
                       count * s.co * 4 if consumer.factors != NULL else 0)
         for i in range(s.ci):
             b.rows[i] = band + i

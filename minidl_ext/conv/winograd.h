@@ -9,13 +9,17 @@
  *
  * A transformed tile has 36 frequencies, `step` floats apart; the channels of one lie together.
  * Images may have any number of channels that a vector holds or more. This file must be compiled
- * with -ffp-contract=fast, so that a * b + c becomes one instruction.
+ * so that a * b + c becomes one instruction (FUSED in setup.py).
  */
 #ifndef MINIDL_WINOGRAD_H
 #define MINIDL_WINOGRAD_H
 #include <stdint.h>
 
 #include "gemm/micro.h"
+
+/* Products of a tile, and floats between those of two frequencies, so that the products of all
+ * frequencies do not compete for the same sets of the cache. */
+enum { FREQUENCIES = 36, GAP = 16 };
 
 typedef vec_f32 wv;
 #define WV ((ptrdiff_t)(VECTOR_BYTES / sizeof(float)))
@@ -86,8 +90,8 @@ ALWAYS_INLINE void weight_grad_1d(const wv *u, wv *g) {
     g[2] = u[5] + ((k * 0.5f) * s1 + (l * 2.0f) * s2);
 }
 
-/* Transforms a SIZE x SIZE tile at x, whose rows are `row` and pixels `pixel` floats apart, by columns
- * and then by rows, to v[frequency * step + channel]. */
+/* Transforms a SIZE x SIZE tile at x, whose rows are `row` and pixels `pixel` floats apart, by
+ * columns and then by rows, to v[frequency * step + channel]. */
 template <int SIZE, void transform(const wv *, wv *)>
 ALWAYS_INLINE void to_frequencies(const float *x, ptrdiff_t row, ptrdiff_t pixel,
                                   ptrdiff_t channels, float *v, ptrdiff_t step) {

@@ -18,11 +18,14 @@ from cython.parallel cimport parallel, prange, threadid
 from libc.stdint cimport uint8_t
 
 from minidl_ext.conv.epilogue cimport Epilogue, apply_epilogue, epilogue_of, is_empty
+from minidl_ext.conv.winograd cimport FREQUENCIES, has_product_tiles, output_tile, product_tiles, \
+    weight_block
 from minidl_ext.conv.winograd_arguments cimport set_winograd, winograd_images, winograd_kernel
-from minidl_ext.conv.winograd_tiles cimport FREQUENCIES, VL, Tiling, first_pixel, forward_tiling, \
-    set_unit, transform_inputs, winograd_work
+from minidl_ext.conv.winograd_tiles cimport VL, Tiling, first_pixel, forward_tiling, set_unit, \
+    transform_inputs, winograd_work
 from minidl_ext.gemm.micro cimport MR, Prefetch, multiply_panels, next_prefetch, plan_prefetch, \
     row_blocks
+from minidl_ext.pool.max_window cimport max_window
 from minidl_ext.runtime.arguments cimport has_length, output_of, typed_array
 from minidl_ext.runtime.geometry cimport Geometry
 from minidl_ext.runtime.memory cimport aligned, ceil_div, new_array, product, workspace
@@ -31,22 +34,6 @@ from minidl_ext.runtime.threads cimport pieces_at_once, threads_for
 import numpy as np
 
 cnp.import_array()
-
-cdef extern from "pool/max_window.h" nogil:
-    void max_window[Real, Place](const Real* window, Py_ssize_t row_step, Py_ssize_t step,
-                                 Py_ssize_t channels, Py_ssize_t k0, Py_ssize_t k1, Py_ssize_t l0,
-                                 Py_ssize_t l1, Py_ssize_t kw, Real* best, Place* where)
-
-cdef extern from "conv/winograd.h" nogil:
-    void output_tile(const float* m, Py_ssize_t step, float* y, Py_ssize_t row,
-                     Py_ssize_t channels, Py_ssize_t rows, Py_ssize_t cols)
-    int has_product_tiles(Py_ssize_t ci)
-    void product_tiles(Py_ssize_t ci, int vectors, const float* v, const float* u, float* m,
-                       Py_ssize_t blocks, Py_ssize_t co, const char* prefetch,
-                       Py_ssize_t prefetch_step)
-    void weight_block(const float* w, Py_ssize_t tap_step, Py_ssize_t row_step,
-                      Py_ssize_t col_step, int turned, Py_ssize_t rows, Py_ssize_t cols, float* u,
-                      Py_ssize_t width, Py_ssize_t step)
 
 cdef enum:
     WIDTH = 2 * VL                  # columns of a panel of U

@@ -3,23 +3,13 @@
 from libc.stdint cimport uint8_t
 from libc.string cimport memcpy, memset
 
+from minidl_ext.conv.winograd cimport GAP, input_tile, output_grad_tile, unpooled_tile
 from minidl_ext.gemm.micro cimport VECTOR_BYTES
 from minidl_ext.runtime.geometry cimport Geometry
 from minidl_ext.runtime.memory cimport ceil_div
 
-cdef extern from "conv/winograd.h" nogil:
-    void input_tile(const float* x, Py_ssize_t row, Py_ssize_t pixel, Py_ssize_t channels, float* v,
-                    Py_ssize_t step)
-    void output_grad_tile(const float* dy, Py_ssize_t row, Py_ssize_t channels, float* z,
-                          Py_ssize_t step)
-    void unpooled_tile(const float* dy, const uint8_t* argmax, Py_ssize_t h, Py_ssize_t w,
-                       Py_ssize_t channels, Py_ssize_t y0, Py_ssize_t x0, Py_ssize_t size,
-                       float* tile)
-
 cdef enum:
     VL = VECTOR_BYTES // 4          # the channels of a vector
-    FREQUENCIES = 36                # the products of a tile
-    GAP = 16                        # floats between frequencies, against conflicts in the cache
 
 
 # A convolution cut into tiles. What is read has the sizes h x w and c channels, what is written

@@ -13,9 +13,10 @@ from libc.stdint cimport uint8_t
 from libc.string cimport memset
 
 from minidl_ext.conv.chunks cimport add_chunks
+from minidl_ext.conv.winograd cimport FREQUENCIES, weight_grad_vector
 from minidl_ext.conv.winograd_arguments cimport checked_argmax, set_winograd, winograd_images
-from minidl_ext.conv.winograd_tiles cimport FREQUENCIES, VL, Tiling, first_pixel, forward_tiling, \
-    set_unit, transform_inputs, transform_output_grads, winograd_work
+from minidl_ext.conv.winograd_tiles cimport VL, Tiling, first_pixel, forward_tiling, set_unit, \
+    transform_inputs, transform_output_grads, winograd_work
 from minidl_ext.gemm.micro cimport Prefetch, multiply_panels, plan_prefetch, prefetch_part, \
     row_blocks
 from minidl_ext.runtime.arguments cimport output_of
@@ -26,9 +27,6 @@ from minidl_ext.runtime.threads cimport pieces_at_once, threads_for
 import numpy as np
 
 cnp.import_array()
-
-cdef extern from "conv/winograd.h" nogil:
-    void weight_grad_vector(const float* du, Py_ssize_t step, float* dw, Py_ssize_t tap_step)
 
 cdef enum:
     WIDTH = 2 * VL                  # columns of a panel of Z

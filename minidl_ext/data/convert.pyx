@@ -4,6 +4,7 @@ from cython.parallel cimport prange
 from libc.stdint cimport uint8_t
 
 from minidl_ext.runtime.arguments cimport disjoint, output, typed_array
+from minidl_ext.runtime.memory cimport ceil_div
 from minidl_ext.runtime.threads cimport threads_for
 
 cnp.import_array()
@@ -25,7 +26,7 @@ def to_float(x, out=None, int threads=0):
     cdef int t = threads_for(threads, <double>n)
     y = output(out, "to_float", cnp.PyArray_NDIM(a), cnp.PyArray_DIMS(a), cnp.NPY_FLOAT32)
     disjoint(y, a, "to_float", "x")
-    for i in prange((n + PIECE - 1) // PIECE, nogil=True, num_threads=t, schedule='static'):
+    for i in prange(ceil_div(n, PIECE), nogil=True, num_threads=t, schedule='static'):
         scale_piece(<uint8_t*>a.data + i * PIECE, <float*>y.data + i * PIECE,
                     min(n - i * PIECE, <Py_ssize_t>PIECE))
     return y

@@ -12,6 +12,7 @@ from minidl_ext.elementwise cimport curves
 from minidl_ext.elementwise.curves cimport curve, curve_gradient
 from minidl_ext.runtime.arguments cimport disjoint_or_same, output_like, real_array, same_dtype, \
     same_shape
+from minidl_ext.runtime.memory cimport ceil_div
 from minidl_ext.runtime.threads cimport threads_for
 
 cnp.import_array()
@@ -24,7 +25,7 @@ cdef void curve_all(int f, const floating* dy, const floating* x, floating* y, P
                     floating p, floating q, int threads) noexcept nogil:
     """y = f(x), or, where dy is not NULL, y = f'(x) dy."""
     cdef Py_ssize_t i, first, count
-    for i in prange((n + PIECE - 1) // PIECE, num_threads=threads, schedule='static'):
+    for i in prange(ceil_div(n, PIECE), num_threads=threads, schedule='static'):
         first = i * PIECE
         count = min(n - first, <Py_ssize_t>PIECE)
         if dy == NULL:

@@ -12,6 +12,7 @@ from libc.string cimport memcpy
 
 from minidl_ext.runtime.arguments cimport disjoint_or_same, output_like, real_array, same_dtype, \
     same_shape
+from minidl_ext.runtime.memory cimport ceil_div
 from minidl_ext.runtime.threads cimport threads_for
 from minidl_ext.simd.vecmath cimport vexp, vlog, vlogistic, vpow, vsqrt, vtanh
 
@@ -67,7 +68,7 @@ cdef void unary(Unary f, const floating* x, floating* y, Py_ssize_t n) noexcept 
 cdef void unary_all(Unary f, const floating* x, floating* y, Py_ssize_t n, int threads
                     ) noexcept nogil:
     cdef Py_ssize_t i
-    for i in prange((n + PIECE - 1) // PIECE, num_threads=threads, schedule='static'):
+    for i in prange(ceil_div(n, PIECE), num_threads=threads, schedule='static'):
         unary(f, x + i * PIECE, y + i * PIECE, min(n - i * PIECE, <Py_ssize_t>PIECE))
 
 
@@ -139,7 +140,7 @@ cdef void binary_piece(Binary f, const floating* a, Py_ssize_t period_a, const f
 cdef void binary_all(Binary f, const floating* a, Py_ssize_t period_a, const floating* b,
                      Py_ssize_t period_b, floating* y, Py_ssize_t n, int threads) noexcept nogil:
     cdef Py_ssize_t i
-    for i in prange((n + PIECE - 1) // PIECE, num_threads=threads, schedule='static'):
+    for i in prange(ceil_div(n, PIECE), num_threads=threads, schedule='static'):
         binary_piece(f, a, period_a, b, period_b, y, i * PIECE,
                      min(n, (i + 1) * <Py_ssize_t>PIECE))
 

@@ -4,7 +4,7 @@
  * Each function is written once, for one value, without branches; loops for a constant function are
  * vectorized by the compiler (in float32; in float64 they call libm). The compiler makes no fused
  * multiply-adds of its own here, so that a value comes out the same bit for bit in every loop and
- * in every family that includes this file. Include it last: it leaves them off for Clang.
+ * in every family that includes this file.
  */
 #ifndef MINIDL_CURVES_H
 #define MINIDL_CURVES_H

@@ -8,6 +8,7 @@ from cython.parallel cimport prange
 from libc.stdint cimport uint64_t
 
 from minidl_ext.runtime.arguments cimport disjoint_or_same, output_like, real_array
+from minidl_ext.runtime.memory cimport ceil_div
 from minidl_ext.runtime.threads cimport threads_for
 
 import operator
@@ -50,11 +51,11 @@ def dropout(x, double p, key, out=None, int threads=0):
     y = output_like(out, "dropout", a)
     disjoint_or_same(y, a, "dropout", "x")
     if cnp.PyArray_TYPE(a) == cnp.NPY_FLOAT32:
-        for i in prange((n + PIECE - 1) // PIECE, nogil=True, num_threads=t, schedule='static'):
+        for i in prange(ceil_div(n, PIECE), nogil=True, num_threads=t, schedule='static'):
             drop(<float*>a.data, <float*>y.data, i * PIECE, min(n, (i + 1) * <Py_ssize_t>PIECE),
                  stream, bound, <float>scale)
     else:
-        for i in prange((n + PIECE - 1) // PIECE, nogil=True, num_threads=t, schedule='static'):
+        for i in prange(ceil_div(n, PIECE), nogil=True, num_threads=t, schedule='static'):
             drop(<double*>a.data, <double*>y.data, i * PIECE,
                  min(n, (i + 1) * <Py_ssize_t>PIECE), stream, bound, scale)
     return y

@@ -81,11 +81,12 @@ cdef struct Prefetch:
 cdef inline void plan_prefetch(Prefetch* prefetch, Py_ssize_t terms, const void* a,
                                Py_ssize_t a_bytes, const void* b, Py_ssize_t b_bytes,
                                const void* c, Py_ssize_t c_bytes) noexcept nogil:
-    """Spread the prefetch of some bytes at a, b and c evenly over `terms` terms."""
+    """Spread the prefetch of some bytes at a, b and c evenly over `terms` terms. c may be NULL;
+    past the end the prefetch goes on at c, or else at b."""
     cdef Py_ssize_t total = a_bytes + b_bytes + c_bytes
     prefetch.start[0], prefetch.nbytes[0] = <const char*>a, a_bytes
     prefetch.start[1], prefetch.nbytes[1] = <const char*>b, b_bytes
-    prefetch.start[2], prefetch.nbytes[2] = <const char*>c, c_bytes
+    prefetch.start[2], prefetch.nbytes[2] = <const char*>(c if c != NULL else b), c_bytes
     prefetch.step = ceil_div(total, terms) if terms > 0 else 0
     prefetch.done = 0
 

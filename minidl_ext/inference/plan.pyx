@@ -7,9 +7,10 @@ cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdlib cimport calloc, free
 
+from minidl_ext.conv.winograd cimport FREQUENCIES, GAP
 from minidl_ext.elementwise.curves cimport curves_by_name
 from minidl_ext.runtime.arguments cimport typed_array
-from minidl_ext.runtime.memory cimport product, workspace
+from minidl_ext.runtime.memory cimport ceil_div, product, workspace
 from minidl_ext.runtime.threads cimport pieces_at_once, threads_for
 
 cnp.import_array()
@@ -17,9 +18,7 @@ cnp.import_array()
 cdef extern from "inference/plan.h" nogil:
     enum:
         PLAN_CONV, PLAN_WINOGRAD, PLAN_DEPTHWISE, PLAN_MAX_POOL, PLAN_AVG_POOL, PLAN_MAP
-        ACTIVATION_NONE, ACTIVATION_RELU, PANEL, PV
-        # Read with these names by Python, below.
-        C_FREQUENCIES "PLAN_FREQUENCIES", C_GAP "PLAN_GAP", PLAN_SEGMENTS, PLAN_PLACES
+        ACTIVATION_NONE, ACTIVATION_RELU, PANEL, PV, PLAN_SEGMENTS, PLAN_PLACES
 
     ctypedef struct View:
         int place
@@ -49,8 +48,8 @@ CURVES = curves_by_name()
 
 # What planning must know.
 PLAN_VECTOR = PV                # floats of a vector
-PLAN_FREQUENCIES = C_FREQUENCIES
-PLAN_GAP = C_GAP                # floats
+PLAN_FREQUENCIES = FREQUENCIES
+PLAN_GAP = GAP                  # floats
 PLAN_TAPS = PLAN_SEGMENTS       # most taps of a convolution's window
 PLAN_ARRAYS = PLAN_PLACES - 1   # most arrays outside of the arena
 
@@ -171,7 +170,7 @@ cdef class Plan:
 
     cdef int check(self, Step* s, dict f, int threads) except -1:
         """Set the weights of a step, and check that it stays inside of its arrays."""
-        cdef Py_ssize_t own = s.co // s.groups, panels = (own + PANEL - 1) // PANEL
+        cdef Py_ssize_t own = s.co // s.groups, panels = ceil_div(own, PANEL)
         cdef Py_ssize_t rows, cols, cp, size, copies
         cdef double needed      # floats of the workspace
         if s.kind == PLAN_CONV:
@@ -187,11 +186,11 @@ cdef class Plan:
             if (s.groups != 1 or s.ci < PV or s.co < PV or (s.kh, s.kw, s.sh, s.sw, s.dh, s.dw)
                     != (3, 3, 1, 1, 1, 1) or s.activation > ACTIVATION_RELU):
                 raise ValueError("Plan: Winograd computes no such convolution")
-            self.give(s, f, product(C_FREQUENCIES * panels, s.ci, PANEL), s.co)
+            self.give(s, f, product(FREQUENCIES * panels, s.ci, PANEL), s.co)
             rows, cols = tile_rows(s), tile_columns(s)
-            cp = (s.co + PV - 1) // PV * PV
+            cp = ceil_div(s.co, PV) * PV
             needed = <double>s.unit if s.unit else <double>self.group * rows * cols
-            needed = C_FREQUENCIES * (needed * (s.ci + cp) + 2 * C_GAP)
+            needed = FREQUENCIES * (needed * (s.ci + cp) + 2 * GAP)
             copies = threads if self.shared and s.unit else 1
             if s.workspace < 0 or s.workspace_size < needed or s.unit < 0 or (
                     s.workspace + <double>s.workspace_size * copies > self.arena):
@@ -239,11 +238,11 @@ cdef class Plan:
         if self.shared:
             t = min(t, self.most)
         else:
-            t = max(1, min(t, <int>((images + self.group - 1) // self.group)))
+            t = max(1, min(t, <int>ceil_div(images, self.group)))
         arena = workspace(product(1 if self.shared else t, self.arena, sizeof(float)))
         # So that an interrupt can end a long run, it is cut into parts with groups for each thread.
         at_once = product(self.group, t)
-        at_once = pieces_at_once((images + at_once - 1) // at_once, 8 * self.work * images, 1) \
+        at_once = pieces_at_once(ceil_div(images, at_once), 8 * self.work * images, 1) \
             * at_once
         while first < images:
             count = min(at_once, images - first)

@@ -5,10 +5,9 @@
 #define MINIDL_PLAN_CONV_H
 #include <utility>
 
+#include "elementwise/curves.h"
 #include "gemm/micro.h"
 #include "inference/plan_step.h"
-
-#include "elementwise/curves.h"
 
 /* Applies the epilogue to a vector of sums, and stores those lanes of it that exist. */
 ALWAYS_INLINE void plan_finish(pv v, float *out, const float *add, const float *bias, int relu_out,

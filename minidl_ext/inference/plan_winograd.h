@@ -13,9 +13,6 @@
 #include "inference/plan_conv.h"
 #include "inference/plan_step.h"
 
-/* Products of a tile, and floats between those of two frequencies, so that the products of all
- * frequencies do not compete for the same sets of the cache. */
-enum { PLAN_FREQUENCIES = 36, PLAN_GAP = 16 };
 #define UNROLL4 _Pragma("GCC unroll 4")
 
 /* The height and width of the images that the convolution computes, before they are pooled. */
@@ -112,9 +109,9 @@ static void plan_winograd(const Step *s, const Work *k) {
     const int one_unit = s->unit == 0;      /* which all threads share */
     const ptrdiff_t unit = one_unit ? tiles : s->unit;
     const ptrdiff_t units = one_unit ? 1 : (tiles + unit - 1) / unit;
-    const ptrdiff_t vs = unit * s->ci + PLAN_GAP, ms = unit * cp + PLAN_GAP;
+    const ptrdiff_t vs = unit * s->ci + GAP, ms = unit * cp + GAP;
     float *v = k->places[0] + s->workspace + (one_unit ? 0 : k->me * s->workspace_size);
-    float *m = v + PLAN_FREQUENCIES * vs;
+    float *m = v + FREQUENCIES * vs;
     const Work single = {.me = 0, .threads = 1};
     const Work *share = one_unit ? k : &single;
     ptrdiff_t i = 0, end = 1, item, last, y0, x0;
@@ -130,7 +127,7 @@ static void plan_winograd(const Step *s, const Work *k) {
                        s->ci, v + item * s->ci, vs);
         }
         plan_wait(share);
-        plan_share(share, PLAN_FREQUENCIES * panels, &item, &last);
+        plan_share(share, FREQUENCIES * panels, &item, &last);
         for (; item < last; item++)
             plan_products(s, v, vs, m, ms, cp, count, item / panels, item % panels, panels);
         plan_wait(share);

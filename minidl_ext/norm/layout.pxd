@@ -5,6 +5,7 @@ cimport numpy as cnp
 from minidl_ext.norm.statistics cimport rows_of_block
 from minidl_ext.runtime.arguments cimport channel_rows, has_length, output_like, real_array, \
     typed_array
+from minidl_ext.runtime.memory cimport ceil_div
 
 cdef enum:
     CHUNKS = 64                 # for the sums: fixed, so that threads do not matter; more where
@@ -30,10 +31,10 @@ cdef inline Rows layout(cnp.ndarray x):
     s.channels = x.shape[x.ndim - 1]
     s.rows = cnp.PyArray_SIZE(x) // s.channels if s.channels else 0
     s.block = rows_of_block(s.channels, x.itemsize)
-    s.blocks = (s.rows + s.block - 1) // s.block
+    s.blocks = ceil_div(s.rows, s.block)
     blocks = max(<Py_ssize_t>1, s.blocks)
-    s.chunk = s.block * min(<Py_ssize_t>CHUNK_BLOCKS, (blocks + CHUNKS - 1) // CHUNKS)
-    s.chunks = max(<Py_ssize_t>1, (s.rows + s.chunk - 1) // s.chunk)
+    s.chunk = s.block * min(<Py_ssize_t>CHUNK_BLOCKS, ceil_div(blocks, CHUNKS))
+    s.chunks = max(<Py_ssize_t>1, ceil_div(s.rows, s.chunk))
     s.stream = s.rows * s.channels * x.itemsize >= STREAM_BYTES
     return s
 

@@ -2,11 +2,10 @@
  *
  * Forward and backward compute the normalized value by one expression, (x - mean) * scale + shift,
  * and never with a fused multiply-add, so that the backward finds a ReLU's mask again bit for bit.
- * That holds in every family that includes this file, also where its other loops are compiled with
- * -ffp-contract=fast.
+ * That holds in every family that includes this file, also where its other loops may be fused.
  *
  * `factors` holds five rows of C values: mean_hi, scale, shift, rstd and mean_lo; the mean is the
- * sum of mean_hi and mean_lo. Include this file last: it leaves fused multiply-adds off for Clang.
+ * sum of mean_hi and mean_lo.
  */
 #ifndef MINIDL_NORM_NORMALIZE_H
 #define MINIDL_NORM_NORMALIZE_H

@@ -2,7 +2,7 @@
  *
  * Values are shifted by the mean of the first rows, summed with their squares in their own type
  * over a block of rows, and added in double. `mean` and `m2` below are the mean and the sum of
- * squared deviations from it. Include this file last: it leaves fused multiply-adds off for Clang.
+ * squared deviations from it.
  */
 #ifndef MINIDL_NORM_STATISTICS_H
 #define MINIDL_NORM_STATISTICS_H

@@ -14,7 +14,7 @@ from libc.string cimport memset
 from minidl_ext.optim.rules cimport ADAGRAD, ADAM, GRADS, LARS, MEANS, PARAMS, RMSPROP, SGD, \
     SLOTS, SQUARES, VELOCITIES, Piece, Rule, Step, update_piece
 from minidl_ext.runtime.arguments cimport overlap, real_array, same_shape
-from minidl_ext.runtime.memory cimport product, workspace
+from minidl_ext.runtime.memory cimport ceil_div, product, workspace
 from minidl_ext.runtime.threads cimport threads_for
 from minidl_ext.simd.sums cimport row_dot
 
@@ -74,7 +74,7 @@ cdef cnp.ndarray cut(str where, dict lists, Group* group):
                     raise ValueError(f"{where}: out overlaps {name}[{i}] and {names[j]}[{i}] "
                                      f"in memory")
             arrays.append(a)
-        total += (cnp.PyArray_SIZE(p) + PIECE - 1) // PIECE
+        total += ceil_div(cnp.PyArray_SIZE(p), PIECE)
     table = workspace(product(total, sizeof(Piece)))
     group.pieces, group.count = <Piece*>table.data, total
     memset(group.pieces, 0, total * sizeof(Piece))

@@ -10,6 +10,7 @@ from cython.parallel cimport prange
 from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memset
 
+from minidl_ext.pool.max_window cimport max_window, spread_window
 from minidl_ext.pool.pool_geometry cimport check_output_grad, end_tap, first_tap, place_type
 from minidl_ext.runtime.arguments cimport real_array, typed_array
 from minidl_ext.runtime.geometry cimport Geometry, set_pool
@@ -19,14 +20,6 @@ from minidl_ext.runtime.threads cimport threads_for
 import numpy as np
 
 cnp.import_array()
-
-cdef extern from "pool/max_window.h" nogil:
-    void max_window[Real, Place](const Real* window, Py_ssize_t row_step, Py_ssize_t step,
-                                 Py_ssize_t channels, Py_ssize_t k0, Py_ssize_t k1, Py_ssize_t l0,
-                                 Py_ssize_t l1, Py_ssize_t kw, Real* best, Place* where)
-    void spread_window[Real, Place](const Real* dy, const Place* where, Py_ssize_t row_step,
-                                    Py_ssize_t channels, Py_ssize_t kh, Py_ssize_t kw,
-                                    Real* window)
 
 ctypedef fused place:
     uint8_t

@@ -5,6 +5,7 @@ cimport numpy as cnp
 
 from minidl_ext.runtime.arguments cimport has_shape
 from minidl_ext.runtime.geometry cimport MOST, Geometry
+from minidl_ext.runtime.memory cimport ceil_div
 
 
 cdef inline Py_ssize_t first_tap(Py_ssize_t at, Py_ssize_t dilation) noexcept nogil:
@@ -16,7 +17,7 @@ cdef inline Py_ssize_t end_tap(Py_ssize_t at, Py_ssize_t taps, Py_ssize_t dilati
                                 Py_ssize_t size) noexcept nogil:
     """One more than the last tap that does not lie past the image; the window begins in the image
     or before it."""
-    return taps if at + (taps - 1) * dilation < size else (size - at + dilation - 1) // dilation
+    return taps if at + (taps - 1) * dilation < size else ceil_div(size - at, dilation)
 
 
 cdef inline Py_ssize_t count_taps(Py_ssize_t at, Py_ssize_t taps, Py_ssize_t dilation,

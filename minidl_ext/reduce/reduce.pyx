@@ -12,7 +12,7 @@ from libc.math cimport INFINITY
 
 from minidl_ext.runtime.arguments cimport disjoint, output, real_array, same_shape, typed_array
 from minidl_ext.norm.statistics cimport centred, channel_stats, merge_moments, rows_of_block
-from minidl_ext.runtime.memory cimport new_array, new_like, product, workspace
+from minidl_ext.runtime.memory cimport ceil_div, new_array, new_like, product, workspace
 from minidl_ext.runtime.threads cimport threads_for
 from minidl_ext.simd.sums cimport column_totals, row_squares, row_sum
 
@@ -63,7 +63,7 @@ cdef void chunk_reduce(Op op, const floating* x, Py_ssize_t rows, Py_ssize_t b, 
 
 cdef void reduce_all(Op op, const floating* x, floating* y, double* partial, Py_ssize_t a,
                      Py_ssize_t r, Py_ssize_t b, Py_ssize_t chunk, int threads) noexcept nogil:
-    cdef Py_ssize_t chunks = (r + chunk - 1) // chunk if r else 1, task, i, q, j, first
+    cdef Py_ssize_t chunks = ceil_div(r, chunk) if r else 1, task, i, q, j, first
     cdef double* acc
     for task in prange(a * chunks, num_threads=threads, schedule='static'):
         first = task % chunks * chunk
@@ -94,7 +94,7 @@ cdef reduce_kernel(Op op, str name, object x, object out, int threads):
     disjoint(y, v, name, "x")
     if cnp.PyArray_SIZE(y) == 0:
         return y
-    chunks = (r + chunk - 1) // chunk if r else 1
+    chunks = ceil_div(r, chunk) if r else 1
     partial = workspace(product(a, chunks, b, sizeof(double)))
     if cnp.PyArray_TYPE(v) == cnp.NPY_FLOAT32:
         with nogil:
@@ -144,7 +144,7 @@ cdef void chunk_moments(const floating* x, Py_ssize_t rows, Py_ssize_t b, floati
 cdef void moments_all(const floating* x, double* mean, double* m2, double* partial,
                       floating* space, Py_ssize_t a, Py_ssize_t r, Py_ssize_t b, Py_ssize_t chunk,
                       int threads) noexcept nogil:
-    cdef Py_ssize_t chunks = (r + chunk - 1) // chunk, task, first, i
+    cdef Py_ssize_t chunks = ceil_div(r, chunk), task, first, i
     cdef floating* work
     with parallel(num_threads=threads):
         work = space + threadid() * 3 * b
@@ -197,7 +197,7 @@ cdef void deviation_rows(const floating* x, const double* mean, const double* fa
 cdef void deviations_all(const floating* x, const double* mean, const double* factor, floating* y,
                          Py_ssize_t a, Py_ssize_t r, Py_ssize_t b, Py_ssize_t chunk, int threads
                          ) noexcept nogil:
-    cdef Py_ssize_t chunks = (r + chunk - 1) // chunk, task, first, at
+    cdef Py_ssize_t chunks = ceil_div(r, chunk), task, first, at
     for task in prange(a * chunks, num_threads=threads, schedule='static'):
         first = task % chunks * chunk
         at = (task // chunks * r + first) * b

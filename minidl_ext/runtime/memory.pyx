@@ -14,8 +14,9 @@ becomes what the next such step needs: memory in use and memory waiting may toge
 most that was in use so far, but no more than half of the machine's memory.
 
 *Sizes.* A product of sizes that is allocated or looped over is computed by `product`, which
-refuses more than any machine has; the pool refuses more than this machine has. So no size has
-overflowed, and no memory is promised that is missing when it is written.
+refuses far more than any machine has. The pool refuses more than this machine has or, where the
+system does not tell, more than a process can address. So no size has overflowed, and where the
+system tells, no memory is promised that is missing when it is written.
 """
 from libc.string cimport memset
 from libc.stdio cimport fprintf, stderr
@@ -65,8 +66,11 @@ cdef extern from *:
     static void mdl_release(void* p) { free(((void**)p)[-1]); }
     #endif
 
-    /* More bytes than any machine has, and few enough that sums of some such sizes fit. */
+    /* The largest product: far more bytes than any machine has, and few enough that sums of some
+     * such sizes fit. */
     #define MDL_MOST ((size_t)1 << 56)
+    /* The most that a process may use, if the system does not tell: what it can address. */
+    #define MDL_MOST_MEMORY ((size_t)1 << 47)
     static size_t mdl_product(size_t a, size_t b) {
         size_t p;
         return __builtin_mul_overflow(a, b, &p) || p > MDL_MOST ? MDL_MOST + 1 : p;
@@ -77,15 +81,16 @@ cdef extern from *:
     static size_t mdl_memory(size_t allowed) {
         struct sysinfo s;
         size_t ram;
-        if (sysinfo(&s)) return MDL_MOST;
+        if (sysinfo(&s)) return allowed;
         ram = (size_t)s.totalram * s.mem_unit;
         return (ram < allowed ? ram : allowed) + (size_t)s.totalswap * s.mem_unit;
     }
     #else
-    static size_t mdl_memory(size_t allowed) { return MDL_MOST; }
+    static size_t mdl_memory(size_t allowed) { return allowed; }
     #endif
     """
     const size_t MDL_MOST
+    const size_t MDL_MOST_MEMORY
     const Py_ssize_t PY_SSIZE_T_MAX
     const bint MINIDL_DEBUG
     void* mdl_aligned(size_t n) nogil
@@ -102,7 +107,7 @@ cdef size_t _memory = 0     # bytes that this process may use; 0 until they are 
 
 
 cdef size_t product(size_t a, size_t b, size_t c=1, size_t d=1) except? 0:
-    """The product a b c d of sizes; MemoryError if it is more than any machine has."""
+    """The product a b c d of sizes; MemoryError if it is far more than any machine has."""
     cdef size_t result = mdl_product(mdl_product(mdl_product(a, b), c), d)
     if result > MDL_MOST:
         raise MemoryError(f"{' * '.join([str(n) for n in (a, b, c, d) if n != 1])} bytes or "
@@ -111,9 +116,9 @@ cdef size_t product(size_t a, size_t b, size_t c=1, size_t d=1) except? 0:
 
 
 cdef size_t memory() except? 0:
-    """Bytes of memory and swap that this process may use."""
+    """Bytes of memory and swap that this process may use, at most MDL_MOST_MEMORY."""
     global _memory
-    cdef size_t allowed = MDL_MOST
+    cdef size_t allowed = MDL_MOST_MEMORY
     if _memory == 0:
         for path in ("/sys/fs/cgroup/memory.max",                       # control groups version 2
                      "/sys/fs/cgroup/memory/memory.limit_in_bytes"):    # and version 1
@@ -123,9 +128,9 @@ cdef size_t memory() except? 0:
             except OSError:
                 continue
             if text.isdigit():
-                allowed = min(int(text), MDL_MOST)
+                allowed = min(int(text), MDL_MOST_MEMORY)
                 break
-        _memory = mdl_memory(allowed)
+        _memory = min(mdl_memory(allowed), MDL_MOST_MEMORY)
     return _memory
 
 
@@ -187,6 +192,7 @@ def check_shape(str where, shape, dtype=np.float32):
 cdef enum:
     SMALL_BYTES = 4096  # smaller arrays come from NumPy, whose small-block cache is quicker
     SIZES = 8 * 48      # eight size classes per power of two, so that at most 12.5 % are unused
+    # The class of MDL_MOST_MEMORY bytes, the most that are asked for, is 8 * 47.
     GUARD = 64          # bytes on both sides of a buffer in debug builds, filled with MARK
     MARK = 0xA5
     KEPT_BYTES = 1 << 30    # bytes that may wait for reuse in any case

@@ -16,7 +16,7 @@
  * When one thread is left, the others are ended (`omp_pause_resource_all`). They might wait in a
  * loop, as OMP_WAIT_POLICY=active or the setting of another library wants it, and would take a CPU
  * that others need. A library that shares the runtime (PyTorch) gets new threads at its next
- * region. */
+ * region. LLVM's runtime keeps its threads all the same. */
 #ifndef MINIDL_THREAD_BUDGET_H
 #define MINIDL_THREAD_BUDGET_H
 

@@ -12,7 +12,7 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
 from minidl_ext.runtime.arguments cimport has_length, real_array, typed_array
-from minidl_ext.runtime.memory cimport new_array, product, workspace, set_dims
+from minidl_ext.runtime.memory cimport ceil_div, new_array, product, workspace, set_dims
 from minidl_ext.runtime.threads cimport threads_for
 
 cnp.import_array()
@@ -106,14 +106,12 @@ def embedding_backward(dy, ids, rows, int threads=0):
     places = workspace(product(m, sizeof(int64_t)))
     sort_places(<int64_t*>a.data, m, count, <int64_t*>begin.data, <int64_t*>places.data)
     if cnp.PyArray_TYPE(g) == cnp.NPY_FLOAT32:
-        for q in prange((columns + COLUMNS - 1) // COLUMNS, nogil=True, num_threads=t,
-                        schedule='static'):
+        for q in prange(ceil_div(columns, COLUMNS), nogil=True, num_threads=t, schedule='static'):
             add_columns(<float*>g.data, <int64_t*>begin.data, <int64_t*>places.data,
                         <float*>dw.data, count, columns, q * COLUMNS,
                         min(columns, (q + 1) * COLUMNS))
     else:
-        for q in prange((columns + COLUMNS - 1) // COLUMNS, nogil=True, num_threads=t,
-                        schedule='static'):
+        for q in prange(ceil_div(columns, COLUMNS), nogil=True, num_threads=t, schedule='static'):
             add_columns(<double*>g.data, <int64_t*>begin.data, <int64_t*>places.data,
                         <double*>dw.data, count, columns, q * COLUMNS,
                         min(columns, (q + 1) * COLUMNS))

@@ -19,10 +19,11 @@
 #define INLINED __attribute__((always_inline))      /* of a lambda, before its body */
 
 /* Between these two the compiler fuses no multiplication and addition into one rounding, also where
- * the rest of a file is compiled with -ffp-contract=fast. (With Clang it holds to the file's end.) */
+ * it does so in the rest of a file. With GCC a function that is always inlined is compiled like the
+ * function that calls it, so it must be called from here. */
 #if defined(__clang__)
-#define UNFUSED_BEGIN _Pragma("clang fp contract(off)")
-#define UNFUSED_END
+#define UNFUSED_BEGIN _Pragma("float_control(push)") _Pragma("clang fp contract(off)")
+#define UNFUSED_END _Pragma("float_control(pop)")
 #else
 #define UNFUSED_BEGIN _Pragma("GCC push_options") _Pragma("GCC optimize(\"fp-contract=off\")")
 #define UNFUSED_END _Pragma("GCC pop_options")

@@ -123,7 +123,7 @@ def test_a_busy_machine_is_said(minidl, monkeypatch):
     monkeypatch.setattr(kernels, "thread_count", lambda: 1)
     with threads(2):
         said = minidl("bench", "mlp", "--batch", "1", *SHORT)
-        assert said.last.startswith("Some calls ran on 1 thread, since other processes use")
+        assert said.last.startswith("Some calls ran on 1 thread only, since other processes use")
     assert minidl("bench", "mlp", "--batch", "1", *SHORT).last.startswith("The outputs of the two")
 
 
@@ -159,11 +159,14 @@ def test_a_model_with_two_outputs(refused, monkeypatch):
     "arguments, code, words",
     [
         (("nix",), 2, ["no run or model 'nix'", "resnet20"]),
-        ((".",), 2, ["is no run"]),
+        ((".",), 2, ["is not a run"]),
         (
             ("mlp", "--batch", "0"),
             2,
-            ["--batch", "'0' is not one or several whole numbers from 1 on"],
+            [
+                "--batch",
+                "expected one or several positive whole numbers, separated by commas, got '0'",
+            ],
         ),
         (("mlp", "--batch", "1,,2"), 2, ["--batch", "'1,,2'"]),
         (("mlp", "--batch", "2.5"), 2, ["--batch", "'2.5'"]),

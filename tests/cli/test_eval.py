@@ -52,12 +52,12 @@ def test_data_that_have_changed(minidl, refused, tmp_path):
     coloured(tmp_path / "photos", {"blue": 12, "red": 12})
     assert minidl("train", "photos", "--epochs", 1, "--model", "mlp").code == 0
     coloured(tmp_path / "photos", {"red": 15}, seed=7)
-    refused("eval", "runs/photos", code=1, words=["any more", "pictures train", "DATA"])
+    refused("eval", "runs/photos", code=1, words=["has changed since", "pictures train", "DATA"])
 
 
 def test_a_folder_with_a_train_part_alone(refused, run, tmp_path):
     coloured(tmp_path / "photos" / "train", {"blue": 2, "red": 2})
-    refused("eval", run, "photos", words=["train", "none to measure on"])
+    refused("eval", run, "photos", words=["train", "has only train/"])
 
 
 def test_skip_broken_is_for_data(refused, run):
@@ -106,7 +106,7 @@ def test_one_class_is_enough_to_measure(minidl, run, tmp_path):
 def test_other_classes(refused, run, tmp_path):
     coloured(tmp_path / "more", {"red": 2, "green": 2})
     (tmp_path / "more" / "green").rename(tmp_path / "more" / "yellow")
-    refused("eval", run, "more", code=1, words=["'yellow'", "no class of the model"])
+    refused("eval", run, "more", code=1, words=["'yellow'", "not a class of the model"])
 
 
 def test_a_broken_picture_is_named(minidl, refused, run, tmp_path):
@@ -147,7 +147,7 @@ def test_threads(minidl, run):
 
 def test_wrong_calls(refused, shared, run, tmp_path):
     refused("eval", "nix", words=["'nix'"])
-    refused("eval", tmp_path, words=["is no run", "best.safetensors"])
+    refused("eval", tmp_path, words=["is not a run", "best.safetensors"])
     refused("eval", run / "best.safetensors", words=["DATA"])
     refused("eval", run, "nix", words=["'nix'", "mnist"])
     refused("eval", run, "mnist", "--threads", 0, words=["--threads"])

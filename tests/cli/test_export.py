@@ -101,8 +101,8 @@ def test_wrong_calls(refused, shared, tmp_path):
     model = shared / "runs" / "photos"
     refused("export", model, words=["OUT.onnx"])
     refused("export", "nix", "model.onnx", words=["'nix'"])
-    refused("export", "resnet20", "model.onnx", words=["'resnet20'", "no trained weights"])
-    refused("export", tmp_path, "model.onnx", words=["is no run"])
+    refused("export", "resnet20", "model.onnx", words=["'resnet20'", "without trained weights"])
+    refused("export", tmp_path, "model.onnx", words=["is not a run"])
     refused("export", model, "model.png", words=["ends with .onnx", "'model.png'"])
     refused("export", model, model / "best.safetensors", words=["ends with .onnx"])
     (tmp_path / "folder.onnx").mkdir()

@@ -99,7 +99,7 @@ def test_the_same_picture_twice_and_many(minidl, run, new):
 @pytest.mark.parametrize("options", [(), ("--json",)])
 def test_a_missing_or_broken_picture_is_named_and_nothing_on_stdout(refused, run, new, options):
     refused("predict", run, new["red"], "nix.png", *options, words=["'nix.png'"])
-    refused("predict", run, "new", *options, words=["'new' is a folder", "new/*.jpg"])
+    refused("predict", run, "new", *options, words=["got the folder 'new'", "new/*.jpg"])
     with open("broken.png", "wb") as file:
         file.write(b"nonsense")
     refused(
@@ -116,7 +116,7 @@ def test_a_missing_or_broken_picture_is_named_and_nothing_on_stdout(refused, run
 def test_wrong_calls(refused, run, new, tmp_path):
     refused("predict", run, words=["IMAGE"])
     refused("predict", "nix", new["red"], words=["'nix'"])
-    refused("predict", tmp_path, new["red"], words=["is no run"])
+    refused("predict", tmp_path, new["red"], words=["is not a run"])
     refused("predict", run, new["red"], "--top", 0, words=["--top"])
     refused("predict", run, new["red"], "--threads", 0, words=["--threads"])
 

@@ -60,4 +60,4 @@ def test_a_run_with_another_number_of_channels(refused, shared):
 
 
 def test_a_folder_that_is_no_run(refused, tmp_path):
-    refused("summary", tmp_path, words=["is no run"])
+    refused("summary", tmp_path, words=["is not a run"])

@@ -264,7 +264,7 @@ def test_wrong_options(refused, photos, tmp_path, options, words):
 
 
 def test_a_size_for_pictures_that_have_one(refused):
-    refused("train", "mnist", "--size", 14, words=["--size", "mnist", "as they are"])
+    refused("train", "mnist", "--size", 14, words=["--size", "mnist", "not scaled"])
 
 
 @pytest.mark.parametrize(

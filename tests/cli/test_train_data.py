@@ -14,7 +14,7 @@ QUICK = ("--epochs", "1", "--model", "mlp")
 def test_data_that_does_not_exist(refused, tmp_path):
     refused("train", "nowhere", words=["'nowhere'", "mnist", "cifar10"])
     (tmp_path / "file").write_text("")
-    refused("train", "file", words=["'file' is no folder"])
+    refused("train", "file", words=["'file' is not a folder"])
     refused("train", "cifar100", words=["'cifar100'", "mnist"])
 
 
@@ -56,7 +56,7 @@ def other_sizes_in_test(root):
     [
         (lambda root: root.mkdir(), ["is empty", "CLASS"]),
         (folder_of_one, ["one class, 'red'", "two"]),
-        (lambda root: coloured(root, {"blue": 1, "red": 1}), ["2 pictures", "none to validate"]),
+        (lambda root: coloured(root, {"blue": 1, "red": 1}), ["2 pictures", "none for validation"]),
         (folder_of_broken, ["red/001.png", "cannot be decoded"]),
         (folder_of_sizes, ["22 of 8 x 8", "2 of 6 x 9", "size"]),
         (folder_of_loose, ["1.png", "CLASS"]),
@@ -125,13 +125,13 @@ def test_valid_zero(minidl, tmp_path):
 
 
 def test_valid_zero_without_a_test_part(refused, photos, tmp_path):
-    refused("train", "photos", "--valid", 0, words=["test", "--valid 0", "how good"])
+    refused("train", "photos", "--valid", 0, words=["test", "--valid must be above 0", "accuracy"])
     assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize("options", [("--valid", "0.2"), ("--set", "valid=0.2")])
 def test_a_share_of_a_folder_that_has_a_valid_part(refused, shared, options):
-    refused("train", shared / "photos", *options, "--out", "run", words=["valid", "of its own"])
+    refused("train", shared / "photos", *options, "--out", "run", words=["valid", "already has"])
 
 
 @pytest.mark.parametrize(

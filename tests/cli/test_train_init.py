@@ -162,7 +162,7 @@ def test_wrong_calls(refused, run, mine, tmp_path):
         words=["--model", "--init"],
     )
     refused("train", "mine", "--freeze", words=["--init"])
-    refused("train", "mine", "--init", tmp_path, words=["is no run"])
+    refused("train", "mine", "--init", tmp_path, words=["is not a run"])
     refused(
         "train",
         "mine",

@@ -67,7 +67,7 @@ def test_ctrl_c(process, minidl, photos, whole, tmp_path):
     out, err = started.communicate(timeout=300)
     assert started.returncode == 130 and out == "" and "Traceback" not in err
     assert "last.safetensors" in err
-    [command] = re.findall(r"to go on: (minidl .*)", err)
+    [command] = re.findall(r"to resume: (minidl .*)", err)
     assert 2 <= len(history(run)) - 1 < EPOCHS
     said = minidl(*shlex.split(command)[1:])
     assert said.code == 0 and best(run) == best(whole) and history(run) == history(whole)

@@ -209,9 +209,9 @@ def test_a_disk_that_becomes_full(monkeypatch, cache):
 def test_a_folder_that_cannot_be(tmp_path, monkeypatch):
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv("MINIDL_CACHE", str(tmp_path / "file" / "cache"))
-    with pytest.raises(OSError, match=r"cannot be used.*MINIDL_CACHE names another folder"):
+    with pytest.raises(OSError, match=r"cannot be used.*MINIDL_CACHE sets another folder"):
         made("x", rows(1))
-    with pytest.raises(OSError, match=r"cannot be used.*MINIDL_CACHE names another folder"):
+    with pytest.raises(OSError, match=r"cannot be used.*MINIDL_CACHE sets another folder"):
         load("x", key("x"))
 
 

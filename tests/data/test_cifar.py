@@ -100,7 +100,7 @@ def test_a_tar_of_some_batches(tmp_path):
     path.write_bytes(tar_of({"test_batch.bin": files["test_batch.bin"]}))
     for _ in range(2):
         check(CIFAR10(tmp_path, "test"), "test")
-        with pytest.raises(DataFileError, match=r"data_batch_1\.bin.* not in this tar"):
+        with pytest.raises(DataFileError, match=r"the tar has no data_batch_1\.bin"):
             CIFAR10(tmp_path)
 
 
@@ -108,7 +108,9 @@ def test_a_cache_that_cannot_be_written_is_no_reason_to_have_no_data(tmp_path, m
     path = tmp_path / "cifar-10-binary.tar"
     path.write_bytes(tar_of(cifar_files()))
     monkeypatch.setenv("MINIDL_CACHE", str(path / "below a file"))
-    with pytest.warns(UserWarning, match="unpacked again next time: .*cache cannot be used"):
+    with pytest.warns(
+        UserWarning, match="will be unpacked again next time: .*cache cannot be used"
+    ):
         check(CIFAR10(tmp_path), "train")
 
 
@@ -145,7 +147,7 @@ def test_a_batch_is_missing(tmp_path):
         CIFAR10(tmp_path)
     path = tmp_path / "some.tar"
     path.write_bytes(tar_of(files))
-    with pytest.raises(DataFileError, match=r"some\.tar: data_batch_3\.bin not in this tar"):
+    with pytest.raises(DataFileError, match=r"some\.tar: the tar has no data_batch_3\.bin"):
         read_tar(str(path), TRAIN)
 
 
@@ -225,10 +227,10 @@ def hostile(**fields):
         (hostile(size=3073 * 10**9), "more than 20000 images"),
         (hostile(size=3073 * 10**4), "truncated after 10240 of 30730000 bytes"),
         (hostile(size=-512), "test_batch"),
-        (hostile(type=tarfile.SYMTYPE, linkname="/etc/passwd"), r"test_batch\.bin not in this tar"),
-        (hostile(type=tarfile.LNKTYPE, linkname="other"), r"test_batch\.bin not in this tar"),
-        (hostile(type=tarfile.FIFOTYPE), r"test_batch\.bin not in this tar"),
-        (tar_of({"test_batch.bin": BATCH, "./test_batch.bin": BATCH}), "a second batch"),
+        (hostile(type=tarfile.SYMTYPE, linkname="/etc/passwd"), r"the tar has no test_batch\.bin"),
+        (hostile(type=tarfile.LNKTYPE, linkname="other"), r"the tar has no test_batch\.bin"),
+        (hostile(type=tarfile.FIFOTYPE), r"the tar has no test_batch\.bin"),
+        (tar_of({"test_batch.bin": BATCH, "./test_batch.bin": BATCH}), "two batches of this name"),
     ],
 )
 def test_hostile_tar(tmp_path, content, message):

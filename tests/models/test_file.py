@@ -173,7 +173,7 @@ def test_a_class_that_has_moved(tmp_path, monkeypatch):
     models.save(tmp_path / "m", module.Net())
     for change, words in (
         (lambda: delattr(module, "Net"), "no attribute 'Net'"),
-        (lambda: setattr(module, "Net", dict), "no class of layers"),
+        (lambda: setattr(module, "Net", dict), "not a subclass of Layer"),
         (lambda: setattr(module, "Net", Silent), "missing 1 required"),
         (lambda: monkeypatch.delitem(sys.modules, "somewhere"), "No module named 'somewhere'"),
     ):
@@ -212,7 +212,7 @@ WRONG = [
     (
         lambda p: models.save(p, trained(norm=nn.RMSNorm)),
         TypeError,
-        ["norm was given as a function"],
+        ["norm must be a name for the model to be saved"],
     ),
     (lambda p: models.save(p, Net(3, tag={1: 2})), TypeError, ["options.tag", "strings", "1"]),
     (lambda p: models.save(p, Net(3, tag=nn.ReLU)), TypeError, ["options.tag must be"]),
@@ -248,9 +248,9 @@ def test_what_could_not_be_loaded_is_not_written(call, error, words, tmp_path):
 def test_a_model_that_was_changed_after_it_was_made(tmp_path):
     model = trained()
     model.fc3 = nn.Dense(84, 5)
-    shapes = "(84, 10) there and (84, 5) here"
+    shapes = "(84, 10) in that and (84, 5) in this"
     with refuses(
-        ValueError, "save: load would make another model", "LeNet(**", "fc3.weight", shapes
+        ValueError, "save: load would build another model", "LeNet(**", "fc3.weight", shapes
     ):
         models.save(tmp_path / "m", model)
     model = Net(3)
@@ -259,14 +259,14 @@ def test_a_model_that_was_changed_after_it_was_made(tmp_path):
         models.save(tmp_path / "m", model)
     model = trained()
     model.head = nn.Dense(2, 2)
-    with refuses(ValueError, "head.weight is missing there"):
+    with refuses(ValueError, "head.weight is missing in that"):
         models.save(tmp_path / "m", model)
 
 
 def test_info_that_holds_itself(tmp_path):
     info = []
     info.append(info)
-    with refuses(ValueError, "save: info.a", "holds itself"):
+    with refuses(ValueError, "save: info.a", "contain itself"):
         models.save(tmp_path / "m", trained(), a=info)
 
 
@@ -311,7 +311,7 @@ DAMAGED = {
     "a number for a name": (lambda d: d["model"].update(name=3), ["damaged", "model"]),
     "an option more": (lambda d: d["options"].update(run=1), ["'run'", "lenet"]),
     "another option": (lambda d: d["options"].update(classes=7), ["does not fit", "fc3.weight"]),
-    "an option too large": (lambda d: d["options"].update(classes=10**12), ["cannot be made"]),
+    "an option too large": (lambda d: d["options"].update(classes=10**12), ["cannot be built"]),
     "a class": (lambda d: d.update(model={"class": "os:system"}), ["'os:system'", "trust=True"]),
     "another dtype": (lambda d: d.update(dtype="int8"), ["damaged", "dtype", "int8"]),
     "classes of lists": (lambda d: d.update(classes=[[]]), ["damaged", "classes"]),

@@ -365,7 +365,7 @@ def test_errors(make):
     for wrong, kind in ((None, "NoneType"), (8, "int"), (nn.BatchNorm(8), "BatchNorm")):
         with refuses(TypeError, f"{name}: norm must be", kind):
             make(norm=wrong)
-    with refuses(TypeError, f"{name}: norm must be", "features it made NoneType"):
+    with refuses(TypeError, f"{name}: norm must return a layer", "features it returned a NoneType"):
         make(norm=lambda features: None)
 
 

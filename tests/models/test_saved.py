@@ -252,7 +252,7 @@ def test_a_turned_and_a_transparent_picture(tmp_path):
 
 def test_pictures_of_several_sizes_need_one(tmp_path):
     paths = [*written(tmp_path, pictures(1)), *written(tmp_path, pictures(1, (8, 8, 3)), "b{}.png")]
-    with refuses(ValueError, "predict: pictures of different sizes", "(6, 6, 3)", "(8, 8, 3)"):
+    with refuses(ValueError, "predict: pictures must be of one size", "(6, 6, 3)", "(8, 8, 3)"):
         models.Saved(Echo()).predict(paths)
 
 

@@ -174,14 +174,14 @@ def test_each_thread_has_its_own():
 def test_questions_before_the_end():
     p = md.profile()
     for ask in (lambda: p.summary, p.table, lambda: p.trace("trace.json")):
-        with pytest.raises(RuntimeError, match="before the end of the block"):
+        with pytest.raises(RuntimeError, match="only after the end of the block"):
             ask()
     with p:
         assert repr(p) == "Profile(in its block)"
-        with pytest.raises(RuntimeError, match="of one block"):
+        with pytest.raises(RuntimeError, match="one block only"):
             p.__enter__()
     assert "rows" in repr(p)
-    with pytest.raises(RuntimeError, match="of one block"), p:
+    with pytest.raises(RuntimeError, match="one block only"), p:
         pass
 
 

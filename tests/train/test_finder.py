@@ -104,7 +104,7 @@ def test_wrong_arguments(options, error, text):
 
 def test_no_suggestion():
     finder = train.LearningRateFinder()
-    with pytest.raises(ValueError, match="has not looked"):
+    with pytest.raises(ValueError, match="has not been called"):
         finder.suggestion  # noqa: B018
     finder.rates, finder.losses = [1.0, 2.0, 3.0], [1.0, 1.0, 1.0]
     with pytest.raises(ValueError, match="has not fallen"):

@@ -193,9 +193,9 @@ def labelled(*counts):
 @pytest.mark.parametrize(
     "counts, share, word",
     [
-        ((1, 1), 0.1, "none to validate"),
-        ((2, 2), 0.1, "none to validate"),
-        ((2, 2), 0.9, "none to train"),
+        ((1, 1), 0.1, "none for validation"),
+        ((2, 2), 0.1, "none for validation"),
+        ((2, 2), 0.9, "none for training"),
     ],
 )
 def test_too_few_pictures(counts, share, word):
@@ -237,7 +237,7 @@ def test_contents_are_known_again_and_others_are_not(tmp_path):
 
 def test_two_parts_of_one_kind(tmp_path):
     folder(tmp_path / "photos", "train", "val", "validation")
-    with refuses(ValueError, "two valid parts", "val", "validation"):
+    with refuses(ValueError, "one valid part", "val", "validation"):
         train.load_task(tmp_path / "photos")
 
 
@@ -245,7 +245,7 @@ def test_two_parts_of_one_kind(tmp_path):
     ("parts", "words"),
     [
         (("valid", "test"), ["test, valid", "no train part"]),
-        (("train", "test", "more"), ["beside it more", "no parts"]),
+        (("train", "test", "more"), ["also more", "not parts"]),
     ],
 )
 def test_parts_that_do_not_fit(tmp_path, parts, words):

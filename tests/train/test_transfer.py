@@ -112,7 +112,7 @@ def test_weights_that_depend_on_the_size(name):
 
 
 def test_other_channels():
-    with refuses(ValueError, "3 channels", "these have 1"):
+    with refuses(ValueError, "3 channels", "the pictures have 1"):
         transferred(saved("resnet20"), ("fish", "frog"), (12, 12, 1), False)
 
 

@@ -1,8 +1,9 @@
-"""Transforms of whole batches, for `DataLoader(transform=...)`; by custom `T`.
+"""Transforms (augmentations) of whole batches, for `DataLoader(transform=...)`. By convention the
+module is imported as `T`.
 
-They work on float images (B, H, W, C), after uint8 ones were divided by 255. What they draw by
-chance depends on the loader's seed, the epoch and the item's place in the data set alone: not on
-the batch, on threads, or on whether the run was resumed. `Mixup` and `CutMix` change labels too.
+They work on float images (B, H, W, C); uint8 images are divided by 255 first. Their random numbers
+depend only on the loader's seed, the epoch and the item's index in the data set, and not on the
+batch, on threads, or on whether the training was resumed. `Mixup` and `CutMix` change labels too.
 
 >>> augment = T.Compose(T.RandomCrop(32, padding=4), T.RandomFlip(), T.Normalize(0.5, 0.25))
 >>> pairs = data.ArrayDataset(np.zeros((8, 32, 32, 3), np.uint8), np.arange(8))

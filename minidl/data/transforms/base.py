@@ -1,4 +1,5 @@
-"""What a transform is: the protocol that loaders use, and functions of the user's behind it."""
+"""Transform and LabelTransform: the base classes and protocol of transforms, the adapter for the
+user's functions, and the checks of their results."""
 
 from __future__ import annotations
 
@@ -14,21 +15,21 @@ from ...arrays import array_of
 from ..draws import Draws
 
 Labels = np.ndarray | None
-MOST_SIDE = 1 << 30  # pixels: places around an image, and in a turned one, are of 32 bits
+MOST_SIDE = 1 << 30  # pixels; kernels compute positions in and around images with 32 bits
 
 
 class Transform(hints.Explained):
-    """A transform of whole batches of images that draws for each item by itself.
+    """The base class of transforms of whole batches of images, with random numbers for each item.
 
-    `transform(images)` or `transform(images, rng)`, where `rng` is a generator of NumPy's, gives
-    new images: (B, H, W, C) float; uint8 ones are divided by 255 first. Without `rng` the generator
-    of `md.manual_seed` is used.
+    `transform(images)` or `transform(images, rng)`, where `rng` is a NumPy generator, returns new
+    float images (B, H, W, C); uint8 images are divided by 255 first. Without `rng` the generator of
+    `md.manual_seed` is used.
 
-    A loader calls `apply_batch(images, labels, draws)` instead, which any class may have: it gets
-    images that it may change, labels (None if items have none) and the random numbers `draws`,
-    whose `draws.uniform(n)` gives (B, n) numbers in [0, 1) that depend on seed, epoch and item
-    alone; and returns (images, labels), arrays that it does not keep. `LabelTransform` is the base
-    of those that change labels.
+    A loader calls `apply_batch(images, labels, draws)` instead, on any object that has this method.
+    It gets images, which it may change, labels (None if items have none) and a source of random
+    numbers: `draws.uniform(n)` returns (B, n) numbers in [0, 1) that depend only on seed, epoch and
+    item. It returns (images, labels), arrays to which it keeps no reference. Transforms that change
+    labels have the base class `LabelTransform`.
 
     >>> class Darker(T.Transform):
     ...     def apply_batch(self, images, labels, draws):
@@ -38,22 +39,22 @@ class Transform(hints.Explained):
     """
 
     takes_labels = False
-    _any_array = False  # whether it takes what is no batch of pictures, too
+    _any_array = False  # whether it also takes arrays that are not batches of pictures
 
-    def __init__(self) -> None:  # so that a call with arguments names the class
+    def __init__(self) -> None:  # so that the TypeError for needless arguments names the class
         pass
 
     def apply_batch(
         self, images: np.ndarray, labels: Labels, draws: Draws
     ) -> tuple[np.ndarray, Labels]:
-        """New images and labels; `images` may be changed."""
+        """Return new images and labels; `images` may be changed in place."""
         raise NotImplementedError(f"{type(self).__name__} has no apply_batch")
 
     def __call__(self, images: Any, rng: Any = None) -> Any:
         return self._called(images, None, rng)[0]
 
     def _called(self, images: Any, labels: Any, rng: Any) -> tuple[np.ndarray, Labels]:
-        """What comes of a call by hand: copies, and random numbers of the generator."""
+        """Apply the transform to a copy of the images, with random numbers of a generator."""
         where = type(self).__name__
         batch = _own(images, where)
         labels = None if labels is None else array_of(labels, where, "labels")
@@ -67,8 +68,9 @@ class Transform(hints.Explained):
 
 
 class LabelTransform(Transform):
-    """A transform of images and labels: `transform(images, labels)` or `transform(images, labels,
-    rng)` gives both, and so does `apply_batch`, whose labels are never None.
+    """The base class of transforms of images and labels. `transform(images, labels)` and
+    `transform(images, labels, rng)` return both, and so does `apply_batch`, whose labels are never
+    None.
 
     >>> class Mirrored(T.LabelTransform):
     ...     def apply_batch(self, images, labels, draws):
@@ -84,7 +86,7 @@ class LabelTransform(Transform):
 
 
 def _own(images: Any, where: str) -> np.ndarray:
-    """Images in an array of their own, bytes as floats."""
+    """Copy images to a new array; uint8 becomes float."""
     array = array_of(images, where, "images")
     if array.ndim == 0:
         raise ValueError(checks.message(where, "images", "an array (B, H, W, C)", images))
@@ -103,8 +105,8 @@ def _draws_of(rng: Any, count: int, where: str) -> Draws:
 
 
 class OfFunction(Transform):
-    """A function of the user's as a transform: of (images), (images, rng), (images, labels) or
-    (images, labels, rng)."""
+    """A user's function of (images), (images, rng), (images, labels) or (images, labels, rng) as a
+    transform."""
 
     _any_array = True
 
@@ -123,7 +125,7 @@ class OfFunction(Transform):
 
 
 def as_transform(transform: Any, where: str, name: str) -> Any:
-    """What has `apply_batch`: the transform itself, or what stands for a function."""
+    """Return an object with `apply_batch`: the transform itself, or an adapter for a function."""
     if isinstance(transform, type) and hasattr(transform, "apply_batch"):
         raise TypeError(
             f"{where}: {name} must be a transform, got the class {transform.__name__}; "
@@ -138,7 +140,8 @@ def as_transform(transform: Any, where: str, name: str) -> Any:
 def run(
     transform: Any, images: np.ndarray, labels: Labels, draws: Draws
 ) -> tuple[np.ndarray, Labels]:
-    """`apply_batch` of a transform: what comes in and out is checked, images keep their dtype."""
+    """Call `apply_batch` of a transform with checks of its input and its result. Images keep their
+    dtype."""
     dtype, where = images.dtype, type(transform).__name__
     if labels is None and getattr(transform, "takes_labels", False):
         name = "transform" if isinstance(transform, OfFunction) else where
@@ -176,21 +179,21 @@ def check_images(result: Any, images: np.ndarray) -> None:
 
 
 def as_dtype(result: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """A result in the images' dtype, if that is a float one: NumPy turns to float64 easily. It can
-    be written to, as batches can."""
+    """Convert a result to the images' dtype if that is a float type, because NumPy code easily
+    promotes to float64. The array is writable, as all batches are."""
     array = np.ascontiguousarray(result, dtype if dtype.kind == "f" else result.dtype)
     return array if array.flags.writeable else array.copy()
 
 
 def transformed(transform: Callable[..., Any], images: np.ndarray, *rest: Any) -> np.ndarray:
-    """What a function makes of the images, in their dtype.
+    """Apply a user's function to images, and convert the result to their dtype.
 
-    A transform may fill one array of its own again and again; batches that are prepared ahead would
-    then change under the loop. An array that someone else still holds is copied, therefore.
+    A function may return the same array in every call and overwrite it in the next one, which would
+    change prefetched batches. So a result to which there are other references is copied.
     """
     result = transform(images, *rest)
     check_images(result, images)
-    new = np.empty(0)[:]  # which nobody else holds
+    new = np.empty(0)[:]  # a view without other references, for comparison
     held = any(a > b for a, b in zip(_references(result), _references(new), strict=True))
     if held and not np.may_share_memory(result, images):
         return np.array(result, images.dtype if images.dtype.kind == "f" else None, order="C")
@@ -200,8 +203,8 @@ def transformed(transform: Callable[..., Any], images: np.ndarray, *rest: Any) -
 def transformed_both(
     transform: Callable[..., Any], images: np.ndarray, labels: np.ndarray, *rest: Any
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The same for a function that takes and returns (images, labels). Both are copied where the
-    function may still hold them."""
+    """Apply a user's function of (images, labels), which returns both. They are copied, since the
+    function may keep references to them."""
     results = transform(images, labels, *rest)
     if not isinstance(results, (tuple, list)) or len(results) != 2:
         raise TypeError(f"transform must return (images, labels), not a {type(results).__name__}")
@@ -219,33 +222,33 @@ def transformed_both(
 
 
 def _references(array: np.ndarray) -> tuple[int, int]:
-    """How many references there are to an array, and to what it is a view of."""
+    """Return the reference counts of an array and of its base."""
     base = array.base
     return sys.getrefcount(array), 0 if base is None else sys.getrefcount(base)
 
 
 def numbers(*arrays: np.ndarray) -> Iterator[tuple[int, ...]]:
-    """For each image the whole numbers that arrays (B,) or (B, n) hold of it, side by side, as
-    ints, which loops take faster than NumPy's. One image after another, since a list of all of
-    them would be larger than the images may be."""
+    """Iterate over the rows of integer arrays (B,) or (B, n), joined side by side, as tuples of
+    ints, with which loops are faster than with NumPy's scalars. It is a generator because a list of
+    all rows could be larger than the images."""
     columns = [column for a in arrays for column in (a.T if a.ndim == 2 else a[None])]
     return zip(*[memoryview(column) for column in columns], strict=True)
 
 
 def pair_size(size: Any, where: str) -> tuple[int, int]:
-    """An int or a pair as (height, width)."""
+    """Convert an int or a pair to (height, width)."""
     return checks.pair(size, where, "size", 1)
 
 
 def sides_of(images: np.ndarray, where: str) -> tuple[int, int]:
-    """Height and width of images; ValueError for those without pixels."""
+    """Return height and width of images. ValueError if they have no pixels."""
     if 0 in images.shape[1:3]:
         raise ValueError(f"{where}: images of the shape {images.shape} have no pixels")
     return images.shape[1], images.shape[2]
 
 
 def least_and_most(values: Any, where: str, name: str, **bounds: Any) -> tuple[float, float]:
-    """A pair of numbers of which the first is not the larger one."""
+    """Return a pair (least, most). ValueError if the first number is larger than the second."""
     pair = [
         checks.real(value, where, name, **bounds)
         for value in checks.members(values, where, name, "a pair (least, most)")
@@ -256,11 +259,11 @@ def least_and_most(values: Any, where: str, name: str, **bounds: Any) -> tuple[f
 
 
 def _takes(transform: Callable[..., Any]) -> tuple[bool, bool]:
-    """Whether a function takes rng, and labels. A parameter that is optional is rng only by name:
-    it may mean anything else."""
+    """Return whether a function takes rng, and whether it takes labels. An optional parameter is
+    the generator only if its name is `rng`: it may mean anything else."""
     try:
         parameters = inspect.signature(transform).parameters.values()
-    except ValueError:  # some functions in C do not tell
+    except ValueError:  # functions in C may have no signature
         return False, False
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     positional = [parameter for parameter in parameters if parameter.kind in kinds]

@@ -1,4 +1,4 @@
-"""Transforms of values: what is where stays."""
+"""Transforms of the values of pixels, not of their positions: Normalize and ColorJitter."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from ...arrays import array_of
 from ..draws import Draws
 from .base import Labels, Transform
 
-GREY = 0.299, 0.587, 0.114  # how bright red, green and blue are (ITU-R BT.601)
+GREY = 0.299, 0.587, 0.114  # weights of red, green and blue in the luma (ITU-R BT.601)
 
 
 class Normalize(Transform):
-    """(images - mean) / std, channel by channel.
+    """Normalizes each channel: (images - mean) / std.
 
-    mean, std: (C,), or a number for all channels, on the scale of the images: 0 to 1 for pictures,
-               as `data.mean_std` gives them
+    mean, std: (C,), or a number for all channels, on the scale of the images, which is 0 to 1 for
+               pictures; `data.mean_std` computes them
 
-    ValueError for a std that is not positive, or another number of channels than the images have.
+    ValueError if std is not positive, or if the number of channels is not that of the images.
 
     >>> T.Normalize(0.5, 0.25)(np.ones((1, 2, 2, 3), np.float32)).max()
     np.float32(2.0)
@@ -42,11 +42,12 @@ class Normalize(Transform):
                 raise ValueError(
                     f"Normalize: {name} has {value.size} channels, images have {channels}"
                 )
-        # Whole lines: a loop over three channels at each pixel would take ten times as long.
-        lines = images.reshape(batch, height, width * channels)
+        # Rows of pixels are processed as one axis: NumPy's inner loop over three channels would
+        # take ten times as long.
+        rows = images.reshape(batch, height, width * channels)
         for operation, value in ((np.subtract, self.mean), (np.multiply, 1 / self.std)):
-            line = np.broadcast_to(value, (width, channels)).reshape(-1).astype(images.dtype)
-            operation(lines, line, out=lines)
+            row = np.broadcast_to(value, (width, channels)).reshape(-1).astype(images.dtype)
+            operation(rows, row, out=rows)
         return images, labels
 
 
@@ -59,16 +60,17 @@ def _per_channel(value: Any, name: str) -> np.ndarray:
 
 
 class ColorJitter(Transform):
-    """Brightness, contrast, saturation and hue, changed by chance, in this order.
+    """Changes brightness, contrast, saturation and hue at random, in this order.
 
-    brightness, contrast, saturation: how far the factor may be from 1: it is drawn from
-        [max(0, 1 - x), 1 + x]. Contrast is about the picture's mean brightness, saturation about
-        each pixel's own.
-    hue: how far, of the colour circle's round, hues may be turned to either side: 0 to 0.5
+    brightness, contrast, saturation: the largest deviation x of the factor from 1, which is drawn
+        from [max(0, 1 - x), 1 + x]. Contrast scales the difference from the picture's mean
+        brightness, saturation that from each pixel's own brightness
+    hue: the largest rotation of the hue in both directions, from 0 to 0.5, where 1 is the whole
+        colour circle
 
-    For images from 0 to 1, so before `Normalize`; results are clipped to that range. Saturation and
-    hue change nothing of images of one channel. ValueError for numbers that do not fit, and for
-    images of another number of channels than 1 or 3.
+    The images must be from 0 to 1, so it comes before `Normalize`; results are clipped to that
+    range. Saturation and hue have no effect on images with one channel. ValueError for arguments
+    out of range, and for images with another number of channels than 1 or 3.
 
     >>> T.ColorJitter(brightness=0.2, hue=0.1)(np.zeros((4, 8, 8, 3), np.uint8)).shape
     (4, 8, 8, 3)
@@ -95,7 +97,7 @@ class ColorJitter(Transform):
         if not images.size:
             return images, labels
         u = draws.uniform(4).astype(images.dtype)[:, :, None, None]
-        # A plane for each channel: NumPy is slow at axes of three.
+        # Each channel has its own array, because NumPy is slow with an inner axis of length 3.
         planes = [np.ascontiguousarray(images[..., c]) for c in range(channels)]
         if self.brightness:
             factor = _factor(self.brightness, u[:, 0])
@@ -106,7 +108,7 @@ class ColorJitter(Transform):
         if self.saturation and channels == 3:
             planes = _blended(planes, _brightness(planes), _factor(self.saturation, u[:, 2]))
         if self.hue and channels == 3:
-            planes = _turned(planes, (2 * u[:, 3] - 1) * self.hue)
+            planes = _hue_rotated(planes, (2 * u[:, 3] - 1) * self.hue)
         return np.stack(planes, axis=-1), labels
 
 
@@ -116,7 +118,7 @@ def _factor(most: float, u: np.ndarray) -> np.ndarray:
 
 
 def _brightness(planes: list[np.ndarray]) -> np.ndarray:
-    """(B, H, W)"""
+    """Return the luma of each pixel, (B, H, W)."""
     if len(planes) == 1:
         return planes[0]
     red, green, blue = (
@@ -129,8 +131,9 @@ def _blended(planes: list[np.ndarray], other: np.ndarray, factor: np.ndarray) ->
     return [np.clip(other + (plane - other) * factor, 0, 1) for plane in planes]
 
 
-def _turned(planes: list[np.ndarray], turns: np.ndarray) -> list[np.ndarray]:
-    """Pictures with all hues turned: by way of hue, saturation and value (Smith 1978)."""
+def _hue_rotated(planes: list[np.ndarray], turns: np.ndarray) -> list[np.ndarray]:
+    """Rotate the hues of pictures in the HSV colour space (Smith 1978); a turn of 1 is the whole
+    circle."""
     red, green, blue = planes
     value = np.maximum(np.maximum(red, green), blue)
     low = np.minimum(np.minimum(red, green), blue)
@@ -142,6 +145,6 @@ def _turned(planes: list[np.ndarray], turns: np.ndarray) -> list[np.ndarray]:
         np.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
     )
     hue = hue + 6 * turns
-    # A channel is at its full value within a sixth of the round around its own hue.
+    # A channel has the full value within a sixth of the circle to both sides of its own hue.
     away = [hue - at - 6 * np.floor((hue - at) * (1 / 6)) - 3 for at in (0, 2, 4)]
     return [low + np.clip(np.abs(x) - 1, 0, 1) * span for x in away]

@@ -1,4 +1,4 @@
-"""Several transforms one after the other."""
+"""Compose: a sequence of transforms."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from .base import Labels, LabelTransform, Transform, as_transform, run
 
 
 class Compose(Transform):
-    """Transforms one after the other, and functions as a loader takes them.
+    """Applies transforms and functions one after the other.
 
-    transforms: each a transform or a function of (images), (images, rng), (images, labels) or
-                (images, labels, rng); or one list of them
+    transforms: transforms, or functions of (images), (images, rng), (images, labels) or (images,
+                labels, rng), as a loader takes them; or a single list of them
 
-    Each draws numbers of its own. With one that takes labels among them it is called with labels,
-    and returns (images, labels). TypeError for what cannot be called.
+    Each has its own random numbers. If one of them takes labels, the composition is called with
+    labels and returns (images, labels). TypeError for a member that cannot be called.
 
     >>> augment = T.Compose(T.RandomCrop(32, padding=4), T.RandomFlip(), lambda images: images * 2)
     >>> augment(np.zeros((8, 32, 32, 3), np.uint8)).shape
     (8, 32, 32, 3)
     """
 
-    _any_array = True  # each member says what it takes
+    _any_array = True  # each member checks its own input
 
     def __init__(self, *transforms: Any) -> None:
         if len(transforms) == 1 and isinstance(transforms[0], (list, tuple)):

@@ -1,4 +1,4 @@
-"""Transforms that mix pairs of images, and their labels."""
+"""Transforms that mix pairs of images and their labels: Mixup and CutMix."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from ... import checks, kernels
 from ..draws import Draws
 from .base import Labels, LabelTransform, numbers
 
-TRIES = 64  # rounds of drawing, of which each ends for at least 95% of what is left
+TRIES = 64  # rounds of rejection sampling; each accepts at least 95% of the remaining draws
 
 
 class _Mix(LabelTransform):
-    """What Mixup and CutMix share: the partners, the shares, and what becomes of labels."""
+    """The base class of Mixup and CutMix: it draws partners and shares, and mixes the labels."""
 
     def __init__(self, alpha: float, classes: int | None = None, p: float = 1.0) -> None:
         where = type(self).__name__
@@ -36,7 +36,7 @@ class _Mix(LabelTransform):
         if len(images) == 0:
             return images, labels
         u = draws.uniform(2)
-        # A ring of all images, in an order drawn by chance: the partner is the next one.
+        # The images form a ring in random order, and each one's partner is the next in the ring.
         order = np.argsort(u[:, 0], kind="stable")
         partners = np.empty(len(order), np.int64)
         partners[order] = np.roll(order, -1)
@@ -48,23 +48,25 @@ class _Mix(LabelTransform):
     def mixed(
         self, images: np.ndarray, partners: np.ndarray, shares: np.ndarray, draws: Draws
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The mixed images, and the share that each has kept of itself."""
+        """Return the mixed images, and the share of each image that is its own."""
         raise NotImplementedError
 
 
 class Mixup(_Mix):
-    """Each image mixed with another of the batch, and their labels in the same shares.
+    """Replaces each image by a weighted mean of it and another image of the batch, and mixes their
+    labels with the same weights.
 
-    alpha:   the share comes from a beta distribution (alpha, alpha): small ones change little
-    classes: how many classes there are; None: as the loader's data set has them
+    alpha:   the weight is drawn from the beta distribution (alpha, alpha); a small alpha changes
+             most images little
+    classes: the number of classes; None: that of the loader's data set
     p:       the share of images that are mixed
 
-    Takes and returns (images, labels): labels (B,) of integers become distributions (B, classes)
-    in the images' dtype, which `md.cross_entropy` takes; float labels (B, ...) are mixed as they
-    are. Partners are images of the same batch, so here the result depends on which ones are.
-    TypeError without labels, ValueError for labels outside of the classes or where their number is
-    not known. Source: Zhang, Cisse, Dauphin, Lopez-Paz, "mixup: Beyond empirical risk
-    minimization", ICLR 2018.
+    It takes and returns (images, labels). Integer labels (B,) become distributions (B, classes) in
+    the images' dtype, which `md.cross_entropy` takes; float labels (B, ...) are mixed directly. The
+    partners are images of the same batch, so the result depends on the batch, unlike that of other
+    transforms. TypeError without labels, ValueError for labels outside of the classes or if the
+    number of classes is unknown. Source: Zhang, Cisse, Dauphin, Lopez-Paz, "mixup: Beyond empirical
+    risk minimization", ICLR 2018.
 
     >>> images, labels = T.Mixup(0.2, classes=3)(np.zeros((4, 8, 8, 1), np.uint8), [0, 1, 2, 0])
     >>> labels.shape, labels.sum(axis=1)
@@ -82,13 +84,15 @@ class Mixup(_Mix):
 
 
 class CutMix(_Mix):
-    """A rectangle of each image replaced by that of another, and their labels mixed by area.
+    """Replaces a rectangle of each image by the same rectangle of another image of the batch, and
+    mixes their labels by area.
 
-    alpha, classes, p: as `Mixup`'s; the share is of the area that stays. The rectangle has the
-    image's proportions; its middle is any pixel, and what is outside of the image is lost.
+    alpha, classes, p: as for `Mixup`; the weight drawn is the share of the area that is kept. The
+        rectangle has the proportions of the image. Its centre is a random pixel, and it is clipped
+        to the image
 
-    Takes and returns what `Mixup` does, with its errors. Source: Yun et al., "CutMix:
-    Regularization strategy to train strong classifiers", ICCV 2019.
+    Input, output and errors are those of `Mixup`. Source: Yun et al., "CutMix: Regularization
+    strategy to train strong classifiers", ICCV 2019.
 
     >>> images, labels = T.CutMix(1.0, classes=3)(np.zeros((4, 8, 8, 1), np.uint8), [0, 1, 2, 0])
     >>> labels.shape
@@ -112,7 +116,7 @@ class CutMix(_Mix):
 
 
 def distributions(labels: np.ndarray, classes: int | None, where: str) -> np.ndarray:
-    """Integers as rows of zeros with a one; floats as they are."""
+    """Convert integer labels to one-hot rows; float labels stay as they are."""
     if labels.dtype.kind == "f":
         return labels
     if labels.ndim != 1 or labels.dtype.kind not in "biu":
@@ -121,7 +125,7 @@ def distributions(labels: np.ndarray, classes: int | None, where: str) -> np.nda
             f"the shape {labels.shape}"
         )
     if classes is None:
-        raise ValueError(f"{where}: the number of classes is not known: give classes=")
+        raise ValueError(f"{where}: classes must be given, since the data set does not name them")
     if labels.size and not 0 <= labels.min() <= labels.max() < classes:
         raise ValueError(
             f"{where}: labels must be from 0 to {classes - 1}, got {labels.min()} to {labels.max()}"
@@ -133,15 +137,16 @@ def distributions(labels: np.ndarray, classes: int | None, where: str) -> np.nda
 
 
 def beta(alpha: float, draws: Draws) -> np.ndarray:
-    """(B,) numbers of a beta distribution (alpha, alpha): a / (a + b) of two of a gamma one, by way
-    of their logarithms, since for a small alpha both may be too small for a number."""
+    """Draw (B,) numbers from the beta distribution (alpha, alpha): a / (a + b) with a and b from
+    the gamma distribution. Their logarithms are used, since both may underflow for a small
+    alpha."""
     a, b = _log_gamma(alpha, draws.at(0)), _log_gamma(alpha, draws.at(1))
     return 1 / (1 + np.exp(np.clip(b - a, -700, 700)))
 
 
 def _log_gamma(alpha: float, draws: Draws) -> np.ndarray:
-    """Logarithms of (B,) numbers of a gamma distribution: Marsaglia & Tsang (2000), where alpha < 1
-    by way of alpha + 1. Of each item the first draw that is accepted counts."""
+    """Draw (B,) logarithms of numbers from the gamma distribution, by the rejection method of
+    Marsaglia & Tsang (2000). For alpha < 1 they are derived from the distribution of alpha + 1."""
     d = (alpha if alpha >= 1 else alpha + 1) - 1 / 3
     result = np.full(len(draws), np.log(d))
     waiting = np.ones(len(draws), bool)

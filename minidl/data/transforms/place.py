@@ -1,4 +1,4 @@
-"""Transforms of places: parts of images, mirrored, moved, turned, and scaled."""
+"""Transforms of the positions of pixels: crops, flips, shifts, rotations and erased squares."""
 
 from __future__ import annotations
 
@@ -22,33 +22,35 @@ def _cropped(
     mode: str = "constant",
     value: float = 0.0,
 ) -> np.ndarray:
-    """Parts of images. One thread: the others work for the model meanwhile."""
+    """Crop images. It uses one thread, because the others compute the model at the same time."""
     if flips is None:
         flips = np.zeros(len(images), np.uint8)
     return kernels.crop(images, size, tops, lefts, flips, mode, value, threads=1)
 
 
-def _check_reflect(where: str, mode: str, most: tuple[int, int], images: np.ndarray) -> None:
-    """Mirrored once: what lies further out would be mirrored again, and is a mistake."""
+def _check_reflect(
+    where: str, argument: str, mode: str, most: tuple[int, int], images: np.ndarray
+) -> None:
+    """Raise a ValueError if reflected padding would be larger than the image: it would have to be
+    reflected several times, which is most likely a mistake."""
     for name, reach, side in zip(("height", "width"), most, images.shape[1:3], strict=True):
         if mode == "reflect" and reach >= max(side, 1) and reach:
             raise ValueError(
-                f"{where}: {reach} pixels beyond the edge cannot be mirrored in "
-                f'images of {name} {side}; take fewer, or mode="constant"'
+                f'{where}: with mode="reflect", {argument} must be smaller than the {name} of the '
+                f'images, {side}, got {reach}: use less, or mode="constant"'
             )
 
 
 class RandomCrop(Transform):
-    """A part of each image, of one size, from a place of its own.
+    """Crops each image to a fixed size at a random position, after padding it.
 
-    size:    of the part: an int or a pair (height, width)
-    padding: pixels that the image is enlarged by on each side before: an int or a pair (above and
-             below, left and right)
-    mode:    what is there: "reflect" (the image mirrored, the edge itself not twice), "constant"
-             (`value`) or "edge" (the nearest pixel)
+    size:    the size of the crop: an int or a pair (height, width)
+    padding: the pixels added on each side first: an int or a pair (above and below, left and right)
+    mode:    how the padding is filled: "reflect" (mirrored without repeating the edge), "constant"
+             (with `value`) or "edge" (with the nearest pixel)
 
-    ValueError for a part that is larger than the enlarged image, and for a padding that is as large
-    as the image with mode="reflect".
+    ValueError if the crop is larger than the padded image, or if the padding is not smaller than
+    the image with mode="reflect".
 
     >>> T.RandomCrop(32, padding=4)(np.zeros((8, 32, 32, 3), np.uint8)).shape
     (8, 32, 32, 3)
@@ -73,13 +75,12 @@ class RandomCrop(Transform):
         self, images: np.ndarray, labels: Labels, draws: Draws
     ) -> tuple[np.ndarray, Labels]:
         (height, width), (down, right) = sides_of(images, "RandomCrop"), self.padding
-        _check_reflect("RandomCrop", self.mode, self.padding, images)
+        _check_reflect("RandomCrop", "padding", self.mode, self.padding, images)
         places = height + 2 * down - self.size[0] + 1, width + 2 * right - self.size[1] + 1
         if min(places) < 1:
             raise ValueError(
-                f"RandomCrop: a part of {self.size[0]} x {self.size[1]} is larger "
-                f"than images of {height} x {width} with a padding of {down} and "
-                f"{right}"
+                f"RandomCrop: size must not be larger than images of {height} x {width} with a "
+                f"padding of {down} and {right}, got {self.size[0]} x {self.size[1]}"
             )
         tops, lefts = draws.below(places).T
         return _cropped(
@@ -94,14 +95,14 @@ class RandomCrop(Transform):
 
 
 class RandomFlip(Transform):
-    """Left and right exchanged in some of the images.
+    """Mirrors images horizontally at random.
 
-    p:         the share of images
-    alternate: each image in every other epoch: chance decides only about the first. All of them
-               are then seen once in any two epochs, in both ways. (K. Jordan, "94% on CIFAR-10 in
-               3.29 seconds on a single GPU", arXiv:2404.00498.)
+    p:         the probability of each image to be mirrored
+    alternate: whether each image is mirrored in every other epoch; only its state in the first
+               epoch is random. Any two consecutive epochs then show both versions of each image.
+               (K. Jordan, "94% on CIFAR-10 in 3.29 seconds on a single GPU", arXiv:2404.00498.)
 
-    ValueError for a p that is not from 0 to 1, or other than 0.5 with alternate=True.
+    ValueError if p is not from 0 to 1, or not 0.5 with alternate=True.
 
     >>> T.RandomFlip(p=1)(np.arange(3., dtype=np.float32).reshape(1, 1, 3, 1)).ravel()
     array([2., 1., 0.], dtype=float32)
@@ -125,12 +126,12 @@ class RandomFlip(Transform):
 
 
 class Cutout(Transform):
-    """A square of each image set to one value.
+    """Sets a random square of each image to a constant.
 
-    size:  the side of the square: its centre is any pixel of the image, and what is outside of the
-           image is lost
-    value: what it is set to: 0 is the mean after `Normalize`, black before
-    p:     the share of images that get one
+    size:  the side of the square, or (height, width) of a rectangle. Its centre is a random pixel,
+           and it is clipped to the image
+    value: the constant; 0 is the mean after `Normalize`, and black before it
+    p:     the probability of each image to be changed
 
     Source: DeVries & Taylor, "Improved regularization of convolutional neural networks with
     Cutout", arXiv:1708.04552, 2017.
@@ -160,13 +161,14 @@ class Cutout(Transform):
 
 
 class RandomTranslate(Transform):
-    """Each image moved by whole pixels, each direction by itself.
+    """Shifts each image by a random number of whole pixels, vertically and horizontally.
 
-    amount: how far at most, to either side: pixels (an int), or a share of the side (a float below
-            1); or a pair (up and down, left and right)
-    mode:   what comes in from the edge: "constant" (`value`), "reflect" or "edge"
+    amount: the largest shift in both directions: pixels (an int), or a share of the side (a float
+            below 1); or a pair (vertical, horizontal)
+    mode:   how the uncovered pixels are filled: "constant" (with `value`), "reflect" or "edge"
 
-    ValueError for numbers that do not fit.
+    ValueError for arguments out of range, and for shifts that are not smaller than the image with
+    mode="reflect".
 
     >>> T.RandomTranslate(2)(np.zeros((8, 32, 32, 3), np.uint8)).shape
     (8, 32, 32, 3)
@@ -197,7 +199,7 @@ class RandomTranslate(Transform):
             round(x * side) if isinstance(x, float) else x
             for x, side in zip(self.amount, size, strict=True)
         )
-        _check_reflect("RandomTranslate", self.mode, (down, right), images)
+        _check_reflect("RandomTranslate", "amount", self.mode, (down, right), images)
         tops, lefts = draws.below((2 * down + 1, 2 * right + 1)).T
         return _cropped(
             images,
@@ -211,9 +213,11 @@ class RandomTranslate(Transform):
 
 
 class CenterCrop(Transform):
-    """The middle of each image.
+    """Crops the centre of each image.
 
-    size: an int or a pair (height, width); ValueError if images are smaller
+    size: an int or a pair (height, width)
+
+    ValueError if images are smaller.
 
     >>> T.CenterCrop(24)(np.zeros((8, 32, 32, 3), np.uint8)).shape
     (8, 24, 24, 3)
@@ -228,21 +232,22 @@ class CenterCrop(Transform):
         height, width = images.shape[1:3]
         if self.size[0] > height or self.size[1] > width:
             raise ValueError(
-                f"CenterCrop: a middle of {self.size[0]} x {self.size[1]} is larger "
-                f"than images of {height} x {width}"
+                f"CenterCrop: size must not be larger than images of {height} x {width}, got "
+                f"{self.size[0]} x {self.size[1]}"
             )
         top, left = round((height - self.size[0]) / 2), round((width - self.size[1]) / 2)
         return images[:, top : top + self.size[0], left : left + self.size[1]], labels
 
 
 class RandomRotation(Transform):
-    """Each image turned about its middle, in its frame.
+    """Rotates each image about its centre by a random angle, with bilinear interpolation. The size
+    stays the same.
 
-    degrees: how far at most, to either side; or a pair (least, most), counted counter-clockwise;
-             up to 360
-    mode:    what comes in at the corners: "constant" (`value`), "reflect" or "edge"
+    degrees: the largest angle in both directions, or a pair (least, most) of angles, which are
+             counter-clockwise; from -360 to 360
+    mode:    how the uncovered corners are filled: "constant" (with `value`), "reflect" or "edge"
 
-    Bilinear. ValueError for numbers that do not fit.
+    ValueError for arguments out of range.
 
     >>> T.RandomRotation(15)(np.zeros((8, 32, 32, 3), np.uint8)).shape
     (8, 32, 32, 3)
@@ -269,7 +274,8 @@ class RandomRotation(Transform):
         angle = np.deg2rad(low + (high - low) * draws.uniform(1)[:, 0])
         cos, sin = np.cos(angle), np.sin(angle)
         row, column = (height - 1) / 2, (width - 1) / 2
-        # Where each pixel of the result comes from: the middle stays.
+        # The affine map from each pixel of the result to its position in the image; the centre is
+        # a fixed point.
         maps = np.stack(
             [
                 cos,

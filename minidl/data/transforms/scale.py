@@ -1,4 +1,4 @@
-"""Images scaled: bilinear, over all pixels that a smaller one stands for."""
+"""Transforms that scale images, by bilinear interpolation with antialiasing."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from ... import checks, kernels
 from ..draws import Draws
 from .base import Labels, Transform, least_and_most, pair_size, sides_of
 
-MOST_BYTES = 4 << 20  # of what stands between the two axes, at a time: it stays in cache
+MOST_BYTES = 4 << 20  # size of a block's intermediate result, which then stays in cache
 
-Axis = tuple[Any, Any]  # where the part of each image begins, and how long it is
+Axis = tuple[Any, Any]  # the start and the length of each image's part along an axis
 
 
 def whole_axis(length: int) -> Axis:
-    """All of an axis."""
+    """Return the part that covers a whole axis."""
     return np.array([0]), np.array([length])
 
 
 def resample(images: np.ndarray, size: tuple[int, int], rows: Axis, columns: Axis) -> np.ndarray:
-    """A part of each image (B, H, W, C) as one of `size`: (B, *size, C).
+    """Scale a part of each image (B, H, W, C) to `size`; returns (B, *size, C).
 
-    One axis after the other, a few images at a time, each by itself.
+    The interpolation is separable: rows are scaled first, then columns, for a few images at a time.
     """
     batch, height, width, channels = images.shape
     kernels.check_shape("resize: images", (batch, *size, channels), images.dtype)
@@ -50,11 +50,13 @@ def resample(images: np.ndarray, size: tuple[int, int], rows: Axis, columns: Axi
 def _taps(
     axis: Axis, chosen: slice, length: int, size: int, dtype: Any
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(n, size) and (n, size, K): the first of the K pixels of an axis that each of the result's is
-    made of, and how much each of them adds; n = 1 where all images are scaled alike.
+    """Return the interpolation along an axis: for each pixel of the result, the index of the first
+    of the K pixels that it is computed from, (n, size), and their weights, (n, size, K). n is 1 if
+    all images are scaled alike.
 
-    A triangle around the place that a pixel of the result stands for, as wide as two of its own
-    pixels or two of the image's, whichever is more; pixels outside of the part add nothing.
+    The filter is a triangle around the pixel's position in the image. Its half width is one pixel
+    of the image, or one of the result if that is larger, which averages over all pixels when an
+    image is made smaller. Pixels outside of the part have weight 0.
     """
     starts, lengths = ((value[chosen] if len(value) > 1 else value)[:, None] for value in axis)
     scale = lengths / size
@@ -70,12 +72,10 @@ def _taps(
 
 
 class Resize(Transform):
-    """Images of another size.
+    """Scales images, by bilinear interpolation with antialiasing.
 
-    size: an int: the shorter side becomes that long, the other in proportion; or a pair (height,
-          width)
-
-    Bilinear, over all pixels that a smaller one stands for.
+    size: an int, to which the shorter side is scaled, and the other side in proportion; or a pair
+          (height, width)
 
     >>> T.Resize(16)(np.zeros((8, 32, 48, 3), np.uint8)).shape
     (8, 16, 24, 3)
@@ -100,15 +100,16 @@ class Resize(Transform):
 
 
 class RandomResizedCrop(Transform):
-    """A part of each image, of an area and a shape drawn by chance, scaled to one size.
+    """Crops a part with random area and aspect ratio from each image, and scales it to a fixed
+    size as `Resize` does.
 
-    size:  of the result: an int or a pair (height, width)
-    scale: (least, most) share of the image's area
-    ratio: (least, most) width by height, drawn evenly in its logarithm
+    size:  the size of the result: an int or a pair (height, width)
+    scale: (least, most), the area of the part as a share of the image's
+    ratio: (least, most), width divided by height; its logarithm is drawn uniformly
 
-    Ten times a part is drawn; if none lies within the image, it is the largest one in the middle
-    whose shape is allowed. Scaled as by `Resize`. ValueError for numbers that do not fit. Source:
-    Szegedy et al., "Going deeper with convolutions", CVPR 2015.
+    Up to ten parts are drawn. If none of them fits into the image, the part is the largest central
+    one whose aspect ratio is allowed. ValueError for arguments out of range. Source: Szegedy et
+    al., "Going deeper with convolutions", CVPR 2015.
 
     >>> T.RandomResizedCrop(24)(np.zeros((8, 32, 48, 3), np.uint8)).shape
     (8, 24, 24, 3)
@@ -134,7 +135,7 @@ class RandomResizedCrop(Transform):
         return resample(images, self.size, (tops, heights), (lefts, widths)), labels
 
     def parts(self, height: int, width: int, draws: Draws) -> tuple[np.ndarray, ...]:
-        """The part of each image: (tops, lefts, heights, widths), (B,) whole numbers each."""
+        """Draw the part of each image; returns (tops, lefts, heights, widths), integers (B,)."""
         u = draws.uniform(2 * self.TRIES)
         area = (
             height * width * (self.scale[0] + (self.scale[1] - self.scale[0]) * u[:, : self.TRIES])

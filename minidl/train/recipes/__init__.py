@@ -1,5 +1,5 @@
-"""Recipes: trainings that are known to work, one short file each. `names()` lists them, `create`
-makes one; `Run` in `minidl.train` carries it out, and so does `minidl train --recipe NAME`.
+"""Recipes: training configurations that are known to work, one short file each. `names()` lists
+them, `create` makes one; `train.Run` and `minidl train --recipe NAME` train with it.
 
 >>> from minidl.train import recipes
 >>> recipes.names()
@@ -28,13 +28,13 @@ RECIPES: dict[str, type[Recipe]] = {
 
 
 def names() -> list[str]:
-    """The names that `create` knows."""
+    """Return the names that `create` knows."""
     return list(RECIPES)
 
 
 def create(name: str, **settings: Any) -> Recipe:
-    """A recipe by name, with some of its fields set. ValueError for another name or a field that it
-    does not have, TypeError for a value of another type.
+    """Create a recipe by name, with some of its fields set. ValueError for an unknown name or
+    field, TypeError for a value of another type than the field's.
 
     >>> from minidl.train import recipes
     >>> recipes.create("cifar10-resnet20", epochs=10).batch_size

@@ -1,13 +1,15 @@
 """CIFAR-10 with ResNet-20 as He et al. trained it (arXiv:1512.03385, section 4.2).
 
-SGD with momentum 0.9 and weight decay 1e-4 on all parameters, batches of 128, 64,000 steps: the
-rate is 0.1, a tenth of it after 32,000 steps and a hundredth after 48,000. Pictures are padded by 4
-pixels of the mean colour on each side, cropped to 32 x 32 at random, and half of them mirrored; the
-test pictures are used as they are. All 50,000 training pictures are trained on, so nothing is
-validated, and the model of the last epoch is the result. The paper reports 91.25%.
+The optimizer is SGD with momentum 0.9 and weight decay 1e-4 on all parameters, for 64,000 steps on
+batches of 128. The learning rate is 0.1, divided by 10 after 32,000 and again after 48,000 steps.
+Pictures are padded by 4 pixels of the mean colour on each side and cropped to 32 x 32 at random,
+and half of them are mirrored; test pictures are not augmented. All 50,000 training pictures are
+used for training, so there is no validation and the model of the last epoch is the result. The
+paper reports 91.25%.
 
-Ours differs in the mean, which is one number a channel and not one a pixel, and in the standard
-deviation, by which it is divided; and shortcuts between the groups are those of `models.ResNet20`.
+There are three differences to the paper: the mean that is subtracted is one number per channel
+instead of one per pixel, pictures are divided by the standard deviation, and the shortcuts between
+the stages are those of `models.ResNet20`.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from .recipe import Recipe
 
 @dataclass
 class CIFAR10ResNet20(Recipe):
-    """See the head of the file; `epochs` of 390 steps each."""
+    """The recipe of the module's docstring; an epoch has 390 steps."""
 
     model: str | None = "resnet20"
     epochs: int | None = 164

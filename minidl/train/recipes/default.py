@@ -1,9 +1,10 @@
-"""The recipe for pictures of any kind, with what fits their number, size and colour.
+"""The recipe for pictures of any kind; its settings depend on their number, size and colour.
 
-Nesterov's SGD; the rate grows in a straight line in a fifth of the steps and falls to 0 on half a
-cosine (Goyal et al. 2017, Loshchilov & Hutter 2017). Biases and normalizations do not decay.
-Pictures are shifted by up to an eighth of their side, and colour pictures mirrored: grey ones may
-be digits and letters.
+The optimizer is SGD with Nesterov momentum. The learning rate grows linearly in the first fifth of
+the steps and then decays to 0 along half a cosine (Goyal et al. 2017, Loshchilov & Hutter 2017).
+Biases and the parameters of normalizations have no weight decay. Pictures are shifted by up to an
+eighth of their side. Colour pictures are mirrored as well; grey ones are not, since they may show
+digits or letters.
 """
 
 from __future__ import annotations
@@ -17,20 +18,21 @@ from ...nn.layer import Layer
 from ..task import Task
 from .recipe import Recipe
 
-STEPS = 3000  # of a training, as far as MOST_EPOCHS and LEAST_EPOCHS allow
+STEPS = 3000  # steps of a training, within the limits of the next line
 LEAST_EPOCHS, MOST_EPOCHS = 15, 100
-BATCHES = 10  # that an epoch of few pictures has at least
+BATCHES = 10  # the batch size is chosen so that an epoch has at least so many batches
 
 
 @dataclass
 class Default(Recipe):
-    """See the head of the file. `warmup` is the share of the steps in which the rate grows. What is
-    None is chosen:
+    """The recipe of the module's docstring. `warmup` is the share of the steps in which the
+    learning rate grows. Fields that are None are chosen as follows:
 
-    model:      mnist-cnn for grey pictures up to 32 x 32, else resnet20
-    batch_size: 128, or of few pictures the largest power of two with 10 batches an epoch
-    lr:         0.1 for a batch of 128, in proportion to the batch
-    epochs:     as many as make 3,000 steps, from 15 to 100
+    model:      mnist-cnn for grey pictures whose shorter side has at most 32 pixels, else resnet20
+    batch_size: 128, or for few pictures the largest power of two that gives 10 batches an epoch
+    lr:         0.1 for batches of 128, proportional to the batch size
+    epochs:     the number that makes 3,000 steps, at least 15 and at most 100
+    flip, crop: whether pictures have colour, and an eighth of the shorter side
     """
 
     warmup: float = 0.2

@@ -1,10 +1,11 @@
 """MNIST to 99.6% and more in 10 epochs.
 
-`vgg8` at half its width, 32 to 128 channels with BatchNorm. Nesterov's SGD, whose rate grows in a
-fifth of the steps and falls on a cosine; labels smoothed by 0.1; pictures turned by up to 10
-degrees and shifted by up to 2 pixels; an average of the weights over the steps, whose BatchNorm
-statistics are measured anew. All 60,000 training pictures are trained on, so nothing is validated,
-and the averaged model of the last epoch is the result.
+The model is `vgg8` at half its width, 32 to 128 channels with BatchNorm. The optimizer is SGD with
+Nesterov momentum, with a learning rate that grows in the first fifth of the steps and then decays
+along a cosine. Labels are smoothed by 0.1; pictures are rotated by up to 10 degrees and shifted by
+up to 2 pixels. The result is the model of the weights' moving average after the last epoch, whose
+BatchNorm statistics are measured anew. All 60,000 training pictures are used for training, so there
+is no validation.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from .default import Default
 
 @dataclass
 class MNIST(Default):
-    """See the head of the file. `rotation` is the largest one, in degrees, `shift` in pixels."""
+    """The recipe of the module's docstring. `rotation` is the largest rotation in degrees, `shift`
+    the largest shift in pixels."""
 
     model: str | None = "vgg8"
     model_options: dict[str, Any] = field(default_factory=lambda: {"width": 32})

@@ -1,8 +1,8 @@
-"""Recipe: the numbers and parts of a training in one place; what all recipes have in common.
+"""Recipe: the base class of all recipes, which hold the settings and parts of a training.
 
-A recipe is a dataclass. Its fields are what one may set, and their defaults what is known to work;
-its methods make the parts of the training of them. Each other file of this folder is one recipe, a
-subclass, to be read as the section "Training details" of a paper.
+A recipe is a dataclass. Its fields are the settings, and their defaults are values that are known
+to work; its methods build the parts of the training from them. Each other file of this folder is a
+recipe, a subclass, and reads like the section "Training details" of a paper.
 """
 
 from __future__ import annotations
@@ -26,20 +26,21 @@ below_one = partial(checks.real, least=0, below=1)
 
 @dataclass
 class Recipe:
-    """How a task is trained.
+    """How a model is trained on a task.
 
-    model:         a name of `models.create`; `model_options`: what else that gets
-    epochs, batch_size, lr: the largest rate
-    momentum, weight_decay: of SGD
-    label_smoothing: of the cross-entropy
-    crop:          pixels by which pictures are shifted at random at most; `crop_mode`: what comes
-                   in from the edge, as `RandomCrop` has it ("constant" is the mean colour)
+    model:         a name of `models.create`; `model_options` are its other arguments
+    epochs, batch_size: as usual
+    lr:            the largest learning rate
+    momentum, weight_decay: the options of SGD
+    label_smoothing: the option of the cross-entropy
+    crop:          the largest random shift of a picture in pixels; `crop_mode` is the padding mode
+                   of `RandomCrop` ("constant" pads with the mean colour)
     flip:          whether half of the pictures are mirrored
-    ema:           the decay of an average of the weights, or None
-    valid:         the share of pictures to validate, where the data have no part for it
+    ema:           the decay of a moving average of the weights, or None
+    valid:         the share of pictures for validation, if the data have no validation part
 
-    What is None in a recipe depends on the task, and `settled` fills it in. `checks` says what the
-    values of fields may be.
+    Fields that are None depend on the task; `settled` sets them. `checks` has a check for the value
+    of each field.
 
     >>> from minidl.train import recipes
     >>> recipe = recipes.create("cifar10-resnet20", epochs=3)
@@ -75,17 +76,17 @@ class Recipe:
     }
 
     def settled(self, task: Task) -> Recipe:
-        """The same, with a value for each field that depends on the task."""
+        """Set the fields that depend on the task, and return the recipe."""
         return self
 
     def settings(self) -> dict[str, Any]:
-        """All fields as plain values."""
+        """Return all fields as plain values."""
         return asdict(self)
 
     # ------------------------------------------------------------------------ parts of a training
 
     def build_model(self, task: Task) -> Layer:
-        """A new model for the task."""
+        """Create a model for the task."""
         assert self.model is not None
         return models.create(
             self.model,
@@ -93,7 +94,7 @@ class Recipe:
         )
 
     def transform(self, task: Task, normalize: T.Normalize) -> Any:
-        """What is done to training pictures, whose values are from 0 to 1."""
+        """Return the transform of training pictures, whose values are from 0 to 1."""
         parts: list[Any] = [normalize]
         if self.crop:
             parts.append(T.RandomCrop(task.shape[:2], self.crop, self.crop_mode))
@@ -102,7 +103,7 @@ class Recipe:
         return T.Compose(*parts)
 
     def loader(self, task: Task, normalize: T.Normalize, seed: int) -> data.DataLoader:
-        """The training pictures in batches, of which all are full."""
+        """Return the loader of the training pictures, without an incomplete last batch."""
         assert self.batch_size is not None
         size = min(self.batch_size, len(task.train))
         return data.DataLoader(
@@ -115,32 +116,32 @@ class Recipe:
         )
 
     def prepare(self, model: Layer, task: Task, normalize: T.Normalize) -> None:
-        """What is done with a new model before it is trained: nothing, in most recipes."""
+        """Prepare a new model for the training; most recipes have nothing to do."""
 
     def optimizer(self, model: Layer) -> optim.Optimizer:
-        """The optimizer, with its rates at their base."""
+        """Create the optimizer with its base learning rates."""
         raise NotImplementedError
 
     def schedule(self, optimizer: optim.Optimizer, steps: int) -> Any:
-        """The schedule of the rates over all steps of the training; None: they stay."""
+        """Create the learning rate schedule for all steps of the training; None keeps the rates."""
         raise NotImplementedError
 
     def loss(self) -> Callable[..., Any]:
-        """The function of (outputs, labels) that is made small."""
+        """Return the loss, a function of (outputs, labels)."""
         return partial(ops.cross_entropy, label_smoothing=self.label_smoothing)
 
     def trainer_options(self) -> dict[str, Any]:
-        """What else `Trainer` gets."""
+        """Return further arguments of `Trainer`."""
         return {"ema": self.ema}
 
     def callbacks(self, model: Layer) -> list[Any]:
-        """Callbacks of the recipe's own."""
+        """Return the recipe's own callbacks."""
         return []
 
 
 def with_settings(recipe: type[Recipe], settings: dict[str, Any], where: str) -> Recipe:
-    """A recipe with some fields set. TypeError and ValueError for fields that it does not have and
-    values of another type; numbers may be whole where they may be broken."""
+    """Create a recipe with some fields set. ValueError for an unknown field, TypeError for a value
+    of another type than the field's; an int is allowed for a float."""
     hints = get_type_hints(recipe)
     known = {f.name for f in fields(recipe)}
     for name, value in settings.items():
@@ -150,8 +151,8 @@ def with_settings(recipe: type[Recipe], settings: dict[str, Any], where: str) ->
             )
         if value is None and name != "ema" and getattr(recipe, name, None) is not None:
             raise ValueError(
-                f"{where}: {name} cannot be None, which leaves it to the data: this "
-                f"recipe does not choose it"
+                f"{where}: {name} must not be None, since this recipe does not choose it from the "
+                f"data"
             )
         kinds = _kinds(hints[name])
         if (isinstance(value, bool) and bool not in kinds) or not isinstance(
@@ -163,12 +164,13 @@ def with_settings(recipe: type[Recipe], settings: dict[str, Any], where: str) ->
             recipe.checks[name](value, where, name)
     _check_model(settings, where)
     if "model" in settings and settings["model"] != getattr(recipe, "model", None):
-        settings = {"model_options": {}, **settings}  # the recipe's are those of its own model
+        # The default options are those of the recipe's default model.
+        settings = {"model_options": {}, **settings}
     return recipe(**settings)
 
 
 def _check_model(settings: dict[str, Any], where: str) -> None:
-    """ValueError for a model that there is not, and for options of it that the data decide."""
+    """Raise a ValueError for an unknown model, and for model options that the data decide."""
     if settings.get("model") is not None:
         class_of(settings["model"], where)
     for name in ("classes", "input_shape"):
@@ -179,7 +181,7 @@ def _check_model(settings: dict[str, Any], where: str) -> None:
 
 
 def _kinds(hint: Any) -> tuple[type, ...]:
-    """The types that a field may have: of `int | None` int and NoneType."""
+    """Return the types that a field may have: (int, NoneType) for `int | None`."""
     import types
     from typing import Union, get_args, get_origin
 

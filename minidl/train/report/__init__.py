@@ -1,9 +1,10 @@
-"""A run's report: what a trained classifier is worth, and why, as numbers and as one page.
+"""The report of a trained classifier: its evaluation as numbers, as text and as one HTML page.
 
-`report` computes it and gives a `Report`. Here each part has a file: `reading` the predictions,
-`figures` what they are worth, `statistics` the callback that looks into layers, `grad_cam` what the
-model looks at, `duplicates` pictures that two parts share, `findings` what is worth a word;
-`machine`, `pictures`, `plots` and `page` make the page of `templates/report.html`.
+`report` computes it and returns a `Report`. `reading` computes the predictions and `figures` the
+metrics; `statistics` is the callback that records the layers during a training; `grad_cam` computes
+which regions of a picture the model uses; `duplicates` finds pictures that two data sets share;
+`findings` says in words what stands out; `curves` plots a history; `shown`, `pictures`, `plots` and
+`page` build the page from `templates/report.html`, and `table` the text.
 """
 
 from .curves import curves

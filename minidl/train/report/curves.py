@@ -1,4 +1,4 @@
-"""`curves`: a training's history as one picture."""
+"""`curves`: plot the history of a training."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ NOT_CURVES = ("lr", "seconds")
 
 
 def curves(history: Mapping[str, Sequence[float]], path: str | os.PathLike[str]) -> None:
-    """Draw a history as `Trainer.fit` returns it: loss, each metric, and the learning rate, over
-    the epochs; those of the validation beside those of the training.
+    """Plot a history as `Trainer.fit` returns it: the loss, each metric and the learning rate over
+    the epochs. Training and validation share a panel.
 
-    path: the format is that of the ending (.png, .svg, .pdf ...), PNG if it has none. The file is
-    written whole or not at all. Neither the backend nor the settings of matplotlib's pyplot are
-    touched. ImportError without matplotlib, which the extra `report` brings; TypeError or
-    ValueError for what is no history, or for an ending that is no format.
+    path: the file, whose ending decides the format (.png, .svg, .pdf ...; PNG without an ending)
+
+    The file is written completely or not at all. The backend and the settings of matplotlib's
+    pyplot are not changed. ImportError without matplotlib, which the extra `report` installs;
+    TypeError or ValueError if `history` is not a history or the format is unknown.
 
     >>> import os, tempfile
     >>> history = {"loss": [2.1, 1.2], "valid_loss": [1.9, 1.3], "lr": [0.1, 0.1]}
@@ -58,7 +59,8 @@ def curves(history: Mapping[str, Sequence[float]], path: str | os.PathLike[str])
 
 
 def picture(rows: int, columns: int, where: str) -> tuple[Any, list[Any]]:
-    """A figure of so many panels, and their axes row by row. ImportError without matplotlib."""
+    """Return a figure with rows * columns panels, and their axes row by row. ImportError without
+    matplotlib."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -70,7 +72,7 @@ def picture(rows: int, columns: int, where: str) -> tuple[Any, list[Any]]:
 
 
 def save(figure: Any, path: str) -> None:
-    """Write a picture, whole or not at all, in the format of the ending, PNG if it has none."""
+    """Write a figure to a file, completely or not at all, in the format that the ending says."""
     ending = os.path.splitext(path)[1][1:].lower() or "png"
     content = io.BytesIO()
     figure.savefig(content, format=ending)
@@ -78,8 +80,8 @@ def save(figure: Any, path: str) -> None:
 
 
 def panels_of(history: Any, where: str) -> dict[str, dict[str, list[float]]]:
-    """{title: {label: values}} for each figure of a history that is drawn, the loss first and the
-    learning rate last; {} if it has no epoch. TypeError or ValueError for what is no history."""
+    """Return {title: {label: values}} for each panel of a history, the learning rate last; {} if it
+    has no epoch. TypeError or ValueError if it is not a history."""
     expected = "a dict of lists of one length, as Trainer.fit returns it"
     if not isinstance(history, Mapping):
         raise TypeError(checks.message(where, "history", expected, history))

@@ -1,11 +1,13 @@
-"""Pictures of one data set that are in another one too: the same, or nearly so.
+"""Find the pictures of one data set that are in another one too, exactly or nearly.
 
-Every picture is made a vector of 8 x 8 grey values without mean and of length 1, so that the
-product of two is their correlation, whatever their brightness, contrast and size. Products of whole
-blocks find the few that are most alike; these are compared on 32 x 32 pixels with their colours.
+Every picture becomes a vector of 8 x 8 grey values with mean 0 and length 1, so that the product of
+two vectors is the correlation of the pictures, whatever their brightness, contrast and size. Matrix
+products of blocks find the few candidates with the highest correlation; these are compared again on
+32 x 32 pixels in colour.
 
-Strokes and plain things are all alike, so a high correlation alone tells nothing: a near-duplicate
-stands out, far more like the picture than the next ones are (as in the ratio test of Lowe 2004).
+A high correlation alone is not enough, since all pictures of simple strokes or shapes are alike. A
+near-duplicate has to stand out: it must be far more similar than the next most similar pictures, as
+in the ratio test of Lowe (2004).
 """
 
 from __future__ import annotations
@@ -20,22 +22,23 @@ import numpy as np
 
 from ...data.batch import gather
 
-COARSE, FINE = 8, 32  # pixels a side
-LOOKED_AT = 0.95  # the correlation on the coarse pixels of what is looked at again
+COARSE, FINE = 8, 32  # pixels per side of the two scales
+LOOKED_AT = 0.95  # coarse correlation above which a picture is a candidate
 
-# A pair is the same if its fine correlation is above SAME. It is nearly the same if that is above
-# NEAR and it stands out: 1 - correlation is below STANDS_OUT times that of the picture fifth (NEXT)
-# in likeness, on coarse and on fine pixels.
+# A pair is the same if its fine correlation is above SAME. It is nearly the same if its fine
+# correlation is above NEAR and it stands out: on both scales, 1 - correlation is below STANDS_OUT
+# times that of the fifth (NEXT) most similar picture.
 SAME, NEAR = 0.998, 0.9
 STANDS_OUT, NEXT = 0.2, 5
 
-MOST_BYTES = 32 << 20  # at a time: of pictures as float32, and of products
-TOGETHER = 100  # pictures that are compared on the fine pixels at a time
+MOST_BYTES = 32 << 20  # memory for a block of float32 pictures or of products
+TOGETHER = 100  # candidates that are compared on the fine scale at a time
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A picture of the data set, and the one of the training set that is most like it."""
+    """A picture of the data set and the most similar picture of the training set, by their indices;
+    `exact` if their bytes are equal."""
 
     index: int
     train: int
@@ -44,29 +47,29 @@ class Pair:
 
 
 def find(dataset: Any, train_set: Any) -> list[Pair]:
-    """The pictures of `dataset` that `train_set` has too, in their order, each with the one there
-    that is most like it. Pictures of one colour are only compared byte for byte.
+    """Return the pictures of `dataset` that are also in `train_set`, in their order, each with the
+    most similar picture there. Pictures of a single colour are only compared byte for byte.
 
-    Memory is that of both data sets' vectors of 64 numbers and hashes, and of a few times
-    MOST_BYTES, or of one picture that is larger.
+    The memory used is that of a vector of 64 numbers and a hash for each picture of both data sets,
+    and a few times MOST_BYTES or the size of the largest picture.
     """
-    theirs, known = _vectors(train_set)
-    own, hashes = _vectors(dataset)
+    train_vectors, train_hashes = _vectors(train_set)
+    vectors, hashes = _vectors(dataset)
     found: dict[int, Pair] = {}
     first: dict[bytes, int] = {}
-    for row, digest in enumerate(known):
+    for row, digest in enumerate(train_hashes):
         first.setdefault(digest, row)
     for row, digest in enumerate(hashes):
         if digest in first:
             found[row] = Pair(row, first[digest], 1.0, True)
-    wanted = [row for row in range(len(own)) if row not in found]
-    for pair in _compared(dataset, train_set, _candidates(own, theirs, wanted)):
+    wanted = [row for row in range(len(vectors)) if row not in found]
+    for pair in _compared(dataset, train_set, _candidates(vectors, train_vectors, wanted)):
         found[pair.index] = pair
     return [found[row] for row in sorted(found)]
 
 
 def _vectors(dataset: Any) -> tuple[np.ndarray, list[bytes]]:
-    """(N, 64) float32, and a hash of each picture's bytes."""
+    """Return the coarse vectors (N, 64) float32 of all pictures, and a hash of each one's bytes."""
     vectors = np.empty((len(dataset), COARSE * COARSE), np.float32)
     hashes: list[bytes] = []
     for images in _blocks(dataset, range(len(dataset))):
@@ -79,8 +82,8 @@ def _vectors(dataset: Any) -> tuple[np.ndarray, list[bytes]]:
 
 
 def _blocks(dataset: Any, rows: range | np.ndarray) -> Iterator[np.ndarray]:
-    """Some pictures of a data set in their order, as many at a time as MOST_BYTES allows."""
-    start, step = 0, 1  # the first one tells how large they are
+    """Yield some pictures of a data set in blocks of at most MOST_BYTES."""
+    start, step = 0, 1  # the first block is one picture, which shows the size of all
     while start < len(rows):
         images = gather(dataset, rows[start : start + step]).images
         start += len(images)
@@ -89,19 +92,19 @@ def _blocks(dataset: Any, rows: range | np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _salt(image: np.ndarray) -> bytes:
-    """What tells pictures of equal bytes and other shapes apart."""
+    """Return a salt of the shape and the dtype, which pictures of equal bytes may differ in."""
     return blake2b(f"{image.shape} {image.dtype}".encode(), digest_size=16).digest()
 
 
 def _scaled(images: np.ndarray, side: int) -> np.ndarray:
-    """Pictures (n, H, W, C), each of whose pixels is the mean of the area that it stands for."""
+    """Scale pictures (n, H, W, C) to (n, side, side, C); each pixel is the mean of its area."""
     down, across = _areas(images.shape[1], side), _areas(images.shape[2], side)
     pixels = images.astype(np.float32, copy=False)
     return np.einsum("ih,nhwc,jw->nijc", down, pixels, across, optimize=True)
 
 
 def _areas(length: int, side: int) -> np.ndarray:
-    """(side, length): the share that each pixel has in each of `side` equal parts of a row."""
+    """Return the matrix (side, length) that averages `length` pixels over `side` equal parts."""
     edges = np.linspace(0, length, side + 1)
     low, high = edges[:-1, None], edges[1:, None]
     place = np.arange(length)
@@ -110,7 +113,7 @@ def _areas(length: int, side: int) -> np.ndarray:
 
 
 def _unit(images: np.ndarray) -> np.ndarray:
-    """Rows without mean and of length 1; zeros for a picture of one colour."""
+    """Flatten pictures to rows with mean 0 and length 1, or zeros for a picture of one colour."""
     rows = images.reshape(len(images), -1)
     rows = rows - rows.mean(axis=1, keepdims=True)
     length = np.sqrt((rows * rows).sum(axis=1, keepdims=True))
@@ -119,14 +122,14 @@ def _unit(images: np.ndarray) -> np.ndarray:
 
 
 def _candidates(
-    own: np.ndarray, theirs: np.ndarray, wanted: list[int]
+    vectors: np.ndarray, train_vectors: np.ndarray, wanted: list[int]
 ) -> Iterator[tuple[int, np.ndarray, bool]]:
-    """(row of own, rows of theirs, whether one of them stands out): for each row of own that may
-    have a near-duplicate by the coarse pixels, those that are most like it."""
-    step = max(1, MOST_BYTES // (4 * max(theirs.shape)))
+    """Yield (picture, the most similar training pictures, whether the first of these stands out)
+    for each picture that may have a near-duplicate by its coarse vector."""
+    step = max(1, MOST_BYTES // (4 * max(train_vectors.shape)))
     for start in range(0, len(wanted), step):
         block = wanted[start : start + step]
-        products = own[block] @ theirs.T
+        products = vectors[block] @ train_vectors.T
         for i in np.flatnonzero(products.max(axis=1) > LOOKED_AT):
             row = products[i]
             near = (
@@ -136,12 +139,14 @@ def _candidates(
             )
             near = near[np.argsort(-row[near], kind="stable")]
             stands_out = _stands_out(row[near])
-            if stands_out or row[near[0]] > SAME:  # coarse pixels are alike before fine ones
+            # If the fine correlation is above SAME, so is the coarse one.
+            if stands_out or row[near[0]] > SAME:
                 yield block[i], near, stands_out
 
 
 def _stands_out(correlations: np.ndarray) -> bool:
-    """Whether the largest is far above the smallest of NEXT; of fewer, far above none at all."""
+    """Return whether the largest of NEXT correlations is far above the smallest; with fewer than
+    NEXT pictures, it is compared with a correlation of 0."""
     away = 1 - correlations
     return bool(away.min() < STANDS_OUT * (away.max() if len(away) == NEXT else 1.0))
 
@@ -149,7 +154,7 @@ def _stands_out(correlations: np.ndarray) -> bool:
 def _compared(
     dataset: Any, train_set: Any, candidates: Iterable[tuple[int, np.ndarray, bool]]
 ) -> Iterator[Pair]:
-    """The pairs that are nearly the same on the fine pixels."""
+    """Yield the pairs of candidates that are the same or nearly the same on the fine scale."""
     candidates = iter(candidates)
     while some := list(islice(candidates, TOGETHER)):
         left = _fine(dataset, np.array([row for row, _, _ in some]))
@@ -168,5 +173,5 @@ def _compared(
 
 
 def _fine(dataset: Any, rows: np.ndarray) -> np.ndarray:
-    """(n, FINE, FINE, C) float32: some pictures of a data set."""
+    """Return some pictures of a data set on the fine scale, (n, FINE, FINE, C) float32."""
     return np.concatenate([_scaled(images, FINE) for images in _blocks(dataset, rows)])

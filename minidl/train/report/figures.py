@@ -1,6 +1,5 @@
-"""What predictions are worth, as numbers: confusion matrix, precision, recall, and their kin.
-
-Only labels and predictions come in, and arrays go out; where they come from is in `reading`.
+"""Classification metrics: the confusion matrix, precision, recall, F1, balanced accuracy and the
+confidence interval of the accuracy. All are functions of labels and predictions as arrays.
 """
 
 from __future__ import annotations
@@ -9,22 +8,23 @@ import math
 
 import numpy as np
 
-Z95 = 1.959963984540054  # of a normal distribution 95% are within so many standard deviations
+Z95 = 1.959963984540054  # 95% of a normal distribution lie within so many standard deviations
 
 
 def confusion_of(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """How often each class (row) was taken for each class (column): (classes, classes) int64."""
+    """Return how often each class (row) was predicted as each class (column), (classes, classes)
+    int64."""
     counts = np.bincount(labels * classes + predicted, minlength=classes * classes)
     return counts.reshape(classes, classes)
 
 
 def per_class(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """(precision, recall, f1, support) of each class, from a confusion matrix.
+    """Return (precision, recall, f1, support) of each class, from a confusion matrix.
 
-    Precision is the share of right ones among what was taken for the class, recall the share of the
-    class that was found, f1 = 2 right / (2 right + missed + wrongly taken for it). What would
-    divide by 0 is NaN: the recall of a class without examples, the precision of one that was never
-    predicted, and f1 where both are so.
+    With TP, FP and FN the true positives, false positives and false negatives of a class:
+    precision = TP / (TP + FP), recall = TP / (TP + FN), f1 = 2 TP / (2 TP + FP + FN), and
+    support = TP + FN. A division by 0 gives NaN: the recall of a class without examples, the
+    precision of a class that was never predicted, and f1 if both are the case.
     """
     right = np.diagonal(confusion)
     support, taken = confusion.sum(axis=1), confusion.sum(axis=0)
@@ -33,14 +33,14 @@ def per_class(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray
 
 
 def balanced_accuracy(recall: np.ndarray) -> float:
-    """The mean recall of the classes that have examples: what accuracy would be if all classes had
-    equally many (Brodersen et al. 2010)."""
+    """Return the mean recall of the classes that have examples: the accuracy if all classes had
+    equally many examples (Brodersen et al. 2010)."""
     return float(np.nanmean(recall))
 
 
 def interval(right: int, count: int) -> tuple[float, float]:
-    """Where the accuracy on other examples of the same kind lies, with 95% certainty, if `right` of
-    `count` were right: Wilson's (1927) interval."""
+    """Return Wilson's (1927) 95% confidence interval of the accuracy, given that `right` of `count`
+    predictions were right."""
     share, z = right / count, Z95
     scale = 1 / (1 + z * z / count)
     middle = scale * (share + z * z / (2 * count))
@@ -49,8 +49,8 @@ def interval(right: int, count: int) -> tuple[float, float]:
 
 
 def confusions(confusion: np.ndarray, most: int) -> list[tuple[int, int, int, float]]:
-    """The pairs of classes that are confused most often, as (class, taken for, how often, the share
-    of the class's examples); at most `most`, the most frequent first."""
+    """Return the pairs of classes that are confused most often as (class, predicted class, count,
+    share of the class's examples); at most `most`, the most frequent first."""
     wrong = confusion.copy()
     np.fill_diagonal(wrong, 0)
     order = np.argsort(-wrong, axis=None, kind="stable")[:most]
@@ -64,6 +64,7 @@ def confusions(confusion: np.ndarray, most: int) -> list[tuple[int, int, int, fl
 
 
 def uneven(support: np.ndarray) -> bool:
-    """Whether some class has more than one and a half times the examples of another one."""
-    there = support[support > 0]
-    return bool(len(there) and there.max() > 1.5 * there.min())
+    """Return whether a class has more than 1.5 times the examples of another one; classes without
+    examples do not count."""
+    counts = support[support > 0]
+    return bool(len(counts) and counts.max() > 1.5 * counts.min())

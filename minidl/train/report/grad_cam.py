@@ -1,10 +1,10 @@
-"""What a model looks at: Grad-CAM, after Selvaraju et al. 2017, "Grad-CAM: Visual Explanations from
-Deep Networks via Gradient-based Localization".
+"""Grad-CAM, which shows the regions of a picture that speak for a class (Selvaraju et al. 2017,
+"Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization").
 
-Of the feature maps A (h, w, channels) behind the last convolution, and the score y of a class:
+With A (h, w, channels) the feature maps after the last convolution and y the score of a class:
 
-    weight of a channel = the mean over all positions of dy/dA
-    map = max(sum over channels of weight A, 0)
+    weight[c] = mean over all positions of dy/dA[..., c]
+    map = max(sum over c of weight[c] A[..., c], 0)
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ CONVOLUTIONS = ("Conv", "ConvTranspose")
 
 
 def grad_cam(model: Layer, x: np.ndarray, classes: np.ndarray) -> np.ndarray | None:
-    """How much each place of each picture speaks for a class: (N, h, w), 0 or more, as `model`
-    evaluates; None if it has no convolution whose maps have several places.
+    """Return the Grad-CAM map of a class for each picture, (N, h, w), computed in evaluation mode.
+    None if the model has no convolution whose output has more than one position.
 
-    x: (N, H, W, C), as the model takes it; classes: (N,), whose scores (outputs) are explained
+    x:       (N, H, W, C), prepared for the model
+    classes: (N,), the class of each picture whose score (output) is explained
     """
     search = _LastMaps()
     inputs = Tensor(np.array(x))
-    inputs.requires_grad = True  # a model that does not learn has a graph then, too
+    inputs.requires_grad = True  # so that a frozen model records a graph, too
     with evaluation(gradients=True), following(search):
         outputs = model(inputs)
         if search.maps is None:
@@ -43,20 +44,21 @@ def grad_cam(model: Layer, x: np.ndarray, classes: np.ndarray) -> np.ndarray | N
 
 
 class _LastMaps:
-    """Follows a pass, and finds the maps that the last convolution makes: its output, after the
-    normalization and the activation behind it, which have the same shape.
+    """A tracer that finds the feature maps of the last convolution: its output after the
+    normalization and the activation that follow it, which keep the shape.
 
-    A convolution that is computed several times counts the first time: a model that averages over
-    several views of a picture begins with the picture itself, and maps of a mirrored or shifted
-    view would not lie on it.
+    If a convolution is computed several times, the first time counts: a model that averages over
+    several views starts with the unchanged picture, and the maps of a mirrored or shifted view
+    would not match the picture's positions.
     """
 
     def __init__(self) -> None:
         self.maps: Tensor | None = None
-        # By id, of what lives as long as this: no id comes again.
-        self._made: dict[int, Tensor] = {}  # what is made of that convolution
-        self._seen: dict[int, Any] = {}  # the layers and the weights so far
-        # Whether the innermost layer has been called before: it may compute weights for each call.
+        # The keys are ids. The values keep the objects alive, so that no id is used again.
+        self._derived: dict[int, Tensor] = {}  # the convolution's output and results computed of it
+        self._seen: dict[int, Any] = {}  # the layers and the weights that were used so far
+        # Whether the innermost layer was called before. The weights alone do not show that, since a
+        # layer may compute new ones in each call.
         self._again = False
 
     def operation(
@@ -72,14 +74,14 @@ class _LastMaps:
         if function.__name__ in CONVOLUTIONS:
             first = self._is_new(inputs[1]) and not self._again
             if first and output.shape[1] * output.shape[2] > 1:
-                self._made = {id(output): output}
+                self._derived = {id(output): output}
                 self.maps = output
         elif (
             self.maps is not None
             and output.shape == self.maps.shape
-            and any(id(x) in self._made for x in inputs)
+            and any(id(x) in self._derived for x in inputs)
         ):
-            self._made[id(output)] = self.maps = output
+            self._derived[id(output)] = self.maps = output
 
     def call(
         self, layer: Any, run: Callable[..., Any], inputs: tuple[Any, ...], options: dict[str, Any]
@@ -91,7 +93,7 @@ class _LastMaps:
             self._again = outer
 
     def _is_new(self, thing: Any) -> bool:
-        """Whether it is seen for the first time."""
+        """Return whether a layer or weight is seen for the first time."""
         new = id(thing) not in self._seen
         self._seen[id(thing)] = thing
         return new

@@ -1,4 +1,4 @@
-"""The page of a report: what the template shows, section by section."""
+"""The page of a report: the values that the template shows, section by section."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from .table import mistaken, worst_first
 if TYPE_CHECKING:
     from .report import Report
 
-MOST_NUMBERS = 20  # classes, up to which a confusion matrix is a table of numbers
-MOST_CELLS = 3000  # of one that is drawn
-MOST_DRAWN = 120  # classes of one that is drawn: of more, those that are confused most
-MOST_CONFUSIONS = 10  # pairs that are listed
-MOST_TEXT = 400  # characters of an entry of the configuration
+MOST_NUMBERS = 20  # classes up to which the confusion matrix is a table; a larger one is drawn
+MOST_CELLS = 3000  # cells of a drawn matrix
+MOST_DRAWN = 120  # classes of a drawn matrix; if there are more, it has the most confused ones
+MOST_CONFUSIONS = 10  # pairs of confused classes in the list
+MOST_TEXT = 400  # characters shown of an entry of the configuration
 
 
 def page(found: Report) -> str:
-    """The page as HTML."""
+    """Return the page as HTML."""
     try:
         import jinja2
         import matplotlib
@@ -71,7 +71,7 @@ def page(found: Report) -> str:
 
 
 def share(value: float, digits: int = 1) -> str:
-    """0.9412 as 94.1%; a dash for what there is none of."""
+    """Format 0.9412 as 94.1%, and NaN or infinity as a dash."""
     return "–" if not math.isfinite(value) else f"{100 * value:.{digits}f}%"
 
 
@@ -80,7 +80,7 @@ def count(value: int) -> str:
 
 
 def figure(value: float) -> str:
-    """Three digits that matter; a dash for what there is none of."""
+    """Format a number with three significant digits, and NaN or infinity as a dash."""
     if not math.isfinite(value):
         return "–"
     if value and not 1e-3 <= abs(value) < 1e3:
@@ -92,7 +92,7 @@ def figure(value: float) -> str:
 
 
 def _curves(found: Report) -> list[dict[str, Any]]:
-    """A plot for each panel of the history, with what it shows in words."""
+    """Return a plot for each panel of the history, with an alternative text."""
     drawn = []
     panels = panels_of(found._history or {}, "report")
     for place, (title, lines) in enumerate(panels.items()):
@@ -111,7 +111,7 @@ def _curves(found: Report) -> list[dict[str, Any]]:
 
 
 def _matrix(found: Report) -> dict[str, Any]:
-    """The confusion matrix: a table of numbers of few classes, else cells to be drawn."""
+    """Return the confusion matrix: rows of a table for few classes, else cells to draw."""
     confusion = found.confusion
     support = np.maximum(confusion.sum(axis=1), 1)
     total = len(confusion)
@@ -157,7 +157,7 @@ def _matrix(found: Report) -> dict[str, Any]:
 
 
 def _classes(found: Report) -> list[dict[str, Any]]:
-    """A row for each class, the worst first."""
+    """Return a row for each class, the one with the lowest f1 first."""
     return [
         {
             "name": found.classes[k],
@@ -172,7 +172,7 @@ def _classes(found: Report) -> list[dict[str, Any]]:
 
 
 def _misread(found: Report) -> list[dict[str, Any]]:
-    """A row for each of the surest wrong answers, with a picture if there are pictures."""
+    """Return a row for each of the most confident wrong predictions, with its picture if any."""
     images = found._shown.misread if found._shown else []
     return [
         {
@@ -188,22 +188,22 @@ def _misread(found: Report) -> list[dict[str, Any]]:
 
 
 def ending(path: str) -> str:
-    """A file by its name and that of its folder, which is its class."""
+    """Return the end of a path: a file's name after that of its folder, which is its class."""
     return "/".join(path.replace(os.sep, "/").split("/")[-2:])
 
 
 def _train_path(found: Report, index: int) -> str:
-    """The file of an item of the training set, if that says."""
+    """Return the file of an item of the training set; "" if it has none."""
     return found._shown.train_paths.get(index, "") if found._shown else ""
 
 
 def _path(found: Report, index: int) -> str:
-    """The file of an item that is shown; "" where there are no files."""
+    """Return the file of an item that is shown; "" if it has none."""
     return found._shown.paths.get(index, "") if found._shown else ""
 
 
 def _looks(found: Report) -> dict[str, list[dict[str, Any]]] | None:
-    """Right and wrong examples with their maps; None where there are none."""
+    """Return the right and wrong predictions with their Grad-CAM maps; None without maps."""
     if found._shown is None or found._shown.looks is None:
         return None
 
@@ -233,7 +233,8 @@ def _looks(found: Report) -> dict[str, list[dict[str, Any]]] | None:
 
 
 def _layers(found: Report) -> dict[str, Any] | None:
-    """Plots over the training and over the depth, and the newest figures of each layer."""
+    """Return the plots of the layer statistics and the newest statistics of each layer; None if
+    there are no statistics."""
     statistics = found._statistics
     if statistics is None or not statistics["epoch"]:
         return None
@@ -257,11 +258,11 @@ def _layers(found: Report) -> dict[str, Any] | None:
                 ),
                 "alt": "Standard deviation of activations before and after each of "
                 f"{len(norms)} normalizations, at the start and at the end of the training",
-                "text": f"The spread (standard deviation) of what each of the {len(norms)} "
-                "normalizations is given (dashed) and of what it gives (solid). Whatever the "
-                "layers before them do, what comes out has a spread near 1 (gamma is 1 at the "
-                "start, and learned): each layer gets inputs of the same size throughout the "
-                "training, in a deep network too.",
+                "text": f"The standard deviation of the inputs (dashed) and of the outputs (solid) "
+                f"of each of the {len(norms)} normalizations. Whatever the layers before them do, "
+                "the outputs have a standard deviation near 1 (gamma starts at 1 and is learned): "
+                "each layer gets inputs of the same scale throughout the training, in a deep "
+                "network too.",
             }
         )
     for name, title, log, text, guides in PLOTS:
@@ -291,9 +292,9 @@ PLOTS = (
         "std",
         "Spread of activations",
         True,
-        "The standard deviation of what each layer and each activation gives. Lines that run level "
-        "are fine; one that grows by powers of ten is about to end in infinity, one that falls to "
-        "nothing carries no signal.",
+        "The standard deviation of the outputs of each layer and each activation. Level lines are "
+        "fine; a line that grows by powers of ten will soon overflow, and one that falls to 0 "
+        "carries no signal any more.",
         None,
     ),
     (
@@ -308,17 +309,18 @@ PLOTS = (
         "update",
         "Size of a step",
         True,
-        "How far the last step of each epoch has moved the weights, as a share of their norm. "
-        "About 0.001 is usual; far above it the learning rate is high, far below it is low, or has "
-        "run out as its schedule says.",
+        "The norm of the change by each epoch's last step, divided by the norm of the weights. "
+        "About 0.001 is usual. If it is far above, the learning rate is high; if it is far below, "
+        "the learning rate is low or its schedule has reduced it.",
         {"0.001": 1e-3},
     ),
     (
         "dead",
         "Dead units",
         False,
-        "The share of a ReLU's units that are 0 for the whole batch: no gradient reaches what is "
-        "before them. A few are no harm; many mean that a too large step has pushed them below 0.",
+        "The share of a ReLU's units that are 0 for the whole batch, so that no gradient flows "
+        "through them. A few do no harm; many mean that a step was too large and pushed their "
+        "inputs below 0.",
         None,
     ),
 )
@@ -339,7 +341,7 @@ def _pairs(found: Report) -> list[dict[str, Any]]:
 
 
 def _flat(tree: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
-    """(name, value) of each entry of nested dicts, the names joined by dots."""
+    """Yield (name, value) of each entry of nested dicts, with the names joined by dots."""
     if isinstance(tree, Mapping) and tree:
         for name, value in tree.items():
             yield from _flat(value, f"{prefix}.{name}" if prefix else str(name))

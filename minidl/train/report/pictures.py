@@ -1,4 +1,4 @@
-"""Pictures on the page: arrays as PNG within the page itself."""
+"""The pictures of the page: arrays encoded as PNG in data URIs."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Any
 
 import numpy as np
 
-MOST_SIDE = 72  # pixels: of larger pictures the page would be too large
-HEAT = np.array((240, 82, 26), np.float32)  # the colour of what speaks for a class
+MOST_SIDE = 72  # pixels; larger pictures are scaled down to keep the page small
+HEAT = np.array((240, 82, 26), np.float32)  # the colour of regions that speak for a class
 
 
 def data_uri(image: np.ndarray) -> str:
-    """A picture (H, W, 1 or 3) of bytes, or of floats from 0 to 1, as a data URI; a large one is
-    scaled down."""
+    """Encode a picture (H, W, 1 or 3) of uint8, or of floats from 0 to 1, as a data URI. A large
+    one is scaled down."""
     return _encoded(_small(as_bytes(image)))
 
 
 def overlay(image: np.ndarray, heat: np.ndarray) -> str:
-    """The picture in grey with a map (h, w) of what speaks for a class over it, from its smallest
-    value to its largest, as a data URI."""
+    """Encode a picture in grey, overlaid with a heat map (h, w) that is scaled from its minimum to
+    its maximum, as a data URI."""
     from PIL import Image
 
     small = _small(as_bytes(image))
-    scale = max(1, MOST_SIDE // max(small.size))  # a coarse picture would make a coarse map
+    scale = max(1, MOST_SIDE // max(small.size))  # small pictures are enlarged for a smooth map
     size = small.width * scale, small.height * scale
     grey = np.asarray(small.convert("L").resize(size, Image.Resampling.NEAREST), np.float32)
     above = heat - heat.min()
@@ -37,7 +37,7 @@ def overlay(image: np.ndarray, heat: np.ndarray) -> str:
 
 
 def as_bytes(image: np.ndarray) -> np.ndarray:
-    """An image as uint8 (H, W, 1 or 3). Floats are stretched by their range unless it is 0 to 1."""
+    """Convert a picture to uint8. Floats outside of 0 to 1 are rescaled from their own range."""
     if image.dtype == np.uint8:
         return image
     values = np.nan_to_num(np.asarray(image, np.float32))
@@ -48,7 +48,7 @@ def as_bytes(image: np.ndarray) -> np.ndarray:
 
 
 def _small(image: np.ndarray) -> Any:
-    """Pillow's picture, its longer side at most MOST_SIDE."""
+    """Return a Pillow image whose longer side is at most MOST_SIDE."""
     from PIL import Image
 
     picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)

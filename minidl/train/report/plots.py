@@ -1,4 +1,4 @@
-"""The plots of a report: curves over epochs, layers over epochs, figures over depth."""
+"""The plots of a report: curves over epochs, layers over epochs, and figures over depth."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 from ... import svg
 from ...svg import GREY, MUTED, A, B
 
-POINTS = 12  # up to which each value has a mark
+POINTS = 12  # lines with at most so many values have a marker at each
 
 Lines = Mapping[str, Sequence[float]]
 
 
 def lines(name: str, series: Lines, zero: bool = False) -> str:
-    """Up to two lines that have names, over the epochs from 1 on; the axis begins at 0 if asked."""
+    """Plot up to two named series over the epochs from 1 on; with `zero` the y axis starts at 0."""
     figure, ax = _figure("epoch")
     for (label, values), colour in zip(series.items(), (A, B), strict=False):
         ax.plot(
@@ -42,7 +42,7 @@ def many(
     guides: Mapping[str, float] | None = None,
     percent: bool = False,
 ) -> str:
-    """A line for each layer, in the order in which they compute; the first and last stand out."""
+    """Plot a line for each layer; the first and the last layer are highlighted."""
     figure, ax = _figure("epoch")
     names = list(series)
     for label, values in series.items():
@@ -70,8 +70,8 @@ def many(
 
 
 def depth(name: str, before: Lines, after: Lines, xlabel: str) -> str:
-    """Two groups of lines over the depth of a network: before something (dashed) and after it
-    (solid), each at the start (the first colour) and at the end of the training."""
+    """Plot two groups of series over the depth of a network: before (dashed) and after (solid) each
+    layer, at the start (first colour) and at the end (second colour) of the training."""
     figure, ax = _figure(xlabel)
     for group, style in ((before, (0, (4, 2))), (after, "solid")):
         for (label, values), colour in zip(group.items(), (A, B), strict=False):
@@ -99,7 +99,7 @@ def _figure(xlabel: str) -> tuple[Any, Any]:
 
 
 def _largest(series: Lines) -> float:
-    """The largest number that is finite; 0 if none is above it."""
+    """Return the largest finite value, at least 0."""
     return max(
         [
             0.0,

@@ -1,4 +1,4 @@
-"""A model's predictions for a labelled data set, read once, batch by batch."""
+"""Compute a model's predictions for a labelled data set in one pass, batch by batch."""
 
 from __future__ import annotations
 
@@ -18,8 +18,13 @@ BATCH = 128
 
 @dataclass
 class Predictions:
-    """labels, predicted: (N,) int64, in the model's order of classes; probability: (N,) float64, of
-    the predicted class; loss: the mean cross-entropy; classes: their names, one an output."""
+    """The predictions for a data set.
+
+    labels, predicted: (N,) int64, indices into `classes`
+    probability: (N,) float64, the probability of the predicted class
+    loss:        the mean cross-entropy
+    classes:     the names of the model's classes, one for each output
+    """
 
     labels: np.ndarray
     predicted: np.ndarray
@@ -29,7 +34,7 @@ class Predictions:
 
 
 def as_saved(saved: Any) -> models.Saved:
-    """A model with its classes, from one or from the path of its file."""
+    """Return a saved model, given itself or the path of its file."""
     if isinstance(saved, models.Saved):
         return saved
     if isinstance(saved, str | os.PathLike):
@@ -42,7 +47,8 @@ def as_saved(saved: Any) -> models.Saved:
 
 
 def as_labelled(dataset: Any, name: str) -> Any:
-    """A data set with items; a pair of arrays is one. TypeError and ValueError as a loader's."""
+    """Return a data set, given itself or a pair of arrays. TypeError for anything else, ValueError
+    if it has no items."""
     if isinstance(dataset, tuple):
         if len(dataset) != 2:
             raise ValueError(
@@ -57,15 +63,15 @@ def as_labelled(dataset: Any, name: str) -> Any:
 
 
 def names_of(dataset: Any) -> list[str] | None:
-    """The names of a data set's classes, if it has them."""
+    """Return the names of a data set's classes; None if it has none."""
     names = getattr(dataset, "classes", None)
     return None if names is None else [str(name) for name in names]
 
 
 def predictions(saved: models.Saved, dataset: Any) -> Predictions:
-    """What the model says of each item, on the images as `Saved.predict` prepares them.
+    """Predict each item of a data set, with images prepared as by `Saved.predict`.
 
-    ValueError for labels that are no classes of the model, and as from `predict`.
+    ValueError for labels that are not classes of the model, and the errors of `predict`.
     """
     given: list[np.ndarray] = []
 
@@ -117,11 +123,12 @@ def _classes_of(labels: np.ndarray | None, start: int) -> np.ndarray:
 
 
 def _translation(classes: list[Any], names: list[str] | None, outputs: int) -> np.ndarray:
-    """The model's class of each of the data set's, -1 where it has none: by their names where both
-    have some, else they are the same."""
+    """Return the model's class for each class of the data set, -1 if the model does not have it.
+    Classes are matched by name if both have names; else the numbers are the same."""
     own = [str(name) for name in classes]
     if names is None or not own or names == own:
         return np.arange(outputs)
+    # If the model's names are only numbers, the data set's names do not contradict them.
     numbered = own == [str(k) for k in range(len(own))]
     if numbered and len(names) == len(own) and not set(names) & set(own):
         return np.arange(outputs)
@@ -133,13 +140,13 @@ def _translated(labels: np.ndarray, translation: np.ndarray, dataset: Any) -> np
     bad = (labels < 0) | (labels >= len(translation))
     if bad.any():
         raise ValueError(
-            f"report: dataset has the label {labels[bad][0]}, and the model has "
-            f"classes 0 to {len(translation) - 1}"
+            f"report: labels of dataset must be classes of the model, 0 to "
+            f"{len(translation) - 1}, got {labels[bad][0]}"
         )
     found = translation[labels]
     if (found < 0).any():
         name = (names_of(dataset) or [])[labels[found < 0][0]]
         raise ValueError(
-            f"report: dataset has pictures of {name!r}, which is no class of the model"
+            f"report: dataset has pictures of {name!r}, which is not a class of the model"
         )
     return found

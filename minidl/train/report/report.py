@@ -1,4 +1,4 @@
-"""`report` and what it returns."""
+"""`report`, which evaluates a trained classifier, and the `Report` that it returns."""
 
 from __future__ import annotations
 
@@ -20,31 +20,33 @@ if TYPE_CHECKING:
 
 
 class Misread(NamedTuple):
-    """An item that was taken for another class: its place in the data set, the classes as places in
-    `Report.classes`, and how probable the model took its answer to be."""
+    """A wrong prediction: the item's index in the data set, its label and the predicted class as
+    indices into `Report.classes`, and the predicted class's probability."""
 
-    index: int  # type: ignore[assignment]      # hides a method of tuples
+    index: int  # type: ignore[assignment]      # it hides the method index of tuples
     label: int
     predicted: int
     probability: float
 
 
 class Report(hints.Explained):
-    """What a classifier is worth on a data set; `train.report` makes it. `str(report)` is a table
-    for a terminal, `report.save("report.html")` writes the page.
+    """The evaluation of a classifier on a data set, as `train.report` returns it. `str(report)` is
+    a table for a terminal, `report.save("report.html")` writes a page.
 
-    accuracy:          the share of right answers
-    interval:          (low, high): where the accuracy on other data of the same kind lies, with 95%
-                       certainty (Wilson 1927)
-    balanced_accuracy: the mean recall of the classes, whatever their sizes
+    accuracy:          the share of correct predictions
+    interval:          (low, high), the 95% confidence interval of the accuracy (Wilson 1927)
+    balanced_accuracy: the mean recall of the classes
     loss:              the mean cross-entropy
-    classes:           their names, or numbers
-    confusion:         (C, C) int64: how often the class of the row was taken for that of the column
-    precision, recall, f1, support: (C,), of each class; NaN where nothing was predicted as it, or
-                       it has no items
-    labels, predicted, probability: (N,) of each item, the last of the predicted class
-    misread:           a list of (index, label, predicted, probability), the most confident first
-    duplicates:        pairs of pictures that the training set has too; None without a training set
+    classes:           the names of the classes, or their numbers
+    confusion:         (C, C) int64, how often items of the row's class were predicted as the
+                       column's class
+    precision, recall, f1, support: (C,), one value for each class; precision is NaN for a class
+                       that was never predicted, recall for one without items, f1 for both at once
+    labels, predicted, probability: (N,), one value for each item; the last is the probability of
+                       the predicted class
+    misread:           wrong predictions, (index, label, predicted, probability), the most confident
+                       first
+    duplicates:        pairs of pictures that are also in the training set; None without one
 
     >>> from minidl import models
     >>> model = models.Saved(models.create("mlp", classes=2, input_shape=(2, 2, 1)), ["no", "yes"])
@@ -68,8 +70,8 @@ class Report(hints.Explained):
         wrong = wrong[np.argsort(-self.probability[wrong], kind="stable")]
         self.misread = [self._misread(int(i)) for i in wrong]
         self.duplicates: list[Pair] | None = None
-        # What the page shows besides.
-        self._shown: Shown | None = None  # of pictures
+        # The page shows these as well.
+        self._shown: Shown | None = None  # None if the items are not pictures
         self._model = ""
         self._history: Mapping[str, Any] | None = None
         self._statistics: Mapping[str, Any] | None = None
@@ -80,21 +82,21 @@ class Report(hints.Explained):
         return Misread(i, int(self.labels[i]), int(self.predicted[i]), float(self.probability[i]))
 
     def html(self) -> str:
-        """The page: self-contained, it asks for nothing from anywhere. ImportError without Jinja2,
-        matplotlib and Pillow, which the extra `report` brings."""
-        from .page import page  # it needs the extra
+        """Return the page as HTML that loads nothing from elsewhere. ImportError without Jinja2,
+        matplotlib and Pillow, which the extra `report` installs."""
+        from .page import page  # imported here, since it needs the extra
 
         return page(self)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the page to a file, whole or not at all. ImportError as from `html`, and the errors
-        of the system, which name the path."""
+        """Write the page to a file, completely or not at all. ImportError as for `html`; OSError
+        names the path."""
         path = checks.path(path, "Report.save")
-        # A file's name may hold bytes that are no text.
+        # A picture's file name may contain bytes that are not valid text.
         replace_file(path, self.html().encode("utf-8", "backslashreplace"))
 
     def __str__(self) -> str:
-        from .table import table  # it and what follows take their time to load
+        from .table import table  # imported here to keep `import minidl` fast
 
         return table(self)
 
@@ -113,24 +115,25 @@ def report(
     command: str | None = None,
     title: str | None = None,
 ) -> Report:
-    """What a trained classifier is worth on a data set, as a `Report`: figures, a table as text,
-    and with `.save("report.html")` one page that explains them.
+    """Evaluate a trained classifier on a data set. Returns a `Report`, which holds the metrics;
+    `str(report)` is a table, and `report.save("report.html")` writes one page that explains them.
 
     saved:      a `models.Saved`, or the path of a file that `models.save` wrote
     dataset:    a labelled data set: an `ImageFolder`, `Subset`, `MNIST`, `ArrayDataset` ..., or
-                (images, labels). Its images are prepared as `Saved.predict` does. Where it and the
+                (images, labels). Its images are prepared as by `Saved.predict`. If both it and the
                 model have names of classes, these are matched by name
-    valid_name: what this part of the data is called
-    history:    as `Trainer.fit` returns it: curves and the learning rate
-    train_set:  what the model was trained on: near-duplicates of it in `dataset` are looked for
-    statistics: a `LayerStatistics` of the training, or its `history`
-    config:     a dict of what the run was made with, of any nesting
-    command:    how to repeat the run
-    title:      of the page
+    valid_name: the name of this part of the data
+    history:    the history that `Trainer.fit` returns, for the curves
+    train_set:  the data set that the model was trained on; the report lists near-duplicates of its
+                pictures in `dataset`
+    statistics: the `LayerStatistics` of the training, or its `history`
+    config:     the configuration of the run, a dict of any nesting
+    command:    the command that repeats the run
+    title:      the title of the page
 
-    What was not given has no section. The figures are computed here; the page needs the extra
-    `report` (`pip install minidl[report]`). TypeError or ValueError for what does not fit, a label
-    that is no class of the model's for one.
+    The page has no section for arguments that are not given. Only the page needs the extra `report`
+    (`pip install minidl[report]`). TypeError or ValueError for arguments that do not fit, for
+    example a label that is not a class of the model.
 
     >>> from minidl import models
     >>> digits = data.MNIST(split="test")

@@ -1,4 +1,4 @@
-"""What the page shows of the pictures themselves, taken out of the data sets at once."""
+"""The pictures that the page shows, read from the data sets when the report is computed."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from .grad_cam import grad_cam
 if TYPE_CHECKING:
     from .report import Misread, Report
 
-MOST_MISREAD = 24  # pictures of misreadings,
-MOST_LOOKED_AT = 6  # of right and of wrong examples with a map of what the model looks at,
-MOST_PAIRS = 12  # and of pairs of near-duplicates
+MOST_MISREAD = 24  # wrong predictions that are shown
+MOST_LOOKED_AT = 6  # right and wrong predictions that are shown with a Grad-CAM map
+MOST_PAIRS = 12  # pairs of near-duplicates that are shown
 
 
 @dataclasses.dataclass
 class Looks:
-    """A picture, and what speaks for each of some classes in it: maps (h, w)."""
+    """A picture and the Grad-CAM maps (h, w) of some classes in it."""
 
     item: Misread
     image: np.ndarray
@@ -31,10 +31,14 @@ class Looks:
 
 @dataclasses.dataclass
 class Shown:
-    """misread: pictures of the first of `Report.misread`; looks: right and wrong examples, None if
-    the model has no maps; pairs: of near-duplicates, the most alike first; paths: the files of all
-    these items of the data set, by their places, if it has files; train_paths: those of the
-    training set."""
+    """The pictures that the page shows.
+
+    misread: the pictures of the first items of `Report.misread`
+    looks:   right and wrong predictions with maps; None if the model has no convolution maps
+    pairs:   near-duplicates, the most similar first
+    paths, train_paths: the files of all these items of the data set and of the training set, by
+             their indices; {} if the data set has no files
+    """
 
     misread: list[np.ndarray]
     looks: list[Looks] | None
@@ -46,7 +50,8 @@ class Shown:
 def show(
     found: Report, saved: Any, dataset: Any, train_set: Any
 ) -> tuple[Shown | None, list[Pair] | None]:
-    """The pictures, None if the items are none; and the duplicates, None without a training set."""
+    """Return the pictures to show, None if the items are not pictures, and the duplicates, None
+    without a training set."""
     if not are_pictures(dataset):
         return None, None
     misread = found.misread[:MOST_MISREAD]
@@ -78,13 +83,13 @@ def show(
 
 
 def _files(dataset: Any, places: list[int]) -> dict[int, str]:
-    """The files of some items; none where the data set does not say."""
+    """Return the files of some items by their indices; {} if the data set has no files."""
     paths = getattr(dataset, "paths", None)
     return {} if paths is None else {i: os.fspath(paths[i]) for i in places}
 
 
 def are_pictures(dataset: Any) -> bool:
-    """Whether the items are (H, W, 1 or 3)."""
+    """Return whether the items of a data set are pictures (H, W, 1 or 3)."""
     images = gather(dataset, range(1)).images
     return images.ndim == 4 and images.shape[3] in (1, 3)
 
@@ -94,7 +99,7 @@ def _images(dataset: Any, rows: list[int]) -> list[np.ndarray]:
 
 
 def _right(found: Report) -> list[Misread]:
-    """The right answers that are shown: the surest one of each of the first classes."""
+    """Return the right predictions to show: the most confident one of each of the first classes."""
     right = np.flatnonzero(found.labels == found.predicted)
     right = right[np.argsort(-found.probability[right], kind="stable")]
     _, first = np.unique(found.labels[right], return_index=True)
@@ -102,8 +107,8 @@ def _right(found: Report) -> list[Misread]:
 
 
 def _looks(saved: Any, images: list[np.ndarray], chosen: list[Misread]) -> list[Looks] | None:
-    """Maps of the predicted class for each picture, and of the label where that is another; None
-    where the model has no maps."""
+    """Compute the Grad-CAM map of the predicted class for each picture, and that of the label if it
+    is another class. None if the model has no convolution maps."""
     prepared = saved._prepared(np.stack(images))
     maps = [
         grad_cam(saved.model, prepared, np.array(classes))

@@ -1,4 +1,4 @@
-"""LayerStatistics: what layers give, and what their weights get, on one batch during a training."""
+"""LayerStatistics: the statistics of layers' outputs, gradients and updates during a training."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ if TYPE_CHECKING:
 
 
 class LayerStatistics(hints.Explained):
-    """Looks into the layers of a model once before a training and after each of its epochs, always
-    on the same batch: how large activations are before and after each normalization, how many units
-    are dead, how large the gradients of weights are and how far the last step has moved them.
+    """Records statistics of a model's layers before a training and after each of its epochs, always
+    on the same batch: the spread of activations before and after each normalization, the share of
+    dead units, the norms of gradients and the size of the last update.
 
     batch_or_loader: a batch as a loader gives it, (images, labels); or a loader or a data set,
-        whose first batch it takes. None: the first batch of the training's loader
+        whose first batch is used. None: the first batch of the training's loader
 
-    `history` is what it has found, as plain lists and dicts: {"epoch": [0, 1, ...], "layers":
+    `history` holds the statistics as plain lists and dicts: {"epoch": [0, 1, ...], "layers":
     [{"name": ..., "kind": ..., "mean": [...], ...}, ...]}, the layers in the order in which they
-    compute, with an entry for each epoch. "mean" and "std" are those of all values that the layer
-    gives. A normalization (one of one's own is derived from `nn.Normalization`) has "mean_before"
-    and "std_before" too, of what it is given; a ReLU has "dead", the share of its units (channels)
-    that are 0 for the whole batch; a layer with weights has "gradient", the norm of the loss's
-    gradient by them, and "update", the norm of what the epoch's last step has changed divided by
-    the norm of the weights (NaN before the first). A layer that is called several times is seen at
-    its first call.
+    compute, with an entry for each epoch. "mean" and "std" are those of all output values of the
+    layer. A normalization (one of your own has to be a subclass of `nn.Normalization`) also has
+    "mean_before" and "std_before", those of its input; a ReLU has "dead", the share of its units
+    (channels) that are 0 for the whole batch; a layer with weights has "gradient", the norm of the
+    gradient of the loss with respect to the weights, and "update", the norm of the change by the
+    epoch's last step divided by the norm of the weights (NaN before the first step). If a layer is
+    called several times, the first call counts.
 
-    The layers are in training mode, so BatchNorm normalizes with the batch's own statistics. The
-    training goes on with the same bits as without: running statistics and other buffers are put
-    back, gradients are left alone, and dropout draws from a generator of its own. It costs about
-    one step an epoch. `history` is part of checkpoints, and goes on in a resumed training.
+    The layers are in training mode, so BatchNorm normalizes with the batch statistics. The training
+    has the same bits as without this callback: running statistics and other buffers are restored,
+    gradients are not touched, and dropout draws from a separate generator. The cost is about one
+    step per epoch. Checkpoints hold `history`, and a resumed training appends to it.
 
-    A loader of another library is asked for its first batch, once; give a batch where that would
-    change what it gives later. `report(statistics=...)` shows what was found.
+    A loader that is not a `DataLoader` is asked for its first batch once; if that changes its later
+    batches, give a batch instead. `report(statistics=...)` shows the statistics.
 
     >>> images = np.random.default_rng(0).random((64, 8), dtype=np.float32)
     >>> pairs = data.ArrayDataset(images, (images[:, 0] > 0.5).astype(int))
@@ -66,13 +66,13 @@ class LayerStatistics(hints.Explained):
         self._columns = Columns("epoch")
         self._batch: Any = None
         self._source.kept = None
-        self._weights: dict[str, list[np.ndarray]] | None = None  # before the last step
-        self._step = 0  # how many there were then
+        self._weights: dict[str, list[np.ndarray]] | None = None  # copies before the last step
+        self._step = 0  # number of steps made when they were copied
         self._updates: dict[str, float] = {}
 
     @property
     def history(self) -> dict[str, Any]:
-        """What was found, as plain lists and dicts."""
+        """The recorded statistics, as plain lists and dicts."""
         return self._columns.history
 
     # --------------------------------------------------------------------------------- the calls
@@ -95,16 +95,15 @@ class LayerStatistics(hints.Explained):
         self._look(trainer)
 
     def on_epoch_end(self, trainer: Trainer) -> None:
-        self._note_updates(trainer)  # of a step that came after the last batch
+        self._note_updates(trainer)  # the last step of an epoch may follow its last batch
         self._measure(trainer)
         self._updates, self._weights = {}, None
 
     # -------------------------------------------------------------------------------- the figures
 
     def _look(self, trainer: Trainer) -> None:
-        """Take note of a step that was made, and keep the weights before what may be the last step
-        of the epoch: it comes after all batches but one, or, if nobody knows how many there are,
-        after any."""
+        """Record the update of a step that was made, and copy the weights before a step that may be
+        the epoch's last: that of the last batch, or any step if the loader has no length."""
         self._note_updates(trainer)
         total = len(trainer.loader) if hasattr(trainer.loader, "__len__") else math.inf
         if self._weights is None and (trainer.batch == total - 1 or total == math.inf):
@@ -115,7 +114,8 @@ class LayerStatistics(hints.Explained):
             }
 
     def _note_updates(self, trainer: Trainer) -> None:
-        """How far a step has moved the weights kept before it, as shares of their norms."""
+        """Compute the relative update of each layer, if a step was made since the weights were
+        copied."""
         if self._weights is None or trainer.step == self._step:
             return
         for name, weights in named_weights(trainer.model):
@@ -126,7 +126,7 @@ class LayerStatistics(hints.Explained):
         self._weights = None
 
     def _measure(self, trainer: Trainer) -> None:
-        """Run the batch through the model, forward and backward, and add what is seen."""
+        """Run the batch through the model, forward and backward, and add to the history."""
         model = trainer.model
         example = trainer._reader(self._batch)
         watch = Watch(model)
@@ -151,7 +151,7 @@ class LayerStatistics(hints.Explained):
     # ---------------------------------------------------------------------------------- the state
 
     def state_dict(self) -> dict[str, Any]:
-        """The history, and what the next entry needs."""
+        """Return the history and the values that its next entry needs."""
         return {
             **self._columns.state_dict(),
             "batch": self._source.kept,
@@ -159,7 +159,7 @@ class LayerStatistics(hints.Explained):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take what `state_dict` gives."""
+        """Restore a state that `state_dict` returned."""
         columns = Columns("epoch")
         columns.load_state_dict(state)
         self._forget()

@@ -10,11 +10,11 @@ import numpy as np
 if TYPE_CHECKING:
     from .report import Report
 
-MOST_ROWS = 30  # of classes: of more, those that are found worst
+MOST_ROWS = 30  # classes in the table; if there are more, it has those with the lowest f1
 
 
 def table(found: Report) -> str:
-    """A line of accuracies, then a line for each class."""
+    """Return the report as text: a line with the accuracies, then a line for each class."""
     low, high = found.interval
     head = (
         f"{found.valid_name}: accuracy {found.accuracy:.4f} (95%: {low:.4f} to {high:.4f}) of "
@@ -45,17 +45,18 @@ def table(found: Report) -> str:
 
 
 def worst_first(found: Report) -> list[int]:
-    """The classes, those with the lowest f1 first, those without items last."""
+    """Return the classes ordered by f1, the lowest first; those without f1 come last."""
     return np.argsort(np.where(np.isnan(found.f1), np.inf, found.f1), kind="stable").tolist()
 
 
 def number(value: float) -> str:
-    """Three digits, or a dash for what there is none of."""
+    """Format a number with three decimals, NaN as a dash."""
     return "-" if math.isnan(value) else f"{value:.3f}"
 
 
 def mistaken(found: Report, k: int) -> str:
-    """What a class is most often taken for, and how often; "" if never for another."""
+    """Return the wrong class that a class is most often predicted as, with the count; "" if there
+    is none."""
     row = found.confusion[k].copy()
     row[k] = 0
     other = int(row.argmax())

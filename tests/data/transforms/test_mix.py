@@ -119,7 +119,7 @@ def test_a_loader_knows_the_classes_and_the_loss_takes_the_labels():
             ValueError,
             "images and labels must have one length, got images .* labels of \\(59,\\)",
         ),
-        (LABELS, None, ValueError, "give classes="),
+        (LABELS, None, ValueError, "classes must be given"),
         (None, 3, TypeError, "there are no labels"),
     ],
 )

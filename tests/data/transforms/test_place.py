@@ -208,11 +208,14 @@ def test_arguments(make, error, message):
 @pytest.mark.parametrize(
     "transform, message",
     [
-        (T.RandomCrop(10), "a part of 10 x 10 is larger than images of 9 x 12"),
-        (T.RandomCrop(9, 9), "9 pixels beyond the edge cannot be mirrored in images of height 9"),
-        (T.RandomCrop(9, (0, 12)), "mirrored in images of width 12"),
-        (T.RandomTranslate(9, "reflect"), "RandomTranslate: 9 pixels beyond"),
-        (T.CenterCrop(10), "a middle of 10 x 10 is larger than images of 9 x 12"),
+        (T.RandomCrop(10), "size must not be larger than images of 9 x 12"),
+        (T.RandomCrop(9, 9), "padding must be smaller than the height of the images, 9, got 9"),
+        (T.RandomCrop(9, (0, 12)), "padding must be smaller than the width of the images, 12"),
+        (
+            T.RandomTranslate(9, "reflect"),
+            "amount must be smaller than the height of the images, 9, got 9",
+        ),
+        (T.CenterCrop(10), "size must not be larger than images of 9 x 12, got 10 x 10"),
     ],
 )
 def test_images_that_do_not_fit(transform, message):

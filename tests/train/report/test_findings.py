@@ -45,7 +45,9 @@ def test_curves(history, words):
 def test_a_class_that_is_found_worst():
     labels = RIGHT.copy()
     labels[:600:3] = 2  # dark ones that are called light
-    assert "light is found worst: 78% of its 900, against 100% of the others" in said(labels)
+    assert "light has the lowest recall: 78% of its 900 examples are found, against 100%" in said(
+        labels
+    )
     assert "taken for dark" in said(labels)
 
 
@@ -54,7 +56,7 @@ def test_uneven_classes():
         np.repeat([0, 1, 2], [2000, 50, 50]),
         np.repeat([0.0, 0.0, 1.0], [2000, 50, 50]),
     )
-    assert "classes are uneven" in said(labels, levels)
+    assert "classes are imbalanced" in said(labels, levels)
     assert "uneven" not in said()
 
 
