@@ -1,4 +1,4 @@
-"""`minidl lab`: run experiments that test claims about batch normalization."""
+"""`minidl lab` runs experiments that test claims about batch normalization."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ import sys
 
 import click
 
-FULL, QUICK = "runs/lab", "runs/lab-quick"  # the default folders of results
+FULL, QUICK = "runs/lab", "runs/lab-quick"  # the default folders of full and quick results
 FOLDER = click.Path(file_okay=False)
 
 
 @click.group(no_args_is_help=True)
 def lab() -> None:
-    """Test claims about batch normalization: each claim is an experiment that can refute it.
+    """Test claims about batch normalization by experiments that can refute them.
 
     \b
-    minidl lab list                 list the claims
+    minidl lab list                 list the experiments
     minidl lab run E18              run one experiment
-    minidl lab run all --quick      run all experiments with small settings
-    minidl lab report               write report.html of the finished experiments
+    minidl lab run all --quick      run all of them with small settings
+    minidl lab report               write a report of the results
     """
 
 
 @lab.command("list")
 def list_claims() -> None:
-    """List the experiments: id, minutes on one CPU for all seeds, and title."""
+    """List the experiments: id, minutes that all seeds take on one CPU, and title."""
     from ..lab.registry import all_experiments
 
     for id, e in all_experiments().items():
@@ -35,34 +35,35 @@ def list_claims() -> None:
 @lab.command("run", no_args_is_help=True)
 @click.argument("ids", nargs=-1, required=True, metavar="ID... | all")
 @click.option(
-    "--quick", is_flag=True, help="Use small settings: minutes in all, with provisional verdicts."
+    "--quick", is_flag=True, help="Use smaller settings, with provisional verdicts, within minutes."
 )
 @click.option(
     "--seeds",
     type=click.IntRange(1),
     metavar="N",
-    help="Seeds of each experiment. [default: its own, 3 or 5; with --quick 2 or 3]",
+    help="Seeds of each experiment. [default: 3 or 5, depending on it; with --quick 2 or 3]",
 )
 @click.option(
     "--jobs",
     type=click.IntRange(1, 1024),
     metavar="N",
-    help="Number of parallel processes. [default: one for each CPU]",
+    help="Processes at the same time. [default: one for each CPU]",
 )
 @click.option(
     "--out",
     "folder",
     metavar="DIR",
     type=FOLDER,
-    help=f"Folder of the results. [default: {FULL}, with --quick {QUICK}]",
+    help=f"The folder for the results. [default: {FULL}, with --quick {QUICK}]",
 )
 def run_claims(
     ids: tuple[str, ...], quick: bool, seeds: int | None, jobs: int | None, folder: str | None
 ) -> None:
     """Run experiments, and write results.json and report.html.
 
-    Finished seeds are not run again: after Ctrl-C, the same command resumes. If an experiment
-    crashes, the others still run, and the exit code is 1. It is 143 after SIGTERM.
+    Finished seeds are not run again, so that after Ctrl-C the same command continues the run. An
+    experiment that crashes does not stop the others. The exit code is 1 if one has crashed, and 143
+    after SIGTERM.
     """
     from ..lab import registry
     from ..lab.page import write_report
@@ -75,8 +76,8 @@ def run_claims(
     folder = folder or (QUICK if quick else FULL)
     try:
         found = run(experiments, folder, quick, seeds, jobs)
-    except (KeyboardInterrupt, SystemExit):  # SIGTERM raises SystemExit
-        print("finished seeds are kept; the same command resumes", file=sys.stderr)
+    except (KeyboardInterrupt, SystemExit):  # `run` turns SIGTERM into SystemExit
+        print("finished seeds are kept; the same command continues the run", file=sys.stderr)
         raise
     for id, one in found.items():
         provisional = " (provisional)" if one.provisional else ""
@@ -95,10 +96,10 @@ def run_claims(
     "folder",
     metavar="DIR",
     type=FOLDER,
-    help=f"Folder of the results. [default: {FULL}, or else {QUICK}]",
+    help=f"The folder with the results. [default: {FULL}, or {QUICK} if only that exists]",
 )
 def write_page(folder: str | None) -> None:
-    """Write report.html and report.md of the finished experiments."""
+    """Write report.html and report.md from the results of the experiments."""
     from ..lab.page import write_report
 
     only_quick = os.path.isdir(QUICK) and not os.path.isdir(FULL)

@@ -1,8 +1,8 @@
-"""The normalization lab: what is said of batch normalization, as experiments that can fail.
+"""The normalization lab tests claims about batch normalization by experiments that can fail.
 
-`minidl lab run all` tries every claim, `minidl lab report` shows what came out. A `Probe` measures
-the same of a model of one's own while it trains, and `compare` a choice of normalizations on one's
-own data.
+`minidl lab run all` runs the experiment of every claim, and `minidl lab report` writes a report of
+the results. For your own work there are two tools: a `Probe` takes the lab's measurements of your
+model while it trains, and `compare` compares several normalizations on your data.
 """
 
 from typing import TYPE_CHECKING
@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .comparison import compare
     from .probe import Probe
-else:  # to a type checker a module with __getattr__ has every name
+else:  # a type checker must not see __getattr__: it would accept every name of this module
     HOMES = {"Probe": "probe", "compare": "comparison"}
 
     def __getattr__(name):
-        """What is loaded when it is first asked for: a list of the claims needs no trainer."""
+        """Import `Probe` and `compare` at their first use, because most commands of the lab, such
+        as listing the claims, do not need the trainer that both of them import."""
         if name in HOMES:
             import importlib
 

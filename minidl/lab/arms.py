@@ -1,6 +1,8 @@
-"""Arms of a comparison: the same training for each, and the differences of their accuracies.
+"""Training the arms of an experiment alike, and comparing their accuracies.
 
-The recipe is a dict of settings: "rate", "batch" (images a step) and "steps".
+An arm is one of the variants that an experiment compares, such as a network with BatchNorm and the
+same network without it. A recipe is a dict of settings that all arms share: "rate" (the learning
+rate), "batch" (the number of images in a batch) and "steps".
 """
 
 from __future__ import annotations
@@ -20,14 +22,15 @@ from .verdict import Interval, Verdict, above, interval
 MOMENTUM = 0.9
 
 
-def trained(
-    model: nn.Layer, arrays: Arrays, recipe: Mapping[str, Any], seed: int, **watching: Any
+def train_with_linear_decay(
+    model: nn.Layer, arrays: Arrays, recipe: Mapping[str, Any], seed: int, **measuring: Any
 ) -> list[float]:
-    """Train what is not frozen by SGD with momentum 0.9, and return the losses.
+    """Train the parameters that are not frozen by SGD with momentum 0.9, and return the losses.
 
-    The rate falls in a straight line to 0, so that the last accuracy is not one of a moment, and
-    the running statistics have weights to settle on. The batches are those of the seed, the same
-    for all arms. `watching`: `at` and `every` of `training.train`.
+    The learning rate decays linearly to 0. At its end the weights hardly move, so that the final
+    accuracy does not depend on the very last batches and the running statistics belong to the final
+    weights. The seed determines the batches, so all arms see the same ones. `measuring` holds the
+    arguments `at` and `every` of `training.train`.
     """
     optimizer = optim.SGD(
         [p for p in model.parameters() if p.requires_grad], recipe["rate"], MOMENTUM
@@ -38,11 +41,11 @@ def trained(
         batches(arrays, recipe["batch"], seed),
         recipe["steps"],
         schedule=optim.LinearLR(optimizer, recipe["steps"]),
-        **watching,
+        **measuring,
     )
 
 
-def by_cosine(
+def train_with_cosine_decay(
     model: nn.Layer,
     stream: Iterator[Arrays],
     rate: float,
@@ -50,15 +53,15 @@ def by_cosine(
     momentum: float = MOMENTUM,
     **options: Any,
 ) -> list[float]:
-    """Train by SGD on the batches of a stream, the rate falling to 0 as half a cosine does, and
-    return the losses. `options`: those of `training.train`."""
+    """Train by SGD on the batches of a stream, with a learning rate that decays to 0 along half a
+    cosine, and return the losses. `options` are passed on to `training.train`."""
     optimizer = optim.SGD(model.parameters(), rate, momentum)
     return training.train(
         model, optimizer, stream, steps, schedule=optim.CosineLR(optimizer, steps), **options
     )
 
 
-def learned(
+def train_and_test(
     model: nn.Layer,
     arrays: Arrays,
     test: Arrays,
@@ -67,14 +70,18 @@ def learned(
     looks: int = 8,
     glance: int = 1000,
 ) -> dict[str, Any]:
-    """Train, and return {"accuracy", "steps", "curve"}: the accuracy on all of `test` at the end,
-    and on its first `glance` images at `looks` steps on the way; that of guessing from a divergence
-    on."""
+    """Train by `train_with_linear_decay`, and return test accuracies during and after it.
+
+    The result has the keys "accuracy", the accuracy on all of `test` after the training, and
+    "steps" and "curve": the steps at which the model was evaluated (about `looks` of them, evenly
+    spaced), and its accuracy there on the first `glance` images of `test`. Once a training has
+    diverged, its accuracy is that of guessing.
+    """
     images, labels = test[0][:glance], test[1][:glance]
     every = max(1, recipe["steps"] // looks)
     steps = list(range(every, recipe["steps"] + 1, every))
     curve: list[float] = []
-    losses = trained(
+    losses = train_with_linear_decay(
         model,
         arrays,
         recipe,
@@ -87,7 +94,7 @@ def learned(
 
 
 def percent(seeds: Sequence[Result], *keys: Any) -> list[float]:
-    """The accuracies in % that stand in the results under these keys, one for each seed."""
+    """Return the accuracy in % that the result of each seed has under this path of keys."""
     return [100 * _entry(seed, keys) for seed in seeds]
 
 
@@ -98,25 +105,31 @@ def _entry(found: Any, keys: Sequence[Any]) -> float:
 
 
 def paired(seeds: Sequence[Result], first: Sequence[Any], second: Sequence[Any]) -> Interval:
-    """How many percentage points the accuracy under the first keys is above that under the second,
-    seed by seed."""
+    """Return the mean over the seeds of the difference between two accuracies, in percentage points
+    and with its interval. `first` and `second` are the paths of keys under which the result of a
+    seed has them; the second is subtracted from the first."""
     return interval(np.subtract(percent(seeds, *first), percent(seeds, *second)).tolist())
 
 
 def better(gain: Interval, *, none: Sequence[Verdict]) -> Verdict:
-    """What a gain says of the sentence that an arm is better: it holds for a gain wholly above 0,
-    and fails where that does not, but one of `none` does: that there is no such gain."""
+    """Return the verdict on the sentence "this arm is better".
+
+    The sentence is supported if the whole interval of the gain lies above 0. Otherwise it is
+    refuted if one of `none` is supported. These are the verdicts on sentences that contradict it,
+    such as "the gain is negligible".
+    """
     if above(gain, 0) is Verdict.SUPPORTED:
         return Verdict.SUPPORTED
     return Verdict.REFUTED if Verdict.SUPPORTED in none else Verdict.INCONCLUSIVE
 
 
-# ------------------------------------------------------- what is measured along a training
+# ------------------------------------------------------------ measurements during a training
 
-STEP = 0.01  # the length of an equal step: so much of the norm of all weights
+# Some measurements compare arms by steps of equal length: this share of the norm of all weights.
+STEP = 0.01
 
 
-def watched(
+def train_and_measure(
     model: nn.Layer,
     arrays: Arrays,
     look: Callable[..., Mapping[str, float]],
@@ -128,9 +141,13 @@ def watched(
     batch: int,
     rate: float,
 ) -> tuple[list[float], dict[str, Any]]:
-    """Train by plain SGD, and each so many steps call `look(images, labels, step)` with a batch
-    that is not trained on: the losses, and what it has found by its names, "at" these steps; NaN
-    from where the training has diverged."""
+    """Train by plain SGD, and measure the model after every `every` steps.
+
+    A measurement is a call of `look(images, labels, step)` with a batch of a stream of its own, so
+    that it does not change which batches the training sees. It returns one number for each of
+    `names`. The result is the losses, and a dict of "at" (the steps of the measurements) and a list
+    of numbers for each name, which are NaN once the training has diverged.
+    """
     own = batches(arrays, batch, seed + 1000)
     rows: list[Mapping[str, float]] = []
     losses = training.train(
@@ -149,7 +166,7 @@ def watched(
 def two_steps(
     start: measures.Point, before: measures.Values, rate: float
 ) -> tuple[dict[nn.Parameter, np.ndarray], dict[nn.Parameter, np.ndarray]]:
-    """The step of plain SGD from a point, and one in its direction whose length is a given share of
-    that of the weights."""
+    """Return the step that plain SGD takes from a point, and a step in the same direction whose
+    norm is the share `STEP` of the norm of the weights."""
     descent = measures.descent(start.gradient, rate)
     return descent, measures.of_length(descent, STEP * measures.length_of(before))

@@ -1,4 +1,8 @@
-"""compare: a choice of normalizations on one's own data, with paired seeds and probes."""
+"""`compare` trains a model with several normalizations on the user's data and compares them.
+
+All normalizations are trained from the same seeds, and a `Probe` measures each training. The checks
+of the arguments are in `trial`, and the plots in `comparison_plots`.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ from ..data.dataset import ArrayDataset
 from ..data.loader import DataLoader
 from ..nn.layer import Layer
 from ..random import own_generator
-from ..train.batches import check_loader, evaluated, is_dataset
+from ..train.batches import evaluated, is_dataset
 from ..train.progress import say
 from ..train.trainer import Trainer
 from . import trial
@@ -24,13 +28,19 @@ from .probe import MEASURES, Probe
 from .verdict import Interval, interval
 
 METRICS = ("accuracy", "top5", "mae", "mse", "loss")
-LOOKS = 20  # of a probe in a training, unless it is said
+LOOKS = 20  # measurements that a probe takes in a training if `every` is not given
 
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """One training of a comparison: `score` on the test part (NaN where it diverged), the history
-    of `Trainer.fit` with the test part as `valid`, that of the probe, and the seconds it took."""
+    """One training of a comparison.
+
+    norm, rate, seed: the normalization's name, the learning rate and the seed of this training
+    score:            the metric on the test data after the training; NaN if it diverged
+    history:          the history of `Trainer.fit`, with the test data as `valid`
+    probe:            the history of the probe; {} without one
+    seconds:          the duration of the training
+    """
 
     norm: str
     rate: float
@@ -43,11 +53,11 @@ class Trained:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """What `compare` has found. `print` shows a table, `plot` a picture.
+    """The result of `compare`. `print` shows it as a table, and `plot` draws it.
 
-    norms:  the names, in the order in which they were given
-    metric: what `score` is
-    runs:   all trainings; `of(norm)` those of a normalization at its best rate
+    norms:  the names of the normalizations, in the order in which they were given
+    metric: the name of the metric that the scores are values of
+    runs:   all trainings; `of(norm)` selects those of one normalization at its best learning rate
     """
 
     norms: tuple[str, ...]
@@ -55,7 +65,8 @@ class Comparison:
     runs: tuple[Trained, ...]
 
     def rate(self, norm: str) -> float:
-        """The learning rate at which a normalization was best, on average over the seeds."""
+        """Return the learning rate at which a normalization has the best mean score over the
+        seeds."""
         if norm not in self.norms:
             raise ValueError(
                 checks.message("Comparison", "norm", f"one of {', '.join(self.norms)}", norm)
@@ -72,24 +83,27 @@ class Comparison:
         )[0]
 
     def of(self, norm: str) -> list[Trained]:
-        """The trainings of a normalization at its best rate, in the order of the seeds."""
+        """Return the trainings of a normalization at its best learning rate, in the order of the
+        seeds."""
         rate = self.rate(norm)
         return [run for run in self.runs if run.norm == norm and run.rate == rate]
 
     def score(self, norm: str) -> Interval:
-        """The mean over the seeds, with its 95% bootstrap interval; NaN where one diverged."""
+        """Return the mean score of a normalization over the seeds, with its 95% bootstrap interval;
+        NaN if one of its trainings diverged."""
         return interval([run.score for run in self.of(norm)])
 
     def difference(self, norm: str, reference: str | None = None) -> Interval:
-        """How much a normalization is above another one, the first by default: the mean of the
-        differences seed by seed, with its interval."""
+        """Return how much the score of a normalization exceeds that of `reference` (by default the
+        first normalization): the mean of the differences between trainings of the same seed, with
+        its 95% bootstrap interval."""
         other = self.of(self.norms[0] if reference is None else reference)
         return interval(
             [run.score - base.score for run, base in zip(self.of(norm), other, strict=True)]
         )
 
     def __str__(self) -> str:
-        """A table: a line for each normalization."""
+        """Return a table with a row for each normalization."""
         head = (
             "norm",
             "rate",
@@ -121,9 +135,9 @@ class Comparison:
         )
 
     def plot(self, path: str | os.PathLike[str]) -> None:
-        """Draw the scores, the trainings, and what the probes have seen, each normalization in its
-        colour: means over the seeds. The format is that of the ending, PNG if it has none.
-        ImportError without matplotlib."""
+        """Draw the scores, the metric over the epochs, and the measurements of the probes, as means
+        over the seeds, with a colour for each normalization. The extension of `path` selects the
+        format, which is PNG without one. Raises ImportError without matplotlib."""
         from .comparison_plots import plot_comparison
 
         plot_comparison(self, path)
@@ -145,42 +159,47 @@ def compare(
     every: int | None = None,
     progress: bool = True,
 ) -> Comparison:
-    """Train a model with each of some normalizations on data of one's own, from paired seeds, and
-    look into each with a `Probe`.
+    """Train a model with each of several normalizations on your data, from paired seeds, and
+    measure each training with a `Probe`.
 
-    build:      makes a new model with a normalization:
+    build:      a function that makes a new model with the normalization it is given, such as
                 `lambda norm: models.create("vgg8", norm=norm)`
-    norms:      what `build` is called with: names, or functions of the number of features; a dict
-                gives them names, which functions of the same name (lambdas) need
-    data:       (train, test): each arrays (images, labels), a data set or a loader. A `DataLoader`
-                keeps its options and gets the seed of each training; of another loader, and of one
-                of a derived class, the batches are paired only if it gives the same ones each time
-    seeds:      how many; with one there are no intervals
-    batch_size: of arrays and data sets
-    rates:      learning rates, or one. Of several, each normalization is trained with each, and
-                the table has the best of each, which the test part has chosen: that flatters all a
-                little
-    optimizer:  a function of (parameters, rate); None: SGD with Nesterov's momentum of 0.9
-    loss:       as of `Trainer`
-    metric:     "accuracy", "top5", "mae", "mse" or "loss", of the test part
-    measures:   of the probes, see there for what each costs; () for none
-    every:      how many steps between two looks; None: 20 looks in a training
-    progress:   whether there is a line on stderr for each training
+    norms:      the arguments for `build`: names of normalizations, or functions that make a
+                normalization layer for a number of features. A dict maps names to them; functions
+                that share a name, such as lambdas, need one
+    data:       (train, test), each of them a pair of arrays (images, labels), a data set or a
+                loader. A `DataLoader` keeps its options, and its seed is set to that of each
+                training. With any other loader, subclasses of `DataLoader` included, the batches
+                are paired only if the loader yields the same ones in every training
+    seeds:      the number of seeds; with one seed there are no intervals
+    batch_size: the batch size for arrays and data sets
+    rates:      one learning rate or several. With several, each normalization is trained at each of
+                them, and the table shows its best one. The test data choose that one, which makes
+                all scores slightly optimistic
+    optimizer:  a function that makes an optimizer from (parameters, rate); None: SGD with Nesterov
+                momentum 0.9
+    loss:       the loss, as for `Trainer`
+    metric:     "accuracy", "top5", "mae", "mse" or "loss", computed on the test data
+    measures:   the measures of the probes (`Probe` says what each costs); () for no probes
+    every:      the number of steps between two measurements; None: 20 measurements in a training
+    progress:   whether to print a line to stderr after each training
 
-    It returns a `Comparison`: `print` shows a table, `plot(path)` draws scores, trainings and what
-    the probes have seen; `score(norm)` and `difference(norm)` are means over the seeds with 95%
-    bootstrap intervals, the latter of the paired differences from the first normalization, and
-    `runs`, or `of(norm)`, has the history and the probe of each training.
+    Returns a `Comparison`: `print` shows a table, and `plot(path)` draws the scores, the trainings
+    and the measurements of the probes. `score(norm)` is the mean score over the seeds and
+    `difference(norm)` the mean of the paired differences from the first normalization, both with
+    95% bootstrap intervals. `runs` has the history and the probe of every training, `of(norm)`
+    those of one normalization.
 
-    For each seed all models draw from the start of a generator of that seed and see the same
-    batches, so that they differ in the normalization alone, as far as they draw the same numbers;
-    what is drawn elsewhere is what it would have been without. The rate stays what it is. A
-    training whose loss becomes infinite or NaN has the score NaN.
+    For each seed, all models draw their random numbers from a new generator with that seed and see
+    the same batches. They differ in the normalization alone, as long as they draw the same numbers
+    in the same order. The global random generator is left as it was. The learning rate is constant.
+    A training whose loss becomes infinite or NaN has the score NaN.
 
-    TypeError and ValueError for what does not fit, before anything is trained: two models of each
-    normalization are made, and one of them tries a step on one batch of each part. They must have
-    no layer or parameter in common, as what one training has learned would be the next one's start.
-    ImportError without SciPy, which the extra `lab` brings, if there are several seeds.
+    Arguments that do not fit together raise TypeError or ValueError before the first training. To
+    find this out, two models of each normalization are made, and one of them takes a step on a
+    training batch and is evaluated on a test batch. Two models must not share a layer with state or
+    a parameter, as a training would then start from what another one has learned. With several
+    seeds, ImportError is raised without SciPy, which the extra `lab` installs.
 
     >>> rng = np.random.default_rng(0)
     >>> x = rng.standard_normal((96, 8)).astype(np.float32)
@@ -196,12 +215,12 @@ def compare(
     (2, [0, 2, 4])
     """
     where = trial.WHERE
-    chosen = _named(norms, where)
+    chosen = trial.norms_by_name(norms)
     wanted_build = "a function of a normalization that makes a model"
-    if isinstance(build, Layer):  # which can be called
+    if isinstance(build, Layer):  # a layer is callable too, so the check below would accept it
         raise TypeError(checks.message(where, "build", wanted_build, build))
-    trial.taking(build, "build", wanted_build, next(iter(chosen.values())))
-    train_on, test_on = _pair(data, where)
+    trial.check_call(build, "build", wanted_build, next(iter(chosen.values())))
+    train_on, test_on = trial.data_parts(data)
     seeds, epochs = (
         checks.count(n, where, name, 1) for n, name in ((seeds, "seeds"), (epochs, "epochs"))
     )
@@ -209,12 +228,14 @@ def compare(
     metric = checks.choice(metric, where, "metric", METRICS)
     if every is not None:
         every = checks.count(every, where, "every", 1)
-    rates = _rates(rates, where)
-    if optimizer is None:
-        optimizer = _sgd
-    else:
-        expected = "a function of (parameters, rate), or None"
-        optimizer = trial.taking(optimizer, "optimizer", expected, [], rates[0])
+    rates = trial.learning_rates(rates)
+    optimizer = (
+        _sgd
+        if optimizer is None
+        else trial.check_call(
+            optimizer, "optimizer", "a function of (parameters, rate), or None", [], rates[0]
+        )
+    )
     checks.function(loss, where, "loss", "a function of (outputs, labels)")
     progress = checks.flag(progress, where, "progress")
     wanted = (
@@ -233,8 +254,8 @@ def compare(
         trial.Batch.first(_loader(train_on, batch_size, 0), "data[0]"),
         trial.Batch.first(evaluated(test_on, where, "data[1]"), "data[1]"),
     )
-    for name, model in trial.tried_models(build, chosen).items():
-        trial.tried(model, name, optimizer, rates[0], loss, metric, batches)
+    for name, model in trial.check_models(build, chosen).items():
+        trial.check_fit(model, name, optimizer, rates[0], loss, metric, batches)
     runs = []
     for seed in range(seeds):
         for rate in rates:
@@ -273,7 +294,7 @@ def _trained(
     key: tuple[str, float, int],
     probe: Probe | None,
 ) -> Trained:
-    """One training, and what it has come to."""
+    """Fit the trainer, and return the record of this training. `key`: (norm, rate, seed)."""
     start = time.perf_counter()
     score = math.nan
     try:
@@ -290,73 +311,9 @@ def _trained(
     )
 
 
-def _rates(given: Any, where: str) -> list[float]:
-    """Learning rates, given as a list, an array or one number."""
-    several = hasattr(given, "__iter__") and not isinstance(given, str)
-    rates = [checks.positive(rate, where, "rates") for rate in (given if several else (given,))]
-    if not rates or len(set(rates)) < len(rates):
-        raise ValueError(
-            checks.message(where, "rates", "one learning rate or several different ones", given)
-        )
-    return rates
-
-
-def _named(norms: Any, where: str) -> dict[str, Any]:
-    """The normalizations by their names."""
-    if isinstance(norms, Mapping):
-        names, given = [str(name) for name in norms], list(norms.values())
-    else:
-        given = (
-            [norms]
-            if isinstance(norms, str) or callable(norms)
-            else list(checks.members(norms, where, "norms", "a list of normalizations"))
-        )
-        names = [
-            norm if isinstance(norm, str) else getattr(norm, "__name__", repr(norm))
-            for norm in given
-        ]
-    found = dict(zip(names, given, strict=True))
-    if len(found) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(
-            checks.message(
-                where,
-                "norms",
-                "normalizations of different names; a dict gives them names",
-                f"{names.count(twice)} called {twice!r}",
-            )
-        )
-    if not found:
-        raise ValueError(checks.message(where, "norms", "one normalization or more", norms))
-    return found
-
-
-def _pair(given: Any, where: str) -> tuple[Any, Any]:
-    """(train, test), if both are data."""
-    expected = "(train, test), each of them arrays (images, labels), a data set or a loader"
-    if not isinstance(given, tuple | list) or len(given) != 2:
-        raise TypeError(checks.message(where, "data", expected, given))
-    for part, name in zip(given, ("data[0]", "data[1]"), strict=True):
-        if isinstance(part, np.ndarray) or not (
-            isinstance(part, tuple) or is_dataset(part) or hasattr(part, "__iter__")
-        ):
-            raise TypeError(
-                checks.message(where, name, "arrays (images, labels), a data set or a loader", part)
-            )
-        if isinstance(part, tuple):
-            try:
-                ArrayDataset(*part)
-            except (TypeError, ValueError) as error:
-                raise checks.renamed(error, f"{where}: {name}") from None
-    if not isinstance(given[0], tuple) and not is_dataset(given[0]):
-        check_loader(given[0], where, "data[0]")
-    evaluated(given[1], where, "data[1]")
-    return given[0], given[1]
-
-
 def _loader(source: Any, batch_size: int, seed: int) -> Any:
-    """The batches of a training with a seed."""
-    if type(source) is DataLoader:  # others may give other batches than their options say
+    """Return a loader of `source` whose order of batches is that of the seed."""
+    if type(source) is DataLoader:  # a subclass may not follow the options that are copied here
         return DataLoader(
             source.dataset,
             source.batch_size,
@@ -389,7 +346,7 @@ def _larger_is_better(metric: str) -> bool:
 
 
 def _shown(found: Interval, sign: str = "") -> tuple[str, str]:
-    """A figure and its interval, as the table has them."""
+    """Return the value and the interval as the texts of two cells of the table."""
     if math.isnan(found.value):
         return "–", "–"
     return (

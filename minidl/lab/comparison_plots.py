@@ -1,4 +1,4 @@
-"""The picture of a comparison: scores, trainings, and what the probes have seen."""
+"""Plots of a comparison: the scores, the metric over the epochs, and the probes' measurements."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from .plots import COLOURS, legend
 if TYPE_CHECKING:
     from .comparison import Comparison
 
-# What is drawn of the probes: figures of the model, or means over the layers; the text of the axis,
-# and whether that is logarithmic.
-SEEN = {
+# The measurements of the probes that are plotted: columns of the model, or means over the layers
+# that have such a column. Each has the label of its axis, and whether that is logarithmic.
+MEASURED = {
     "gradient": ("norm of the gradient (mean of layers)", True),
     "shift": ("shift of the gradient (mean of layers)", True),
     "drift_mean": ("drift of means (mean of layers)", True),
@@ -31,11 +31,12 @@ SEEN = {
 
 
 def plot_comparison(found: Comparison, path: str | os.PathLike[str]) -> None:
-    """Write the picture."""
+    """Write an image file with a plot of the scores, one of the trainings, and one of each
+    measurement that the probes have taken."""
     path = checks.path(path, "Comparison.plot")
     curves = {
         name: {norm: [_figure(run.probe, name) for run in found.of(norm)] for norm in found.norms}
-        for name in SEEN
+        for name in MEASURED
     }
     there = [
         name
@@ -50,8 +51,8 @@ def plot_comparison(found: Comparison, path: str | os.PathLike[str]) -> None:
     _scores(axes[0], found, colours)
     _trainings(axes[1], found, colours)
     for ax, name in zip(axes[2:], there, strict=False):
-        label, log = SEEN[name]
-        # A seed that diverged has fewer of them.
+        label, log = MEASURED[name]
+        # A training that diverged has fewer measurements, so the steps are those of the longest.
         steps = {
             norm: max((run.probe["step"] for run in found.of(norm)), key=len)
             for norm in found.norms
@@ -67,7 +68,7 @@ def plot_comparison(found: Comparison, path: str | os.PathLike[str]) -> None:
 
 
 def _scores(ax: Any, found: Comparison, colours: Mapping[str, str]) -> None:
-    """Each seed as a dot, the mean as a line, and the interval as a bar."""
+    """Draw the score of each seed as a dot, their mean as a line, and its interval as a bar."""
     for place, norm in enumerate(found.norms):
         score = found.score(norm)
         ax.plot(
@@ -84,7 +85,7 @@ def _scores(ax: Any, found: Comparison, colours: Mapping[str, str]) -> None:
             [place] * len(scores), scores, linestyle="none", marker="o", markersize=3.5, color=INK
         )
     ax.set_xticks(range(len(found.norms)), [svg.text(norm) for norm in found.norms])
-    ax.set_ylabel(f"{found.metric} of the test part", color=MUTED)
+    ax.set_ylabel(f"{found.metric} on the test data", color=MUTED)
     ax.margins(x=0.12, y=0.15)
 
 
@@ -98,7 +99,7 @@ def _trainings(ax: Any, found: Comparison, colours: Mapping[str, str]) -> None:
     longest = max((len(row) for of_norm in rows.values() for row in of_norm), default=0)
     _lines(ax, {norm: list(range(1, longest + 1)) for norm in found.norms}, rows, colours)
     ax.set_xlabel("epoch", color=MUTED)
-    ax.set_ylabel(f"{found.metric} of the test part", color=MUTED)
+    ax.set_ylabel(f"{found.metric} on the test data", color=MUTED)
     ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     legend(ax)
 
@@ -109,14 +110,17 @@ def _lines(
     rows: Mapping[str, Sequence[Sequence[float]]],
     colours: Mapping[str, str],
 ) -> None:
-    """The mean over the seeds for each normalization; what diverged is as long as it lasted."""
+    """Draw a line for each normalization: at each step the mean over the seeds that got so far, as
+    a training that diverged has a shorter row."""
     for norm, of_seeds in rows.items():
         length = max((len(row) for row in of_seeds), default=0)
         table = np.full((len(of_seeds), length), math.nan)
         for i, row in enumerate(of_seeds):
             table[i, : len(row)] = row
         places = list(x[norm])[:length]
-        with warnings.catch_warnings():  # of a mean of nothing, which is NaN
+        with (
+            warnings.catch_warnings()
+        ):  # nanmean warns where all values are NaN; NaN is right there
             warnings.simplefilter("ignore")
             means = np.nanmean(table, axis=0)[: len(places)]
         ax.plot(
@@ -131,12 +135,13 @@ def _lines(
 
 
 def _figure(history: Mapping[str, Any], name: str) -> list[float]:
-    """A column of the model, or the means over the layers that have it; NaN for no number."""
+    """Return a column of the model, or the means over the layers that have such a column. What a
+    logarithmic axis cannot show (NaN, infinity, 0 and below) becomes NaN."""
     if not history:
         return []
     if name == "loss range":
         high, low = history.get("loss_high", []), history.get("loss_low", [])
-        with np.errstate(invalid="ignore"):  # of a step that blows up at once
+        with np.errstate(invalid="ignore"):  # along a step that blows up, this is inf minus inf
             columns = [np.subtract(high, low).tolist()]
     elif name in history:
         columns = [history[name]]
@@ -152,7 +157,8 @@ def _figure(history: Mapping[str, Any], name: str) -> list[float]:
 
 
 def _colours(norms: Sequence[str]) -> dict[str, str]:
-    """Those of known normalizations, and others for what is left."""
+    """Return a colour for each normalization: the lab's own for those that it has one for, and one
+    that is still free for the others."""
     free = cycle(
         [c for c in (E, GREY, D, C, B, A) if c not in {COLOURS.get(norm) for norm in norms}]
         or [GREY]

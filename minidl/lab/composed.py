@@ -1,6 +1,9 @@
-"""Batch normalization composed from plain operations, for what `nn.BatchNorm` does not do: a batch
-of a single value a channel, many small batches at once, statistics that are constants to the
-gradient, other divisors."""
+"""Batch normalization composed from elementary operations.
+
+The experiments need variants that `nn.BatchNorm` does not offer: statistics of a single value in
+each channel, many small batches in one array, statistics through which no gradient flows, and
+divisors other than the standard deviation.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +12,26 @@ from collections.abc import Callable, Collection
 import minidl as md
 from minidl import nn
 
-EPS = 1e-5  # BatchNorm's
+EPS = 1e-5  # the default of nn.BatchNorm
 Divisor = Callable[[md.Tensor], md.Tensor]
 
 
 def deviation(var: md.Tensor) -> md.Tensor:
-    """sqrt(var + eps)"""
+    """Return sqrt(var + eps), the divisor of batch normalization."""
     return md.sqrt(var + EPS)
 
 
 class Composed(nn.Layer):
-    """gamma (x - mean) / divisor(var) + beta of x (N, ..., features), with the batch's own
-    statistics in every mode.
+    """Compute gamma (x - mean) / divisor(var) + beta for x of shape (N, ..., features).
 
-    Every `group` examples are a batch of their own; None: all of them together. What `stopped`
-    names, "mean" and "std", is a constant to the gradient. `divisor` is what is made of the
-    variance: BatchNorm itself refuses a negative eps. The state is that of a `BatchNorm` without
-    running statistics.
+    It uses the statistics of the batch in training and in evaluation mode, and keeps no running
+    statistics; otherwise its state is that of a `BatchNorm`.
+
+    group:   how many consecutive examples have statistics of their own; None: the whole batch
+    stopped: the statistics, "mean" and "std", that backward treats as constants
+    affine:  whether there are a gamma and a beta
+    divisor: a function of the variance, in place of the standard deviation. E02 needs one with a
+             negative eps, which BatchNorm refuses
     """
 
     def __init__(

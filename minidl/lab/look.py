@@ -1,5 +1,8 @@
-"""Look: one pass through a model, followed: what layers are given and give, which activations are
-saturated, and which weights a normalization follows."""
+"""Observing one forward pass through a model.
+
+`Look` records the statistics of the inputs and outputs of the layers, the share of saturated
+activations, and which layers with weights are directly followed by a normalization.
+"""
 
 from __future__ import annotations
 
@@ -20,31 +23,34 @@ from ..train.inspection import undisturbed
 from ..train.watch import Units, Watch, first_array, given_to, units_of, weights_of
 from .measures import Block, saturated
 
-NORMALIZATIONS = (BatchNorm, LayerNorm, GroupNorm)  # the operations, with those made of them
+NORMALIZATIONS = (BatchNorm, LayerNorm, GroupNorm)  # operations; subclasses of them count too
 
 
 class Look(Watch):
-    """What one pass has shown, layer by layer, in the order in which they computed.
+    """The observations of one forward pass, layer by layer, in the order of their calls.
 
-    `rows`: figures of each layer, as `Watch` has them, and "saturated" of sigmoids and tanhs.
-    `inputs`: of each layer with weights the means and standard deviations of its input's units.
+    `rows` has the figures of each layer, as in `Watch`, and "saturated" for sigmoids and tanhs.
+    `inputs` has, for each layer with weights, the mean and the standard deviation of each unit of
+    its input.
     """
 
     def __init__(self, model: Layer) -> None:
         super().__init__(model)
         self.inputs: dict[str, Units] = {}
-        # Whose output a tensor is, by its id; the tensors stand beside them so that they live.
-        self._made: dict[int, tuple[str, Tensor]] = {}
-        # Who uses the outputs of a layer: normalizations (True), anything else (False).
-        self._users: dict[str, set[bool]] = {}
-        self._inside = 0  # how many normalizations are being called
-        self._running = False  # whether one of them has used running statistics
+        # Maps the id of a tensor to the layer whose output it is. The tensor is kept with it, so
+        # that it stays alive and its id is not reused.
+        self._producers: dict[int, tuple[str, Tensor]] = {}
+        # For each layer, whether the consumers of its output are normalizations: True, False, both.
+        self._consumers: dict[str, set[bool]] = {}
+        self._depth = 0  # how many calls of normalization layers the pass is inside of
+        self._running = False  # whether an operation inside of them has used running statistics
 
     @property
     def normalized(self) -> set[str]:
-        """The layers with weights whose output goes into normalizations, straight and nowhere else.
-        Those that use running statistics do not count: the length of the weights matters then."""
-        return {name for name, users in self._users.items() if users == {True}}
+        """The names of the layers with weights whose output is consumed by normalizations alone. A
+        normalization by running statistics does not count, because its output does depend on the
+        norm of the weights."""
+        return {name for name, consumers in self._consumers.items() if consumers == {True}}
 
     def call(
         self, layer: Any, run: Callable[..., Any], inputs: tuple[Any, ...], options: dict[str, Any]
@@ -55,7 +61,7 @@ class Look(Watch):
             output = super().call(layer, run, inputs, options)
         name = self.names.get(id(layer))
         if name is not None and isinstance(output, Tensor) and weights_of(layer):
-            self._made[id(output)] = name, output
+            self._producers[id(output)] = name, output
         return output
 
     def _normalization(
@@ -65,21 +71,22 @@ class Look(Watch):
         inputs: tuple[Any, ...],
         options: dict[str, Any],
     ) -> Any:
-        """Call one: what it computes with its input is a normalization as a whole."""
-        self._running = self._running and self._inside > 0
-        self._inside += 1
+        """Call a normalization layer. It counts as one consumer of its input, whatever operations
+        it consists of."""
+        self._running = self._running and self._depth > 0
+        self._depth += 1
         try:
             output = super().call(layer, run, inputs, options)
         finally:
-            self._inside -= 1
-        if not self._inside:
-            self._used(given_to(inputs, options), not self._running)
+            self._depth -= 1
+        if not self._depth:
+            self._consume(given_to(inputs, options), not self._running)
         return output
 
     def of_layer(
         self, name: str, layer: Layer, inputs: tuple[Any, ...], output: np.ndarray
     ) -> dict[str, float]:
-        first = inputs[0] if inputs else None  # the model's own input may be an array
+        first = inputs[0] if inputs else None  # the first layer may get an array, not a Tensor
         given = first if isinstance(first, np.ndarray) else first_array(inputs)
         if given is not None and given.ndim > 1 and given.dtype.kind == "f" and weights_of(layer):
             self.inputs[name] = units_of(np.ascontiguousarray(given))
@@ -100,22 +107,23 @@ class Look(Watch):
     ) -> None:
         own = issubclass(function, NORMALIZATIONS)
         running = own and options.get("training") is False
-        if self._inside:
+        if self._depth:
             self._running = self._running or running
         else:
-            self._used(inputs, own and not running)
+            self._consume(inputs, own and not running)
         super().operation(function, inputs, options, outputs)
 
-    def _used(self, inputs: tuple[Any, ...], normalized: bool) -> None:
-        """Something has been given these: take note of the layers that have made them. It is the
-        first input that a normalization normalizes."""
+    def _consume(self, inputs: tuple[Any, ...], normalized: bool) -> None:
+        """Record a consumer of these inputs for the layers that have produced them. A normalization
+        normalizes its first input only; it uses the others, such as gamma, as they are."""
         for place, x in enumerate(inputs):
-            if id(x) in self._made:
-                self._users.setdefault(self._made[id(x)][0], set()).add(normalized and not place)
+            if id(x) in self._producers:
+                name = self._producers[id(x)][0]
+                self._consumers.setdefault(name, set()).add(normalized and not place)
 
 
 def look(model: Layer, run: Callable[[], Any]) -> tuple[Look, Any]:
-    """Call `run`, which calls the model, and follow it: what was seen, and what it returns."""
+    """Call `run`, which must call the model. Return the observations, and what `run` returns."""
     seen = Look(model)
     with following(seen):
         result = run()
@@ -123,25 +131,26 @@ def look(model: Layer, run: Callable[[], Any]) -> tuple[Look, Any]:
 
 
 def input_units(model: Layer, images: np.ndarray, seed: int = SEED) -> dict[str, Units]:
-    """The means and standard deviations of the units that each layer with weights is given of a
-    batch; the model is left as it was. What is drawn (dropout, noise) is drawn from a seed."""
+    """Return the mean and the standard deviation of each unit of the input of each layer with
+    weights, over a batch. The state of the model is not changed, and the random numbers of the
+    pass (dropout, noise) come from the seed."""
     with undisturbed(model, "lab", seed):
         return look(model, lambda: model(images))[0].inputs
 
 
 def blocks_of(model: Layer, order: Any) -> list[Block]:
-    """The parameters of a model in blocks: each begins with a layer that has weights, and goes on
-    with what has parameters up to the next.
+    """Partition the parameters of a model into blocks. A block begins with a layer that has
+    weights, and also has the parameters of the layers after it, up to the next one with weights.
 
-    order: the names of the layers in the order in which they compute, as `Look.rows`
+    order: the names of the layers in the order of their calls, such as `Look.rows`
 
-    What comes before the first weights, and layers that were not called, belong to no block.
+    Layers before the first weights, and layers that were not called, belong to no block.
     """
     layers = {name or type(layer).__name__: layer for name, layer in model.named_layers()}
     blocks: list[Block] = []
     seen: set[int] = set()
     for name in order:
-        if name not in layers:  # an activation that is no layer
+        if name not in layers:  # `Look.rows` also has activations that are plain functions
             continue
         layer = layers[name]
         own = [p for _, p in layer._items() if isinstance(p, Parameter) and id(p) not in seen]

@@ -1,14 +1,16 @@
-"""The measures behind the probe and the experiments, as functions: saturation, the drift of
-distributions, the shift of gradients, loss and gradient along a step. Effective rates: `rates`.
+"""The measures that the probe and the experiments share, as functions.
 
-Those that need gradients take a `loss`: a function without arguments that computes the loss of one
-fixed batch with the weights as they are, such as `fixed_loss` makes: always with the same random
-numbers, and leaving the buffers of the model as they were.
+They are the share of saturated activations, the drift of distributions, the shift of gradients, and
+the loss and gradient along a step. The effective learning rate is in `rates`.
 
-The two definitions of internal covariate shift are those of Ioffe & Szegedy 2015, the change of
-the distributions of a layer's inputs while the layers before it learn (`drift`), and of Santurkar
-et al. 2018, the change of a layer's gradient when the layers before it have been updated
-(`gradient_shift`). Loss and gradient along a step are measured as by the latter.
+The measures that need gradients take a `loss`: a function without arguments that computes the loss
+of one fixed batch with the current weights. It must use the same random numbers in every call and
+leave the buffers of the model unchanged; `fixed_loss` makes such a function.
+
+There are two definitions of internal covariate shift. For Ioffe & Szegedy (2015, 1502.03167) it is
+the change of the distribution of a layer's inputs while the layers before it learn (`drift`). For
+Santurkar et al. (2018, 1805.11604) it is the change of a layer's gradient that an update of the
+layers before it causes (`gradient_shift`). `landscape` follows Santurkar et al. too.
 """
 
 from __future__ import annotations
@@ -31,10 +33,10 @@ from ..train.inspection import norm_of, undisturbed
 from ..train.watch import Units
 
 Loss = Callable[[], Tensor]
-Values = Mapping[Parameter, np.ndarray]  # of weights, of gradients, of a step
+Values = Mapping[Parameter, np.ndarray]  # the weights, a gradient or a step, by parameter
 
-FACTORS = (0.5, 1.0, 2.0, 4.0)  # of a step, along which loss and gradient are measured
-# Where the slope of a sigmoid or tanh is below this share of its largest, it is flat.
+FACTORS = (0.5, 1.0, 2.0, 4.0)  # the multiples of a step at which loss and gradient are measured
+# A sigmoid or tanh is saturated where its slope is below this share of its largest slope.
 FLAT = 0.1
 
 
@@ -42,9 +44,11 @@ FLAT = 0.1
 
 
 def drift(before: Units, now: Units) -> tuple[float, float]:
-    """How far means and standard deviations of units have moved: the root mean square over the
-    units, as a share of the root mean square of the standard deviations before. NaN where these are
-    all 0, or the units are others."""
+    """Return how far the means and the standard deviations of units have moved.
+
+    Both are root mean squares over the units, divided by the root mean square of the standard
+    deviations before. They are NaN where all of these are 0 or the number of units has changed.
+    """
     if before.mean.shape != now.mean.shape:
         return math.nan, math.nan
     scale = _rms(before.std)
@@ -54,9 +58,10 @@ def drift(before: Units, now: Units) -> tuple[float, float]:
 
 
 def saturated(kind: str, output: np.ndarray) -> float:
-    """The share of the outputs of a "Sigmoid" or "Tanh" that lie where it is flat: where its slope
-    is under a tenth of the largest, for a sigmoid at inputs beyond 3.6, for a tanh beyond 1.8."""
-    # The slopes are 4 y (1 - y) and 1 - y^2, as shares of the largest.
+    """Return the share of the outputs of a "Sigmoid" or "Tanh" that are saturated: at which the
+    slope is below a tenth of its maximum. The absolute input is then above 3.6 (sigmoid) or 1.8
+    (tanh)."""
+    # As shares of their maxima the slopes are 4 y (1 - y) and 1 - y^2, for an output y.
     far = np.abs(output - output.dtype.type(0.5)) * 2 if kind == "Sigmoid" else np.abs(output)
     return float((far > math.sqrt(1 - FLAT)).mean())
 
@@ -69,14 +74,16 @@ def _rms(values: np.ndarray) -> float:
 
 
 class Point(NamedTuple):
-    """The loss somewhere, and its gradient there by each parameter that was asked for."""
+    """The loss at a point of the parameter space, and its gradient with respect to the parameters
+    that were asked for."""
 
     loss: float
     gradient: Values
 
 
 def fixed_loss(model: Layer, images: np.ndarray, labels: np.ndarray, seed: int = SEED) -> Loss:
-    """The cross-entropy of a batch, with what is drawn (dropout, noise) from a seed."""
+    """Return a function that computes the cross-entropy of this batch, always with the random
+    numbers (dropout, noise) of this seed."""
 
     def loss() -> Tensor:
         with undisturbed(model, "lab", seed):
@@ -86,15 +93,17 @@ def fixed_loss(model: Layer, images: np.ndarray, labels: np.ndarray, seed: int =
 
 
 def point(loss: Loss, parameters: Sequence[Parameter]) -> Point:
-    """The loss and its gradient where the weights are: one pass forward, one backward."""
+    """Return the loss and its gradient at the current weights, by one forward and one backward
+    pass."""
     found = loss()
     gradient = grad(found, parameters) if found.requires_grad and parameters else ()
     return Point(float(found.data), dict(zip(parameters, gradient, strict=False)))
 
 
 @contextlib.contextmanager
-def placed(values: Values) -> Iterator[None]:
-    """Within the block parameters have other values; after it the same bits as before."""
+def with_values(values: Values) -> Iterator[None]:
+    """Give parameters other values within the `with` block, and restore the old ones after it, bit
+    by bit."""
     before = {p: p.data.copy() for p in values}
     try:
         for p, value in values.items():
@@ -106,37 +115,38 @@ def placed(values: Values) -> Iterator[None]:
 
 
 def descent(gradient: Values, rate: float) -> dict[Parameter, np.ndarray]:
-    """A step of plain gradient descent."""
+    """Return the step of plain gradient descent at a learning rate."""
     return {p: -p.dtype.type(rate) * g for p, g in gradient.items()}
 
 
 def length_of(values: Values) -> float:
-    """The Euclidean norm of all of them together."""
+    """Return the Euclidean norm of all values together."""
     return norm_of(list(values.values()))
 
 
 def of_length(step: Values, length: float) -> dict[Parameter, np.ndarray]:
-    """The step in the same direction that is so long."""
+    """Return the step in the same direction with the norm `length`."""
     found = length_of(step)
     return {p: d * p.dtype.type(length / found if found else 0) for p, d in step.items()}
 
 
-def after(values: Values, step: Values, factor: float = 1.0) -> dict[Parameter, np.ndarray]:
-    """Where a step leads, or a multiple of it."""
+def moved(values: Values, step: Values, factor: float = 1.0) -> dict[Parameter, np.ndarray]:
+    """Return the values after a step, or after a multiple of it."""
     return {p: w + p.dtype.type(factor) * step[p] if p in step else w for p, w in values.items()}
 
 
 def values_of(parameters: Sequence[Parameter]) -> dict[Parameter, np.ndarray]:
-    """Copies of the weights as they are."""
+    """Return copies of the current values of parameters."""
     return {p: p.data.copy() for p in parameters}
 
 
-# ----------------------------------------------------------------- covariate shift, of gradients
+# -------------------------------------------------------------------- covariate shift of gradients
 
 
 class Block(NamedTuple):
-    """A layer's `weights`, whose gradient is compared, and all `parameters` that are updated with
-    them: its own, and those of what follows it up to the next layer with weights."""
+    """A layer's `weights`, whose gradient is compared, and the `parameters` that are updated
+    together with them: all parameters of this layer and of those after it, up to the next layer
+    with weights."""
 
     name: str
     weights: list[Parameter]
@@ -144,8 +154,8 @@ class Block(NamedTuple):
 
 
 class Shift(NamedTuple):
-    """The change of a layer's gradient G, to G', by the update of the layers before it:
-    |G - G'|, that divided by |G|, and the cosine of the angle between them."""
+    """The change of a layer's gradient from G to G' by an update of the layers before it: `norm` is
+    |G - G'|, `relative` is |G - G'| / |G|, and `cosine` is that of the angle between them."""
 
     norm: float
     relative: float
@@ -155,20 +165,22 @@ class Shift(NamedTuple):
 def gradient_shift(
     loss: Loss, blocks: Sequence[Block], before: Values, updated: Values, start: Point
 ) -> dict[str, Shift]:
-    """Internal covariate shift as Santurkar et al. 2018 define it (2.1), of each block but the
-    first: between the gradient by its weights before an update, and the one with all blocks before
-    it updated, but neither itself nor those after it.
+    """Return the internal covariate shift of each block but the first, as Santurkar et al. (2018,
+    1805.11604) define it in definition 2.1.
+
+    It compares two gradients with respect to the weights of the block: that before an update of the
+    model, and that where only the blocks before this one have been updated.
 
     before, updated: the parameters of all blocks before and after the update
-    start:           the gradient before it, by all weights
+    start:           the gradient before the update with respect to all weights
 
-    It costs a pass forward and one backward for each block but the first.
+    It costs a forward and a backward pass for each block but the first.
     """
     found = {}
     values = dict(before)
     for number, block in enumerate(blocks):
         if number and block.weights:
-            with placed(values):
+            with with_values(values):
                 moved = point(loss, block.weights).gradient
             found[block.name] = _shift(
                 [start.gradient[p] for p in block.weights], [moved[p] for p in block.weights]
@@ -193,10 +205,13 @@ def _shift(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> Shift:
 
 @dataclasses.dataclass(frozen=True)
 class Landscape:
-    """Loss and gradient along a step, at multiples of it.
+    """The loss and the gradient at multiples of a step.
 
-    `losses` at each multiple; `distances` of the gradient there from that at the start; `length` of
-    the step itself.
+    factors:   the multiples
+    start:     the loss where the step begins
+    losses:    the loss at each multiple
+    distances: the distance between the gradient at each multiple and the one where the step begins
+    length:    the norm of the step itself
     """
 
     factors: tuple[float, ...]
@@ -207,37 +222,38 @@ class Landscape:
 
     @property
     def loss_range(self) -> float:
-        """How far the loss varies along the step: the largest minus the smallest."""
+        """The largest loss along the step minus the smallest one."""
         return _range(self.losses)
 
     @property
     def distance_range(self) -> float:
-        """The same of the gradient's distance from that at the start."""
+        """The largest distance of the gradient along the step minus the smallest one."""
         return _range(self.distances)
 
     @property
     def smoothness(self) -> float:
-        """The largest change of the gradient for a change of the weights: a lower bound of the
-        gradient's Lipschitz constant, along the step ("effective beta-smoothness")."""
+        """The largest ratio of the gradient's change to the change of the weights along the step:
+        the "effective beta-smoothness" of Santurkar et al. (2018), a lower bound of the gradient's
+        Lipschitz constant."""
         steps = [f * self.length for f in self.factors]
         found = [d / s for d, s in zip(self.distances, steps, strict=True) if s]
-        return float(np.max(_counted(found))) if found else math.nan
+        return float(np.max(_nan_as_infinity(found))) if found else math.nan
 
 
-def _counted(values: Sequence[float]) -> np.ndarray:
-    """What is no number as infinite: along a step that blows up the ground is not smooth."""
+def _nan_as_infinity(values: Sequence[float]) -> np.ndarray:
+    """Replace NaN by infinity: a step along which the loss overflows must not pass for smooth."""
     array = np.asarray(values, np.float64)
     return np.where(np.isnan(array), np.inf, array)
 
 
 def bounds(values: Sequence[float]) -> tuple[float, float]:
-    """The smallest and the largest; the latter is infinite where one is no number."""
-    found = _counted(values)
+    """Return the smallest and the largest value; the largest is infinite if one value is NaN."""
+    found = _nan_as_infinity(values)
     return float(found.min()), float(found.max())
 
 
 def _range(values: Sequence[float]) -> float:
-    """The largest minus the smallest; infinite where one is infinite or no number."""
+    """Return the largest value minus the smallest one; infinite if one is infinite or NaN."""
     low, high = bounds(values)
     return high - low if math.isfinite(low) and math.isfinite(high) else math.inf
 
@@ -250,19 +266,19 @@ def landscape(
     factors: Sequence[float] = FACTORS,
     known: Mapping[float, Point] | None = None,
 ) -> Landscape:
-    """Loss and gradient where multiples of a step lead to.
+    """Measure the loss and the gradient at multiples of a step.
 
     before: the parameters where the step begins
-    start:  loss and gradient there
-    known:  what has been computed already, by its multiple
+    start:  the loss and the gradient there
+    known:  points that have been computed already, by their multiples
 
-    It costs a pass forward and one backward for each multiple that is not known.
+    It costs a forward and a backward pass for each multiple that is not in `known`.
     """
     points = []
     for factor in factors:
         found = (known or {}).get(factor)
         if found is None:
-            with placed(after(before, step, factor)):
+            with with_values(moved(before, step, factor)):
                 found = point(loss, list(before))
         points.append(found)
     return Landscape(
@@ -275,5 +291,5 @@ def landscape(
 
 
 def distance(a: Values, b: Values) -> float:
-    """The Euclidean distance of two gradients."""
+    """Return the Euclidean distance of two gradients."""
     return norm_of([a[p] - b[p] for p in a])

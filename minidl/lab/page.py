@@ -1,4 +1,5 @@
-"""The lab's report: one page without network, the same in Markdown, and each plot as a file."""
+"""The lab's report: an HTML page that needs no network, the same in Markdown, and a file for each
+plot."""
 
 from __future__ import annotations
 
@@ -23,27 +24,29 @@ from .words import digits_of
 
 PLOTS = "plots"
 QUICK = (
-    "A quick run: fewer seeds, smaller settings. Its verdicts are provisional; those of "
-    "`minidl lab run all` count. What explains a claim was written after the full run; the "
-    "numbers in it are those of this one."
+    "This is a quick run, with fewer seeds and smaller settings. Its verdicts are provisional; the "
+    "verdicts that count are those of `minidl lab run all`. The explanations were written after a "
+    "full run, but their numbers are those of this quick run."
 )
 MARKS = {"SUPPORTED": "✓", "REFUTED": "✗", "INCONCLUSIVE": "?"}
-SHOWN = 6  # figures of an experiment that are seen at once
+SHOWN = 6  # figures of an experiment that are visible before a reader asks for more
 PARTS = (
     (
         "identities",
         "Identities",
-        "exact sentences, in double precision, on real activations",
+        "exact statements, checked in double precision on real activations",
         range(1, 11),
     ),
-    ("training", "Training", "sentences about trainings, from paired seeds", range(11, 100)),
+    ("training", "Training", "statements about training, judged from paired seeds", range(11, 100)),
 )
 
 
 def write_report(folder: str | os.PathLike[str]) -> str:
-    """Write report.html, report.md and plots/ of what a folder has, and return the page's path.
+    """Write report.html, report.md and plots/ from the results in a folder, and return the path of
+    the HTML page.
 
-    ValueError where nothing has been run in the folder, ImportError without the extra `lab`.
+    Raises ValueError if no experiment has been run in the folder, and ImportError without the extra
+    `lab`.
     """
     folder = os.fspath(folder)
     found = collect_all(folder)
@@ -58,7 +61,7 @@ def write_report(folder: str | os.PathLike[str]) -> str:
                 drawn[id] = drawings(id, figure)
             except (ImportError, OSError):
                 raise
-            except Exception:  # a fault of one experiment is told, and ends no other
+            except Exception:  # the report shows the error; the other experiments go on
                 found[place] = dataclasses.replace(one, fault=traceback.format_exc())
     quick = store.read_kind(folder)
     replace_file(os.path.join(folder, "report.md"), markdown(found, quick))
@@ -68,8 +71,8 @@ def write_report(folder: str | os.PathLike[str]) -> str:
 
 
 def drawings(id: str, figure: Any) -> list[tuple[str, str]]:
-    """(class, SVG) of a figure: one, or for axes beside each other one for wide pages and one, with
-    the axes below each other, for narrow ones."""
+    """Return (CSS class, SVG) pairs for a figure. A figure with several axes is drawn twice: with
+    the axes side by side for wide pages, and stacked for narrow ones."""
     if len(figure.axes) == 1:
         return [("", svg.element(id, figure))]
     wide = svg.element(id, figure)
@@ -78,7 +81,7 @@ def drawings(id: str, figure: Any) -> list[tuple[str, str]]:
 
 
 def html(found: Sequence[Found], plots: Mapping[str, list[tuple[str, str]]], quick: bool) -> str:
-    """The page."""
+    """Return the report as an HTML page."""
     try:
         import jinja2
         from markupsafe import Markup
@@ -128,7 +131,8 @@ def html(found: Sequence[Found], plots: Mapping[str, list[tuple[str, str]]], qui
 
 
 def markdown(found: Sequence[Found], quick: bool) -> str:
-    """The same without plots: in short, a table of the verdicts, and the figures of each claim."""
+    """Return the report in Markdown, without plots: a summary, a table of the verdicts, and a
+    section with the figures of each claim."""
     lines = ["# The normalization lab", ""]
     if quick:
         lines += [QUICK, ""]
@@ -138,7 +142,7 @@ def markdown(found: Sequence[Found], quick: bool) -> str:
             "",
             *(
                 f"- {row.sentence} ({', '.join(one.experiment.id for one in row.claims)})"
-                f"{_otherwise(row.otherwise)}"
+                f"{_contradicted(row.contradicting)}"
                 for row in rows
             ),
             "",
@@ -150,7 +154,7 @@ def markdown(found: Sequence[Found], quick: bool) -> str:
         )
     surprises = [f"{one.experiment.id} ({one.verdict})" for one in found if one.surprising]
     if surprises:
-        lines += ["", f"The lab's authors expected another verdict in: {', '.join(surprises)}."]
+        lines += ["", f"The lab's authors expected another verdict on {', '.join(surprises)}."]
     for one in found:
         e = one.experiment
         lines += [
@@ -183,7 +187,7 @@ def markdown(found: Sequence[Found], quick: bool) -> str:
         if one.examination:
             lines += ["", f"Examined: {one.examination}"]
         if one.left_out:
-            lines += ["", f"Left out: {'; '.join(one.left_out)}."]
+            lines += ["", f"Ignored files: {'; '.join(one.left_out)}."]
         for text in filter(None, (one.error, one.fault)):
             lines += ["", "```text", text.strip(), "```"]
         lines += [
@@ -191,7 +195,7 @@ def markdown(found: Sequence[Found], quick: bool) -> str:
             f"`minidl lab run {e.id}`: {words.counted(len(one.seeds), 'seed')}, "
             f"{took(one.seconds)} of one process.",
         ]
-    lines += ["", "## What is not here", "", *(f"- {text}" for text in NOT_HERE)]
+    lines += ["", "## What the lab does not test", "", *(f"- {text}" for text in NOT_HERE)]
     return "\n".join(lines) + "\n"
 
 
@@ -199,20 +203,20 @@ def markdown(found: Sequence[Found], quick: bool) -> str:
 
 
 def number(one: Found) -> int:
-    """18 of E18 and 30 of E30b."""
+    """Return the number in an experiment's id: 18 for E18, 30 for E30b."""
     return int(re.sub(r"\D", "", one.experiment.id))
 
 
 def counts(found: Sequence[Found]) -> dict[str, int]:
-    """How many claims have each verdict."""
+    """Return how many claims have each verdict."""
     seen = collections.Counter(str(one.verdict) for one in found)
     return {str(verdict): seen[str(verdict)] for verdict in Verdict}
 
 
 def value(figure: Figure, digits: int = 3) -> str:
-    """A figure in the digits that matter; up to eight of a list."""
+    """Return a figure as text, with no more digits than it deserves; of a list, the first eight."""
     if isinstance(figure, Interval):
-        rounding = 1e-12 * max(abs(figure.low), abs(figure.high))  # NaN where there is none
+        rounding = 1e-12 * max(abs(figure.low), abs(figure.high))  # NaN without an interval
         return value(0.0 if abs(figure.value) < rounding else figure.value, digits_of(figure))
     if isinstance(figure, str):
         return figure
@@ -233,7 +237,7 @@ def value(figure: Figure, digits: int = 3) -> str:
 
 
 def bounds(figure: Figure) -> str:
-    """The interval of a figure that has one."""
+    """Return the interval of a figure as text; "" if it has none."""
     if not isinstance(figure, Interval) or not math.isfinite(figure.low):
         return ""
     digits = digits_of(figure)
@@ -241,7 +245,7 @@ def bounds(figure: Figure) -> str:
 
 
 def took(seconds: float) -> str:
-    """12 s, 3 min, 2.5 h."""
+    """Return a duration as text, such as "12 s", "3 min" or "2.5 h"."""
     if seconds < 1:
         return "under a second"
     if seconds < 90:
@@ -254,17 +258,17 @@ def anchor(one: Found) -> str:
 
 
 def _row(*cells: str) -> str:
-    """A row of a table in Markdown, whatever stands in its cells."""
+    """Return a row of a Markdown table. Line breaks and bars in the cells must not break it."""
     texts = (" ".join(cell.split()).replace("|", r"\|") for cell in cells)
     return f"| {' | '.join(texts)} |"
 
 
-def _otherwise(found: Sequence[Found]) -> str:
-    """What a sentence of the summary has behind it where claims came out otherwise."""
-    return f" Not so in this run: {', '.join(map(_said, found))}." if found else ""
+def _contradicted(found: Sequence[Found]) -> str:
+    """Return the remark behind a sentence of the summary that verdicts of this run contradict."""
+    return f" This run disagrees: {', '.join(map(_id_and_verdict, found))}." if found else ""
 
 
-def _said(one: Found) -> str:
+def _id_and_verdict(one: Found) -> str:
     return f"{one.experiment.id} is {str(one.verdict).lower()}"
 
 

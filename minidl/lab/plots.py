@@ -1,5 +1,5 @@
-"""What the plots of the experiments share: colours by normalization, curves with their range over
-the seeds, axes with names and units."""
+"""Functions and constants that the plots of the experiments share: a colour for each normalization,
+curves with their range over the seeds, bars, legends, and axes with labels."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = [
     "new",
 ]
 
-# The same colour for the same normalization in every plot.
+# A normalization has the same colour in every plot.
 COLOURS = {"batch": A, "none": B, "group": C, "layer": D, "instance": E, "renorm": GREY}
 NAMES = {
     "batch": "BatchNorm",
@@ -46,12 +46,13 @@ NAMES = {
 
 
 def names(*norms: str) -> dict[str, str]:
-    """The names of some normalizations as texts have them."""
+    """Return the names that texts and legends use for these normalizations."""
     return {norm: NAMES[norm] for norm in norms}
 
 
 def new(*labels: tuple[str, str], size: tuple[float, float] | None = None) -> tuple[Any, list[Any]]:
-    """A figure, and its axes side by side: for each the texts of its x and y axis, with units."""
+    """Return a figure and its axes side by side. `labels` has a pair for each of the axes: the
+    labels, with units, of its x and its y axis."""
     wide = (svg.SIZE[0] * max(1, 0.82 * len(labels)), svg.SIZE[1])
     figure, axes = svg.new(len(labels), size or wide)
     for ax, (x, y) in zip(axes, labels, strict=True):
@@ -68,10 +69,10 @@ def band(
     colour: str,
     **style: Any,
 ) -> None:
-    """The mean over the seeds as a line, and the range of them around it: of those that have a
-    number there, and nothing where none has."""
+    """Draw the mean over the seeds as a line, and their range as a band around it. NaNs are
+    ignored, and where all seeds are NaN nothing is drawn."""
     values = np.asarray(seeds, np.float64)
-    with warnings.catch_warnings():  # of a mean of nothing, which is NaN
+    with warnings.catch_warnings():  # nanmean warns where all values are NaN; NaN is right there
         warnings.simplefilter("ignore")
         low, mean, high = (of(values, axis=0) for of in (np.nanmin, np.nanmean, np.nanmax))
     ax.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
@@ -88,7 +89,7 @@ def band(
 def bars(
     ax: Any, labels: Sequence[str], seeds: Sequence[Sequence[float]], colours: Sequence[str]
 ) -> None:
-    """A bar for each label, of the mean over the seeds, with each seed as a dot on it."""
+    """Draw a bar for each label, which is the mean over the seeds, and each seed as a dot on it."""
     values = np.asarray(seeds, np.float64)
     places = np.arange(len(labels))
     ax.bar(places, values.mean(axis=0), color=list(colours), width=0.62)
@@ -98,7 +99,7 @@ def bars(
 
 
 def legend(ax: Any, most: int = 4) -> None:
-    """A legend above the axes, in as many columns as their width has room for, at most `most`."""
+    """Draw a legend above the axes, in as many columns as fit, but not more than `most`."""
     longest = max((len(text) for text in ax.get_legend_handles_labels()[1]), default=0)
     inches = ax.figure.get_size_inches()[0] / len(ax.figure.axes)
     columns = max(1, min(most, int((inches - 0.6) / (0.08 * longest + 0.5))))

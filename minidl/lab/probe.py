@@ -1,4 +1,4 @@
-"""Probe: the lab's measures of a model of one's own while it trains."""
+"""`Probe` takes the lab's measurements of a user's model while it trains."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..train.batches import Example, Reader, takes_batch
 from ..train.inspection import NAN, Columns, FixedBatch, named_weights, norm_of, plain, undisturbed
 from ..train.steps import one_number
 from ..train.watch import Units
-from . import given
+from . import probe_arguments
 from .look import Look, blocks_of, look
 from .measures import (
     FACTORS,
@@ -30,9 +30,9 @@ from .measures import (
     drift,
     gradient_shift,
     landscape,
-    placed,
     point,
     values_of,
+    with_values,
 )
 from .rates import effective_rate
 
@@ -40,70 +40,79 @@ if TYPE_CHECKING:
     from ..train.trainer import Trainer
 
 MEASURES = ("activations", "gradients", "drift", "rates", "shift", "landscape")
-OF_STEPS = {"shift", "landscape"}  # which need the weights before a step
+OF_STEPS = {"shift", "landscape"}  # measures of a step: they need the weights before it
 OF_GRADIENTS = {"gradients", *OF_STEPS}
 LANDSCAPE = ("loss_low", "loss_high", "distance_low", "distance_high", "smoothness", "step_norm")
 
 
 class Probe(hints.Explained):
-    """Looks into a model while it trains, always with the same batch: a callback of a `Trainer`, or
-    by hand with `step()` after each step of the optimizer. The training does not notice.
+    """Measures a model while it trains, always on the same batch. It is a callback of a `Trainer`;
+    in a training loop of your own, call `step()` after each step of the optimizer. The result of
+    the training is the same with and without a probe.
 
     model:     the model that is trained
-    every:     looks after each so many steps; as a callback also before the first
-    measures:  what is measured, by names (below)
-    batch:     what it looks at: a batch as a loader gives it, (images, labels) or [images, labels];
-               or a loader (a list of batches is one) or a data set, whose first it takes. None:
-               the first batch of the trainer's loader; by hand, the first that `step` is given
-    optimizer: by hand, whose rates "rates" reads; as a callback the trainer's
-    loss:      by hand, a function of (outputs, labels); as a callback the trainer's
+    every:     the number of steps between two measurements; a callback also measures at the start
+    measures:  the names of the measures (see below)
+    batch:     the batch to measure on, (images, labels) or [images, labels]; or a loader (such as
+               a list of batches) or a data set, of which the first batch is used. None: the first
+               batch of the trainer's loader, or without a trainer the first one given to `step`
+    optimizer: without a trainer, the optimizer whose learning rate "rates" reads
+    loss:      without a trainer, the loss as a function of (outputs, labels)
 
-    `history` is what it has found, as plain lists and dicts: {"step": [0, 100, ...], "loss": [...],
-    ..., "layers": [{"name": ..., "kind": ..., "mean": [...], ...}, ...]}, the layers in the order
-    in which they compute, NaN where there is no such figure. The measures, and what each costs at a
-    look, in passes forward and backward, each as long as a training step of such a batch:
+    `history` has the measurements as plain lists and dicts: {"step": [0, 100, ...], "loss": [...],
+    ..., "layers": [{"name": ..., "kind": ..., "mean": [...], ...}, ...]}. The layers are in the
+    order of their calls, and a figure that could not be measured is NaN. These are the measures.
+    The cost of a measurement is given in passes; a pass is a forward and a backward pass on the
+    batch, and takes about as long as a training step.
 
-    activations: the forward half of one. "mean" and "std" of all values that a layer gives, and
-                 "mean_before", "std_before" of what a normalization is given; "dead", the share of
-                 a ReLU's units (channels) that are 0 for the whole batch; "saturated", the share of
-                 a sigmoid's or tanh's values where its slope is under a tenth of its largest
-    drift:       nothing beside that. "drift_mean" and "drift_std": how far the means and standard
-                 deviations of a layer's inputs have moved since the last look, in their standard
-                 deviations. Covariate shift as of Ioffe & Szegedy 2015
-    gradients:   the other half. "gradient", the norm of the loss's gradient by a layer's weights
-    rates:       nothing. "effective_rate" of weights that a normalization follows, and nothing
-                 else, so that their norm does not matter to the loss: the rate at which weights of
-                 norm 1 would turn as far. Of SGD the learning rate divided by their squared norm;
-                 of Adam, AdamW, RMSprop, Adagrad and Muon, to which the size of a gradient does not
-                 matter, divided by their norm; of LARS the rate times `trust` (van Laarhoven 2017).
-                 NaN for frozen weights, an optimizer of one's own kind, and by hand without one
-    shift:       one for each layer with weights. "shift", "shift_norm" and "shift_cosine": what the
-                 last step, made by the layers before, does to a layer's gradient: the norm of the
-                 change divided by that of the gradient, the norm itself, and the cosine of the
-                 angle. Covariate shift as of Santurkar et al. 2018
-    landscape:   four, three of them beside shift. "loss_low" and "loss_high" along the last step,
-                 from half to four times it; "distance_low" and "distance_high" of the gradient
-                 there from that before the step (gradient predictiveness); "smoothness", the
-                 largest change of the gradient for a change of the weights; "step_norm"
+    activations: costs the forward half of a pass. "mean" and "std" of all outputs of a layer;
+                 "mean_before" and "std_before" of all inputs of a normalization; "dead", the share
+                 of a ReLU's units (channels) that are 0 for the whole batch; "saturated", the share
+                 of a sigmoid's or tanh's outputs at which its slope is below a tenth of its maximum
+    drift:       costs the same forward half, which it shares with activations. "drift_mean" and
+                 "drift_std": how far the means and the standard deviations of a layer's inputs have
+                 moved since the last measurement, in units of these standard deviations. This is
+                 internal covariate shift as defined by Ioffe & Szegedy (2015)
+    gradients:   costs the backward half. "gradient": the norm of the loss's gradient with respect
+                 to a layer's weights
+    rates:       costs nothing. "effective_rate" of weights whose output only normalizations
+                 consume, so that the loss does not depend on the norm of the weights: the learning
+                 rate at which weights of norm 1 would turn as fast. For SGD it is the learning rate
+                 divided by the squared norm; for Adam, AdamW, RMSprop, Adagrad and Muon, whose step
+                 does not depend on the size of the gradient, divided by the norm; for LARS it is
+                 the learning rate times `trust` (van Laarhoven 2017). NaN for frozen weights, for
+                 an optimizer class of your own, and without an optimizer
+    shift:       costs a pass for each layer with weights. The change of a layer's gradient that the
+                 last step of the layers before it causes: "shift" is its norm relative to the norm
+                 of the gradient, "shift_norm" its norm, and "shift_cosine" the cosine of the angle
+                 between the two gradients. This is internal covariate shift as defined by
+                 Santurkar et al. (2018)
+    landscape:   costs four passes, or three if shift is measured too. It measures at half to four
+                 times the last step: "loss_low" and "loss_high" are the range of the loss;
+                 "distance_low" and
+                 "distance_high" that of the distance from the gradient before the step (gradient
+                 predictiveness); "smoothness" is the largest ratio of the gradient's change to that
+                 of the weights; "step_norm" is the norm of the step
 
-    "loss" of the batch comes with each. Shift and landscape are of the step that the optimizer has
-    really made, momentum and all; they keep the weights before it, and are NaN where these were not
-    seen, as at the start. `seconds` is the time that all looks have taken.
+    The "loss" of the batch is recorded with every measure. Shift and landscape measure the step
+    that the optimizer has made, momentum included. The probe keeps the weights before that step;
+    where it does not have them, as at the start, the figures are NaN. `seconds` is the time that
+    all measurements have taken.
 
-    The training goes on with the same bits as without: weights and buffers are put back, gradients
-    are left alone, and dropout draws from a generator of its own, the same in each pass. The layers
-    are in the mode in which the training has them. A layer that is called several times is seen at
-    its first call. `history` is part of checkpoints, and goes on in a resumed training. A loader of
-    another library is asked for its first batch, once; give `batch` where that would change what it
-    gives later.
+    The training continues with the same bits as without a probe: weights and buffers are restored,
+    gradients are not touched, and dropout draws from a separate generator, with the same numbers in
+    each pass. The layers stay in their mode (training or evaluation). A layer that is called
+    several times is measured at its first call. `history` is saved in checkpoints and continued by
+    a resumed training. A loader of another library is asked once for its first batch; pass `batch`
+    if this would change the batches that it yields later.
 
-    A layer has the figures that there are of its kind. Normalizations are those of `nn`, layers and
-    operations, and layers of one's own that are derived from `nn.Normalization`; those that use
-    running statistics are none to "rates". Models may have several inputs, in the batches that a
+    A layer has only the figures that its kind allows. Normalizations are the layers and operations
+    of `nn`, and your own subclasses of `nn.Normalization`; one that uses running statistics does
+    not count as a normalization for "rates". Models may have several inputs, in any batch that a
     `Trainer` takes: (a, b, labels), ((a, b), labels) or dicts.
 
-    ValueError for a trainer of another model, an optimizer of another one, and a look for gradients
-    within `md.no_grad()`; TypeError for a model whose one input is itself a tuple or dict.
+    Raises ValueError for a trainer or an optimizer of another model, and if gradients are to be
+    measured within `md.no_grad()`; TypeError for a model whose only input is a tuple or a dict.
 
     >>> images = np.random.default_rng(0).random((64, 8), dtype=np.float32)
     >>> pairs = data.ArrayDataset(images, (images[:, 0] > 0.5).astype(int))
@@ -131,41 +140,41 @@ class Probe(hints.Explained):
         where = "Probe"
         self.model = checks.instance(model, where, "model", Layer, "a Layer")
         self.every = checks.count(every, where, "every", 1)
-        self.measures = given.names_of(measures, MEASURES)
-        self.optimizer = given.optimizer_of(optimizer, model)
+        self.measures = probe_arguments.names_of(measures, MEASURES)
+        self.optimizer = probe_arguments.optimizer_of(optimizer, model)
         self.loss = checks.function(loss, where, "loss", "a function of (outputs, labels)")
         self._reader = Reader(model)
         self._of_trainer: Callable[[Any, Example], Tensor] | None = None
-        self._source = FixedBatch(given.batch_of(batch), where, "batch")
+        self._source = FixedBatch(probe_arguments.batch_of(batch), where, "batch")
         self._forget()
 
     def _forget(self) -> None:
         self._columns = Columns("step")
         self._source.kept = None
         self._batch: Any = None
-        self._units: dict[str, Units] = {}  # of inputs, at the last look
-        self._before: Values | None = None  # the weights before the next step
+        self._units: dict[str, Units] = {}  # of each layer's input, at the last measurement
+        self._before: Values | None = None  # the weights before a step that will be measured
         self.steps = 0
         self.seconds = 0.0
 
     @property
     def history(self) -> dict[str, Any]:
-        """What was found, as plain lists and dicts."""
+        """The measurements so far, as plain lists and dicts."""
         return self._columns.history
 
-    # ---------------------------------------------------------------------------------- by hand
+    # --------------------------------------------------------------------------- without a trainer
 
     def step(self, batch: Any = None) -> None:
-        """Say that the optimizer has made a step: after each `every` of them there is a look.
+        """Tell the probe that the optimizer has made a step. Every `every` steps it measures.
 
-        batch: what to look at, (images, labels), if the probe was made without: the first one that
-               is given stays so for the whole training
+        batch: the batch to measure on, (images, labels), if the probe was made without one. The
+               first batch that is given is used for the whole training
         """
         self._take(batch, "step")
         self._stepped(self.steps + 1)
 
     def look(self, batch: Any = None) -> None:
-        """Look at the model as it is now, as before a training. `batch`: as of `step`."""
+        """Measure the model now, for example before the training. `batch`: as for `step`."""
         self._take(batch, "look")
         self._look()
         self._keep()
@@ -174,22 +183,22 @@ class Probe(hints.Explained):
         if self._batch is not None:
             return
         if self._source.given is None and batch is None:
-            self._batch = self._source.kept  # that of a saved state
+            self._batch = self._source.kept  # a loaded state brings the batch it was measured on
         else:
-            self._batch = self._source.taken(given.batch_of(batch))
+            self._batch = self._source.taken(probe_arguments.batch_of(batch))
             if self._source.given is None:
                 self._source.kept = plain(self._batch)
         if self._batch is None:
             raise ValueError(
-                f"Probe.{where}: batch is missing: give the probe one to look at, "
-                f"Probe(model, batch=(images, labels)), or {where}((images, labels))"
+                f"Probe.{where}: batch is missing: pass one to the probe, "
+                f"Probe(model, batch=(images, labels)), or to this call, {where}((images, labels))"
             )
 
     # ------------------------------------------------------------------------------ as a callback
 
     def on_fit_begin(self, trainer: Trainer) -> None:
         if trainer.model is not self.model:
-            raise ValueError("Probe: model must be that of the trainer, got another one")
+            raise ValueError("Probe: model must be the model of the trainer, got another one")
         if not trainer.resumed:
             self._forget()
         self._batch = self._source.taken(trainer.loader)
@@ -207,13 +216,13 @@ class Probe(hints.Explained):
         self._keep()
 
     def on_batch_end(self, trainer: Trainer) -> None:
-        if trainer.step != self.steps:  # with accumulate not every batch makes a step
+        if trainer.step != self.steps:  # with `accumulate` a step takes several batches
             self._stepped(trainer.step)
 
     def on_epoch_end(self, trainer: Trainer) -> None:
-        self.on_batch_end(trainer)  # a step that came after the last batch
+        self.on_batch_end(trainer)  # with `accumulate` a step may follow the last batch
 
-    # ---------------------------------------------------------------------------------- the looks
+    # ---------------------------------------------------------------------------- the measurements
 
     def _stepped(self, steps: int) -> None:
         self.steps = steps
@@ -222,7 +231,7 @@ class Probe(hints.Explained):
         self._keep()
 
     def _keep(self) -> None:
-        """Keep the weights before a step that will be looked at."""
+        """Keep the current weights if the next step will be measured and a measure needs them."""
         due = (self.steps + 1) % self.every == 0 and OF_STEPS & self.measures
         self._before = values_of(self._learned()) if due else None
 
@@ -233,9 +242,8 @@ class Probe(hints.Explained):
         """Measure, and add an entry to the history."""
         if OF_GRADIENTS & self.measures and not is_recording():
             raise ValueError(
-                f"Probe: {', '.join(sorted(OF_GRADIENTS & self.measures))} need "
-                f"gradients, which there are none of within md.no_grad(): look "
-                f"outside of it, or take other measures"
+                f"Probe: {', '.join(sorted(OF_GRADIENTS & self.measures))} need gradients, which "
+                f"md.no_grad() disables: measure outside of it, or choose other measures"
             )
         start = time.perf_counter()
         with np.errstate(all="ignore"):
@@ -255,15 +263,16 @@ class Probe(hints.Explained):
         self.seconds += time.perf_counter() - start
 
     def _seen(self) -> tuple[Look, Point]:
-        """A pass with the weights as they are, followed; backward only where it is asked for."""
+        """Observe a forward pass with the current weights, and return the observations and the
+        loss, with its gradient if a measure needs it."""
         learned = self._learned() if {"gradients", "landscape"} & self.measures else []
         with undisturbed(self.model, "Probe"):
             seen, loss = look(self.model, self._pass)
             return seen, point(lambda: loss, learned)
 
     def _pass(self) -> Tensor:
-        """The loss of the batch with the weights as they are."""
-        example = given.example_of(self._batch, self._reader)
+        """Return the loss of the batch with the current weights."""
+        example = probe_arguments.example_of(self._batch, self._reader)
         outputs = self.model(*example.inputs, **example.named)
         if self._of_trainer is not None:
             return self._of_trainer(outputs, example)
@@ -277,7 +286,7 @@ class Probe(hints.Explained):
     def _of_weights(
         self, name: str, weights: list[Parameter], seen: Look, now: Point
     ) -> dict[str, float]:
-        """The figures of a layer with weights that are not those of what it gives."""
+        """Return the figures of a layer with weights that do not come from its output."""
         found = {}
         if "drift" in self.measures and name in seen.inputs:
             known = name in self._units
@@ -292,14 +301,14 @@ class Probe(hints.Explained):
         return found
 
     def _of_step(self, seen: Look, now: Point) -> dict[str, float]:
-        """Shift, into the rows of the layers, and landscape of the step that was made last; NaN
-        where it was not seen."""
+        """Measure the last step: add the shift to the rows of the layers, and return the landscape.
+        Without the weights before the step, the landscape is NaN and there is no shift."""
         before, learned = self._before, self._learned()
         figures = dict.fromkeys(LANDSCAPE if "landscape" in self.measures else (), NAN)
         if not learned or before is None or set(before) != set(learned):
             return figures
         updated = values_of(learned)
-        with placed(before):
+        with with_values(before):
             start = point(self._undisturbed_pass, learned)
         if "shift" in self.measures:
             for name, found in gradient_shift(
@@ -332,14 +341,15 @@ class Probe(hints.Explained):
     def plot(
         self, path: str | os.PathLike[str], figures: str | Iterable[str] | None = None
     ) -> None:
-        """Draw what was found over the steps, of layers the first and the last in colours, the
+        """Draw the history over the steps. The first and the last layer are drawn in colour, the
         others in grey.
 
-        path:    the format is that of the ending (.png, .svg, .pdf ...), PNG if it has none
-        figures: names in the history, as "shift" or ["std", "gradient"]; "loss along the step" and
-                 "gradient along the step" are bands. None: one plot for each measure
+        path:    the file to write; its extension (.png, .svg, .pdf ...) selects the format, which
+                 is PNG without one
+        figures: names in the history, such as "shift" or ["std", "gradient"]; "loss along the step"
+                 and "gradient along the step" are drawn as bands. None: an overview
 
-        ValueError where there is nothing to draw; ImportError without matplotlib.
+        Raises ValueError if there is nothing to draw, and ImportError without matplotlib.
         """
         from .probe_plots import plot_history
 
@@ -348,7 +358,7 @@ class Probe(hints.Explained):
     # ---------------------------------------------------------------------------------- the state
 
     def state_dict(self) -> dict[str, Any]:
-        """The history, and what the next entry needs."""
+        """Return the history, and what the probe needs to continue it."""
         return {
             **self._columns.state_dict(),
             "batch": self._source.kept,
@@ -358,8 +368,8 @@ class Probe(hints.Explained):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take what `state_dict` gives. StateError (a ValueError) for anything else, of which
-        nothing is taken."""
+        """Load a state that `state_dict` has returned. Raises StateError (a ValueError) for
+        anything else, and leaves the probe unchanged then."""
         columns = Columns("step")
         try:
             columns.load_state_dict(state)

@@ -1,4 +1,5 @@
-"""Plots of a probe's history: a line for each layer over the steps, and bands along the step."""
+"""Plots of a probe's history: a line over the steps for each layer, or a band between two
+columns."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from .. import checks, svg
 from ..svg import GREY, MUTED, A, B
 from ..train.report.curves import picture, save
 
-# What is drawn of layers: the text of its axis, and whether that is logarithmic.
+# The columns that layers have: the label of the axis, and whether it is logarithmic.
 OF_LAYERS = {
     "mean": ("mean of activations", False),
     "std": ("standard deviation of activations", True),
@@ -29,12 +30,13 @@ OF_LAYERS = {
     "shift_norm": ("shift of the gradient", True),
     "shift_cosine": ("cosine of shifted gradients", False),
 }
+# The columns that the model has, in the same form.
 OF_MODEL = {
     "loss": ("loss of the probe's batch", False),
     "smoothness": ("change of gradient / of weights", True),
     "step_norm": ("length of the step", True),
 }
-# Bands: the two columns that they lie between.
+# Bands: the columns of their lower and upper edge, and the label of the axis.
 BANDS = {
     "loss along the step": ("loss_low", "loss_high", "loss at ½ to 4 times the step"),
     "gradient along the step": ("distance_low", "distance_high", "change of gradient at ½ to 4x"),
@@ -63,7 +65,7 @@ def plot_history(
     figures: str | Iterable[str] | None,
     where: str,
 ) -> None:
-    """Draw some figures of a history, or all that an overview has and that were measured."""
+    """Draw the named figures of a history; None: those of `OVERVIEW` that have been measured."""
     path = checks.path(path, where)
     known = (*OF_LAYERS, *OF_MODEL, *BANDS)
     if figures is None:
@@ -77,9 +79,9 @@ def plot_history(
         names = [checks.choice(name, where, "figures", known) for name in given]
         for name in names:
             if not _there(history, name):
-                raise ValueError(f"{where}: there is no {name!r} in the history")
+                raise ValueError(f"{where}: the history has no values of {name!r}")
     if not names:
-        raise ValueError(f"{where}: the history has no figures yet")
+        raise ValueError(f"{where}: the history is empty, as nothing has been measured yet")
     columns = min(COLUMNS, len(names))
     figure, axes = picture(math.ceil(len(names) / columns), columns, where)
     for ax, name in zip(axes, names, strict=False):
@@ -90,7 +92,7 @@ def plot_history(
 
 
 def draw(ax: Any, history: Mapping[str, Any], name: str, colours: tuple[str, str] = (A, B)) -> None:
-    """One figure of a history into axes."""
+    """Draw one figure of a history into the given axes."""
     from matplotlib.ticker import MaxNLocator
 
     svg.style(ax)
@@ -128,7 +130,8 @@ def _layers(
     log: bool,
     colours: tuple[str, str],
 ) -> None:
-    """A line for each layer that has such a figure; the first and the last stand out."""
+    """Draw a line for each layer that has such a column. The first and the last layer are drawn in
+    colour, the others in grey."""
     rows = [layer for layer in layers if _some(layer.get(name))]
     for number, layer in enumerate(rows):
         end = number in (0, len(rows) - 1)
@@ -148,7 +151,7 @@ def _layers(
 
 
 def _there(history: Mapping[str, Any], name: str) -> bool:
-    """Whether something of a figure was found."""
+    """Return whether a figure has a finite value anywhere in the history."""
     if name in OF_LAYERS:
         return any(_some(layer.get(name)) for layer in history["layers"])
     return _some(history.get(BANDS[name][1] if name in BANDS else name))

@@ -1,7 +1,7 @@
-"""The data and the networks that several experiments share.
+"""The data sets and the networks that several experiments share.
 
-The MLP, C6 and the LSTM of the specification; each takes the normalization by a name, or as a
-function of the number of features, as `minidl.models` does.
+The networks are the MLP and C6 of the specification. Like those of `minidl.models` they take the
+normalization by a name, or as a function that makes a layer for a number of features.
 """
 
 from __future__ import annotations
@@ -16,34 +16,36 @@ from .. import data, nn
 from ..tensor import Tensor
 
 Norm = str | Callable[[int], nn.Layer]
-# Of each colour in the training part of CIFAR-10.
+# The mean and the standard deviation of each colour over the training images of CIFAR-10.
 MEAN = np.array([0.4914, 0.4822, 0.4465], np.float32)
 STD = np.array([0.2470, 0.2435, 0.2616], np.float32)
 Arrays = tuple[np.ndarray, np.ndarray]
 
 
 class MissingData(Exception):
-    """A data set that is not on this machine, by its name."""
+    """Raised with the name of a data set that is not on this machine and cannot be downloaded."""
 
 
 @functools.cache
 def mnist(part: str) -> Arrays:
-    """MNIST's "train" or "test": images (N, 28, 28, 1) float32 in 0..1 and labels (N,)."""
+    """Return the "train" or the "test" part of MNIST: images (N, 28, 28, 1) in float32 from 0 to 1,
+    and labels (N,)."""
     return _arrays("mnist", data.MNIST, part)
 
 
 @functools.cache
 def cifar10(part: str) -> Arrays:
-    """CIFAR-10's "train" or "test": images (N, 32, 32, 3) float32, standardized by the mean and
-    the standard deviation of each colour in the training part, and labels (N,)."""
+    """Return the "train" or the "test" part of CIFAR-10: images (N, 32, 32, 3) in float32, which
+    are standardized by the mean and the standard deviation of each colour over the training images,
+    and labels (N,)."""
     images, labels = _arrays("cifar10", data.CIFAR10, part)
-    images -= MEAN  # in place: this is half a gigabyte
+    images -= MEAN  # in place, as the array takes half a gigabyte
     images /= STD
     return images, labels
 
 
 def require(name: str) -> None:
-    """MissingData where a data set, "mnist" or "cifar10", cannot be had."""
+    """Raise MissingData if the data set "mnist" or "cifar10" is not available."""
     {"mnist": mnist, "cifar10": cifar10}[name]("test")
 
 
@@ -58,12 +60,14 @@ def _arrays(name: str, kind: Callable[..., Any], part: str) -> Arrays:
 
 
 def subset(arrays: Arrays, count: int) -> Arrays:
-    """The first `count` items: data sets are in random order."""
+    """Return the first `count` items. The data sets are in random order, so this is a random
+    subset."""
     return arrays[0][:count], arrays[1][:count]
 
 
 def batches(arrays: Arrays, size: int, seed: int) -> Iterator[Arrays]:
-    """Batches without end, each epoch in a new random order, a smaller last batch left out."""
+    """Yield batches without end. Each epoch has a new random order, and a smaller last batch is
+    dropped."""
     images, labels = arrays
     rng = np.random.default_rng(seed)
     while True:
@@ -77,7 +81,7 @@ def batches(arrays: Arrays, size: int, seed: int) -> Iterator[Arrays]:
 
 
 class Stack(nn.Layer):
-    """Layers with names, one after the other; `stack.act2` is one of them."""
+    """Layers that are called in a given order and are attributes by their names: `stack.act2`."""
 
     def __init__(self, layers: Mapping[str, nn.Layer]) -> None:
         super().__init__()
@@ -93,8 +97,8 @@ class Stack(nn.Layer):
     def steps(
         self, x: Any, first: str | None = None
     ) -> Iterator[tuple[str, nn.Layer, Any, Tensor]]:
-        """One layer after the other: its name, itself, what goes into it and what comes out. It
-        begins with the layer `first`, and computes as far as it is asked."""
+        """Call one layer after the other, from `first` on, and yield (name, layer, input, output).
+        A layer is called only when the iteration gets to it."""
         for name in self.order[self.order.index(first) if first else 0 :]:
             layer = getattr(self, name)
             y = layer(x)
@@ -103,8 +107,9 @@ class Stack(nn.Layer):
 
 
 def norm_layer(norm: Norm, features: int) -> nn.Layer:
-    """The normalization of so many features: "none", "batch", "layer" (over the features of each
-    position), "group" (8 groups), "instance" (with gamma and beta), or what a function makes."""
+    """Return a new normalization layer for a number of features: "none", "batch", "layer" (over the
+    features of each position), "group" (8 groups), "instance" (with gamma and beta), or what the
+    given function makes."""
     if not isinstance(norm, str):
         return norm(features)
     return NORMS[norm](features)
@@ -120,8 +125,11 @@ NORMS: dict[str, Callable[[int], nn.Layer]] = {
 
 
 def renorm(steps: int, momentum: float = 0.1) -> Callable[[int], nn.Layer]:
-    """Batch Renormalization for a training of so many steps: its limits open from 5% of them on,
-    and are those of the paper, 3 and 5, from 25% on."""
+    """Return a function that makes Batch Renormalization layers for a training of `steps` steps.
+
+    Its limits r and d open after 5% of the steps and reach those of Ioffe (2017, 1702.03275), 3 and
+    5, after 25%.
+    """
     limits = nn.Renorm(3, 5, warmup=steps // 20, r_ramp=steps // 5, d_ramp=steps // 5)
     return lambda features: nn.BatchNorm(features, momentum=momentum, renorm=limits)
 
@@ -133,9 +141,12 @@ def mlp(
     after: bool = False,
     std: float | None = None,
 ) -> Stack:
-    """Dense layers to logits, with a normalization before (or after) the activation of each hidden
-    one: `dense1`, `norm1`, `act1`, ... Weights are normal of standard deviation `std`, or Glorot's
-    (2010) uniform ones."""
+    """Return an MLP that maps images to logits, with the layers `dense1`, `norm1`, `act1`, ...
+
+    Each hidden layer has a normalization before its activation, or after it with `after`. The
+    weights are drawn from a normal distribution with standard deviation `std`, or without one from
+    the uniform distribution of Glorot & Bengio (2010).
+    """
     parts: dict[str, nn.Layer] = {"flatten": nn.Flatten()}
     last = len(widths) - 1
     for i in range(1, last + 1):
@@ -158,8 +169,12 @@ def c6(
     after: bool = False,
     colours: int = 3,
 ) -> Stack:
-    """C6: two 3x3 convolutions of each width, 2x2 max-pooling between the widths, the average over
-    all positions, a dense layer: `conv1`, `norm1`, `act1`, ... `head`. `colours`: 1 for MNIST."""
+    """Return C6, a network of six convolutions with the layers `conv1`, `norm1`, `act1`, ...
+    `head`.
+
+    It has two 3x3 convolutions of each width, a 2x2 max-pooling between the widths, a global
+    average pooling and a dense layer. `colours` is the number of input channels, 1 for MNIST.
+    """
     parts: dict[str, nn.Layer] = {}
     channels = colours
     for i in range(6):
@@ -175,6 +190,6 @@ def c6(
 def _normalized(
     place: int, norm: Norm, features: int, activation: Callable[[], nn.Layer], after: bool
 ) -> dict[str, nn.Layer]:
-    """A normalization and the activation that it stands before, or after."""
+    """Return a normalization and an activation by name, in the order in which they are called."""
     parts = {f"norm{place}": norm_layer(norm, features), f"act{place}": activation()}
     return dict(reversed(parts.items())) if after else parts

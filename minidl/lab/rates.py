@@ -1,15 +1,16 @@
-"""Effective rates: how fast the direction of weights learns whose length does not matter.
+"""The effective learning rate of weights that a normalization follows.
 
-Where a normalization follows weights w, the loss depends on their direction alone, and the gradient
-is 1 / |w| times that at weights of length 1. A rule whose step is the rate times something that
-grows with the gradient's power d so turns w as far as a step of unit weights would at the rate
+The loss then depends on the direction of the weights w alone, and the gradient at w is 1 / |w|
+times the gradient at the weights w / |w| of norm 1. Consider an optimizer whose step is
+proportional to the learning rate and to the d-th power of the gradient's norm. Its step turns w by
+the same angle as it would turn w / |w| at the effective learning rate
 
     rate / |w|^(1 + d)
 
-(van Laarhoven 2017, 1706.05350; E07). SGD has d = 1: the rate is divided by the squared length.
-Rules that divide by the size of past gradients have d = 0, for it does not matter to them how large
-the gradient is: the rate is divided by the length. LARS multiplies by the length in place of that.
-Momentum and weight decay are left out of it.
+(van Laarhoven 2017, 1706.05350; see also E07). SGD has d = 1: the rate is divided by the squared
+norm. Adam and other optimizers that divide by the size of past gradients have d = 0, as the size of
+the gradient cancels: the rate is divided by the norm. The step of LARS is proportional to the norm
+of the weights, which amounts to d = -1. Momentum and weight decay are not taken into account.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from ..nn.parameter import Parameter
 from ..optim.optimizer import Optimizer
 from ..train.inspection import norm_of
 
-# d of the rules, with those derived from them.
-POWERS: tuple[tuple[type[Optimizer], int], ...] = (
+# The exponent d of each optimizer, which holds for its subclasses too.
+EXPONENTS: tuple[tuple[type[Optimizer], int], ...] = (
     (optim.SGD, 1),
     (optim.Adam, 0),
     (optim.RMSprop, 0),
@@ -34,25 +35,27 @@ POWERS: tuple[tuple[type[Optimizer], int], ...] = (
 
 
 def effective_rate(optimizer: Optimizer | None, weights: Sequence[Parameter]) -> float:
-    """The effective rate of weights that a normalization follows. NaN where the optimizer does not
-    have them, they are frozen or 0, or its rule is none of minidl's: of one's own nobody knows d.
+    """Return the effective learning rate of weights that a normalization follows.
+
+    It is NaN if the weights are frozen or all 0, if the optimizer does not update them, or if the
+    optimizer is not one of `EXPONENTS`: the exponent d of a user's own optimizer is not known.
     """
     if optimizer is None or not weights[0].requires_grad:
         return math.nan
-    for rule in _rules(optimizer):
-        power = next((d for kind, d in POWERS if isinstance(rule, kind)), None)
-        for group in rule.groups:
-            if power is not None and any(p is weights[0] for p in group["params"]):
+    for inner in _unwrapped(optimizer):
+        exponent = next((d for kind, d in EXPONENTS if isinstance(inner, kind)), None)
+        for group in inner.groups:
+            if exponent is not None and any(p is weights[0] for p in group["params"]):
                 length = norm_of([p.data for p in weights])
                 rate = float(group["lr"]) * float(group.get("trust", 1))
-                return rate / length ** (1 + power) if length else math.nan
+                return rate / length ** (1 + exponent) if length else math.nan
     return math.nan
 
 
-def _rules(optimizer: Optimizer) -> list[Optimizer]:
-    """The optimizers that one is made of."""
+def _unwrapped(optimizer: Optimizer) -> list[Optimizer]:
+    """Return the optimizers that `Lookahead` and `Combined` wrap, or the optimizer itself."""
     if isinstance(optimizer, optim.Lookahead):
-        return _rules(optimizer.optimizer)
+        return _unwrapped(optimizer.optimizer)
     if isinstance(optimizer, optim.Combined):
-        return [rule for part in optimizer.optimizers for rule in _rules(part)]
+        return [inner for part in optimizer.optimizers for inner in _unwrapped(part)]
     return [optimizer]

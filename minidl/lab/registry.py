@@ -1,4 +1,4 @@
-"""The experiments by their ids."""
+"""Finding the experiments in `minidl.lab.experiments`, and selecting some of them by id."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .experiment import Experiment
 
 @functools.cache
 def all_experiments() -> dict[str, Experiment]:
-    """Each experiment by its id, in the order of the ids."""
+    """Return an instance of each experiment by its id, sorted by id."""
     found = {}
     for module in pkgutil.iter_modules(experiments.__path__):
         loaded = importlib.import_module(f"{experiments.__name__}.{module.name}")
@@ -29,8 +29,8 @@ def all_experiments() -> dict[str, Experiment]:
 
 
 def chosen(ids: Iterable[str]) -> list[Experiment]:
-    """The experiments of some ids, "all" and "E30" (both of its parts) among them; ValueError for
-    an unknown one."""
+    """Return the experiments with these ids. "all" selects every experiment, and "E30" both E30a
+    and E30b. Raises ValueError for an unknown id."""
     known = all_experiments()
     wanted: dict[str, Experiment] = {}
     for given in ids:
@@ -39,7 +39,7 @@ def chosen(ids: Iterable[str]) -> list[Experiment]:
         matching = [id for id in known if name in ("all", id, id.rstrip("ab"))]
         if not matching:
             raise ValueError(
-                f"lab: there is no experiment {given!r}; there are {', '.join(known)}, and all"
+                f"lab: there is no experiment {given!r}; the ids are {', '.join(known)}, and all"
             )
         wanted |= {id: known[id] for id in matching}
     return list(wanted.values())

@@ -1,4 +1,4 @@
-"""What was found: verdicts from the seeds' files, and `results.json`."""
+"""Judging experiments from the files of their seeds, and writing `results.json`."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class Found:
 
     experiment: Experiment
     judgement: Judgement
-    provisional: bool  # fewer seeds or smaller settings than the verdict needs
+    provisional: bool  # whether it has fewer seeds or smaller settings than a verdict needs
     seeds: Sequence[Result]
     settings: Mapping[str, Any]
-    seconds: float  # of all seeds, each in a process
-    version: str  # of minidl, that measured
+    seconds: float  # the total time of all seeds
+    version: str  # the version of minidl that ran the seeds
     machine: Mapping[str, str]
-    missing: Sequence[str] = ()  # data sets that it needs and that are not there
-    error: str = ""  # of seeds that crashed
-    fault: str = ""  # of its judgement or plot
-    left_out: Sequence[str] = ()  # files of seeds that do not count, and why
+    missing: Sequence[str] = ()  # data sets that the experiment needs and this machine lacks
+    error: str = ""  # what the processes of crashed seeds have written to stderr
+    fault: str = ""  # the traceback of an exception in its `judge` or `plot`
+    left_out: Sequence[str] = ()  # the files of seeds that are ignored, each with the reason
 
     @property
     def verdict(self) -> Verdict:
@@ -37,7 +37,7 @@ class Found:
 
     @property
     def surprising(self) -> bool:
-        """Whether the verdict is another than the specification expects."""
+        """Whether the verdict differs from the one that the specification expects."""
         return self.verdict is not self.experiment.expected
 
     @property
@@ -52,36 +52,38 @@ class Found:
 
     @property
     def settings_line(self) -> str:
-        """The settings themselves, and the seeds."""
+        """The settings of this run and its number of seeds, in one line."""
         settings = words.listed(self.settings)
         return "; ".join(filter(None, (settings, words.counted(len(self.seeds), "seed"))))
 
     @property
     def explanation(self) -> str:
-        """What one learns, with the figures of this run; nothing where it has none."""
+        """The explanation with the figures of this run; empty if there are no figures."""
         figures = self.judgement.figures
         return self.experiment.explanation_of(figures) if figures else ""
 
     @property
     def examination(self) -> str:
-        """What was looked at where the verdict is another than expected: it is never silent."""
+        """How an unexpected verdict was examined. A surprising run whose experiment has no such
+        text gets a standard one, so that no surprise is passed over in silence."""
         text = self.experiment.examination_of(self.judgement.figures)
         if text or not (self.surprising and self.seeds):
             return text
         expected = str(self.experiment.expected).lower()
         if self.provisional:
             return (
-                f"Expected was {expected}. With these settings or so few seeds this verdict is "
-                f"provisional, and was not looked into; that of "
-                f"`minidl lab run {self.experiment.id}` counts."
+                f"The expected verdict was {expected}. With these settings or so few seeds the "
+                f"verdict is provisional, and it has not been examined. The verdict that counts is "
+                f"that of `minidl lab run {self.experiment.id}`."
             )
         return (
-            f"Expected was {expected}, and so it came out where these texts were written: what "
-            "is different here, seeds, machine or version, stands beside it."
+            f"The expected verdict was {expected}, which is also what the run gave for which these "
+            "texts were written. This run differs from it in its seeds, machine or version, which "
+            "are listed with it."
         )
 
     def entry(self) -> dict[str, Any]:
-        """The entry of `results.json`."""
+        """Return the entry of this experiment in `results.json`."""
         experiment = self.experiment
         return {
             "verdict": str(self.verdict),
@@ -107,7 +109,7 @@ class Found:
 def collect(
     folder: str, experiment: Experiment, quick: bool, missing: Collection[str] = (), error: str = ""
 ) -> Found:
-    """Judge an experiment by all of its seeds that are finished."""
+    """Judge an experiment by all of its finished seeds in a folder."""
     settings = experiment.settings(quick)
     files = [
         found
@@ -123,17 +125,18 @@ def collect(
             judgement = _of_one(experiment.judge(seeds), len(seeds))
         except ImportError:
             raise
-        except Exception:  # a fault of one experiment is told, and ends no other
+        except Exception:  # the report shows the error; the other experiments go on
             fault = traceback.format_exc()
     if judgement is None:
-        if error or fault:
-            why = "It crashed."
-        elif lacking:
-            why = f"The data set {' and '.join(lacking)} is missing on this machine."
-        elif left_out:
-            why = f"No seed counts: {'; '.join(left_out)}."
-        else:
-            why = "It has not been run."
+        why = (
+            "It crashed."
+            if error or fault
+            else f"The data set {' and '.join(lacking)} is missing on this machine."
+            if lacking
+            else f"There is no usable seed: {'; '.join(left_out)}."
+            if left_out
+            else "It has not been run."
+        )
         judgement = Judgement(Verdict.INCONCLUSIVE, why, {})
     provisional = len(seeds) < experiment.seeds or store.plain(settings) != store.plain(
         experiment.settings(False)
@@ -156,21 +159,20 @@ def collect(
 
 
 def _of_one(judgement: Judgement, count: int) -> Judgement:
-    """The judgement, which says why one seed does not decide where that is so."""
+    """Return the judgement. If it is inconclusive only because there is one seed, it says so."""
     if (
         count == 1
         and judgement.verdict is Verdict.INCONCLUSIVE
         and any(isinstance(figure, Interval) for figure in judgement.figures.values())
     ):
         return dataclasses.replace(
-            judgement,
-            why=f"{judgement.why} One seed gives no interval, without which there is no verdict.",
+            judgement, why=f"{judgement.why} A verdict needs an interval, and one seed gives none."
         )
     return judgement
 
 
 def collect_all(folder: str) -> list[Found]:
-    """All experiments of a folder, by the files that are there; ValueError where there are none."""
+    """Judge all experiments that have files in a folder. Raises ValueError if there are none."""
     quick = store.read_kind(folder)
     entries = store.read_results(folder)
     found = []
@@ -189,7 +191,7 @@ def collect_all(folder: str) -> list[Found]:
 
 
 def write_results(folder: str, found: Mapping[str, Found]) -> None:
-    """Write `results.json`: what was found, and the entries of others that are there already."""
+    """Write `results.json`. Entries of experiments that are not in `found` are kept."""
     path = os.path.join(folder, store.RESULTS)
     entries = {**store.read_results(folder), **{id: one.entry() for id, one in found.items()}}
     store.write(path, dict(sorted(entries.items())), indent=1)

@@ -1,7 +1,8 @@
-"""Runs experiments: seed by seed, each in a process of its own, some beside each other.
+"""Running experiments: each seed in a process of its own, several of them in parallel.
 
-A seed that is finished stays finished: run again, only what is missing is run. What crashes is
-reported and ends nothing else. Workers end with the run, whatever ends that: see `worker`.
+A finished seed is not run again: a second run computes only the seeds that are missing. A seed that
+crashes is reported and does not stop the others. However a run ends, its worker processes end with
+it; see `worker`.
 """
 
 from __future__ import annotations
@@ -26,19 +27,19 @@ from .experiment import Experiment
 from .problems import MissingData, require
 from .results import Found, collect, write_results
 
-LINES = 12  # of a worker's error that are kept
+LINES = 12  # the number of lines of a worker's error message that are kept
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A seed of an experiment that is to be run."""
+    """A seed of an experiment that has to be run."""
 
     experiment: Experiment
     seed: int
 
     def seconds(self, quick: bool) -> float:
-        """The estimate that the bar begins with: the stated minutes, of which --quick leaves
-        twelve seconds at most."""
+        """Return the first estimate of the time: the minutes that the experiment states, but at
+        most twelve seconds with --quick."""
         stated = 60 * self.experiment.minutes
         return min(12.0, stated) if quick else stated
 
@@ -51,19 +52,22 @@ def run(
     jobs: int | None = None,
     progress: bool = True,
 ) -> dict[str, Found]:
-    """Run experiments, write `folder`/results.json, and return what was found, by id.
+    """Run experiments, write `folder`/results.json, and return the outcomes by id.
 
-    `quick`: smaller settings, and verdicts that are provisional. `seeds`: how many are wanted, else
-    what each experiment says; it is judged by all that are finished. `jobs`: processes beside each
-    other, else one for each CPU of this process; each has its part of the CPUs. What measures time
-    is run at the end, alone.
+    quick:    whether to use the smaller settings, with which verdicts are provisional
+    seeds:    the number of seeds; None: what each experiment asks for. An experiment is judged by
+              all of its finished seeds, those of earlier runs included
+    jobs:     the number of processes at a time, which share the CPUs; None: one for each CPU that
+              this process may use. Experiments that measure time run at the end, one by one
+    progress: whether to report progress on stderr
 
-    Ctrl-C and SIGTERM end the workers and then the run, by KeyboardInterrupt and SystemExit(143);
-    the seeds that are finished stay so.
+    Ctrl-C and SIGTERM end the workers and then this function, by KeyboardInterrupt and
+    SystemExit(143). Finished seeds are kept.
 
-    ValueError for less than one seed or job, and for a folder of the other kind of settings or in
-    which another run works; TypeError for a number of a wrong type; ImportError without the extra
-    `lab`. An experiment whose data set is missing, or which crashed, is INCONCLUSIVE and says so.
+    Raises ValueError for less than one seed or job, and for a folder that another run uses or that
+    has results of the other kind of settings (quick or full); TypeError for a number of a wrong
+    type; ImportError without the extra `lab`. An experiment that crashed, or whose data set is
+    missing, is INCONCLUSIVE and says so.
     """
     for name, count in (("seeds", seeds), ("jobs", jobs)):
         if count is not None:
@@ -90,7 +94,8 @@ def run(
 
 
 def require_extra() -> None:
-    """ImportError where something is not installed that only the end of a run would need."""
+    """Raise ImportError if a library is missing that is used only at the end of a run, so that a
+    long run does not fail there."""
     for name in ("scipy", "matplotlib", "jinja2"):
         if importlib.util.find_spec(name) is None:
             raise ImportError(f"lab: needs {name}: pip install 'minidl[lab]'")
@@ -98,9 +103,11 @@ def require_extra() -> None:
 
 @contextlib.contextmanager
 def _ended_by_sigterm() -> Iterator[None]:
-    """Within the block SIGTERM raises SystemExit, so that what Ctrl-C ends is ended by it too. The
-    exit code is the one that shells give. A program's own handler stays, and so does everything in
-    threads other than the main one, which get no signals."""
+    """Let SIGTERM raise SystemExit within the `with` block, so that it cleans up as Ctrl-C does.
+
+    The exit code, 143, is what a shell reports for SIGTERM. Nothing is changed if the program has
+    a handler of its own, or outside of the main thread, which alone receives signals.
+    """
     if (
         threading.current_thread() is not threading.main_thread()
         or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
@@ -119,7 +126,7 @@ def _ended_by_sigterm() -> Iterator[None]:
 
 
 def _missing(experiments: Sequence[Experiment]) -> set[str]:
-    """The data sets that cannot be had."""
+    """Return the names of the data sets that the experiments need and that are not available."""
     missing = set()
     for name in sorted({name for e in experiments for name in e.needs}):
         try:
@@ -132,15 +139,15 @@ def _missing(experiments: Sequence[Experiment]) -> set[str]:
 def _run(
     todo: Sequence[Job], folder: str, quick: bool, jobs: int, progress: bool
 ) -> dict[str, str]:
-    """Run the seeds; the errors of those that failed, by id."""
+    """Run the seeds, and return the errors of those that failed, by the id of the experiment."""
     errors: dict[str, str] = {}
-    # The longest first, so that none is left for the end; what must be alone after all others.
-    beside = sorted(
+    # The longest start first: a long one that starts last would run while other CPUs are idle.
+    parallel = sorted(
         (job for job in todo if not job.experiment.alone), key=lambda job: -job.seconds(quick)
     )
     alone = [job for job in todo if job.experiment.alone]
     with _Bar(todo, quick, jobs, progress) as bar, _Processes() as processes:
-        for part, workers in ((beside, jobs), (alone, 1)):
+        for part, workers in ((parallel, jobs), (alone, 1)):
             workers = max(1, min(workers, len(part)))
             threads = max(1, available_cpus() // workers)
             with concurrent.futures.ThreadPoolExecutor(workers) as pool:
@@ -155,7 +162,7 @@ def _run(
                             known = errors.get(job.experiment.id, "")
                             errors[job.experiment.id] = f"{known}\n{error}".strip()
                         bar.finished(job, error)
-                except BaseException:  # Ctrl-C, SIGTERM: what waits is not begun
+                except BaseException:  # after Ctrl-C or SIGTERM no waiting job may start
                     processes.stop()
                     pool.shutdown(cancel_futures=True)
                     raise
@@ -163,14 +170,14 @@ def _run(
 
 
 class _Processes:
-    """The workers that run now, all of which end when the block does."""
+    """The running worker processes. They are terminated at the end of the `with` block."""
 
     def __init__(self) -> None:
         self.lock, self.running, self.stopped = threading.Lock(), set[Any](), False
 
     def run(self, job: Job, folder: str, quick: bool, threads: int) -> str:
-        """Run a seed; "" or what went wrong."""
-        # -P: a file in the current folder that is called as a module does not take its place.
+        """Run a seed in a process and wait for it. Return "", or the error message if it failed."""
+        # -P, so that a file in the current folder cannot shadow a module of the same name.
         command = [
             sys.executable,
             "-P",
@@ -190,7 +197,7 @@ class _Processes:
         }
         with self.lock:
             if self.stopped:
-                return "it was not begun"
+                return f"seed {job.seed}: not started, because the run was stopped"
             try:
                 process = subprocess.Popen(
                     command,
@@ -201,12 +208,11 @@ class _Processes:
                     text=True,
                     errors="replace",
                 )
-            except OSError as error:  # no memory, or too many processes
+            except OSError as error:  # there is no memory, or there are too many processes
                 return f"seed {job.seed}: {error}"
             self.running.add(process)
         assert process.stdin is not None and process.stderr is not None
-        # Without `communicate`, which would close stdin: by its end the worker knows that this
-        # process is gone.
+        # Not by `communicate`, which closes stdin: the worker takes that for the end of the runner.
         said = process.stderr.read().strip()
         process.wait()
         with self.lock:
@@ -235,15 +241,15 @@ class _Processes:
 def _signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name
-    except ValueError:  # most of those for real time have none
+    except ValueError:  # most real-time signals have no name
         return f"signal {number}"
 
 
 class _Bar:
-    """Progress on stderr: a bar with the time left on a terminal, else a line for each seed.
+    """Progress on stderr: on a terminal a bar with the remaining time, elsewhere a line per seed.
 
-    The time left is that of the minutes that the experiments state, times how much longer or
-    shorter the seeds that are through have taken than was stated for them.
+    The remaining time is estimated from the minutes that the experiments state, multiplied by the
+    ratio of measured to stated time of the seeds that are finished.
     """
 
     def __init__(
@@ -257,7 +263,7 @@ class _Bar:
         self.left = {job: job.seconds(quick) for job in todo}
         self.jobs, self.clock = jobs, clock
         self.began: dict[Job, float] = {}
-        self.stated = self.measured = 0.0  # seconds of the seeds that are through
+        self.stated = self.measured = 0.0  # total seconds of the finished seeds
         self.count, self.shown = len(todo), None
         self.say: Callable[[str], Any] | None = None
         if not wanted or not todo:
@@ -277,14 +283,14 @@ class _Bar:
         self._estimate()
 
     def timed(self, run: Callable[..., str], job: Job, *rest: Any) -> str:
-        """Run a seed, and take note of when it began."""
+        """Run a seed, and record when it began."""
         self.began[job] = self.clock()
         return run(job, *rest)
 
     def finished(self, job: Job, error: str) -> None:
-        """A seed is through."""
+        """Record that a seed is finished or has failed, and show it."""
         stated = self.left.pop(job)
-        if job in self.began and not error:  # what crashed took no time to speak of
+        if job in self.began and not error:  # the time until a crash would distort the estimate
             self.stated += stated
             self.measured += self.clock() - self.began[job]
         if self.say is None:
@@ -299,17 +305,18 @@ class _Bar:
             self._estimate()
 
     def seconds(self) -> float:
-        """How long what is left will take."""
+        """Return an estimate of the remaining time. The experiments that run alone add to the
+        longer of two: the parallel work shared by all jobs, and the longest parallel seed."""
         scale = self.measured / self.stated if self.stated else 1.0
-        now, beside, alone = self.clock(), [0.0], 0.0
+        now, parallel, alone = self.clock(), [0.0], 0.0
         for job, stated in self.left.items():
             passed = now - self.began[job] if job in self.began else 0.0
             needs = max(0.0, scale * stated - passed)
             if job.experiment.alone:
                 alone += needs
             else:
-                beside.append(needs)
-        return max(sum(beside) / self.jobs, *beside) + alone
+                parallel.append(needs)
+        return max(sum(parallel) / self.jobs, *parallel) + alone
 
     def _estimate(self) -> str:
         minutes = self.seconds() / 60

@@ -1,11 +1,11 @@
-"""The files of the lab: one for each seed that is finished, and what follows from them.
+"""Reading and writing the files of a results folder.
 
-    DIR/lab.json            whether the settings are the quick ones: a folder has one kind
-    DIR/seeds/E18-0.json    what a seed has measured, with its settings and machine
-    DIR/results.json        by id: verdict, provisional, why, figures, ...
+    DIR/lab.json            whether the folder has quick or full results; it never has both
+    DIR/seeds/E18-0.json    the result of a finished seed, with its settings and machine
+    DIR/results.json        the judged experiments by id: verdict, provisional, why, figures, ...
     DIR/report.html, DIR/report.md, DIR/plots/E18.svg
 
-JSON has no NaN and no infinity: in the files they are the texts "NaN", "Infinity", "-Infinity".
+JSON has no NaN and no infinity, so they are written as the texts "NaN", "Infinity", "-Infinity".
 """
 
 from __future__ import annotations
@@ -35,30 +35,31 @@ NAMES = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 @contextlib.contextmanager
 def working(folder: str, quick: bool) -> Iterator[None]:
-    """Make a folder, or go on with one, that nobody else works in meanwhile.
+    """Create a results folder if there is none, and lock it within the `with` block.
 
-    ValueError where somebody does, where it holds results of the other kind, and where it is a
-    file.
+    Raises ValueError if another run has locked it, if it has results of the other kind of settings
+    (quick or full), or if it is a file.
     """
     _check_folder(folder)
     os.makedirs(os.path.join(folder, SEEDS), exist_ok=True)
-    with _alone(folder):
+    with _locked(folder):
         path = os.path.join(folder, KIND)
         if not os.path.exists(path):
             write(path, {"quick": quick})
         if read_kind(folder) != quick:
             kinds = ("quick", "full") if quick else ("full", "quick")
             raise ValueError(
-                f"lab: {folder!r} holds results of {kinds[1]} settings, which those "
-                f"of {kinds[0]} ones would replace: give another --out"
+                f"lab: {folder!r} has results of {kinds[1]} settings, which results of {kinds[0]} "
+                f"settings would replace: give another --out"
             )
         yield
 
 
 @contextlib.contextmanager
-def _alone(folder: str) -> Iterator[None]:
-    """Lock a folder, where folders can be locked; ValueError if somebody else has locked it. It is
-    the folder that is locked, as the files in it are replaced by others of their names."""
+def _locked(folder: str) -> Iterator[None]:
+    """Lock a folder within the `with` block, where the system can lock folders. Raises ValueError
+    if another process has locked it. The lock is on the folder rather than on a file in it, because
+    writing replaces the files by new ones, which would not be locked."""
     if sys.platform == "win32":
         yield
         return
@@ -68,9 +69,9 @@ def _alone(folder: str) -> Iterator[None]:
     except BlockingIOError:
         os.close(handle)
         raise ValueError(
-            f"lab: another run works in {folder!r}; wait for it, or give another --out"
+            f"lab: another run is using {folder!r}; wait for it, or give another --out"
         ) from None
-    except OSError:  # the file system knows no locks
+    except OSError:  # this file system does not support locks
         pass
     try:
         yield
@@ -79,7 +80,8 @@ def _alone(folder: str) -> Iterator[None]:
 
 
 def read_kind(folder: str) -> bool:
-    """Whether a folder's settings are the quick ones; ValueError where it is none of the lab's."""
+    """Return whether a folder has quick results. Raises ValueError if it is not a results folder
+    of the lab."""
     _check_folder(folder)
     path = os.path.join(folder, KIND)
     if not os.path.exists(path):
@@ -97,7 +99,7 @@ def read_kind(folder: str) -> bool:
 
 
 def seeds_of(folder: str, id: str) -> list[int]:
-    """The seeds of an experiment that have a file."""
+    """Return the seeds of an experiment that have a file, sorted."""
     try:
         names = os.listdir(os.path.join(folder, SEEDS))
     except FileNotFoundError:
@@ -107,32 +109,33 @@ def seeds_of(folder: str, id: str) -> list[int]:
 
 
 def seed_path(folder: str, id: str, seed: int) -> str:
-    """The file of a seed."""
+    """Return the path of the file of a seed."""
     return os.path.join(folder, SEEDS, f"{id}-{seed}.json")
 
 
 def read_seed(
     folder: str, experiment: Experiment, seed: int, settings: Mapping[str, Any]
 ) -> dict[str, Any] | None:
-    """What is stored of a seed that was run with these settings; None if nothing is, or a file that
-    no run has written: such a seed is run again."""
+    """Return the content of a seed's file. Returns None, so that the seed is run again, if there is
+    no file, if it is damaged, or if the seed was run with other settings."""
     found = read(seed_path(folder, experiment.id, seed))
-    return found if _whole(found) and found["settings"] == plain(settings) else None
+    return found if _is_complete(found) and found["settings"] == plain(settings) else None
 
 
 def left_out(folder: str, experiment: Experiment, settings: Mapping[str, Any]) -> list[str]:
-    """The files of seeds that do not count, and why: "E18-1.json is damaged"."""
+    """Return which files of seeds are ignored, and why, such as "E18-1.json is damaged"."""
     found = []
     for seed in seeds_of(folder, experiment.id):
         if read_seed(folder, experiment, seed, settings) is None:
             path = seed_path(folder, experiment.id, seed)
-            why = "was run with other settings" if _whole(read(path)) else "is damaged"
+            why = "was run with other settings" if _is_complete(read(path)) else "is damaged"
             found.append(f"{os.path.basename(path)} {why}")
     return found
 
 
 def read_results(folder: str) -> dict[str, dict[str, Any]]:
-    """The entries of `results.json`; none where there is no such file, or what is none of them."""
+    """Return the entries of `results.json`; {} if there is no readable file. A value that is not an
+    entry is skipped."""
     found = read(os.path.join(folder, RESULTS))
     return (
         {id: entry for id, entry in found.items() if isinstance(entry, dict)}
@@ -142,24 +145,25 @@ def read_results(folder: str) -> dict[str, dict[str, Any]]:
 
 
 def read(path: str) -> Any:
-    """The content of a file; None where there is none that can be read, or a damaged one."""
+    """Return the content of a JSON file; None if it cannot be read or is damaged."""
     try:
         with open(path, encoding="utf-8") as file:
-            return _numbers(json.load(file))
+            return _names_as_nonfinite(json.load(file))
     except (OSError, ValueError):
         return None
 
 
 def write(path: str, content: Any, indent: int | None = None) -> None:
-    """Write a file, whole or not at all."""
+    """Write a JSON file. It is replaced at once, so that an interrupted run leaves the old file."""
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    text = json.dumps(_named(plain(content)), indent=indent, allow_nan=False)
+    text = json.dumps(_nonfinite_as_names(plain(content)), indent=indent, allow_nan=False)
     with replacing(path) as file:
         file.write((text + "\n").encode())
 
 
 def plain(value: Any) -> Any:
-    """The same of dicts, lists, texts and Python's numbers alone."""
+    """Convert dataclasses, arrays and tuples to what JSON has: dicts, lists, texts and Python
+    numbers. Raises TypeError for any other object."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return plain(dataclasses.asdict(value))
     if isinstance(value, Mapping):
@@ -171,35 +175,37 @@ def plain(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise TypeError(
-        f"lab: a result must be numbers, texts, lists and dicts of them, got {type(value).__name__}"
+        f"lab: a result must consist of numbers, texts, lists and dicts, got {type(value).__name__}"
     )
 
 
 def _check_folder(folder: str) -> None:
     if os.path.exists(folder) and not os.path.isdir(folder):
-        raise ValueError(f"lab: --out must be a folder, and {folder!r} is a file")
+        raise ValueError(f"lab: --out must be a folder, but {folder!r} is a file")
 
 
-def _whole(found: Any) -> bool:
-    """Whether the content of a seed's file has all of its parts."""
+def _is_complete(found: Any) -> bool:
+    """Return whether the content of a seed's file has all of its parts, with their types."""
     return isinstance(found, dict) and all(
         isinstance(found.get(name), kind) for name, kind in PARTS.items()
     )
 
 
-def _named(value: Any) -> Any:
+def _nonfinite_as_names(value: Any) -> Any:
+    """Replace NaN and infinities by their names."""
     if isinstance(value, dict):
-        return {key: _named(part) for key, part in value.items()}
+        return {key: _nonfinite_as_names(part) for key, part in value.items()}
     if isinstance(value, list):
-        return [_named(part) for part in value]
+        return [_nonfinite_as_names(part) for part in value]
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
     return value
 
 
-def _numbers(value: Any) -> Any:
+def _names_as_nonfinite(value: Any) -> Any:
+    """Replace the names of NaN and infinities by the numbers."""
     if isinstance(value, dict):
-        return {key: _numbers(part) for key, part in value.items()}
+        return {key: _names_as_nonfinite(part) for key, part in value.items()}
     if isinstance(value, list):
-        return [_numbers(part) for part in value]
+        return [_names_as_nonfinite(part) for part in value]
     return NAMES.get(value, value) if isinstance(value, str) else value

@@ -1,8 +1,8 @@
-"""What the claims come to: a dozen sentences on what batch normalization does, does not do, and
-when it fails, each with the claims that it rests on and the verdicts that it needs.
+"""The summary of the report: sentences on what batch normalization does, does not do, and when it
+fails. Each sentence names the claims that it rests on, and the verdicts on them that it requires.
 
-A sentence is printed where its claims have been run, and says so where one of them came out
-otherwise.
+A sentence is printed if all of its claims have been run. If a verdict of the run contradicts it,
+the report says so behind it.
 """
 
 from __future__ import annotations
@@ -17,114 +17,128 @@ Needs = Mapping[str, tuple[Verdict, ...]]
 S, R = (Verdict.SUPPORTED,), (Verdict.REFUTED,)
 NOT_REFUTED = (Verdict.SUPPORTED, Verdict.INCONCLUSIVE)
 
-# (sentence, {claim: the verdicts that the sentence goes with})
+# (sentence, {claim: the verdicts that agree with the sentence})
 DOES: tuple[tuple[str, Needs], ...] = (
     (
-        "It gives each unit's values mean 0 and variance 1 over the batch; two learned numbers a "
-        "unit, gamma and beta, may move and stretch them again.",
+        "It gives the values of each unit mean 0 and variance 1 over the batch. Two learned "
+        "parameters of the unit, gamma and beta, can scale and shift them again.",
         {"E01": S, "E06": S},
     ),
     (
-        "It takes the scale of the weights out of what a network computes: larger weights get "
-        "smaller gradients.",
+        "It makes the output of a network independent of the scale of the weights, and gives "
+        "larger weights smaller gradients.",
         {"E07": S},
     ),
     (
-        "So a training stands learning rates many times as high, and initial weights of sizes from "
-        "very small to rather large, but not any.",
+        "It therefore allows learning rates many times as high, and initial weights of very "
+        "different scales, though not of any scale.",
         {"E13": S, "E15": S},
     ),
-    ("It trains a deep stack of sigmoids that does not train without it.", {"E14": S}),
-    ("After the first hundreds of steps the loss varies less along most steps.", {"E17": S}),
-    ("Its statistics are noisy, and the noise regularises.", {"E10": S, "E19": S}),
-    ("After the training it costs nothing: it folds into the layer before it.", {"E31": S}),
+    ("It trains a deep network of sigmoids that does not train without it.", {"E14": S}),
+    (
+        "After the first few hundred steps of a training, it makes the loss vary less along most "
+        "steps.",
+        {"E17": S},
+    ),
+    ("The statistics of a batch are noisy, and this noise regularises.", {"E10": S, "E19": S}),
+    (
+        "At inference it costs nothing, because it can be folded into the layer before it.",
+        {"E31": S},
+    ),
 )
 DOES_NOT: tuple[tuple[str, Needs], ...] = (
     (
-        "It does not make values normally distributed, and does not whiten them: it shifts and "
-        "scales.",
+        "It neither makes the values normally distributed nor whitens them. It only shifts and "
+        "scales them.",
         {"E04": R, "E05": R},
     ),
     (
-        "That it helps by less internal covariate shift does not stand up to measurement, though "
-        "the inputs of layers do drift less.",
+        "Measurements do not confirm that it helps by reducing internal covariate shift, although "
+        "the inputs of the layers do drift less.",
         {"E16": R},
     ),
     (
-        "It does not save a fixed factor of steps, nor always halve how far distributions wander: "
-        "both depend on the learning rate.",
+        "It does not reduce the number of steps by a fixed factor, and it does not always halve "
+        "how far distributions drift: both depend on the learning rate.",
         {"E11": R, "E12": R},
     ),
     (
-        "It does not make gradients flow better at the start: in a deep network of ReLUs they "
-        "explode.",
+        "It does not make gradients flow better at initialization: in a deep network of ReLUs it "
+        "makes them explode.",
         {"E18": R},
     ),
     (
-        "A random start of gamma and beta is not better in general: it depends on the network.",
+        "Random initial values of gamma and beta are not better in general: it depends on the "
+        "network.",
         {"E27": R},
     ),
     (
-        "It is not better in general before the nonlinearity than after it: it depends on the "
-        "network.",
+        "It is not generally better to normalize before the nonlinearity than after it: it depends "
+        "on the network.",
         {"E29": R},
     ),
     (
-        "It does not share its high rates with the other normalizations; with a warm-up, rates "
-        "that rise slowly at first, they come closer.",
+        "The other normalizations do not allow its high learning rates. With a warm-up, during "
+        "which the learning rate rises slowly, they come closer to them.",
         {"E32": R},
     ),
 )
 FAILS: tuple[tuple[str, Needs], ...] = (
     (
-        "From batches of 32 images to 2 it loses accuracy; GroupNorm, which starts lower, does "
-        "not.",
+        "With batches of 2 images it is less accurate than with batches of 32. GroupNorm, which is "
+        "less accurate at 32, does not lose accuracy.",
         {"E21": S},
     ),
-    ("With batches of one or two classes it learns, and fails in evaluation.", {"E25": S}),
     (
-        "For testing it needs mean and variance of the training data, taken with the final "
-        "weights: the batch's own will not do.",
+        "With batches that have only one or two classes it learns in training mode, but fails in "
+        "evaluation mode.",
+        {"E25": S},
+    ),
+    (
+        "For testing it needs the mean and the variance of the training data, computed with the "
+        "final weights. The statistics of a test batch are no substitute.",
         {"E22": S, "E24": S},
     ),
     (
-        "Dropout before it makes these statistics wrong: they are taken with dropout, and used "
-        "without.",
+        "Dropout before it makes these statistics wrong, because they are computed with dropout "
+        "and used without it.",
         {"E20": S},
     ),
     (
-        "On pictures of another kind than those it was trained on, activations do not diverge, but "
-        "accuracy falls.",
+        "On images of another kind than the training images, the activations do not diverge, but "
+        "the accuracy falls.",
         {"E26": R},
     ),
     (
-        "In a recurrent network it needs large batches and some care; LayerNorm needs neither.",
+        "In a recurrent network it needs large batches and several precautions; LayerNorm needs "
+        "neither.",
         {"E30b": NOT_REFUTED},
     ),
 )
 GROUPS = (("What it does", DOES), ("What it does not do", DOES_NOT), ("When it fails", FAILS))
 
-# What the claims have that this lab does not.
+# Statements of the specification that the lab does not test, and why.
 NOT_HERE = (
     "The figures on ImageNet of Ioffe & Szegedy (2015), 4.9% validation and 4.82% test error of an "
-    "ensemble of six networks, cannot be repeated on two cores of a CPU. An analogue, six averaged "
-    "networks on MNIST, is part of the tutorial docs/batchnorm.md: it shows that averaging helps, "
-    "and nothing about ImageNet.",
-    "“One module, one issue” is advice, not a claim.",
+    "ensemble of six networks, cannot be reproduced on two cores of a CPU. The tutorial "
+    "docs/batchnorm.md has an analogue, the average of six networks on MNIST. It shows that "
+    "averaging helps, but nothing about ImageNet.",
+    "“One module, one issue” is advice rather than a claim.",
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-    """A sentence, the claims it rests on, and those of them that came out otherwise."""
+    """A sentence, the claims that it rests on, and the claims whose verdicts contradict it."""
 
     sentence: str
     claims: Sequence[Found]
-    otherwise: Sequence[Found]
+    contradicting: Sequence[Found]
 
 
 def summary(found: Sequence[Found]) -> list[tuple[str, list[Line]]]:
-    """The sentences whose claims have all been run, by group; groups without any are left out."""
+    """Return the sentences whose claims have all been run, as (title, lines) of each group that has
+    any."""
     known = {one.experiment.id: one for one in found if one.seeds}
     groups = []
     for title, rows in GROUPS:

@@ -1,7 +1,8 @@
-"""Trainings of a network at several learning rates: which of them are stable, how many steps they
-take to an accuracy, which rate is an arm's best.
+"""Training a network at several learning rates.
 
-A course is what came of one training, as plain numbers that a result can hold.
+The functions tell which trainings are stable, how many steps they take to reach an accuracy, and
+which learning rate is best. A `Course` is the record of one training: a dict of plain numbers, so
+that it can be part of a result.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from .verdict import Interval, interval
 
 Course = dict[str, Any]
 GUESSING = math.log(1 / CHANCE)  # the loss of guessing
-MARGIN = 0.1  # that far below it something has been learned
-RISE = 0.2  # of the loss above its start: it has not just been slow
-ALIKE = 0.01  # standard deviation of outputs that are alike
-LOOK = 200  # test images that they are looked at of
+MARGIN = 0.1  # a loss that is lower than GUESSING by this much shows that something is learned
+RISE = 0.2  # a loss that has risen this far above its start is not explained by slow learning
+ALIKE = 0.01  # outputs whose standard deviation over images is below this are the same for all
+LOOK = 200  # the number of test images for which the outputs are compared
 
 
 def course(
@@ -37,15 +38,18 @@ def course(
     settings: Mapping[str, Any],
     watch: Callable[[], Any] | None = None,
 ) -> Course:
-    """Train by SGD at a constant rate, and say what came of it.
+    """Train by SGD at a constant learning rate, and return the record of the training.
 
-    `settings`: "steps", "batch", "momentum" (else 0), "warmup": steps in which the rate rises from
-    0 (else none), and "every": the steps from one checkpoint to the next (else there is one, at the
-    end). `accuracy` is that of the test images at each checkpoint, where `watch()` is called too;
-    from a divergence on it counts as that of guessing. `loss` is the mean over the last tenth of
-    the steps, infinite after a divergence. `rise`: how far above its start, or guessing if that is
-    more, the mean of ten steps has ever been; `spread`: the standard deviation of the outputs over
-    test images in the end, the largest of the classes.
+    The settings are "steps", "batch", and optionally "momentum" (0 if absent), "warmup" (the number
+    of steps during which the rate rises from 0) and "every" (the number of steps between two
+    checkpoints; if absent, the only checkpoint is at the end). `watch()` is called at each
+    checkpoint. The record has, beside "rate" and "every":
+
+    accuracy: the test accuracy at each checkpoint; that of guessing once the training has diverged
+    loss:     the mean loss of the last tenth of the steps; infinite if the training has diverged
+    rise:     see the function `rise`
+    spread:   the standard deviation of the trained model's outputs over test images, the largest
+              one of the classes
     """
     steps, every = settings["steps"], settings.get("every", settings["steps"])
     found: list[float] = []
@@ -80,16 +84,18 @@ def course(
 
 
 def rise(losses: Sequence[float]) -> float:
-    """How far the mean of ten steps has been above the start, or above guessing."""
+    """Return how far the mean loss of ten consecutive steps has ever been above the first loss, or
+    above that of guessing, whichever is larger."""
     means = [np.mean(losses[at : at + 10]) for at in range(0, len(losses), 10)]
     return float(max(means) - max(losses[0], GUESSING))
 
 
 def stable(found: Course) -> bool:
-    """Whether a training has neither diverged nor been thrown back to guessing.
+    """Return whether a training has neither diverged nor collapsed to guessing.
 
-    What is at guessing in the end may just not have learned yet. It has been thrown back if its
-    loss was far above the start on the way, or if it has the same output for all images.
+    A training whose final loss is that of guessing may just not have learned anything yet. It has
+    collapsed if its loss was far above the first loss on the way, or if the trained model has the
+    same output for all images.
     """
     if not math.isfinite(found["loss"]):
         return False
@@ -99,8 +105,9 @@ def stable(found: Course) -> bool:
 
 
 def climb(trained: Callable[[float], Course], rates: Iterable[float]) -> list[Course]:
-    """The courses at rising rates, up to the second in a row that is not stable any more: at the
-    rates above, which cost the most when they creep along, nothing else would come out."""
+    """Train at one learning rate after the other, in rising order, and return the records. After a
+    stable training, two unstable ones in a row end the sweep: still higher rates would be unstable
+    too, and an unstable training can be very slow."""
     courses: list[Course] = []
     for rate in rates:
         courses.append(trained(rate))
@@ -111,17 +118,18 @@ def climb(trained: Callable[[float], Course], rates: Iterable[float]) -> list[Co
 
 
 def ceiling(courses: Sequence[Course]) -> float:
-    """The largest stable rate; 0 where none is stable: it lies below those that were tried."""
+    """Return the largest stable learning rate; 0 if no rate that was tried is stable."""
     return max((found["rate"] for found in courses if stable(found)), default=0.0)
 
 
 def best(courses: Iterable[Course]) -> Course:
-    """The course with the highest accuracy at any of its checkpoints: the arm's best rate."""
+    """Return the training that has the highest accuracy at any of its checkpoints. Its learning
+    rate is the best one of the arm."""
     return max(courses, key=lambda found: max(found["accuracy"]))
 
 
 def steps_to(found: Course, target: float) -> float:
-    """The steps until a checkpoint reaches an accuracy; infinity where none does."""
+    """Return the step of the first checkpoint with at least this accuracy; infinity without one."""
     for place, value in enumerate(found["accuracy"], 1):
         if value >= target:
             return place * found["every"]
@@ -129,54 +137,56 @@ def steps_to(found: Course, target: float) -> float:
 
 
 def times_fewer(without: Course, found: Course) -> float:
-    """How many times fewer steps a course takes to the best accuracy of the one without; 0 if it
-    never gets there."""
+    """Return by what factor `found` needs fewer steps than `without`, the training without
+    normalization, to reach the best accuracy of the latter; 0 if it never does."""
     target = max(without["accuracy"])
     return steps_to(without, target) / steps_to(found, target)
 
 
 def at_the_end(courses: Sequence[Course], rates: Sequence[float]) -> list[float]:
-    """The last accuracy at each of the rates; NaN where `climb` did not go."""
+    """Return the last accuracy at each of the rates; NaN at rates that `climb` did not try."""
     last = {found["rate"]: found["accuracy"][-1] for found in courses}
     return [last.get(rate, math.nan) for rate in rates]
 
 
 def percent(shares: Iterable[float]) -> list[float]:
-    """Shares in percent, as plots have them."""
+    """Return shares as percentages."""
     return [100 * share for share in shares]
 
 
 def checkpoints(found: Course) -> list[float]:
-    """The steps of a course's accuracies."""
+    """Return the steps of the checkpoints of a training."""
     return [place * found["every"] for place in range(1, len(found["accuracy"]) + 1)]
 
 
 def quotient(upper: Sequence[float], lower: Sequence[float]) -> Interval:
-    """How many times one figure the other is: the geometric mean over the seeds."""
+    """Return the geometric mean over the seeds of the ratio of two figures, with its interval."""
     with np.errstate(all="ignore"):
         return interval(np.divide(upper, lower).tolist(), geometric_mean)
 
 
 def geometric_mean(values: np.ndarray, axis: int = -1) -> Any:
-    """The mean of quotients: that of a and of 1/a is 1."""
+    """Return the geometric mean. It suits ratios, as that of a and 1/a is 1."""
     with np.errstate(all="ignore"):
         found = np.exp(np.log(values).mean(axis=axis))
-    # To 12 digits, so that that of 10 and 10 is not below 10.
+    # Rounded to 12 digits, so that the mean of 10 and 10 does not come out below 10.
     return np.vectorize(lambda value: float(f"{value:.12g}"), otypes=[np.float64])(found)
 
 
-# ------------------------------------------------------------------- what several experiments train
+# -------------------------------------------------------------- trainings that experiments share
 
 
 @functools.cache
 def binary_mnist(part: str) -> Arrays:
-    """MNIST's "train" or "test" in black and white, as Ioffe & Szegedy (2015) used it."""
+    """Return the "train" or the "test" part of MNIST with pixels that are 0 or 1, as Ioffe &
+    Szegedy (2015) used it."""
     images, labels = mnist(part)
     return (images > 0.5).astype(np.float32), labels
 
 
 def c6_course(norm: str, rate: float, seed: int, settings: Mapping[str, Any]) -> Course:
-    """C6 on CIFAR-10 at a rate. `settings`: those of `course`, and "test": how many test images."""
+    """Train C6 on CIFAR-10 at a learning rate. The settings are those of `course`, and "test", the
+    number of test images."""
     md.manual_seed(seed)
     return course(
         c6(norm), cifar10("train"), subset(cifar10("test"), settings["test"]), rate, seed, settings
@@ -184,11 +194,11 @@ def c6_course(norm: str, rate: float, seed: int, settings: Mapping[str, Any]) ->
 
 
 def c6_sweep(norm: str, seed: int, settings: Mapping[str, Any]) -> list[Course]:
-    """C6 at the rates of `settings`, as far as they are stable."""
+    """Train C6 at the learning rates of `settings`, until `climb` ends the sweep."""
     return climb(lambda rate: c6_course(norm, rate, seed, settings), settings["rates"])
 
 
-# The sweep of E13 and E32.
+# The settings of the sweep that E13 and E32 share.
 SWEEP = {
     "rates": [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50],
     "steps": 200,

@@ -1,5 +1,5 @@
-"""The short trainings of the experiments: a loop that stops where the loss is no number, and what
-is measured of a model."""
+"""The training loop of the experiments, which stops at a divergence, and measurements of a trained
+model: accuracy, loss, and recalibrated running statistics."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from .. import nn, ops, optim
 from .problems import Arrays
 
 CHANCE = 0.1  # the accuracy of guessing among ten classes
-LARGE = 1e4  # a loss from which on a training has diverged
-CHUNK = 500  # images that are evaluated at a time
+LARGE = 1e4  # a training whose loss reaches this value has diverged
+CHUNK = 500  # the batch size of evaluations
 
 
 def train(
@@ -30,12 +30,12 @@ def train(
     every: int = 1,
     clip: float | None = None,
 ) -> list[float]:
-    """Take so many steps, and return the loss of each batch before its step.
+    """Take `steps` steps, and return the loss of each batch before its step.
 
-    The list is shorter, with infinity at its end, where the training has diverged: a loss that is
-    no number, or above 10,000. `at(step)` is called after every `every` steps with their number
-    from 1 on, in the mode of training; `schedule` is stepped after each. With `clip`, gradients
-    are scaled so that their joint norm is that at most.
+    If the training diverges, which means that a loss is NaN or at least 10,000, it stops, and the
+    list ends with infinity. `schedule` is stepped after each step. `at(step)` is called after every
+    `every` steps, which are counted from 1, with the model in training mode. `clip` is the largest
+    norm of the gradient: a longer gradient is scaled down to it.
     """
     losses: list[float] = []
     model.train()
@@ -60,39 +60,41 @@ def train(
 
 
 def diverged(losses: list[float]) -> bool:
-    """Whether `train` has stopped before its end."""
+    """Return whether the training with these losses has diverged."""
     return bool(losses) and not math.isfinite(losses[-1])
 
 
 def score(model: nn.Layer, losses: list[float], arrays: Arrays) -> float:
-    """The accuracy of a model that was trained with such losses; that of guessing where the
-    training has diverged, in all experiments: the weights where it stopped are of no use, and an
-    arm that cannot be trained is a result."""
+    """Return the accuracy of a model whose training had these losses.
+
+    If the training has diverged, all experiments count the accuracy of guessing. The weights at
+    which it stopped are of no use, but that an arm cannot be trained is a result.
+    """
     return CHANCE if diverged(losses) else accuracy(model, arrays)
 
 
 def logits(model: nn.Layer, images: np.ndarray) -> np.ndarray:
-    """What a model says of images, in eval mode."""
+    """Return the model's logits for images in evaluation mode."""
     with quiet():
         return model.predict(images, CHUNK)
 
 
 def accuracy(model: nn.Layer, arrays: Arrays) -> float:
-    """The share of right answers, in eval mode; 0 counts for outputs that are no number."""
+    """Return the accuracy in evaluation mode. Outputs that are NaN or infinite count as wrong."""
     found = logits(model, arrays[0])
     right = (found.argmax(axis=1) == arrays[1]) & np.isfinite(found).all(axis=1)
     return float(right.mean())
 
 
 def mean_loss(model: nn.Layer, arrays: Arrays) -> float:
-    """The mean cross-entropy in eval mode."""
+    """Return the mean cross-entropy in evaluation mode."""
     with np.errstate(all="ignore"):
         return float(ops.cross_entropy(logits(model, arrays[0]), arrays[1]).data)
 
 
 def recalibrate(model: nn.Layer, images: np.ndarray, chunk: int = CHUNK) -> None:
-    """Give the BatchNorms of a model the statistics of images, so many of them at a time; not where
-    it has diverged so far that they are no numbers, which is refused."""
+    """Replace the running statistics of a model by those of these images, in batches of `chunk`.
+    A model that has diverged so far that the statistics are not finite is left as it is."""
     with quiet(), contextlib.suppress(ValueError):
         nn.recalibrate(
             model,
@@ -103,7 +105,8 @@ def recalibrate(model: nn.Layer, images: np.ndarray, chunk: int = CHUNK) -> None
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Without the warnings that an experiment provokes: of small batches, of overflows."""
+    """Suppress warnings within the `with` block. Experiments provoke them on purpose, by small
+    batches and by overflows."""
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         yield

@@ -1,7 +1,8 @@
-"""Verdicts, and the intervals that they follow from.
+"""Verdicts, and the intervals that they are derived from.
 
-A claim says where a figure lies. Its interval wholly there: SUPPORTED; wholly elsewhere: REFUTED;
-else, or where there is no interval: INCONCLUSIVE. An identity needs no interval: it holds or not.
+A claim states in which region a figure lies. It is SUPPORTED if the figure's interval lies wholly
+in this region, REFUTED if the interval lies wholly outside of it, and INCONCLUSIVE otherwise or
+without an interval. An identity needs no interval: it holds or it does not.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-LEVEL = 0.95  # of the intervals
-RESAMPLES = 9999
+LEVEL = 0.95  # the confidence level of the intervals
+RESAMPLES = 9999  # the number of bootstrap resamples
 
 
 class Verdict(enum.StrEnum):
-    """What is found of a sentence."""
+    """The outcome of an experiment for its claim."""
 
     SUPPORTED = "SUPPORTED"
     REFUTED = "REFUTED"
@@ -28,7 +29,8 @@ class Verdict(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-    """A figure over the seeds, with the interval that it lies in; NaN where there is none."""
+    """A figure over the seeds and the ends of its confidence interval, which are NaN if there is
+    none. `count` is the number of seeds."""
 
     value: float
     low: float
@@ -36,7 +38,7 @@ class Interval:
     count: int = 0
 
     def __mul__(self, factor: float) -> Interval:
-        """The figure in another unit, as a share in percent; the factor is above 0."""
+        """Convert the figure to another unit, such as a share to percent, by a positive factor."""
         return Interval(factor * self.value, factor * self.low, factor * self.high, self.count)
 
     __rmul__ = __mul__
@@ -46,16 +48,22 @@ class Interval:
 
 
 def interval(values: Sequence[float], statistic: Callable[..., Any] = np.mean) -> Interval:
-    """The statistic of one value a seed, with its 95% bootstrap interval (percentiles; Efron 1979).
+    """Return a statistic of the values of the seeds, with its 95% bootstrap interval by percentiles
+    (Efron 1979).
 
-    Of paired arms, give the differences. `statistic(values, axis=...)`. The interval is NaN for
-    fewer than two values or where one is NaN. Of two or three seeds it is the range of them, as
-    the least of 27 equally likely resamples has a probability above 2.5%: the mean of very many
-    seeds would lie in it less often than 95 times in 100. ImportError without SciPy.
+    values:    one value for each seed; for paired arms the differences
+    statistic: a function of (values, axis=...), by default the mean
+
+    The ends of the interval are NaN for fewer than two values and if a value is not finite. For two
+    or three seeds the interval is the range of the values, since even with three each of the 27
+    equally likely resamples has a probability above 2.5%. The mean of very many seeds lies in such
+    an interval less often than 95 times in 100. Raises ImportError without SciPy.
     """
     array = np.asarray(values, np.float64)
     if array.ndim != 1 or not array.size:
-        raise ValueError(f"interval: values must be one number a seed, got shape {array.shape}")
+        raise ValueError(
+            f"interval: values must be one number for each seed, got shape {array.shape}"
+        )
     value = float(statistic(array, axis=-1))
     if len(array) < 2 or not np.isfinite(array).all():
         return Interval(value, math.nan, math.nan, len(array))
@@ -78,37 +86,37 @@ def interval(values: Sequence[float], statistic: Callable[..., Any] = np.mean) -
 
 
 def above(found: Interval, bound: float) -> Verdict:
-    """The figure is larger than the bound."""
+    """Return the verdict on "the figure is larger than the bound"."""
     return _where(found.low > bound, found.high <= bound)
 
 
 def at_least(found: Interval, bound: float) -> Verdict:
-    """The figure is the bound or larger."""
+    """Return the verdict on "the figure is equal to the bound or larger"."""
     return _where(found.low >= bound, found.high < bound)
 
 
 def below(found: Interval, bound: float) -> Verdict:
-    """The figure is smaller than the bound."""
+    """Return the verdict on "the figure is smaller than the bound"."""
     return _where(found.high < bound, found.low >= bound)
 
 
 def at_most(found: Interval, bound: float) -> Verdict:
-    """The figure is the bound or smaller."""
+    """Return the verdict on "the figure is equal to the bound or smaller"."""
     return _where(found.high <= bound, found.low > bound)
 
 
 def within(found: Interval, low: float, high: float) -> Verdict:
-    """The figure lies between two bounds, or on one."""
+    """Return the verdict on "the figure lies between the bounds, or on one of them"."""
     return _where(low <= found.low and found.high <= high, found.high < low or found.low > high)
 
 
 def identity(holds: bool) -> Verdict:
-    """What is exact, and either so or not."""
+    """Return the verdict on an exact statement, which holds or does not."""
     return Verdict.SUPPORTED if holds else Verdict.REFUTED
 
 
 def every(first: Verdict, *others: Verdict) -> Verdict:
-    """A sentence with several parts holds if all do, and fails if one does."""
+    """Return the verdict on "all of these statements hold": it is refuted if one of them is."""
     verdicts = (first, *others)
     if Verdict.REFUTED in verdicts:
         return Verdict.REFUTED
@@ -116,12 +124,12 @@ def every(first: Verdict, *others: Verdict) -> Verdict:
 
 
 def some(first: Verdict, *others: Verdict) -> Verdict:
-    """A sentence of which one part is enough holds if one does, and fails if all do."""
+    """Return the verdict on "one of these statements holds": it is refuted if all of them are."""
     return opposite(every(opposite(first), *map(opposite, others)))
 
 
 def opposite(verdict: Verdict) -> Verdict:
-    """That of the sentence's denial."""
+    """Return the verdict on the negation of a statement."""
     return {Verdict.SUPPORTED: Verdict.REFUTED, Verdict.REFUTED: Verdict.SUPPORTED}.get(
         verdict, verdict
     )

@@ -1,8 +1,8 @@
-"""Numbers in the texts of experiments: settings and figures are filled in, so that no text can say
-another number than the run had.
+"""Formatting the numbers in the texts of experiments.
 
-A text has fields as `str.format` has them: "{steps} steps at {c6[rates]}" of settings, and
-"{figure[points that BatchNorm is ahead]}" of figures.
+Settings and figures are filled into the texts, so that a text cannot state another number than the
+run has. A text has fields as in `str.format`: "{steps} steps at {c6[rates]}" for settings, and
+"{figure[points that BatchNorm is ahead]}" for figures.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import Any
 
 from .verdict import Interval
 
-ABSENT = "(not run)"  # what stands for a figure that a run does not have
+ABSENT = "(not run)"  # replaces a figure that a run does not have
 
 
 def filled(text: str, values: Mapping[str, Any]) -> str:
-    """The text with its fields filled in.
+    """Return the text with its fields replaced by the values.
 
-    An integer has commas, a float the digits of `%g`, a list is "0.1, 0.5 and 2", a figure with an
-    interval its three or more digits, or those of the field's format. KeyError for a name that
-    `values` lacks.
+    Integers are written with commas, floats as by `%g`, lists as "0.1, 0.5 and 2", and a figure
+    with an interval with as many digits as the interval justifies, at least three. A format in the
+    field takes precedence. Raises KeyError for a name that `values` lacks.
 
     >>> from minidl.lab.words import filled
     >>> filled("{steps} steps at {rates}", {"steps": 12000, "rates": [0.1, 1.0]})
@@ -32,14 +32,14 @@ def filled(text: str, values: Mapping[str, Any]) -> str:
 
 
 class Figures(dict[str, Any]):
-    """The figures of a run, for `filled`: one that is not there is "(not run)"."""
+    """The figures of a run, for `filled`. A figure that the run does not have is "(not run)"."""
 
     def __missing__(self, name: str) -> str:
         return ABSENT
 
 
 def words(value: Any, form: str = "") -> str:
-    """A value as texts have it."""
+    """Return a value as the text that `filled` puts in its place."""
     if isinstance(value, Interval):
         return words(value.value, form or f".{digits_of(value)}g")
     if value is None or isinstance(value, bool):
@@ -55,7 +55,7 @@ def words(value: Any, form: str = "") -> str:
 
 
 def listed(settings: Mapping[str, Any]) -> str:
-    """Settings in one line, those of a group behind its name.
+    """Return settings in one line. The settings of a group follow its name in parentheses.
 
     >>> from minidl.lab.words import listed
     >>> listed({"steps": 12000, "c6": {"rates": [0.1, 0.2]}, "warm": None})
@@ -68,7 +68,7 @@ def listed(settings: Mapping[str, Any]) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """1 seed, 2 seeds.
+    """Return a count with its noun, in the plural unless the count is 1.
 
     >>> from minidl.lab.words import counted
     >>> counted(1, "seed"), counted(3, "seed")
@@ -78,7 +78,7 @@ def counted(count: int, noun: str) -> str:
 
 
 def agree(size: float) -> str:
-    """What two results do whose largest difference is so large.
+    """Return a phrase that says how far two results agree whose largest difference is `size`.
 
     >>> from minidl.lab.words import agree
     >>> agree(0.0), agree(1e-6)
@@ -88,7 +88,8 @@ def agree(size: float) -> str:
 
 
 def digits_of(figure: Interval) -> int:
-    """So many that two of them tell the interval's ends apart; at least three, at most six."""
+    """Return how many digits to print: about two of them distinguish the ends of the interval. They
+    are at least three and at most six."""
     width, size = figure.high - figure.low, max(abs(figure.low), abs(figure.high))
     if not (math.isfinite(width) and width > 0):
         return 3

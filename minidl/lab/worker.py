@@ -1,10 +1,10 @@
-"""One seed of one experiment, in a process of its own: `python -m minidl.lab.worker E18 0 DIR`.
+"""Runs one seed of one experiment in this process: `python -m minidl.lab.worker E18 0 DIR`.
 
-What it measures is written to the seed's file. An error, and a crash, end this process alone.
+The result is written to the seed's file. An error or a crash ends this process alone.
 
-A runner holds the other end of a pipe that is this process's stdin. Whatever ends the runner,
-SIGKILL too, closes it, and the worker, which has nobody left to work for, ends at once. (A system
-would tell it by a signal, but only Linux has one for that.)
+The stdin of this process is a pipe whose other end the runner holds. Whatever ends the runner, even
+SIGKILL, closes the pipe, and then the worker ends at once, as nobody needs its result any more. (A
+signal at the death of the parent process would be simpler, but only Linux has one.)
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..version import __version__
 from . import store
 from .registry import chosen
 
-QUICK, UNTIL_EOF = "quick", "until-eof"  # words after the folder
+QUICK, UNTIL_EOF = "quick", "until-eof"  # optional arguments after the folder
 
 
 def main(id: str, seed: int, folder: str, quick: bool) -> None:
@@ -46,10 +46,10 @@ def main(id: str, seed: int, folder: str, quick: bool) -> None:
 
 
 def end_with_stdin() -> None:
-    """From now on this process ends at once when its stdin does."""
+    """Start a thread that ends this process as soon as its stdin is closed."""
 
     def wait() -> None:
-        # By its number: at its end Python waits for threads that read from sys.stdin.
+        # Read from descriptor 0, because at exit Python waits for threads that read sys.stdin.
         with contextlib.suppress(OSError):
             while os.read(0, 1):
                 pass

@@ -65,7 +65,8 @@ def check_labels(loss: Any, outputs: Any, loader: Any, valid: Any) -> None:
             raise ValueError(
                 f"fit: label {label}{_shown_name(given, label)} of item {place[0]} of "
                 f"{name} is not a class of the model, whose {classes} outputs are for labels "
-                f"from 0 to {classes - 1}; the labels of {name} are from {labels.min()} to {labels.max()}"
+                f"from 0 to {classes - 1}; the labels of {name} are from {labels.min()} "
+                f"to {labels.max()}"
             )
 
 

@@ -1,5 +1,5 @@
-"""The geometry of convolutions and pools: the sizes that callers give are checked here, and how many
-outputs they make is computed. Every error names the kernel.
+"""The geometry of convolutions and pools: the sizes that callers give are checked here, and how
+many outputs they make is computed. Every error names the kernel.
 
 Sizes are so limited that sums and products of two of them fit. Checks run while the kernel holds
 the GIL. This module is compiled once, for any CPU of the architecture.

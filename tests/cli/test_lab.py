@@ -14,7 +14,7 @@ def test_list(capsys):
 def test_run_and_report(tmp_path, capsys):
     out = str(tmp_path / "lab")
     assert cli.main(["lab", "run", "E18", "--quick", "--seeds", "2", "--out", out]) == 0
-    assert "E18  REFUTED (provisional): The gradient's norm grows" in capsys.readouterr().out
+    assert "E18  REFUTED (provisional): Each layer multiplies the norm" in capsys.readouterr().out
     assert json.loads((tmp_path / "lab" / "results.json").read_text())["E18"]["seeds"] == 2
     (tmp_path / "lab" / "report.html").unlink()
     assert cli.main(["lab", "report", "--out", out]) == 0

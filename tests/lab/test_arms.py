@@ -23,8 +23,8 @@ def model():
     return problems.mlp("batch", (8, 16, 10), activation=nn.ReLU)
 
 
-def test_learned_has_its_curve_and_ends_at_rate_0(arrays):
-    found = arms.learned(
+def test_train_and_test_returns_a_curve_and_ends_at_rate_0(arrays):
+    found = arms.train_and_test(
         model(), arrays, arrays, {"rate": 0.1, "batch": 20, "steps": 40}, 0, looks=4, glance=100
     )
     assert found["steps"] == [10, 20, 30, 40]
@@ -33,7 +33,7 @@ def test_learned_has_its_curve_and_ends_at_rate_0(arrays):
 
 
 def test_a_training_that_diverges_has_a_whole_curve(arrays):
-    found = arms.learned(
+    found = arms.train_and_test(
         model(), arrays, arrays, {"rate": 1e30, "batch": 20, "steps": 40}, 0, looks=4
     )
     assert found["curve"] == [found["accuracy"]] * 4 == [training.CHANCE] * 4
@@ -41,7 +41,9 @@ def test_a_training_that_diverges_has_a_whole_curve(arrays):
 
 def test_a_training_that_diverges_counts_as_guessing(arrays):
     trained = model()
-    losses = arms.trained(trained, arrays, {"rate": 1e30, "batch": 20, "steps": 5}, 0)
+    losses = arms.train_with_linear_decay(
+        trained, arrays, {"rate": 1e30, "batch": 20, "steps": 5}, 0
+    )
     assert training.diverged(losses)
     assert training.score(trained, losses, arrays) == training.CHANCE
     assert training.score(model(), [1.0], arrays) == training.accuracy(model(), arrays)
@@ -52,7 +54,7 @@ def test_what_is_frozen_stays(arrays):
     frozen = model()
     frozen.dense1.freeze()
     before = frozen.dense1.weight.data.copy(), frozen.dense2.weight.data.copy()
-    arms.trained(frozen, arrays, {"rate": 0.1, "batch": 20, "steps": 2}, 0)
+    arms.train_with_linear_decay(frozen, arrays, {"rate": 0.1, "batch": 20, "steps": 2}, 0)
     assert np.array_equal(frozen.dense1.weight.data, before[0])
     assert not np.array_equal(frozen.dense2.weight.data, before[1])
 

@@ -15,13 +15,15 @@ def test_digits_are_those_of_the_seed():
     assert not np.array_equal(images, identities.digits(20, seed=4)[0])
 
 
-def test_into_and_beyond_are_the_two_parts_of_a_network():
+def test_input_of_and_output_from_split_a_network():
     images, _ = identities.digits(20, seed=0)
     model = identities.network(0)
-    x = identities.into(model, "norm2", images)
+    x = identities.input_of(model, "norm2", images)
     assert x.shape == (20, 100)
-    assert np.array_equal(identities.beyond(model, "norm2", md.tensor(x)).data, model(images).data)
-    assert identities.into(model, "flatten", images) is images
+    assert np.array_equal(
+        identities.output_from(model, "norm2", md.tensor(x)).data, model(images).data
+    )
+    assert identities.input_of(model, "flatten", images) is images
 
 
 def test_worst_is_nan_where_a_seed_is():
@@ -34,6 +36,8 @@ def test_an_error_is_relative_to_the_largest_value():
     assert found == pytest.approx(2)
 
 
-def test_an_exact_figure_has_to_speak_for_or_against():
-    found = [identities.positive(*case) for case in ((True, False), (False, True), (False, False))]
+def test_an_exact_figure_must_support_or_refute():
+    found = [
+        identities.exact_verdict(*case) for case in ((True, False), (False, True), (False, False))
+    ]
     assert found == [Verdict.SUPPORTED, Verdict.REFUTED, Verdict.INCONCLUSIVE]

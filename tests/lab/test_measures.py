@@ -58,9 +58,9 @@ def test_a_point_and_places_nearby():
     found = measures.point(loss, [w])
     np.testing.assert_allclose(found.gradient[w], matrix @ before)
     assert w.grad is None
-    with measures.placed({w: 2 * before}):
+    with measures.with_values({w: 2 * before}):
         assert measures.point(loss, []).loss == pytest.approx(4 * found.loss)
-    with pytest.raises(KeyError), measures.placed({w: 2 * before}):
+    with pytest.raises(KeyError), measures.with_values({w: 2 * before}):
         raise KeyError
     np.testing.assert_array_equal(w.data, before)
 
@@ -111,7 +111,7 @@ def test_the_shift_of_gradients_of_a_linear_network():
     blocks = [measures.Block("a", [first], [first]), measures.Block("b", [second], [second])]
     before = measures.values_of([first, second])
     start = measures.point(loss, [first, second])
-    updated = measures.after(before, measures.descent(start.gradient, 0.01))
+    updated = measures.moved(before, measures.descent(start.gradient, 0.01))
     found = measures.gradient_shift(loss, blocks, before, updated, start)
     old, new = gradient(before[first]), gradient(updated[first])
     assert list(found) == ["b"]

@@ -28,7 +28,7 @@ def test_page_says_what_an_experiment_is(folder):
         experiment.claim,
         "refuted, provisional",
         "<svg",
-        "A quick run",
+        "a quick run",
         "minidl lab run E18",
         "interval over the seeds",
     ):
@@ -55,14 +55,14 @@ def test_markdown_has_the_figures(folder):
     assert re.search(r"\| growth a layer, batch, width 128, batch 32 \| 1\.\d+ \| 1\.\d+ to", text)
 
 
-def test_both_pages_have_the_settings_and_what_is_not_here(folder):
+def test_both_pages_have_the_settings_and_what_is_not_tested(folder):
     for name in ("report.html", "report.md"):
         text = (folder / name).read_text()
         for part in (
             "depth 30; widths 128; batches 32, 128; small 8; 2 seeds",
-            "What is not here",
-            "six averaged",
-            "A quick run" if name == "report.md" else "<b>A quick run",
+            "What the lab does not test",
+            "average of six networks",
+            "This is a quick run" if name == "report.md" else "This is <b>a quick run",
         ):
             assert part in text, (name, part)
 
@@ -78,30 +78,30 @@ def test_the_page_begins_with_what_holds_and_lists_surprises_by_id(folder, monke
     assert short < surprises < verdicts < claim
     listed = text[surprises:verdicts]
     assert '<a href="#e18">E18</a> refuted' in listed and len(listed) < 400
-    assert "Expected was supported" in text[claim:] and "Not examined" not in text
-    assert "expected another verdict in: E18 (REFUTED)" in page.markdown(found, True)
+    assert "The expected verdict was supported" in text[claim:] and "Not examined" not in text
+    assert "expected another verdict on E18 (REFUTED)" in page.markdown(found, True)
 
 
-def test_a_file_that_is_left_out_is_told(folder):
+def test_an_ignored_file_is_listed(folder):
     path = folder / "seeds" / "E18-7.json"
     path.write_text("{")
     page.write_report(folder)
     for name in ("report.html", "report.md"):
-        assert re.search("Left out:(</b>)? E18-7.json is damaged", (folder / name).read_text())
+        assert re.search("Ignored files:(</b>)? E18-7.json is damaged", (folder / name).read_text())
     path.unlink()
 
 
-def test_a_sentence_of_the_summary_says_what_came_out_otherwise(folder):
+def test_a_sentence_of_the_summary_names_verdicts_that_contradict_it(folder):
     found = [
         dataclasses.replace(one, judgement=Judgement(Verdict.SUPPORTED, "", {}))
         for one in page.collect_all(str(folder))
     ]
     assert "E18 is supported" in page.markdown(found, True)
-    assert "<b>Not so in this run:</b> E18 is supported." in page.html(found, {}, True)
+    assert "<b>This run disagrees:</b> E18 is supported." in page.html(found, {}, True)
 
 
 def test_results_of_another_kind_are_not_mixed_in(folder):
-    with pytest.raises(ValueError, match="holds results of quick settings"):
+    with pytest.raises(ValueError, match="has results of quick settings"):
         runner.run(chosen(["E18"]), folder, quick=False, seeds=1, progress=False)
 
 

@@ -354,7 +354,7 @@ def test_a_plot(tmp_path, figures, name):
 def test_what_cannot_be_plotted(tmp_path):
     pytest.importorskip("matplotlib")
     path = tmp_path / "probe.png"
-    with refuses(ValueError, "Probe.plot", "no figures"):
+    with refuses(ValueError, "Probe.plot", "the history is empty"):
         lab.Probe(network()).plot(path)
     with refuses(ValueError, "Probe.plot", "figures", "smoothness"):
         fitted().plot(path, "steepness")

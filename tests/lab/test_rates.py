@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from minidl import nn, optim
-from minidl.lab.rates import POWERS, effective_rate
+from minidl.lab.rates import EXPONENTS, effective_rate
 
 RULES = {
     "SGD": optim.SGD,
@@ -75,7 +75,7 @@ def test_what_has_none():
 def test_every_optimizer_has_a_rule():
     kinds = {getattr(optim, name) for name in optim.__all__}
     rules = {kind for kind in kinds if isinstance(kind, type) and issubclass(kind, optim.Optimizer)}
-    own = tuple(kind for kind, _ in POWERS)
+    own = tuple(kind for kind, _ in EXPONENTS)
     assert {kind for kind in rules if not issubclass(kind, own)} == {
         optim.Optimizer,
         optim.Lookahead,

@@ -37,14 +37,14 @@ def test_one_seed_says_why_it_does_not_decide(tmp_path):
     write(tmp_path, 0)
     one = collect(tmp_path)
     assert one.verdict is Verdict.INCONCLUSIVE
-    assert "One seed gives no interval" in one.judgement.why
+    assert "one seed gives none" in one.judgement.why
     write(tmp_path, 1)
     two = collect(tmp_path)
-    assert two.verdict is Verdict.REFUTED and "One seed" not in two.judgement.why
+    assert two.verdict is Verdict.REFUTED and "one seed" not in two.judgement.why
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"settings": {}, "result": {}}'])
-def test_a_damaged_file_is_left_out_and_told(tmp_path, content):
+def test_a_damaged_file_is_ignored_and_listed(tmp_path, content):
     write(tmp_path, 0)
     write(tmp_path, 1)
     (tmp_path / "seeds" / "E18-2.json").write_text(content)
@@ -54,11 +54,11 @@ def test_a_damaged_file_is_left_out_and_told(tmp_path, content):
     assert found.entry()["left out"] == ["E18-2.json is damaged"]
 
 
-def test_where_no_seed_counts_it_says_which_were_left_out(tmp_path):
+def test_without_a_usable_seed_the_ignored_files_are_listed(tmp_path):
     write(tmp_path, 0, settings={"depth": 3})
     found = collect(tmp_path)
     assert found.verdict is Verdict.INCONCLUSIVE
-    assert found.judgement.why == "No seed counts: E18-0.json was run with other settings."
+    assert found.judgement.why == "There is no usable seed: E18-0.json was run with other settings."
     assert found.explanation == "" and found.examination == ""
 
 
@@ -66,7 +66,7 @@ def test_texts_are_those_of_the_run(tmp_path):
     for seed in (0, 1):
         write(tmp_path, seed)
     found = collect(tmp_path)
-    assert "BatchNorm and ReLU, 30 times" in found.setup
+    assert "An untrained network of 30 layers" in found.setup
     assert found.settings_line.startswith("depth 30; widths 128; batches 32, 128; small 8; 2 seeds")
     assert "10 layers make them 6 times larger" in found.explanation
 
@@ -79,7 +79,7 @@ def test_a_surprise_is_never_silent(tmp_path, monkeypatch, quick):
         write(tmp_path, seed, settings=E18.settings(quick))
     found = results.collect(str(tmp_path), E18, quick)
     assert found.surprising and found.provisional is quick
-    assert found.examination.startswith("Expected was supported")
+    assert found.examination.startswith("The expected verdict was supported")
     assert ("provisional" in found.examination) is quick
     monkeypatch.setattr(E18, "examination", "Looked at.")
     assert results.collect(str(tmp_path), E18, quick).examination == "Looked at."

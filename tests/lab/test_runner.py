@@ -174,7 +174,7 @@ def test_workers_end_with_the_runner(tmp_path, number, code):
         assert ended(end)
         said = process.communicate(timeout=PATIENCE)[1]
     assert process.returncode == code and "Traceback" not in said
-    assert ("the same command goes on" in said) == (number == signal.SIGTERM)
+    assert ("the same command continues the run" in said) == (number == signal.SIGTERM)
     assert store.seeds_of(str(tmp_path), "E30b") == []
 
 

@@ -85,7 +85,7 @@ def test_a_folder_has_one_kind_of_settings(tmp_path):
         with store.working(folder, quick=True):
             assert store.read_kind(folder) is True
     with (
-        pytest.raises(ValueError, match="holds results of quick settings"),
+        pytest.raises(ValueError, match="has results of quick settings"),
         store.working(folder, quick=False),
     ):
         pass
@@ -94,7 +94,7 @@ def test_a_folder_has_one_kind_of_settings(tmp_path):
 
 def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "a").write_text("")
-    with pytest.raises(ValueError, match=r"--out must be a folder, and .* is a file"):
+    with pytest.raises(ValueError, match=r"--out must be a folder, but .* is a file"):
         store.read_kind(str(tmp_path / "a"))
     with (
         pytest.raises(ValueError, match="--out must be a folder"),
@@ -106,7 +106,7 @@ def test_a_file_is_no_folder(tmp_path):
 def test_nobody_else_works_in_a_folder(tmp_path):
     with (
         store.working(str(tmp_path), quick=True),
-        pytest.raises(ValueError, match="another run works in"),
+        pytest.raises(ValueError, match="another run is using"),
         store.working(str(tmp_path), quick=True),
     ):
         pass

@@ -21,7 +21,7 @@ def test_every_claim_that_is_named_exists_and_is_named_once():
     assert len(named) == len(set(named))
 
 
-def test_a_sentence_stands_where_all_of_its_claims_were_run():
+def test_a_sentence_is_printed_if_all_of_its_claims_were_run():
     ((title, lines),) = summary.summary(
         [
             found("E01", Verdict.SUPPORTED),
@@ -32,13 +32,13 @@ def test_a_sentence_stands_where_all_of_its_claims_were_run():
     assert title == "What it does"
     (line,) = lines
     assert [one.experiment.id for one in line.claims] == ["E01", "E06"]
-    assert line.otherwise == []
+    assert line.contradicting == []
 
 
 @pytest.mark.parametrize("verdict", [Verdict.REFUTED, Verdict.INCONCLUSIVE])
-def test_a_claim_that_came_out_otherwise_is_named(verdict):
+def test_a_verdict_that_contradicts_a_sentence_is_named(verdict):
     ((_, (line,)),) = summary.summary([found("E07", verdict)])
-    assert [one.experiment.id for one in line.otherwise] == ["E07"]
+    assert [one.experiment.id for one in line.contradicting] == ["E07"]
 
 
 def test_what_was_not_run_has_no_sentence():

@@ -74,7 +74,7 @@ class Tied(nn.Layer):
     ],
 )
 def test_models_that_share_something(make, words, trainings):
-    with refuses(ValueError, "compare: build must make a new model each time", *words):
+    with refuses(ValueError, "compare: build must make a new model at each call", *words):
         compared(make)
     assert trainings == []
 
@@ -105,7 +105,7 @@ def test_what_layers_without_state_share_does_not_matter():
             lambda norm: models.create("mnist-cnn", norm="bathc"),
             ("build('batch') failed", "bathc", '"group"'),
         ),
-        (ValueError, lambda norm: build(norm).freeze(), ("build('batch')", "nothing to learn")),
+        (ValueError, lambda norm: build(norm).freeze(), ("build('batch')", "trainable parameters")),
     ],
 )
 def test_models_that_are_none(error, make, words, trainings):
@@ -123,8 +123,8 @@ def test_models_that_are_none(error, make, words, trainings):
         (((X, Y), (X, Y + 5)), ("data[1]", "label")),
         (((X[:0], Y[:0]), (X, Y)), ("data[0] has no batch",)),
         (((X, Y), (X[:0], Y[:0])), ("data[1] has no batch",)),
-        (([X, Y], (X, Y)), ("data[0] (a list is a loader: each entry is a batch)",)),
-        (((X, Y), list(zip(X, Y, strict=True))), ("data[1] (a list is a loader",)),
+        (([X, Y], (X, Y)), ("data[0] (a list is taken as a loader whose entries are batches)",)),
+        (((X, Y), list(zip(X, Y, strict=True))), ("data[1] (a list is taken as a loader",)),
         (((X, Y.astype(np.float32)), (X, Y)), ("data[0]", "logits")),
     ],
 )
@@ -147,7 +147,7 @@ def test_data_that_do_not_fit(data, words, trainings):
         (
             ValueError,
             {"optimizer": lambda p, rate: optim.SGD(one.parameters(), rate)},
-            ("of others",),
+            ("of other parameters",),
         ),
         (TypeError, {"loss": lambda y, t: 1.0}, ("data[0]", "loss must return a tensor")),
     ],

@@ -58,7 +58,7 @@ def test_no_interval(values):
 
 @pytest.mark.parametrize("values", [[], [[1.0, 2.0]]])
 def test_what_is_no_list_of_numbers_is_refused(values):
-    with pytest.raises(ValueError, match="one number a seed"):
+    with pytest.raises(ValueError, match="one number for each seed"):
         interval(values)
 
 

@@ -1,1 +1,1 @@
-"""The experiments: a file for each claim, or for a small family of claims."""
+"""The experiments of the lab, one in each file, which is named after its id and its subject."""

@@ -1,9 +1,9 @@
-"""E01: the formula of batch normalization, and the gradient of all of it.
+"""E01: the formula of batch normalization, and its gradient.
 
-For each unit, over the batch, y = gamma (x - mean) / sqrt(var + eps) + beta. With gamma 1 and beta
-0 the output has mean 0, and its variance is var / (var + eps): 1 where the input's variance is far
-above eps, and less where it is not, so that a constant unit becomes 0 rather than NaN. Mean and
-variance are functions of the batch, and the gradient goes through them too.
+Each unit is normalized over the batch: y = gamma (x - mean) / sqrt(var + eps) + beta. With gamma 1
+and beta 0 the output has mean 0 and variance var / (var + eps). This is nearly 1 if the input's
+variance is far above eps, and smaller otherwise; a constant unit becomes 0 rather than NaN. The
+mean and the variance are functions of the batch, so the gradient flows through them too.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import minidl as md
 
 from .. import plots
 from ..experiment import Experiment, Judgement, Result
-from ..identities import EPS, HIDDEN, digits, into, network, normalized, relative_error, worst
+from ..identities import EPS, HIDDEN, digits, input_of, network, normalized, relative_error, worst
 from ..verdict import Verdict, identity
 
 MOMENTS, GRADIENTS = 1e-10, 1e-6  # the bounds of the rule
-SHOWN = 20  # units of a layer that are plotted
+SHOWN = 20  # the number of units of each layer that are plotted
 NAMES = {
     "mean": "largest |mean| of an output",
     "variance": "largest error of an output's variance, relative",
@@ -36,30 +36,32 @@ class Formula(Experiment):
     title = "The formula"
     claim = (
         "Batch normalization gives each unit mean 0 and variance σ²/(σ² + ε) over the batch, "
-        "and passes back the gradient of the whole formula, mean and variance included."
+        "and backpropagates the gradient of the whole formula, mean and variance included."
     )
     notes = "all"
     source = "Ioffe & Szegedy 2015, Batch Normalization (1502.03167), Algorithm 1"
     setup = (
-        "What goes into the three normalizations of the untrained MLP (784-100-100-100-10, "
-        "sigmoid) for a batch of {batch} MNIST images, float64, ε = 1e-5; times {scales}, so "
-        "that σ² comes below ε. Gradients of a randomly weighted sum of the outputs (random "
-        "gamma and beta) beside central differences."
+        "The inputs of the three normalizations in the untrained MLP (784-100-100-100-10, "
+        "sigmoid) for a batch of {batch} MNIST images, in float64 with ε = 1e-5. They are "
+        "multiplied by {scales}, so that σ² also comes below ε. The gradients of a randomly "
+        "weighted sum of the outputs (with random gamma and beta) are compared with central "
+        "differences."
     )
     rule = (
-        f"Of all units, layers and scales: means within {MOMENTS:g} of 0, variances within "
-        f"{MOMENTS:g} of σ²/(σ² + ε), and gradients of x, gamma and beta within "
-        f"{GRADIENTS:g} of central differences (relative to the largest of a unit, or of all "
-        "units for gamma and beta): SUPPORTED, else REFUTED."
+        "SUPPORTED if for all units, layers and scales the means are within "
+        f"{MOMENTS:g} of 0, the variances within {MOMENTS:g} of σ²/(σ² + ε), and the gradients "
+        f"of x, gamma and beta within {GRADIENTS:g} of central differences (relative to the "
+        "largest gradient of the unit, or for gamma and beta of all units); otherwise REFUTED."
     )
     expected = Verdict.SUPPORTED
     explanation = (
-        '"Variance 1" is an approximation that holds while the variance of a unit is '
-        "far above ε: at σ² = ε the output's variance is 1/2, at σ² = ε/1000 it is "
-        "1/1001. ε is what turns a unit that is constant over the batch into 0 rather "
-        "than 0/0. The gradient of x has two terms more than that of a division by a "
-        "constant, one through the mean and one through the variance: they take out "
-        "what would shift or scale the whole batch, which the output cannot show."
+        '"Variance 1" is an approximation that holds if the variance of a unit is far '
+        "above ε: at σ² = ε the output's variance is 1/2, at σ² = ε/1000 it is 1/1001. "
+        "Thanks to ε, a unit that is constant over the batch becomes 0 rather than 0/0. "
+        "The gradient of x has two terms more than that of a division by a constant, one "
+        "through the mean and one through the variance. They remove the components of the "
+        "gradient that would shift or scale the whole batch, because the output does not "
+        "depend on its shift and scale."
     )
     needs = ("mnist",)
     minutes = 0.02
@@ -71,7 +73,7 @@ class Formula(Experiment):
         model = network(seed)
         errors, before, after = [], [], []
         for name in HIDDEN:
-            x = into(model, name, images)
+            x = input_of(model, name, images)
             for scale in settings["scales"]:
                 y = normalized(scale * x)
                 variance = (scale * x).var(axis=0)
@@ -98,7 +100,7 @@ class Formula(Experiment):
         return Judgement(
             identity(holds),
             f"Means and variances are within {moments:.0e} of the formula, gradients "
-            f"within {gradients:.0e} of differences.",
+            f"within {gradients:.0e} of central differences.",
             {
                 **{NAMES[name]: value for name, value in found.items()},
                 "output's variance where σ² is largest": largest(seeds, -1),
@@ -130,10 +132,11 @@ class Formula(Experiment):
 
 
 def gradient_errors(x: np.ndarray, seed: int, step: float = 1e-4) -> dict[str, float]:
-    """How far the gradients are from central differences, relative to the largest ones.
+    """Return the errors of the gradients against central differences, relative to the largest ones.
 
-    What each unit makes of its batch is weighted and added up. Units do not mix, so a value of
-    one image is moved in all units at once, by `step` of their standard deviations.
+    The function that is differentiated is a weighted sum of the outputs. As a unit does not depend
+    on the other units, the input of one image can be changed in all units at once. It is changed by
+    `step` times the standard deviation of each unit.
     """
     rng = np.random.default_rng(seed)
     weight = rng.standard_normal(x.shape)
@@ -164,8 +167,8 @@ def gradient_errors(x: np.ndarray, seed: int, step: float = 1e-4) -> dict[str, f
 
 
 def largest(seeds: Sequence[Result], place: int) -> float:
-    """The variance after the normalization of the unit with the smallest (0) or the largest (-1)
-    variance before it."""
+    """Return the output's variance of the unit whose input has the smallest variance (place 0) or
+    the largest one (place -1)."""
     pairs = sorted(
         pair for seed in seeds for pair in zip(seed["before"], seed["after"], strict=True)
     )

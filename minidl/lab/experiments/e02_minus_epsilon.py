@@ -1,10 +1,10 @@
-"""E02: what happens with sqrt(var - eps), as two of the notes print it.
+"""E02: what happens with sqrt(var - eps), as two of the notes print the formula.
 
-eps stands in the formula so that a unit that is constant over the batch is not divided by 0.
-Subtracted, it makes the square root of such a unit that of a negative number, which is NaN, and
-after one step of training all weights are. The borders of MNIST's images are constant, so their
-pixels show it at once. Hidden units vary far more than eps: there the slip changes the factor by
-eps / var, and nobody sees it, until a unit dies.
+The formula has eps so that a unit which is constant over the batch is not divided by 0. If eps is
+subtracted instead of added, the square root for such a unit is that of a negative number, which is
+NaN, and after one step of training all weights are NaN. The pixels at the border of MNIST's images
+are constant, so they show the slip at once. The variance of hidden units is far above eps; there
+the slip changes the scale by about eps / var, which goes unnoticed until a unit dies.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from minidl import nn, optim
 from .. import plots, problems
 from ..composed import Composed
 from ..experiment import Experiment, Judgement, Result
-from ..identities import EPS, HIDDEN, digits, into, network, normalized, relative_error, worst
+from ..identities import EPS, HIDDEN, digits, input_of, network, normalized, relative_error, worst
 from ..training import diverged, train
 from ..verdict import Verdict, identity
 
@@ -41,23 +41,24 @@ class MinusEpsilon(Experiment):
     setup = (
         "Batch normalization composed from operations (BatchNorm refuses a negative ε) with "
         "√(σ² + ε) and with √(σ² − ε), ε = 1e-5, float64, {steps} steps of SGD on {images} "
-        "MNIST images, batch {batch}. Pixels: normalized raw pixels (0 to 1) and a dense "
-        "layer, rate 0.01. Noisy pixels: the same with normal noise of standard deviation "
-        "0.01 on each pixel. Hidden units: the MLP (784-100-100-100-10, sigmoid) with its "
-        "hidden layers normalized, rate 0.5."
+        "MNIST images, batch {batch}. Pixels: the raw pixels (0 to 1) are normalized, and a "
+        "dense layer follows; learning rate 0.01. Noisy pixels: the same with normal noise of "
+        "standard deviation 0.01 added to each pixel. Hidden units: the MLP "
+        "(784-100-100-100-10, sigmoid) with normalized hidden layers; learning rate 0.5."
     )
     rule = (
-        "On raw pixels the loss is NaN at step 1 with −ε and finite at every step with +ε, in "
-        "every seed: SUPPORTED, else REFUTED. Where the slip stays hidden is shown beside it."
+        "SUPPORTED if in every seed the loss on raw pixels is NaN at step 1 with −ε and finite "
+        "at every step with +ε; otherwise REFUTED. The cases in which the slip goes unnoticed "
+        "are reported, but not judged."
     )
     paper = "√(σ² + ε)"
     expected = Verdict.SUPPORTED
     explanation = (
-        "ε is there for units that are constant over a batch, and a minus sign turns "
-        "exactly those into NaN: all of the border's pixels, at the first step. The "
-        "slip is easily missed, as it hides wherever the variance is far above ε: with "
-        "a little noise on the pixels, and in hidden layers, both signs train alike. "
-        "It would come out later, at the first unit that varies by less than ε."
+        "ε is needed for units that are constant over a batch, and with a minus sign "
+        "exactly these become NaN: all pixels of the border, at the first step. The slip "
+        "is easily missed, because it has no visible effect where the variance is far "
+        "above ε: with a little noise on the pixels, and in hidden layers, both signs "
+        "train alike. It would show later, at the first unit with a variance below ε."
     )
     needs = ("mnist",)
     minutes = 0.04
@@ -81,7 +82,7 @@ class MinusEpsilon(Experiment):
         variances = {
             "pixels": flat.var(axis=0),
             "hidden units": np.concatenate(
-                [into(network(seed), name, first).var(axis=0) for name in HIDDEN]
+                [input_of(network(seed), name, first).var(axis=0) for name in HIDDEN]
             ),
         }
         plus = composed(EPS)(flat.shape[1]).astype(np.float64)
@@ -194,12 +195,13 @@ class MinusEpsilon(Experiment):
 
 
 def composed(eps: float) -> Any:
-    """The normalization of so many features that divides by the root of variance plus eps."""
+    """Return a function that makes a normalization layer for a number of features, which divides by
+    sqrt(var + eps)."""
     return lambda features: Composed(features, divisor=lambda var: (var + eps).sqrt())
 
 
 def pixels(eps: float, seed: int) -> problems.Stack:
-    """Normalized pixels and a dense layer, in float64."""
+    """Return a float64 model that normalizes the pixels and applies a dense layer to them."""
     md.manual_seed(seed)
     model = problems.Stack(
         {"flatten": nn.Flatten(), "norm": composed(eps)(784), "dense": nn.Dense(784, 10)}
@@ -215,8 +217,8 @@ def trained(
     seed: int,
     settings: Mapping[str, Any],
 ) -> list[float]:
-    """The losses of a short training; where it ends too early, with the last loss as it was: NaN or
-    merely large."""
+    """Return the losses of a short training. If it diverges, the last loss is the computed one, NaN
+    or a large number, where `train` puts infinity for both."""
     last = math.nan
 
     def loss(outputs: md.Tensor, labels: np.ndarray) -> md.Tensor:
@@ -236,18 +238,18 @@ def trained(
 
 
 def finite(losses: Sequence[float]) -> int:
-    """The number of steps with a finite loss."""
+    """Return the number of steps with a finite loss."""
     return sum(map(math.isfinite, losses))
 
 
 def last(losses: Sequence[float]) -> int:
-    """The number of steps until the loss is no number or too large, or of all."""
+    """Return the number of the last step: the one at which the training diverged, if it did."""
     return len(losses)
 
 
 def apart(seed: Result, place: str) -> float:
-    """The largest relative difference between the losses with either sign; infinite where one of
-    them has ended."""
+    """Return the largest relative difference between the losses with +eps and with -eps; infinity
+    if one of the trainings diverged."""
     plus, minus = (np.array(seed["losses"][arm][place]) for arm in ARMS)
     if len(plus) != len(minus) or not np.isfinite([*plus, *minus]).all():
         return math.inf
@@ -255,7 +257,7 @@ def apart(seed: Result, place: str) -> float:
 
 
 def smooth(values: Sequence[float], width: int = 15) -> np.ndarray:
-    """The mean of each value and those before it, at most `width` of them."""
+    """Return the moving average of the last `width` values at each step (fewer at the start)."""
     sums = np.concatenate([[0.0], np.cumsum(values)])
     ends = np.arange(1, len(sums))
     starts = np.maximum(0, ends - width)

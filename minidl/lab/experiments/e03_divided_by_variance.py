@@ -1,9 +1,10 @@
-"""E03: what happens where the output is divided by the variance rather than by its root.
+"""E03: what happens if the centred input is divided by the variance instead of its square root.
 
-One note says so in words, against the formula that it prints. The output then has variance 1/var:
-units that vary little come out large, and the larger the weights, the smaller the output. What
-makes batch normalization robust, an output that does not depend on the scale of the weights (E07),
-is lost. A network still learns that way where its weights start at a good scale.
+One note says this in words, although the formula that it prints has the root. The output then has
+variance 1/var: units with a small variance become large, and larger weights make the output
+smaller. That the output does not depend on the scale of the weights (E07), which is what makes
+batch normalization robust, is lost. A network still learns if its initial weights have a good
+scale.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from minidl import optim
 from .. import plots, problems
 from ..composed import Composed
 from ..experiment import Experiment, Judgement, Result
-from ..identities import HIDDEN, digits, into, network
+from ..identities import HIDDEN, digits, input_of, network
 from ..training import train
 from ..verdict import Verdict, identity
 
-BOUND, NEAR = 1e-10, 0.1  # of the identity; from 1, of a variance that would count as 1
+BOUND = 1e-10  # the largest relative error of the identity
+NEAR = 0.1  # a variance within this distance of 1 would count as 1
 DIVISORS = {"deviation": lambda var: var.sqrt(), "variance": lambda var: var}
 
 
@@ -37,32 +39,35 @@ class DividedByVariance(Experiment):
     notes = "D, against its own formula"
     source = "Ioffe & Szegedy 2015 (1502.03167), Algorithm 1: divided by √(σ² + ε)"
     setup = (
-        "Batch normalization composed from operations with σ and with σ² as the divisor, ε = "
-        "0, float64, on what goes into the three normalizations of the untrained MLP "
-        "(784-100-100-100-10, sigmoid) for a batch of {batch} MNIST images. Then both train "
-        "the MLP from weights {scales} times as large as usual: {steps} steps of SGD, rate "
-        "0.5, batch {batch}, on {images} images; the loss is the mean of the last 50 steps."
+        "Batch normalization composed from operations, with σ and with σ² as the divisor, ε = "
+        "0, float64. Its input is that of the three normalizations in the untrained MLP "
+        "(784-100-100-100-10, sigmoid) for a batch of {batch} MNIST images. Then the MLP is "
+        "trained with both from initial weights {scales} times as large as usual: {steps} "
+        "steps of SGD, learning rate 0.5, batch {batch}, {images} images. The reported loss is "
+        "the mean of the last 50 steps."
     )
     rule = (
-        f"In every seed: divided by σ², the output's variance is 1/σ² to {BOUND:g} (relative) "
-        f"in every unit, and within {NEAR:g} of 1 in at most half of the units; divided by σ, "
-        f"it is 1 to {BOUND:g} in every unit: SUPPORTED, else REFUTED."
+        "SUPPORTED if in every seed (1) with the divisor σ² the output's variance equals 1/σ² "
+        f"in every unit, with a relative error of at most {BOUND:g}, (2) it is within {NEAR:g} "
+        "of 1 in at most half of the units, and (3) with the divisor σ it equals 1 in every "
+        f"unit, with an error of at most {BOUND:g}; otherwise REFUTED."
     )
     paper = "variance 1"
     expected = Verdict.SUPPORTED
     explanation = (
-        "Hidden units of this network have variances far below 1, so divided by them "
-        "the outputs have variances of {figure[divided by σ²: variance, smallest]:.2g} "
-        "to {figure[divided by σ²: variance, largest]:.2g}: far into the flat parts of "
-        "the sigmoid. With weights 10 times as large they come out 10 times smaller, "
-        "where batch normalization changes nothing (E07). A short training bears it: "
-        "its loss is {figure[divided by σ²: loss in the end, weights times 1]:.2f} from "
-        "the usual weights, where that of the formula is {figure[divided by σ: loss in "
-        "the end, weights times 1]:.2f}, and {figure[divided by σ²: loss in the end, "
-        "weights times 10]:.2f} against {figure[divided by σ: loss in the end, weights "
-        "times 10]:.2f} from weights 10 times as large. What is lost is that the scale "
-        "of the weights does not matter. It is a slip of words: the formula beside it "
-        "divides by the root."
+        "Hidden units of this network have variances far below 1. With the variance as the "
+        "divisor the outputs have variances of {figure[divided by σ²: variance, "
+        "smallest]:.2g} to {figure[divided by σ²: variance, largest]:.2g}, which is far "
+        "into the flat parts of the sigmoid. Weights 10 times as large make the outputs 10 "
+        "times smaller, whereas they do not change the output of batch normalization (E07). "
+        "A short training still works: from the usual weights its loss is "
+        "{figure[divided by σ²: loss in the end, weights times 1]:.2f}, while with the "
+        "correct formula it is {figure[divided by σ: loss in the end, weights times "
+        "1]:.2f}; from weights 10 times as large the losses are {figure[divided by σ²: loss "
+        "in the end, weights times 10]:.2f} and {figure[divided by σ: loss in the end, "
+        "weights times 10]:.2f}. What is lost is the independence of the scale of the "
+        "weights. The note only words it wrongly: the formula that it prints divides by the "
+        "root."
     )
     needs = ("mnist",)
     minutes = 0.06
@@ -73,7 +78,7 @@ class DividedByVariance(Experiment):
         arrays = digits(settings["images"], seed)
         images = arrays[0][: settings["batch"]]
         model = network(seed)
-        inputs = [into(model, name, images) for name in HIDDEN]
+        inputs = [input_of(model, name, images) for name in HIDDEN]
         found: dict[str, Any] = {
             "before": np.concatenate([x.var(axis=0) for x in inputs]),
             "scales": settings["scales"],
@@ -100,8 +105,8 @@ class DividedByVariance(Experiment):
         words = {"deviation": "divided by σ", "variance": "divided by σ²"}
         return Judgement(
             identity(holds),
-            f"Divided by σ², outputs have variances of {low:.3g} to {high:.3g}, which is 1/σ² to "
-            f"{to_inverse:.0e}.",
+            f"With the divisor σ² the outputs have variances of {low:.3g} to {high:.3g}, which "
+            f"equal 1/σ² with a relative error of {to_inverse:.0e}.",
             {
                 "divided by σ²: distance of the variance from 1/σ², relative": to_inverse,
                 "divided by σ²: units with a variance near 1, most of the seeds, %": 100 * near,
@@ -166,20 +171,21 @@ class DividedByVariance(Experiment):
 
 
 def composed(name: str) -> Any:
-    """The normalization of so many features that divides by this, without eps."""
+    """Return a function that makes a normalization layer for a number of features with this divisor
+    and without eps."""
     return lambda features: Composed(features, divisor=DIVISORS[name])
 
 
 def applied(name: str, x: np.ndarray) -> np.ndarray:
-    """The normalization of an array."""
+    """Return an array normalized with this divisor."""
     return composed(name)(x.shape[1]).astype(np.float64)(md.tensor(x)).data
 
 
 def final_loss(
     name: str, scale: float, arrays: problems.Arrays, seed: int, settings: Mapping[str, Any]
 ) -> float:
-    """The mean of the last 50 losses of a short training from hidden weights that are so many
-    times as large."""
+    """Return the mean of the last 50 losses of a short training, whose initial hidden weights are
+    `scale` times as large as usual."""
     model = network(seed, composed(name))
     for layer in ("dense1", "dense2", "dense3"):
         weight = getattr(model, layer).weight
@@ -194,7 +200,8 @@ def final_loss(
 
 
 def variances(seeds: Sequence[Result]) -> list[np.ndarray]:
-    """Of all units of all seeds: before, and after a division by deviation and by variance."""
+    """Return the variances of all units of all seeds as three arrays: those of the inputs, and
+    those of the outputs with the standard deviation and with the variance as the divisor."""
     return [
         np.concatenate([np.asarray(part, float) for part in parts])
         for parts in (

@@ -1,10 +1,10 @@
-"""E04: does batch normalization make a unit's values standard normal? It leaves their shape alone.
+"""E04: does batch normalization make the values of a unit standard normal?
 
-For each unit it subtracts a number and divides by another, the same ones for all examples of the
-batch. That moves and stretches a histogram, and changes nothing else of it: skewness and kurtosis
-are what they were, two humps stay two humps, and the distance from a uniform distribution (which
-one note says it comes nearer to) stays as well. Whether the output can be told from a normal
-distribution is then a question of the input, and of how many values one looks at.
+It does not change the shape of their distribution. It subtracts one number from all values of a
+unit in the batch, and divides them by another, which shifts and scales their histogram and nothing
+else: skewness and kurtosis remain the same, and two humps remain two humps. The distance from a
+uniform distribution does not change either, although one note says that it shrinks. Whether the
+output can be told from a normal distribution depends on the input, and on the number of values.
 """
 
 from __future__ import annotations
@@ -18,13 +18,17 @@ from minidl import optim
 
 from .. import plots, problems
 from ..experiment import Experiment, Judgement, Result
-from ..identities import HIDDEN, into, network, normalized, positive, worst
+from ..identities import HIDDEN, exact_verdict, input_of, network, normalized, worst
 from ..training import train
 from ..verdict import Verdict
 
-ALPHA, SHARE, UNCHANGED = 0.05, 0.5, 1e-4  # level of the test; the rule's bounds
-RARE = 2 * ALPHA  # the share that counts as about what the test rejects of normal values
-LILLIEFORS = 0.886  # over sqrt(n): the bound at 5% for a mean and variance of the same sample
+ALPHA = 0.05  # the significance level of the test
+SHARE = 0.5  # the claim is refuted if the test rejects more than this share of the units
+UNCHANGED = 1e-4  # a smaller change of skewness and kurtosis counts as none
+RARE = 2 * ALPHA  # of truly normal values the test rejects about this share at most
+# Lilliefors' critical distance at 5%, times sqrt(n): it holds if mean and variance are those of the
+# sample that is tested.
+LILLIEFORS = 0.886
 STATES = {"start": "untrained", "trained": "trained"}
 EDGES = np.linspace(-4, 4, 49)
 
@@ -36,30 +40,30 @@ class StandardNormal(Experiment):
     notes = 'A, B; C: "a more uniform distribution"'
     source = "Ioffe & Szegedy 2015 (1502.03167), which claims mean 0 and variance 1, no more"
     setup = (
-        "The MLP (784-100-100-100-10, sigmoid, BatchNorm before each), float64, {images} test "
-        "images of MNIST, untrained and after a training ({steps} steps of SGD, rate 0.5, "
-        "batch 60). Each of the 300 units by the Kolmogorov-Smirnov test against the standard "
-        "normal distribution at 5%, with n = {sizes} images in the batch; all "
-        "batches that the images give. Uniform: the same test against the uniform "
-        "distribution of the unit's mean and variance."
+        "The MLP (784-100-100-100-10, BatchNorm before each sigmoid) in float64 on {images} "
+        "test images of MNIST, untrained and after a training ({steps} steps of SGD, learning "
+        "rate 0.5, batch 60). Each of the 300 units is tested against the standard normal "
+        "distribution by the Kolmogorov-Smirnov test at 5%, with batches of n = {sizes} images, "
+        "as many as the images give. Uniform: the same test against the uniform distribution "
+        "with the mean and the variance of the unit."
     )
     rule = (
-        f"Skewness and kurtosis of every unit are unchanged to {UNCHANGED:g}, and at "
-        "n = 10,000 the test rejects more than half of the units of the untrained network, in "
-        f"every seed: REFUTED. It rejects at most {RARE:.0%}, about what it does of normal "
-        "values, in every seed, and the shape is changed by more than that: SUPPORTED. Else, "
-        "or where a figure is no number: INCONCLUSIVE."
+        "REFUTED if in every seed skewness and kurtosis of every unit change by at most "
+        f"{UNCHANGED:g}, and the test rejects more than half of the units of the untrained "
+        f"network at n = 10,000. SUPPORTED if in every seed it rejects at most {RARE:.0%}, "
+        "about as many as of normal values, and skewness or kurtosis change by more than "
+        f"{UNCHANGED:g}. INCONCLUSIVE otherwise, and if a figure is NaN."
     )
     expected = Verdict.REFUTED
     explanation = (
-        "Mean 0 and variance 1 do not make a normal distribution. Untrained units are "
-        "sums of many pixels and look nearly normal: 60 values do not show the "
-        "difference and 10,000 do. After training, when units have learned to tell "
-        "classes apart, 500 show it in {figure[trained, n = 500: units rejected as "
-        "standard normal, %]:.0f}% of them. The test is lenient here, as mean and "
-        "variance are taken from the very values that are tested; with bounds made for "
-        "that (Lilliefors 1967) it rejects more. Nor does the output come nearer to a "
-        "uniform distribution: the distance stays the same to rounding."
+        "Mean 0 and variance 1 do not make a distribution normal. Untrained units are sums "
+        "of many pixels and look nearly normal: 60 values do not reveal the difference, but "
+        "10,000 do. After training, when units have learned to distinguish classes, 500 "
+        "values reveal it in {figure[trained, n = 500: units rejected as standard normal, "
+        "%]:.0f}% of the units. The test is lenient here, because mean and variance come "
+        "from the tested values themselves; with critical values for this case (Lilliefors "
+        "1967) it rejects more units. The output does not come nearer to a uniform "
+        "distribution either: the distance stays the same up to rounding."
     )
     needs = ("mnist",)
     minutes = 0.12
@@ -84,7 +88,7 @@ class StandardNormal(Experiment):
     def _state(
         self, model: problems.Stack, images: np.ndarray, settings: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """What is seen of all units of a network."""
+        """Return the figures of all hidden units of a network."""
         found: dict[str, Any] = {}
         for size in settings["sizes"]:
             parts = [
@@ -120,12 +124,12 @@ class StandardNormal(Experiment):
             "uniform": "uniform",
         }
         return Judgement(
-            positive(
+            exact_verdict(
                 supports=change > UNCHANGED and most <= RARE,
                 refutes=change <= UNCHANGED and least > SHARE,
             ),
-            f"At n = {size:,} the test rejects {least:.0%} to {most:.0%} of the "
-            f"untrained units; normalizing changes skewness and kurtosis by {change:.0e}.",
+            f"At n = {size:,} the test rejects {least:.0%} to {most:.0%} of the untrained units; "
+            f"normalizing changes skewness and kurtosis by at most {change:.0e}.",
             {
                 "largest change of skewness or kurtosis by normalizing": change,
                 **{
@@ -189,13 +193,13 @@ class StandardNormal(Experiment):
 
 
 def _activations(model: problems.Stack, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """All hidden units, side by side: before their normalization, and after it."""
-    inputs = [into(model, name, images) for name in HIDDEN]
+    """Return the values of all hidden units (images, units) before and after the normalization."""
+    inputs = [input_of(model, name, images) for name in HIDDEN]
     return np.hstack(inputs), np.hstack([normalized(x) for x in inputs])
 
 
 def _units(model: problems.Stack, images: np.ndarray) -> dict[str, float]:
-    """The share of units that the tests reject, of one batch."""
+    """Return the share of units that each test rejects for one batch."""
     from scipy.stats import kstwo
 
     _, y = _activations(model, images)
@@ -209,41 +213,44 @@ def _units(model: problems.Stack, images: np.ndarray) -> dict[str, float]:
 
 
 def to_normal(values: np.ndarray) -> np.ndarray:
-    """The Kolmogorov-Smirnov distance of each column from the standard normal distribution."""
+    """Return the Kolmogorov-Smirnov distance of each column from the standard normal
+    distribution."""
     from scipy.special import ndtr
 
     return _distance(ndtr(np.sort(values, axis=0)))
 
 
 def to_uniform(values: np.ndarray) -> np.ndarray:
-    """That of each column from the uniform distribution of its mean and variance."""
+    """Return the Kolmogorov-Smirnov distance of each column from the uniform distribution with the
+    same mean and variance."""
     return _distance(np.clip(0.5 + np.sort(standard(values), axis=0) / np.sqrt(12), 0, 1))
 
 
 def _distance(expected: np.ndarray) -> np.ndarray:
-    """The largest distance of steps of 1/n from the sorted values of a distribution function."""
+    """Return the largest distance between the empirical distribution function of each column, which
+    has steps of 1/n, and the expected one, whose values at the sorted samples are given."""
     n = len(expected)
     steps = np.arange(1, n + 1)[:, None] / n
     return np.maximum((steps - expected).max(axis=0), (expected - steps + 1 / n).max(axis=0))
 
 
 def standard(values: np.ndarray) -> np.ndarray:
-    """Each column less its mean, by its standard deviation."""
+    """Return each column minus its mean, divided by its standard deviation."""
     return (values - values.mean(axis=0)) / values.std(axis=0)
 
 
 def skewness(values: np.ndarray) -> np.ndarray:
-    """Of each column: 0 for a normal distribution."""
+    """Return the skewness of each column, which is 0 for a normal distribution."""
     z = standard(values)
     return (z * z * z).mean(axis=0)
 
 
 def kurtosis(values: np.ndarray) -> np.ndarray:
-    """The excess of each column: 0 for a normal distribution."""
+    """Return the excess kurtosis of each column, which is 0 for a normal distribution."""
     squares = np.square(standard(values))
     return np.square(squares).mean(axis=0) - 3
 
 
 def largest_change(of: Any, x: np.ndarray, y: np.ndarray) -> float:
-    """By how much a figure of each unit differs before and after its normalization, at most."""
+    """Return the largest difference of a figure before and after the normalization of a unit."""
     return float(np.abs(of(x) - of(y)).max())

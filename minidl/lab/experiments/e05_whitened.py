@@ -1,9 +1,9 @@
-"""E05: does batch normalization whiten its input? It leaves all correlations between units alone.
+"""E05: does batch normalization whiten its input?
 
-To whiten is to make the covariance the identity: variances 1, and no correlations. Batch
-normalization treats each unit on its own, which gives the variances and cannot touch a
-correlation. The paper says so: full whitening costs an eigenvalue problem, and "each scalar
-feature independently" is its simplification.
+Whitening makes the covariance matrix the identity: all variances are 1, and no units are
+correlated. Batch normalization treats each unit separately, which gives the right variances but
+cannot change a correlation. The paper says so: whitening requires solving an eigenvalue problem,
+and normalizing "each scalar feature independently" is a simplification of it.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ import numpy as np
 
 from .. import plots
 from ..experiment import Experiment, Judgement, Result
-from ..identities import HIDDEN, digits, into, network, normalized, positive, worst
+from ..identities import HIDDEN, digits, exact_verdict, input_of, network, normalized, worst
 from ..verdict import Verdict
 
-UNCHANGED, UNCORRELATED = 1e-6, 0.1  # the bounds of the rule
-SHOWN = 120  # pairs of a kind that are plotted
+UNCHANGED = 1e-6  # a smaller change of a correlation counts as none
+UNCORRELATED = 0.1  # a smaller correlation counts as none
+SHOWN = 120  # the number of pairs of each kind that are plotted
 
 
 class Whitened(Experiment):
@@ -27,28 +28,28 @@ class Whitened(Experiment):
     title = "Whitened inputs"
     claim = "Batch normalization whitens its input."
     notes = "E"
-    source = "Ioffe & Szegedy 2015 (1502.03167), section 3: each feature by itself"
+    source = "Ioffe & Szegedy 2015 (1502.03167), section 3: each feature is normalized separately"
     setup = (
-        "{images} MNIST images as one batch, float64: the pixels that vary, and what goes "
-        "into the three normalizations of the untrained MLP (784-100-100-100-10, sigmoid). "
-        "Correlations of all pairs of units before and after batch normalization, and after "
-        "whitening with the inverse root of the covariance."
+        "{images} MNIST images as one batch, float64: the pixels that vary, and the inputs of "
+        "the three normalizations in the untrained MLP (784-100-100-100-10, sigmoid). The "
+        "correlations of all pairs of units are computed before batch normalization, after it, "
+        "and after whitening by the inverse square root of the covariance matrix."
     )
     rule = (
-        f"The correlations of all pairs are unchanged to {UNCHANGED:g}, and the largest after "
-        f"it is above {UNCORRELATED:g}, in every seed: REFUTED. The largest after it at most "
-        f"{UNCORRELATED:g} in every seed: SUPPORTED. Else, or where one is no number: "
-        "INCONCLUSIVE."
+        "REFUTED if in every seed no correlation of a pair changes by more than "
+        f"{UNCHANGED:g}, and the largest one after batch normalization is above "
+        f"{UNCORRELATED:g}. SUPPORTED if in every seed the largest one after it is at most "
+        f"{UNCORRELATED:g}. INCONCLUSIVE otherwise, and if a correlation is NaN."
     )
     paper = '"we will normalize each scalar feature independently"'
     expected = Verdict.REFUTED
     explanation = (
-        "Batch normalization makes the variance of each unit 1 and leaves every "
-        "correlation where it was: what whitening does to a covariance's diagonal, it "
-        "does; the rest of the matrix, which whitening sets to 0, stays. Neighbouring "
-        "pixels are as alike after it as before. The paper gives up full whitening on "
-        "purpose: of d units it needs a d x d eigenvalue problem and its gradient at "
-        "every step, and far more examples than units."
+        "Batch normalization makes the variance of each unit 1 and does not change any "
+        "correlation. Like whitening it sets the diagonal of the covariance matrix to 1, but "
+        "it does not set the other elements to 0. Neighbouring pixels are as strongly "
+        "correlated after it as before. The paper gives up full whitening on purpose: for d "
+        "units it would need to solve a d x d eigenvalue problem and to backpropagate "
+        "through it at every step, and it would need far more examples than units."
     )
     needs = ("mnist",)
     minutes = 0.03
@@ -61,7 +62,7 @@ class Whitened(Experiment):
         flat = images.reshape(len(images), -1)
         kinds = {
             "pixels": [flat[:, flat.std(axis=0) > 0]],
-            "hidden units": [into(model, name, images) for name in HIDDEN],
+            "hidden units": [input_of(model, name, images) for name in HIDDEN],
         }
         result: dict[str, Any] = {"pairs": {}, "median": {}, "largest": {}}
         changes = []
@@ -85,7 +86,7 @@ class Whitened(Experiment):
         least, most = np.min(largest), np.max(largest)
         kinds = list(seeds[0]["median"])
         return Judgement(
-            positive(
+            exact_verdict(
                 supports=np.isfinite(change) and most <= UNCORRELATED,
                 refutes=change <= UNCHANGED and least > UNCORRELATED,
             ),
@@ -135,21 +136,22 @@ class Whitened(Experiment):
 
 
 def correlations(x: np.ndarray) -> np.ndarray:
-    """Of each pair of columns, once."""
+    """Return the correlation of each pair of columns, each pair once."""
     centred = x - x.mean(axis=0)
     centred /= np.sqrt((centred**2).sum(axis=0))
     return (centred.T @ centred)[np.triu_indices(x.shape[1], 1)]
 
 
 def spread(values: np.ndarray) -> np.ndarray:
-    """The places of some values that are spread evenly from the least to the largest."""
+    """Return the indices of `SHOWN` values that cover the range from the smallest to the largest
+    value evenly."""
     order = np.argsort(values)
     wanted = np.linspace(values.min(), values.max(), SHOWN)
     return order[np.searchsorted(values[order], wanted)]
 
 
 def whitened(x: np.ndarray) -> np.ndarray:
-    """Columns of variance 1 without correlations: by the inverse root of their covariance."""
+    """Return the columns whitened by the inverse square root of their covariance matrix."""
     centred = x - x.mean(axis=0)
     values, vectors = np.linalg.eigh(centred.T @ centred / len(x))
     return centred @ (vectors / np.sqrt(values)) @ vectors.T

@@ -1,10 +1,11 @@
-"""E06: can gamma and beta give back what was normalized?
+"""E06: can gamma and beta undo the normalization?
 
-With gamma = sqrt(var + eps) and beta = mean exactly, with gamma = sqrt(var), as the paper prints
-it, but for the factor sqrt(var / (var + eps)), which is nothing to speak of unless var is as small
-as eps. gamma and beta are the same for all batches though, and mean and variance are not: in
-training, what restores one batch misses the next by the noise of its statistics. With running
-statistics, in evaluation, it is exact for all.
+With gamma = sqrt(var + eps) and beta = mean they do so exactly. With gamma = sqrt(var), as the
+paper prints it, the centred input comes back multiplied by sqrt(var / (var + eps)), which is
+practically 1 unless var is as small as eps. But gamma and beta are the same for all batches, and
+the mean and the variance are not: in training, values that restore one batch miss the next one by
+the noise of its statistics. In evaluation, with running statistics, the identity is exact for every
+batch.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ import minidl as md
 
 from .. import plots
 from ..experiment import Experiment, Judgement, Result
-from ..identities import EPS, digits, into, network, normalized, worst
+from ..identities import EPS, digits, input_of, network, normalized, worst
 from ..verdict import Verdict, identity
 
-ROUNDING = 1e-12
+ROUNDING = 1e-12  # a smaller error counts as rounding
 NAMES = {
     "formula": "γ = √V: distance of the error from (x − E)(√(V/(V+ε)) − 1)",
     "exact": "γ = √(V+ε): largest error",
@@ -37,28 +38,28 @@ class IdentityRestored(Experiment):
     notes = "E"
     source = "Ioffe & Szegedy 2015 (1502.03167), section 3"
     setup = (
-        "What goes into the first normalization of the untrained MLP (784-100-100-100-10, "
-        "sigmoid) for a batch of {batch} MNIST images, float64, ε = 1e-5; times {scales}, so "
-        "that its variance V comes near ε and below it. Another batch of {batch} with the γ "
-        "and β of the first. Errors in standard deviations of the input."
+        "The input of the first normalization in the untrained MLP (784-100-100-100-10, "
+        "sigmoid) for a batch of {batch} MNIST images, in float64 with ε = 1e-5. It is "
+        "multiplied by {scales}, so that its variance V also comes near ε and below it. In "
+        "addition another batch of {batch} is normalized with the γ and β of the first. Errors "
+        "are in standard deviations of the input."
     )
     rule = (
-        f"In every seed, for all units and scales: with γ = √V the error is (x − E)(√(V/(V+ε)) "
-        f"− 1) to {ROUNDING:g}, which goes to 0 with ε; with γ = √(V + ε) there is none above "
-        f"{ROUNDING:g}: SUPPORTED, else REFUTED."
+        "SUPPORTED if in every seed, for all units and scales, the error with γ = √V equals "
+        f"(x − E)(√(V/(V+ε)) − 1), which goes to 0 with ε, within {ROUNDING:g}, and the error "
+        f"with γ = √(V + ε) is at most {ROUNDING:g}; otherwise REFUTED."
     )
     paper = 'γ = √Var[x] and β = E[x] "could recover the original activations"'
     expected = Verdict.SUPPORTED
     explanation = (
-        "This is why γ and β are there: without them a layer could only ever hand on "
-        "values of mean 0 and variance 1 (E28 shows what that costs a sigmoid), with "
-        "them it can hand on any mean and scale, its own included, and learns which "
-        "from two numbers a unit rather than from all weights before it. Strictly, γ "
-        "must be √(V + ε), and the identity holds for the batch whose E and V they are: "
-        "of another batch the error is {figure[γ = √(V + ε), another batch: error of "
-        "the activations as they are (root mean square)]:.2f} standard deviations, the "
-        "noise of E10. In evaluation, with running statistics, it holds for every "
-        "input."
+        "This is what γ and β are for. Without them the output of a layer would always have "
+        "mean 0 and variance 1 (E28 shows what that costs a sigmoid). With them it can have "
+        "any mean and scale, the original ones included, and these are learned by two "
+        "parameters of each unit rather than by all weights before it. Strictly, γ must be "
+        "√(V + ε), and the identity holds only for the batch that E and V come from: for "
+        "another batch the error is {figure[γ = √(V + ε), another batch: error of the "
+        "unscaled activations (root mean square)]:.2f} standard deviations, which is the "
+        "noise of E10. In evaluation, with running statistics, it holds for every input."
     )
     needs = ("mnist",)
     minutes = 0.02
@@ -68,7 +69,7 @@ class IdentityRestored(Experiment):
     def run(self, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
         size = settings["batch"]
         images, _ = digits(2 * size, seed)
-        hidden = into(network(seed), "norm1", images)
+        hidden = input_of(network(seed), "norm1", images)
         parts = [
             errors(scale * hidden[:size], scale * hidden[size:]) for scale in settings["scales"]
         ]
@@ -81,14 +82,16 @@ class IdentityRestored(Experiment):
     def judge(self, seeds: Sequence[Result]) -> Judgement:
         found = {name: worst(seeds, name) for name in NAMES}
         first = {name: float(np.mean([seed["rms"][name][0] for seed in seeds])) for name in CURVES}
-        rms = "error of the activations as they are (root mean square)"
         return Judgement(
             identity(found["formula"] <= ROUNDING and found["exact"] <= ROUNDING),
-            f"With γ = √(V + ε) the input comes back to {found['exact']:.0e} standard deviations, "
-            f"with γ = √V to {first['root']:.0e}, as the formula says.",
+            f"The input is restored within {found['exact']:.0e} standard deviations with "
+            f"γ = √(V + ε), and within {first['root']:.0e} with γ = √V, as the formula says.",
             {
                 **{NAMES[name]: value for name, value in found.items()},
-                **{f"{CURVES[name]}: {rms}": value for name, value in first.items()},
+                **{
+                    f"{CURVES[name]}: error of the unscaled activations (root mean square)": value
+                    for name, value in first.items()
+                },
                 "γ = √V: error where V is smallest": float(
                     np.mean([seed["rms"]["root"][-1] for seed in seeds])
                 ),
@@ -125,7 +128,8 @@ class IdentityRestored(Experiment):
 
 
 def errors(x: np.ndarray, other: np.ndarray) -> dict[str, float]:
-    """What is not restored of a batch, and of another one, in standard deviations of each unit."""
+    """Return the errors with which a batch is restored, and with which another batch is restored by
+    the gamma and beta of the first one, in standard deviations of each unit."""
     mean, var = x.mean(axis=0), x.var(axis=0)
     deviation = np.sqrt(var)
     root = (normalized(x, deviation, mean) - x) / deviation

@@ -1,12 +1,13 @@
-"""E07: BN((aW)u) = BN(Wu), and what follows from it. The answer to a note's "WHY???".
+"""E07: BN((aW)u) = BN(Wu), and what follows from it, in answer to the "WHY???" of a note.
 
-Why: all of aWu is a times Wu, so mean and standard deviation over the batch are a times those of
-Wu, and (aWu - a mean) / (a deviation) has no a left in it. The output is the same, hence the loss,
-hence the gradient of u. The loss as a function of the weights, L(aW) = L(W), has the chain rule's
-a L'(aW) = L'(W) for its derivative: larger weights get smaller gradients, by 1/a. Derived by a
-instead, at a = 1, it says <W, L'(W)> = 0: the gradient stands at right angles to the weights, so a
-step of plain SGD makes them longer by Pythagoras, |W|^2 + lr^2 |g|^2, and never shorter; and the
-longer they are, the smaller the next gradient, so the growth slows down by itself.
+The mean and the standard deviation of aWu over the batch are a times those of Wu, so that a cancels
+in (aWu - a mean) / (a deviation). The output is the same, and therefore the loss and the gradient
+with respect to u are too. The loss as a function of the weights satisfies L(aW) = L(W).
+Differentiated with respect to W, this is a L'(aW) = L'(W): larger weights get smaller gradients, by
+the factor 1/a. Differentiated with respect to a, at a = 1, it is <W, L'(W)> = 0: the gradient is
+orthogonal to the weights. So a step of plain SGD increases their norm, by Pythagoras to
+|W|^2 + lr^2 |g|^2, and never decreases it. And since larger weights get smaller gradients, the
+growth slows down by itself.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ from minidl import nn, optim
 
 from .. import plots, problems
 from ..experiment import Experiment, Judgement, Result
-from ..identities import EPS, beyond, digits, into, network, relative_error, worst
+from ..identities import EPS, digits, input_of, network, output_from, relative_error, worst
 from ..training import diverged, train
 from ..verdict import Verdict, identity
 
-INVARIANT, GROWTH = 1e-8, 0.01  # the bounds of the rule
+INVARIANT = 1e-8  # the largest relative error of an invariance
+GROWTH = 0.01  # the largest relative error of the formula for the norm
 LAYERS = ("dense1", "dense2", "dense3")
 FORMS = {
     "output": "BN((aW)u) beside BN(Wu)",
@@ -46,33 +48,35 @@ class ScaleInvariance(Experiment):
     source = "Ioffe & Szegedy 2015 (1502.03167), section 3.3"
     setup = (
         "The MLP (784-100-100-100-10, sigmoid), float64, a batch of {batch} MNIST images, ε = "
-        "0: the weights of the second layer times a = {scales}. Then {steps} steps of plain "
-        "SGD on {images} images (rate 0.5, batch {batch}, ε = 1e-5) from weights {starts} "
-        "times as large as usual; the norm of the second layer's weights beside the formula."
+        "0: the weights of the second layer are multiplied by a = {scales}. Then {steps} steps "
+        "of plain SGD on {images} images (learning rate 0.5, batch {batch}, ε = 1e-5) from "
+        "initial weights {starts} times as large as usual; the norm of the weights is compared "
+        "with the formula."
     )
     rule = (
-        f"In every seed: output, gradient of u and a times the gradient of aW are those at "
-        f"a = 1 to {INVARIANT:g} (relative); the cosine between each unit's weights and "
-        f"gradient is at most {INVARIANT:g}; |W|² after training is |W|² before plus rate² "
-        f"times the sum of |gradient|² within {GROWTH:.0%}, from each start and in each "
-        "layer; the second layer's |W|² gains less the larger the start, and from the "
-        "smallest start less in the last quarter of the steps than in the first: SUPPORTED, "
-        "else REFUTED."
+        "SUPPORTED if in every seed (1) the output, the gradient of u and a times the gradient "
+        f"of aW equal those at a = 1 with relative errors of at most {INVARIANT:g}; (2) the "
+        "cosine between the weights of a unit and their gradient is at most "
+        f"{INVARIANT:g}; (3) for each initial scale and layer |W|² after the training equals "
+        "|W|² before it plus rate² times the sum of |gradient|², within "
+        f"{GROWTH:.0%}; (4) |W|² of the second layer grows less for larger initial weights, "
+        "and for the smallest ones less in the last quarter of the steps than in the first. "
+        "Otherwise REFUTED."
     )
     paper = "∂BN((aW)u)/∂(aW) = 1/a · ∂BN(Wu)/∂W"
     expected = Verdict.SUPPORTED
     explanation = (
-        "Why: a scales Wu, its mean and its standard deviation alike, and the division "
-        "cancels it. So the loss does not change along the direction of W, its gradient "
-        "has no part along W, and every step of plain SGD makes W longer, by "
-        "Pythagoras. As the gradient falls with 1/|W|, growth checks itself: weights "
-        "that are far too small leap in a few steps to where steps are mild, and large "
-        "ones hardly move. It does not end, though: without weight decay the norm goes "
-        "on creeping up. What counts as a step is rate/|W|², so a rate that is too high "
-        "lowers itself. ε limits all this: with weights 100 times smaller than usual it "
-        "is no longer small beside σ², and the output is off by {figure[BN((aW)u) "
-        "beside BN(Wu) (ε = 1e-5, the worst a)]:.0%}, the gradients by {figure[gradient "
-        "of u beside that at a = 1 (ε = 1e-5, the worst a)]:.0%}."
+        "The factor a scales Wu, its mean and its standard deviation alike, and the division "
+        "cancels it. So the loss does not change along the direction of W, the gradient is "
+        "orthogonal to W, and by Pythagoras every step of plain SGD increases the norm of W. "
+        "As the gradient falls with 1/|W|, the growth limits itself: weights that are far too "
+        "small grow within a few steps to a norm at which steps are moderate, and large ones "
+        "hardly change. It does not end, though: without weight decay the norm keeps growing "
+        "slowly. The effective learning rate is rate/|W|², so a rate that is too high lowers "
+        "itself. ε limits all this: with weights 100 times smaller than usual it is no longer "
+        "small compared with σ², and the output is off by {figure[BN((aW)u) beside BN(Wu) (ε "
+        "= 1e-5, the worst a)]:.0%}, the gradients by {figure[gradient of u beside that at a "
+        "= 1 (ε = 1e-5, the worst a)]:.0%}."
     )
     needs = ("mnist",)
     minutes = 0.08
@@ -116,8 +120,8 @@ class ScaleInvariance(Experiment):
         )
         return Judgement(
             identity(holds),
-            f"Output and both gradients are those of the formulas to {largest:.0e}; "
-            f"|W|² after training is that of the formula to {error:.1e}.",
+            f"The output and both gradients agree with the formulas within {largest:.0e}, and "
+            f"|W|² after the training within {error:.1e}.",
             {
                 **{f"{label} (ε = 0)": found[name] for name, label in FORMS.items()},
                 "|W|² after training, distance from the formula, relative": error,
@@ -203,11 +207,12 @@ class ScaleInvariance(Experiment):
 def scaled(
     batch: problems.Arrays, seed: int, scales: Sequence[float], eps: float
 ) -> dict[str, Any]:
-    """How far output and gradients are from those at a = 1 where the weights are scaled by a; the
-    largest cosine between a unit's weights and their gradient; the norms of the gradients."""
+    """Scale the weights of the second layer by each a, and compare with a = 1. Return the largest
+    errors of the output and of the gradients, the largest cosine between the weights of a unit and
+    their gradient, and the norms of the gradients."""
     images, labels = batch
     model = network(seed, lambda features: nn.BatchNorm(features, eps=eps))
-    u = into(model, "dense2", images)
+    u = input_of(model, "dense2", images)
     dense, norm = (getattr(model, name) for name in ("dense2", "norm2"))
     weight = dense.weight
     start = weight.data.copy()
@@ -216,7 +221,7 @@ def scaled(
         weight.data = scale * start
         point = md.tensor(u, requires_grad=True)
         output = norm(dense(point))
-        loss = md.cross_entropy(beyond(model, "act2", output), labels)
+        loss = md.cross_entropy(output_from(model, "act2", output), labels)
         return output.data, *md.grad(loss, (point, weight))
 
     output, of_u, of_weight = at(1.0)
@@ -244,8 +249,8 @@ def scaled(
 def growth(
     arrays: problems.Arrays, seed: int, start: float, settings: Mapping[str, Any], rate: float = 0.5
 ) -> dict[str, Any]:
-    """Train with plain SGD, from hidden weights that are so many times as large, and compare
-    their norms with what the gradients add up to."""
+    """Train by plain SGD from hidden weights that are `start` times as large as usual, and compare
+    their norms with those that follow from the gradients by Pythagoras."""
     model = network(seed)
     weights = [getattr(model, layer).weight for layer in LAYERS]
     for weight in weights:
@@ -280,16 +285,16 @@ def growth(
 
 
 def square(values: np.ndarray) -> float:
-    """The sum of the squares."""
+    """Return the sum of the squares."""
     return float((values**2).sum())
 
 
 def gains(seed: Result) -> list[float]:
-    """What the squared norm has gained in all, from each start."""
+    """Return the growth of the squared norm over the training, for each initial scale."""
     return [arm["norms"][-1] ** 2 - arm["norms"][0] ** 2 for arm in seed["growth"].values()]
 
 
 def quarter_growth(squares: Sequence[float]) -> tuple[float, float]:
-    """By how much the squared norm grows in the first and in the last quarter of the steps."""
+    """Return how much the squared norm grows in the first and in the last quarter of the steps."""
     part = len(squares) // 4
     return float(squares[part] - squares[0]), float(squares[-1] - squares[-1 - part])

@@ -1,10 +1,10 @@
-"""E08: the bias of a layer right before batch normalization does nothing.
+"""E08: the bias of a layer directly before batch normalization has no effect.
 
-It adds the same number to a unit for all examples, and the mean that is subtracted next has it in
-it. Its gradient is 0, and a computer finds what rounding leaves of it. SGD multiplies that by the
-rate and nothing happens. Adam divides it by its own size: in float32, where the rounding is not
-far below Adam's epsilon, the bias walks at random. The output does not show it, as the mean takes
-out the walk as well; but these are parameters that are stored, updated and averaged for nothing.
+It adds the same number to a unit for all examples, and so to the mean, which is subtracted next.
+Its gradient is 0, of which the computer gets the rounding error. SGD multiplies this error by the
+learning rate, and nothing happens. Adam divides it by its own size: in float32, where rounding
+errors are not far below Adam's epsilon, the bias makes a random walk. This does not change the
+output, because the mean removes it too. But these parameters are stored and updated for nothing.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from minidl import models, nn, optim
 
 from .. import plots, problems
 from ..experiment import Experiment, Judgement, Result
-from ..identities import beyond, digits, into, worst
+from ..identities import digits, input_of, output_from, worst
 from ..training import train
 from ..verdict import Verdict, identity
 
-BOUND = 1e-12
+BOUND = 1e-12  # the largest relative gradient that counts as 0
 NETWORKS: dict[str, Callable[[], problems.Stack]] = {
     "MLP": problems.mlp,
     "C6": lambda: problems.c6(colours=1),
@@ -44,26 +44,27 @@ class RedundantBias(Experiment):
     setup = (
         "The MLP (784-100-100-100-10, sigmoid) and C6 (six convolutions) with random biases "
         "added before each BatchNorm, a batch of {batch} MNIST images, float64. The gradient "
-        "of a bias is the sum of the gradients of what it is added to: relative to the sum of "
-        "their absolute values. Drift: biases from 0 in the MLP trained with Adam (rate "
-        "0.001) in float32 and float64, and with SGD (rate 0.5) in float32, {steps} steps of "
-        "batch {batch} on {images} images."
+        "of a bias is a sum over the examples (and positions); the relative gradient is this "
+        "sum divided by the sum of the absolute values of its terms. Drift: the biases of the "
+        "MLP start at 0, and it is trained with Adam (learning rate 0.001) in float32 and "
+        "float64, and with SGD (learning rate 0.5) in float32, for {steps} steps of batch "
+        "{batch} on {images} images."
     )
     rule = (
-        f"The relative gradient of every bias is at most {BOUND:g} in float64, in every layer "
-        "and seed: SUPPORTED, else REFUTED."
+        f"SUPPORTED if the relative gradient of every bias is at most {BOUND:g} in float64, in "
+        "every layer and seed; otherwise REFUTED."
     )
     paper = '"the bias b can be ignored since its effect will be canceled"'
     expected = Verdict.SUPPORTED
     explanation = (
-        "The mean that batch normalization subtracts contains the bias, so leave it "
-        "out (`bias=False`); β takes its role. Left in, it is wasted memory, not an "
-        "error, and small: {figure[MLP: those of all parameters, %]:.1f}% and "
-        "{figure[C6: those of all parameters, %]:.1f}% of the parameters of these "
-        "networks. It is a good "
-        "place to see what Adam does with a gradient that is nothing but rounding: in "
-        "float32 it makes steps of it, and the biases drift away from 0; in float64 "
-        "rounding is so far below Adam's epsilon that they stay."
+        "The mean that batch normalization subtracts contains the bias, so a layer before it "
+        "should have none (`bias=False`); β takes its role. To keep it is not an error, but "
+        "wastes a little memory: {figure[MLP: share of these biases in all parameters, "
+        "%]:.1f}% and {figure[C6: share of these biases in all parameters, %]:.1f}% of the "
+        "parameters of these networks. It also shows what Adam does with a gradient that is "
+        "nothing but rounding error: in float32 it turns the error into steps, and the biases "
+        "drift away from 0; in float64 the error is so far below Adam's epsilon that they "
+        "stay at 0."
     )
     needs = ("mnist",)
     minutes = 0.1
@@ -92,7 +93,8 @@ class RedundantBias(Experiment):
         wasted = seeds[0]["wasted"]
         return Judgement(
             identity(largest <= BOUND),
-            f"The gradient of a bias is at most {largest:.0e} of the sum that it is made of.",
+            f"The gradient of a bias is at most {largest:.0e} of the sum of the absolute values "
+            "of its terms.",
             {
                 **{
                     f"{name}: largest relative gradient of a bias": float(
@@ -105,7 +107,7 @@ class RedundantBias(Experiment):
                     for name, (count, _) in wasted.items()
                 },
                 **{
-                    f"{name}: those of all parameters, %": 100 * count / total
+                    f"{name}: share of these biases in all parameters, %": 100 * count / total
                     for name, (count, total) in wasted.items()
                 },
                 "MLP with and without biases, SGD, float64: largest difference of losses": worst(
@@ -141,7 +143,7 @@ class RedundantBias(Experiment):
 
 
 def biased(model: problems.Stack, std: float = 0.0) -> problems.Stack:
-    """The network with a bias in each layer that stands before a normalization."""
+    """Add a bias to each layer before a normalization, and return the network."""
     for before, norm in zip(model.order, model.order[1:], strict=False):
         if norm.startswith("norm"):
             features = getattr(model, norm).features
@@ -150,8 +152,8 @@ def biased(model: problems.Stack, std: float = 0.0) -> problems.Stack:
 
 
 def relative_gradients(name: str, batch: problems.Arrays, seed: int) -> list[float]:
-    """Of the layers before normalizations: the largest gradient of a bias, relative to the sum of
-    the absolute values that it is the sum of."""
+    """Return the largest relative gradient of a bias for each layer before a normalization. The
+    gradient is a sum; it is divided by the sum of the absolute values of its terms."""
     images, labels = batch
     md.manual_seed(seed)
     model = biased(NETWORKS[name](), std=0.1).astype(np.float64)
@@ -159,8 +161,8 @@ def relative_gradients(name: str, batch: problems.Arrays, seed: int) -> list[flo
     for before, norm in zip(model.order, model.order[1:], strict=False):
         if norm.startswith("norm"):
             layer = getattr(model, before)
-            z = layer(into(model, before, images))
-            loss = md.cross_entropy(beyond(model, norm, z), labels)
+            z = layer(input_of(model, before, images))
+            loss = md.cross_entropy(output_from(model, norm, z), labels)
             of_z, of_bias = md.grad(loss, (z, layer.bias))
             terms = np.abs(of_z).sum(axis=tuple(range(of_z.ndim - 1)))
             found.append(float((np.abs(of_bias) / terms).max()))
@@ -170,7 +172,7 @@ def relative_gradients(name: str, batch: problems.Arrays, seed: int) -> list[flo
 def drifted(
     arm: str, arrays: problems.Arrays, seed: int, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The root mean square of the biases while the network is trained, from 0 on."""
+    """Return the root mean square of the biases, which start at 0, in the course of a training."""
     dtype, optimizer, rate = ARMS[arm]
     md.manual_seed(seed)
     model = biased(problems.mlp()).astype(dtype)
@@ -202,7 +204,7 @@ def drifted(
 def trained(
     bias: bool, arrays: problems.Arrays, seed: int, settings: Mapping[str, Any]
 ) -> list[float]:
-    """The losses of a short training in float64, with biases or without."""
+    """Return the losses of a short training in float64, with the redundant biases or without."""
     md.manual_seed(seed)
     model = problems.mlp().astype(np.float64)
     if bias:
@@ -216,7 +218,8 @@ def trained(
 
 
 def wasted(model: nn.Layer) -> tuple[int, int]:
-    """The biases that would stand before normalizations, and all parameters with them."""
+    """Return how many biases the network would have before normalizations, and the number of its
+    parameters including them."""
     count = sum(
         layer.features for _, layer in model.named_layers() if isinstance(layer, nn.BatchNorm)
     )

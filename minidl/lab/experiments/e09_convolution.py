@@ -1,10 +1,10 @@
-"""E09: batch normalization of a convolution's output: one mean, variance, gamma and beta a map.
+"""E09: after a convolution, each feature map has one mean, variance, gamma and beta.
 
-A convolution computes the same thing at each position, so its positions are treated as if each were
-an example: an image batch (m, p, q, C) is normalized like m p q rows of C features. The effective
-batch is m' = m p q, and there are 2 C parameters rather than 2 C p q. The count is one of values:
-positions of one image are alike, so that the statistics are not as sharp as those of m'
-independent examples would be, and for photographs not nearly.
+A convolution computes the same function at each position, so each position is treated like an
+example: a batch of images (m, p, q, C) is normalized like m p q rows of C features. The effective
+batch size is m' = m p q, and there are 2 C parameters rather than 2 C p q. But m' counts values,
+not independent ones. The positions of an image are correlated, so the statistics are less precise
+than those of m' independent examples; for photographs they are much less precise.
 """
 
 from __future__ import annotations
@@ -19,47 +19,49 @@ from minidl import nn
 
 from .. import plots, problems, words
 from ..experiment import Experiment, Judgement, Result
-from ..identities import digits, into, relative_error
+from ..identities import digits, input_of, relative_error
 from ..verdict import Verdict, identity
 
-EQUAL, COUNTED = 1e-12, 1e-6  # the bounds of the rule, relative
+EQUAL = 1e-12  # the largest relative difference of results that count as equal
+COUNTED = 1e-6  # the largest relative error of m'
 PLACES = tuple(f"norm{i}" for i in range(1, 7))
 
 
 class Convolution(Experiment):
     id = "E09"
-    title = "Convolutions: one pair a feature map"
+    title = "Convolutions: one γ and β for each feature map"
     claim = (
         "After a convolution, batch normalization uses an effective batch of m' = m·p·q "
-        "values and one γ, β a feature map."
+        "values, and one γ and β for each feature map."
     )
     notes = "E, B"
     source = "Ioffe & Szegedy 2015 (1502.03167), section 3.2"
     setup = (
-        "What goes into the six normalizations of the untrained C6 (3x3 convolutions "
-        "16-16-pool-32-32-pool-64-64) for a batch of {batch} MNIST images, float64: BatchNorm "
-        "of the images (m, p, q, C) beside BatchNorm of (m·p·q, C) rows, outputs, all "
-        "gradients and running statistics. m' as the layer itself counts it: from the factor "
-        "m'/(m' − 1) in the variance that it keeps. Independent values: σ² over the variance "
-        "of a batch's mean, as {images} images give it; where CIFAR-10 is on the machine, of "
-        "its photographs too."
+        "The inputs of the six normalizations in the untrained C6 (3x3 convolutions "
+        "16-16-pool-32-32-pool-64-64) for a batch of {batch} MNIST images, float64. BatchNorm "
+        "of the images (m, p, q, C) is compared with BatchNorm of (m·p·q, C) rows: outputs, "
+        "all gradients and running statistics. The m' that the layer itself uses is derived "
+        "from the factor m'/(m' − 1) in its running variance. Independent values: σ² divided "
+        "by the variance of the batch mean, estimated from {images} images, and also from "
+        "photographs of CIFAR-10 if it is on this machine."
     )
     rule = (
-        f"In every layer and seed, the two are equal to {EQUAL:g} (relative), m' is m·p·q to "
-        f"{COUNTED:g}, and there are 2C parameters: SUPPORTED, else REFUTED."
+        "SUPPORTED if in every layer and seed both agree with a relative error of at most "
+        f"{EQUAL:g}, m' equals m·p·q with one of at most {COUNTED:g}, and there are 2C "
+        "parameters; otherwise REFUTED."
     )
     paper = "m' = m·p·q, one γ and β per feature map"
     expected = Verdict.SUPPORTED
     explanation = (
-        "For a convolution, each position counts as an example. A map stays the same "
-        "filter wherever it looks, which one pair of statistics for each position "
-        "would destroy, and 2C parameters are enough. But m' counts values, not "
-        "independent ones: positions of an image are alike. The mean over a batch of "
-        "digits is as noisy as that of several times fewer values in the first "
-        "layers, and that over 60 photographs, each bright or dark as a whole, as that "
-        "of {figure[layer 1: the same for photographs of CIFAR-10]:.0f} values out of "
-        "61,440. So a convolution needs its images "
-        "too (E21, E23)."
+        "After a convolution, each position counts as an example. A feature map applies the "
+        "same filter at all positions. Separate statistics for each position would destroy "
+        "this property, and 2C parameters are enough. But m' counts values, not independent "
+        "ones, as the positions of an image are correlated. In the first layers the mean over "
+        "a batch of digits is as noisy as that of several times fewer independent values. The "
+        "mean over 60 photographs, each of which is bright or dark as a whole, is as noisy as "
+        "that of {figure[layer 1: independent values, photographs of CIFAR-10]:.0f} values "
+        "out of 61,440. So after a convolution, too, a batch needs "
+        "enough images (E21, E23)."
     )
     needs = ("mnist",)
     minutes = 0.03
@@ -72,7 +74,7 @@ class Convolution(Experiment):
         model = problems.c6(colours=1).astype(np.float64)
         layers = []
         for name in PLACES:
-            x = into(model, name, images)
+            x = input_of(model, name, images)
             batch = np.ascontiguousarray(x[: settings["batch"]])
             layers.append(
                 {
@@ -93,8 +95,8 @@ class Convolution(Experiment):
         first = seeds[0]["layers"]
         return Judgement(
             identity(apart <= EQUAL and miscounted <= COUNTED and right),
-            f"Normalizing images and normalizing rows {words.agree(apart)}; the first layer "
-            f"counts {first[0]['counted']:,.0f} values a map, and has "
+            f"The results for images and for rows {words.agree(apart)}; the first layer counts "
+            f"{first[0]['counted']:,.0f} values for each map, and has "
             f"{first[0]['parameters']} parameters for {first[0]['shape'][-1]} maps.",
             {
                 "largest difference from rows, relative": apart,
@@ -114,7 +116,7 @@ class Convolution(Experiment):
                     for i in range(len(first))
                 },
                 **{
-                    f"layer {i + 1}: the same for photographs of CIFAR-10": float(
+                    f"layer {i + 1}: independent values, photographs of CIFAR-10": float(
                         np.mean([seed["photographs"][i] for seed in seeds])
                     )
                     for i in range(min(len(seed["photographs"]) for seed in seeds))
@@ -173,23 +175,24 @@ class Convolution(Experiment):
 
 
 def photographs(seed: int, settings: Mapping[str, Any]) -> list[float]:
-    """The independent values of each layer for CIFAR-10; none where it is missing."""
+    """Return the number of independent values in each layer for CIFAR-10; [] if it is missing."""
     try:
-        images, _ = problems.cifar10("test")  # a fifth of the memory of the other part
+        images, _ = problems.cifar10("test")  # needs a fifth of the memory of the training images
     except problems.MissingData:
         return []
     rows = np.random.default_rng(seed).permutation(len(images))[: settings["images"]]
     md.manual_seed(seed)
     model = problems.c6().astype(np.float64)
     return [
-        independent(into(model, name, images[rows].astype(np.float64)), settings["batch"])
+        independent(input_of(model, name, images[rows].astype(np.float64)), settings["batch"])
         for name in PLACES
     ]
 
 
 def compared(x: np.ndarray, seed: int) -> dict[str, Any]:
-    """BatchNorm of images beside BatchNorm of rows: the largest relative difference of outputs,
-    gradients and running statistics; the values and parameters that the layer counts."""
+    """Compare BatchNorm of images with BatchNorm of rows. Return the largest relative difference of
+    outputs, gradients and running statistics, and the numbers of values and of parameters of the
+    layer."""
     rng = np.random.default_rng(seed)
     features = x.shape[-1]
     start, gamma = rng.standard_normal(x.shape), 1 + rng.random(x.shape[-1:])
@@ -208,7 +211,8 @@ def compared(x: np.ndarray, seed: int) -> dict[str, Any]:
 def computed(
     x: np.ndarray, start: np.ndarray, gamma: np.ndarray
 ) -> tuple[list[np.ndarray], nn.BatchNorm]:
-    """Output, gradients of x, gamma and beta, and running statistics of one training step."""
+    """Return the output, the gradients of x, gamma and beta, and the running statistics after one
+    pass in training mode, and the layer. `start` is the gradient of the output."""
     bn = nn.BatchNorm(x.shape[-1], momentum=1.0).astype(np.float64)
     assert bn.gamma is not None and bn.beta is not None
     assert bn.running_mean is not None and bn.running_var is not None
@@ -220,12 +224,13 @@ def computed(
 
 
 def values(shape: Sequence[int]) -> int:
-    """m p q of images (m, p, q, C)."""
+    """Return m p q for images of shape (m, p, q, C)."""
     return int(np.prod(shape[:-1]))
 
 
 def independent(x: np.ndarray, size: int) -> float:
-    """How many independent values would give means of batches of so many images that are as sharp,
-    of the median map: the mean over a batch is that of its images' means."""
+    """Return how many independent values have a mean that is as precise as that of a batch of
+    `size` images, for the median feature map. The mean of a batch is the mean of the means of its
+    images, which are independent."""
     means = x.mean(axis=(1, 2))
     return float(np.median(x.var(axis=(0, 1, 2)) / (means.var(axis=0, ddof=1) / size)))

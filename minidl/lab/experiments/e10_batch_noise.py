@@ -1,10 +1,11 @@
-"""E10: the statistics of a batch are noisy, and so is what comes out for an example.
+"""E10: the statistics of a batch are noisy, and so is the output for an example.
 
-In training an example is normalized with mean and variance of the batch that it happens to be in.
-Both are estimates from m values: their noise falls with 1/sqrt(m), and with it that of the output,
-(x - mean) / sqrt(var + eps). An example far from the mean is another case: in a small batch it
-makes a good part of the variance itself, which keeps its own output from moving freely, so that one
-such example does not show the law. In evaluation mode there is no noise.
+In training an example is normalized by the mean and the variance of the batch that it happens to be
+in. Both are estimates from m values, so their noise falls with 1/sqrt(m), and so does the noise of
+the output (x - mean) / sqrt(var + eps). An example far from the mean is an exception: in a small
+batch it contributes a large part of the variance by itself, which limits how much its own output
+can vary. A single example of this kind does not follow the law. In evaluation mode there is no
+noise.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ import numpy as np
 
 from .. import plots
 from ..experiment import Experiment, Judgement, Result
-from ..identities import digits, into, network, normalized
+from ..identities import digits, input_of, network, normalized
 from ..verdict import Interval, Verdict, every, interval, within
 
-SLOPE, TOLERANCE = -0.5, 0.05
+SLOPE, TOLERANCE = -0.5, 0.05  # the slope of 1/sqrt(m), and the deviation from it that is allowed
 CURVES = {
     "mean": "mean of the batch",
     "output": "output of an example (median)",
@@ -31,37 +32,37 @@ class BatchNoise(Experiment):
     id = "E10"
     title = "Noise of the batch"
     claim = (
-        "Statistics of a batch are noisy, so outputs in training are not deterministic; the "
-        "noise falls with the square root of the batch."
+        "The statistics of a batch are noisy, so outputs in training are not deterministic; the "
+        "noise falls with the square root of the batch size."
     )
     notes = "A, C, E"
     source = "Ioffe & Szegedy 2015 (1502.03167), sections 3.1 and 3.4"
     setup = (
-        "What goes into the first normalization of the untrained MLP (784-100-100-100-10) for "
-        "{images} MNIST images, float64. {examples} examples and {units} units: each example "
-        "in batches with m − 1 others that are drawn with replacement, m = {sizes}, {draws} "
-        "draws of each. Standard deviations over the draws, in standard deviations of the "
-        "unit, of the batch's mean (median of the units) and of the example's output (median "
-        "of the pairs of example and unit). Slope: of a straight line through the logarithms. "
-        "Beside it, the 20 values that are nearest to each distance from their unit's mean, "
-        "and the one that is farthest."
+        "The input of the first normalization in the untrained MLP (784-100-100-100-10) for "
+        "{images} MNIST images, float64. Each of {examples} examples is put into batches with m "
+        "− 1 others that are drawn with replacement, for m = {sizes}, with {draws} draws each; "
+        "{units} units are observed. Noise is a standard deviation over the draws, in units of "
+        "the standard deviation of the unit: that of the batch mean (median over the units), "
+        "and that of the output of the example (median over the pairs of example and unit). "
+        "The slope is that of a straight line through the logarithms of noise and m. Also "
+        "shown, but not judged, are the 20 values nearest to each of several distances from the "
+        "mean of their unit, and the value farthest from it."
     )
     rule = (
-        f"The intervals of both slopes lie within {SLOPE - TOLERANCE:g} to "
-        f"{SLOPE + TOLERANCE:g}: SUPPORTED; one of them wholly elsewhere: REFUTED; else "
+        f"SUPPORTED if the intervals of both slopes lie within {SLOPE - TOLERANCE:g} to "
+        f"{SLOPE + TOLERANCE:g}; REFUTED if one of them lies wholly outside; otherwise "
         "INCONCLUSIVE."
     )
     expected = Verdict.SUPPORTED
     explanation = (
-        "In training, the same image comes out differently in each batch: at 32 "
-        "examples by {figure[noise of an output, m = 32]:.2f} standard deviations, and "
-        "four times the batch halves it. This noise is what E19 looks at as a "
-        "regularizer, and what hurts at small batches (E21). An example far from the "
-        "mean shows a flatter slope: in a batch of 32 its own value is a large part of "
-        "the variance that it is divided by, and holds its output in place: slope "
-        "{figure[slope, examples 4 standard deviations from the mean]:.2f} at 4 "
-        "standard deviations from the mean. So the law is one of the median, and a "
-        "single example can stray from it."
+        "In training, the output for an image differs from batch to batch: with 32 examples "
+        "by {figure[noise of an output, m = 32]:.2f} standard deviations, and a batch four "
+        "times as large halves this. E19 examines this noise as a regularizer, and it is what "
+        "hurts with small batches (E21). For an example far from the mean the slope is "
+        "flatter: in a batch of 32 its own value is a large part of the variance that it is "
+        "divided by, which limits how much its output can vary. The slope is {figure[slope, "
+        "examples 4 standard deviations from the mean]:.2f} at 4 standard deviations from the "
+        "mean. So the law holds for the median, and a single example can deviate from it."
     )
     needs = ("mnist",)
     minutes = 0.12
@@ -78,7 +79,7 @@ class BatchNoise(Experiment):
 
     def run(self, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
         images, _ = digits(settings["images"], seed)
-        x = into(network(seed), "norm1", images)
+        x = input_of(network(seed), "norm1", images)
         x = (x - x.mean(axis=0)) / x.std(axis=0)
         rng = np.random.default_rng(seed)
         examples = rng.choice(len(x), settings["examples"], replace=False)
@@ -111,11 +112,11 @@ class BatchNoise(Experiment):
         holds = every(*(within(slopes[name], *wanted) for name in ("mean", "output")))
         return Judgement(
             holds,
-            f"The noise of the batch's mean falls with slope {slopes['mean']}, that of an "
-            f"example's output with {slopes['output']}.",
+            f"The noise of the batch mean falls with slope {slopes['mean']}, that of the output "
+            f"of an example with slope {slopes['output']}.",
             {
                 **{f"slope, {label}": slopes[name] for name, label in CURVES.items()},
-                "its distance from the mean, standard deviations": interval(
+                "distance of the farthest example from the mean, standard deviations": interval(
                     [seed["distance"] for seed in seeds]
                 ),
                 **{
@@ -192,12 +193,12 @@ class BatchNoise(Experiment):
 
 
 def farthest(x: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Row and column of the value farthest from 0, as arrays of one."""
+    """Return the row and the column of the value farthest from 0, each as an array of one."""
     return tuple(np.array([place]) for place in np.unravel_index(np.abs(x).argmax(), x.shape))
 
 
 def at_distance(x: np.ndarray, distance: float, count: int = 20) -> tuple[np.ndarray, ...]:
-    """Rows and columns of the values that are nearest to a distance from 0."""
+    """Return the rows and columns of the `count` values whose size is nearest to `distance`."""
     nearest = np.argpartition(np.abs(np.abs(x) - distance), count, axis=None)[:count]
     return tuple(np.unravel_index(nearest, x.shape))
 
@@ -210,8 +211,9 @@ def drawn(
     draws: int,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The means of drawn batches (draws, units), and the outputs (draws, pairs) of example `rows`
-    in unit `columns`, each with the others of the batch."""
+    """Draw batches, and return their means (draws, units) and outputs (draws, pairs). A pair is an
+    example, given by its row in x, and a unit, given by its column. In each draw the example takes
+    the first place of the batch."""
     means, outputs = [], []
     for _ in range(draws):
         others = x[rng.integers(len(x), size=size)]
@@ -223,7 +225,7 @@ def drawn(
 
 
 def slope(sizes: Sequence[int], noise: Sequence[float]) -> float:
-    """Of a straight line through the logarithms; NaN where one is none."""
+    """Return the slope of a straight line through the logarithms; NaN if a value has none."""
     values = np.asarray(noise, np.float64)
     if not np.all(np.isfinite(values) & (values > 0)):
         return float("nan")
@@ -231,5 +233,5 @@ def slope(sizes: Sequence[int], noise: Sequence[float]) -> float:
 
 
 def slope_interval(seeds: Sequence[Result], name: str) -> Interval:
-    """The slope of a curve, over the seeds."""
+    """Return the mean slope of a curve over the seeds, with its interval."""
     return interval([slope(seed["sizes"], seed[name]) for seed in seeds])

@@ -1,10 +1,11 @@
-"""E14: sigmoids saturate and gradients vanish, and batch normalization cures it. Does it?
+"""E14: does batch normalization cure saturated sigmoids and vanishing gradients?
 
-Ten hidden layers of sigmoids are trained with and without it, at several rates so that none of
-them is to blame. Saturation and vanishing are then looked at apart: how many sigmoids lie where
-their slope is small, and how the gradient shrinks from layer to layer on its way back. It vanishes
-without a single sigmoid being saturated: a slope is 1/4 at most, and the weights do not make up for
-it. Saturation would make it worse; it is not needed.
+Ten hidden layers of sigmoids are trained with and without it, at several learning rates, so that a
+badly chosen rate cannot decide. Saturation and vanishing gradients are then measured separately:
+how many sigmoids are at inputs where their slope is small, and how the gradient shrinks from layer
+to layer in the backward pass. The gradient vanishes although no sigmoid is saturated, because the
+slope of a sigmoid is 1/4 at most, and the weights do not compensate for it. Saturation would make
+it worse, but is not needed for it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from ..problems import Arrays, Stack, mlp, subset
 from ..training import quiet
 from ..verdict import Verdict, at_least, at_most, every, interval
 
-WITHOUT, WITH = 0.15, 0.95  # the bounds of the rule
+WITHOUT, WITH = 0.15, 0.95  # the highest accuracy without BatchNorm, and the lowest one with it
 ARMS = {"none": ("none", nn.Sigmoid), "batch": ("batch", nn.Sigmoid), "relu": ("none", nn.ReLU)}
 LABELS = {"none": "sigmoid", "batch": "sigmoid, BatchNorm", "relu": "ReLU"}
 COLOURS = {"none": plots.COLOURS["none"], "batch": plots.COLOURS["batch"], "relu": plots.C}
@@ -35,39 +36,39 @@ class Saturation(Experiment):
     title = "Saturated sigmoids and vanishing gradients"
     claim = (
         "Sigmoids saturate and their gradients vanish, so that deep networks of them do not "
-        "train; batch normalization cures it."
+        "train; batch normalization cures this."
     )
     notes = "B, C"
     source = "Ioffe & Szegedy 2015, sections 2 and 4.2.2 (1502.03167)"
     setup = (
         "MNIST with pixels of 0 or 1, {depth} hidden layers of {width} sigmoids, Glorot's "
-        "(2010) uniform weights; with BatchNorm before each sigmoid, and without. SGD without "
-        "momentum, batches of {batch}, {steps} steps, rate {rates}; test accuracy on 10,000 "
-        "images at the best rate. Beside it the same network of ReLUs without BatchNorm. "
-        "Saturated: an output where the slope is under a tenth of the largest (an input "
-        "beyond 3.6); over all hidden layers and {images} test images, before the training, "
-        "and after it at the highest rate. Gradients: of the untrained network."
+        "(2010) uniform initial weights, with BatchNorm before each sigmoid and without it. SGD "
+        "without momentum, batches of {batch}, {steps} steps, learning rates {rates}; test "
+        "accuracy on 10,000 images at the best rate. For comparison, the same network with "
+        "ReLUs and without BatchNorm. A sigmoid is saturated where its slope is below a tenth "
+        "of the maximum (an input beyond ±3.6); the share of saturated outputs is that over all "
+        "hidden layers and {images} test images, before the training and after the training at "
+        "the highest rate. The gradients are those of the untrained network."
     )
     rule = (
-        "Test accuracy of each arm at the best of its rates: the interval without BatchNorm "
-        "lies at 15% or below and that with it at 95% or above: SUPPORTED; one of them wholly "
-        "on the other side: REFUTED. The verdict is about accuracy alone: saturation and "
-        "gradients are shown beside it and do not enter."
+        "The test accuracy of each arm at its best rate is judged. SUPPORTED if its interval "
+        "without BatchNorm lies at 15% or below, and that with it at 95% or above; REFUTED if "
+        "one of them lies wholly on the other side. The verdict is about accuracy alone: "
+        "saturation and gradients are reported, but do not affect it."
     )
-    paper = "Inception with sigmoids on ImageNet: at most 0.1% without, 69.8% with"
+    paper = "Inception with sigmoids on ImageNet: at most 0.1% without BatchNorm, 69.8% with it"
     expected = Verdict.SUPPORTED
     explanation = (
-        "Gradients vanish without any saturation: untrained, no sigmoid is near its "
-        "ends, and yet the first layer's gradient is {figure[gradient of the first "
-        "layer over the last, sigmoid]:.0e} of the last's, as each sigmoid multiplies "
-        "it by a quarter at most. BatchNorm makes up for that factor in each layer, by "
-        "dividing by the small standard deviation that the layer before has left, and "
-        "the network trains. So does one of ReLUs without any normalization: BatchNorm "
-        "is a cure, not the only one, and where nothing vanishes it makes gradients "
-        "explode (E18). After the training some sigmoids are saturated with BatchNorm "
-        "too: at the highest rate {figure[saturated sigmoids at the end, %, sigmoid, "
-        "BatchNorm]:.0f}%, and {figure[saturated sigmoids at the end, %, sigmoid]:.0f}% "
-        "without it."
+        "Gradients vanish without any saturation: in the untrained network no sigmoid is near "
+        "0 or 1, and yet the gradient of the first layer is {figure[gradient of the first "
+        "layer over the last, sigmoid]:.0e} times that of the last layer, because each sigmoid "
+        "multiplies it by a quarter at most. BatchNorm compensates for this factor in each "
+        "layer, as it divides by the small standard deviation of its input, and the network "
+        "trains. A network of ReLUs trains without any normalization: BatchNorm is a cure, but "
+        "not the only one, and where gradients do not vanish it makes them explode (E18). After "
+        "the training some sigmoids are saturated with BatchNorm too: at the highest rate "
+        "{figure[saturated sigmoids at the end, %, sigmoid, BatchNorm]:.0f}%, compared with "
+        "{figure[saturated sigmoids at the end, %, sigmoid]:.0f}% without it."
     )
     needs = ("mnist",)
     minutes = 1.1
@@ -113,12 +114,11 @@ class Saturation(Experiment):
         ]
         return Judgement(
             every(at_most(found["none"], WITHOUT), at_least(found["batch"], WITH)),
-            f"Test accuracy is {found['none'].value:.1%} without and "
-            f"{found['batch'].value:.1%} with. That is what the verdict is about; not "
-            f"about saturation: without BatchNorm {saturated[0]:.1f}% of the sigmoids "
-            f"are saturated at the start (with it {saturated[1]:.1f}% after the "
-            f"training), and the first layer's gradient is {shrinks:.1g} of the "
-            f"last's.",
+            f"The test accuracy is {found['none'].value:.1%} without BatchNorm and "
+            f"{found['batch'].value:.1%} with it. The verdict is about this, not about "
+            f"saturation: without BatchNorm {saturated[0]:.1f}% of the sigmoids are saturated at "
+            f"the start (with it {saturated[1]:.1f}% after the training), and the gradient of "
+            f"the first layer is {shrinks:.1g} times that of the last.",
             figures,
         )
 
@@ -148,8 +148,9 @@ class Saturation(Experiment):
 
 
 def arm(name: str, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The courses at all rates, and what is seen in the untrained network and in the trained one
-    of the last rate."""
+    """Train an arm at all rates. Return the records of the trainings, the shares of saturated
+    sigmoids in the untrained network and in the one trained at the last rate, and the gradients of
+    the untrained network."""
     test = sweeps.binary_mnist("test")
     images = subset(test, settings["images"])
     models = [build(name, seed, settings) for _ in settings["rates"]]
@@ -167,7 +168,7 @@ def arm(name: str, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def build(name: str, seed: int, settings: Mapping[str, Any]) -> Stack:
-    """The network of an arm."""
+    """Return the untrained network of an arm."""
     md.manual_seed(seed)
     norm, activation = ARMS[name]
     widths = 784, *[settings["width"]] * settings["depth"], 10
@@ -175,8 +176,8 @@ def build(name: str, seed: int, settings: Mapping[str, Any]) -> Stack:
 
 
 def saturated(model: Stack, images: np.ndarray) -> float:
-    """The share of sigmoids, over the images and the layers, that lie where they are flat, with the
-    statistics of these images; NaN without sigmoids."""
+    """Return the share of saturated sigmoids over images and layers, where BatchNorm uses the
+    statistics of these images; NaN for a network without sigmoids."""
     model.train()
     with md.no_grad(), quiet():
         shares = [
@@ -188,7 +189,7 @@ def saturated(model: Stack, images: np.ndarray) -> float:
 
 
 def gradient_norms(model: Stack, images: Arrays) -> list[float]:
-    """The norm of the loss's gradient with respect to the weights of each dense layer."""
+    """Return the norm of the loss's gradient with respect to the weights of each dense layer."""
     model.train()
     weights = [getattr(model, name).weight for name in model.order if name.startswith("dense")]
     grads = md.grad(md.cross_entropy(model(images[0]), images[1]), weights)

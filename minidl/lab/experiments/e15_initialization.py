@@ -1,9 +1,10 @@
 """E15: is a network with batch normalization less sensitive to the initial weights?
 
-The scale of weights before a normalization does not change what the network computes, so that all
-of the starts from 0.001 to 10 are the same function, but for eps. They are not the same training:
-the gradient shrinks as the weights grow (E07), so that large weights do not turn, and the last
-layer, which no normalization follows, is as sensitive as ever.
+The scale of weights before a normalization does not change what the network computes. Apart from
+eps, initial hidden weights of any standard deviation from 0.001 to 10 give the same function. But
+they do not give the same training: the gradient is smaller for larger weights (E07), so that the
+direction of large weights hardly changes. And the last layer, which no normalization follows, is as
+sensitive as without it.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from ..problems import mlp
 from ..training import CHANCE
 from ..verdict import Interval, Verdict, at_most, every, interval
 
-SPREAD = 1 / 3  # the bound of the rule
-COLLAPSED = CHANCE + 0.02  # within 2 points of guessing
+SPREAD = 1 / 3  # the largest ratio of the spread with BatchNorm to that without
+COLLAPSED = CHANCE + 0.02  # a lower accuracy is within 2 points of guessing
 LABELS = plots.names("batch", "none")
-LARGEST = 1.0  # of the narrower range
+LARGEST = 1.0  # the largest standard deviation of the narrower of the two judged ranges
 
 
 class Initialization(Experiment):
@@ -35,33 +36,34 @@ class Initialization(Experiment):
     source = "Ioffe & Szegedy 2015, sections 1 and 3.3 (1502.03167)"
     setup = (
         "784-100-100-100-10 with sigmoids, MNIST with pixels of 0 or 1, SGD without momentum, "
-        "batches of {batch}, {steps} steps at a rate of {main}. All weights, those of the "
-        "last layer too, are normal with a standard deviation of {stds}; biases are 0. "
-        "Accuracy on 10,000 test images in eval mode. Beside the rule the same at the best of "
-        "the rates {rates} for each start."
+        "batches of {batch}, {steps} steps at a learning rate of {main}. The initial weights of "
+        "all layers, the last one included, are normal with a standard deviation of {stds}; "
+        "biases are 0. Accuracy on 10,000 test images in evaluation mode. The same at the best "
+        "of the rates {rates} for each standard deviation is reported, but not judged."
     )
     rule = (
-        "Spread: the highest minus the lowest test accuracy over the standard deviations of "
-        "the initial weights. The interval of BatchNorm's spread over the baseline's lies at "
-        "1/3 or below, from 0.001 to 1 and from 0.001 to 10, and BatchNorm is nowhere within "
-        "2 points of guessing where the baseline is: SUPPORTED. One of the three wholly on "
-        "the other side: REFUTED."
+        "The spread is the highest minus the lowest test accuracy among the standard deviations "
+        "of the initial weights. SUPPORTED if (1) the interval of the ratio of BatchNorm's "
+        "spread to that of the network without it lies at 1/3 or below, for standard deviations "
+        "from 0.001 to 1, and (2) for those from 0.001 to 10, and (3) there is no standard "
+        "deviation at which both networks are within 2 points of guessing. REFUTED if one of "
+        "the three intervals lies wholly on the other side."
     )
     expected = Verdict.SUPPORTED
     explanation = (
-        "At a rate of 0.5 the start hardly matters over three decades with BatchNorm "
-        "({figure[accuracy, %, BatchNorm, start 0.001]:.0f}% from 0.001, "
-        "{figure[accuracy, %, BatchNorm, start 1]:.0f}% from 1). Without "
-        "({figure[accuracy, %, none, start 0.001]:.0f}% from 0.001), weights that start "
-        "small pass almost nothing on, and the network stays on a plateau for a long "
-        "time. At a higher rate it gets off it, so part of the difference is one of "
-        "rates: with the best rate for each start a full run has 85% from 0.001 and 16% "
-        "from 10 without BatchNorm, 96% and 80% with it. At 10 BatchNorm suffers too "
-        "({figure[accuracy, %, BatchNorm, start 10]:.0f}%): the hidden weights are so "
-        "large that a step no longer turns them (their cosine with the start is 1.0000 "
-        "after 3,000 steps of one seed), and what is trained is the last layer on "
-        "random features. The scale of the weights is out of the function, but not out "
-        "of the training."
+        "At a learning rate of 0.5 the initial scale hardly matters over three decades with "
+        "BatchNorm ({figure[accuracy, %, BatchNorm, start 0.001]:.0f}% from 0.001, "
+        "{figure[accuracy, %, BatchNorm, start 1]:.0f}% from 1). Without it "
+        "({figure[accuracy, %, none, start 0.001]:.0f}% from 0.001), almost no signal passes "
+        "through small initial weights, and the network stays on a plateau for a long time. At "
+        "a higher rate it leaves the plateau, so the rate explains a part of the difference: "
+        "with the best rate for each initial scale, a full run reaches 85% from 0.001 and 16% "
+        "from 10 without BatchNorm, and 96% and 80% with it. At 10 BatchNorm suffers too "
+        "({figure[accuracy, %, BatchNorm, start 10]:.0f}%): the hidden weights are so large "
+        "that the steps no longer change their direction (its cosine with the initial one is "
+        "1.0000 after 3,000 steps of one seed), and only the last layer is trained, on random "
+        "features. The scale of the weights does not affect the function, but it does affect "
+        "the training."
     )
     needs = ("mnist",)
     minutes = 0.8
@@ -107,19 +109,19 @@ class Initialization(Experiment):
                 [float(np.sum(np.array(at_main(seed, norm)) < COLLAPSED)) for seed in seeds]
             )
         figures |= {
-            "the same with the best rate for each start, 0.001 to 1": spreads(
+            "spread with BatchNorm over that without, 0.001 to 1, best rates": spreads(
                 seeds, at_best, LARGEST
             ),
-            "the same with the best rate for each start, 0.001 to 10": spreads(
+            "spread with BatchNorm over that without, 0.001 to 10, best rates": spreads(
                 seeds, at_best, np.inf
             ),
         }
         return Judgement(
             every(at_most(narrow, SPREAD), at_most(wide, SPREAD), at_most(shared, 0)),
-            f"At rate {seeds[0]['main']:g} the accuracies with BatchNorm spread {narrow.value:.2f} "
-            f"times as far as those without from 0.001 to 1, and {wide.value:.2f} times from "
-            f"0.001 to 10; both collapse at "
-            f"{f'{shared.value:.2g}' if shared.value else 'none'} of the starts.",
+            f"At rate {seeds[0]['main']:g} the spread of the accuracies with BatchNorm is "
+            f"{narrow.value:.2f} times that without for initial weights from 0.001 to 1, and "
+            f"{wide.value:.2f} times for those from 0.001 to 10; both networks collapse at "
+            f"{f'{shared.value:.2g}' if shared.value else 'none'} of the initial scales.",
             figures,
         )
 
@@ -148,7 +150,7 @@ class Initialization(Experiment):
 def trained(
     norm: str, std: float, rate: float, seed: int, settings: Mapping[str, Any]
 ) -> dict[str, float]:
-    """The rate and the accuracy of a network that started from weights of a standard deviation."""
+    """Train a network from weights of a standard deviation, and return its rate and accuracy."""
     md.manual_seed(seed)
     course = sweeps.course(
         mlp(norm, std=std),
@@ -162,7 +164,7 @@ def trained(
 
 
 def at_main(seed: Result, norm: str) -> list[float]:
-    """The accuracy from each start at the one rate that the rule is about."""
+    """Return the accuracy for each initial scale at the learning rate that is judged."""
     return [
         one["accuracy"]
         for start in seed["arms"][norm]
@@ -172,12 +174,13 @@ def at_main(seed: Result, norm: str) -> list[float]:
 
 
 def at_best(seed: Result, norm: str) -> list[float]:
-    """The accuracy from each start at the best rate for it."""
+    """Return the accuracy for each initial scale at the best learning rate for it."""
     return [max(one["accuracy"] for one in start) for start in seed["arms"][norm]]
 
 
 def spreads(seeds: Sequence[Result], accuracies: Any, largest: float) -> Interval:
-    """The spread with BatchNorm over that without, of starts up to a standard deviation."""
+    """Return the ratio of the spread with BatchNorm to that without, over the initial standard
+    deviations up to `largest`. `accuracies` is `at_main` or `at_best`."""
     count = sum(std <= largest for std in seeds[0]["stds"])
     return sweeps.quotient(
         *(
@@ -188,6 +191,6 @@ def spreads(seeds: Sequence[Result], accuracies: Any, largest: float) -> Interva
 
 
 def collapses(seed: Result) -> float:
-    """At how many starts BatchNorm is at guessing, of those where the baseline is."""
+    """Return at how many initial scales both networks are at guessing."""
     both = np.maximum(at_main(seed, "batch"), at_main(seed, "none"))
     return float(np.sum(both < COLLAPSED))

@@ -1,11 +1,11 @@
 """E16: does batch normalization help because it reduces internal covariate shift?
 
-All notes say so, after Ioffe & Szegedy (2015): a layer has to follow what the layers before it do
-to its input while they learn, and a normalization holds the input still. Santurkar et al. (2018)
-made of this what can be measured. A layer's gradient says where the layer should go. Update the
-layers before it, and those alone, and take its gradient again: what has changed is what their
-learning has done to it. And if it were the stable distributions that help, noise that shakes them
-behind each normalization would take the gain away.
+All notes say so, following Ioffe & Szegedy (2015): while the layers before a layer learn, the
+distribution of its input changes, and a normalization keeps it stable. Santurkar et al. (2018) made
+this measurable. They compute the gradient of a layer, update only the layers before it, and compute
+the gradient again: the difference is what the learning of those layers has done to this one. They
+also reason that if stable distributions were what helps, then noise that disturbs the distributions
+after each normalization would cancel the gain.
 """
 
 from __future__ import annotations
@@ -31,16 +31,17 @@ FIGURES = {
     "equal": "shift at equal steps",
     "drift": "drift of distributions",
 }
-CLOSE = 1.0  # points of accuracy
-MEAN, SCALE, JITTER = 0.5, 1.25, 0.1  # of the noise, those of Santurkar et al.
+CLOSE = 1.0  # noise that costs at most so many points of accuracy counts as harmless
+# The noise of Santurkar et al.: the largest shift and scale of a unit, and the noise of each value.
+MEAN, SCALE, JITTER = 0.5, 1.25, 0.1
 
 
 class CovariateShift(Experiment):
     id = "E16"
     title = "Reduces internal covariate shift"
     claim = (
-        "Batch normalization helps because it reduces internal covariate shift: layers depend "
-        "less on what those before them learn."
+        "Batch normalization helps because it reduces internal covariate shift: a layer depends "
+        "less on what the layers before it learn."
     )
     notes = "A, B, C, D, E"
     source = (
@@ -49,45 +50,47 @@ class CovariateShift(Experiment):
     )
     setup = (
         "MNIST, 784-100-100-100-10 with sigmoids, {train} training images, batch {batch}, "
-        "{steps} steps of plain SGD at the rates {rates}, accuracy on {test} test images at "
-        "the end. Each {every} steps, with a batch of its own: the gradient by a layer's "
-        "weights, and again after a step of plain SGD of all layers before it; the norm of "
-        "the change as a share of the gradient's norm, and the cosine between both, means of "
-        "the layers from the second on; the same with steps of one length, 1% of the weights' "
-        "norm. Drift: how far such a step moves the means of a layer's inputs, in their "
-        "standard deviations. Noise: behind each BatchNorm each unit is scaled by 1 to 1.25 "
-        "and shifted by -0.5 to 0.5, drawn anew at each step, and each value by about 0.1 "
-        "more."
+        "{steps} steps of plain SGD at the learning rates {rates}, accuracy on {test} test "
+        "images at the end. Every {every} steps, on a separate batch: the gradient with respect "
+        "to the weights of a layer is computed before and after a step of plain SGD that updates "
+        "only the layers before it. Reported are the norm of the change relative to the norm of "
+        "the gradient (the shift) and the cosine between both gradients, as means over the "
+        "layers from the second on, and the same for steps whose length is 1% of the norm of "
+        "the weights. Drift: how far the step at the learning rate moves the means of a layer's "
+        "inputs, in their standard deviations. Noise: after each BatchNorm each unit is scaled "
+        "by 1 to 1.25 and shifted by -0.5 to 0.5, drawn anew at each step, and each value is "
+        "changed by about 0.1 more."
     )
     rule = (
-        'All figures are means over the rates. "Reduces" needs a mean shift of gradients '
-        "with BatchNorm below that without: the interval of the difference wholly below 0; it "
-        'fails where that lies wholly at 0 or above. "Because" fails where noise behind '
-        f"BatchNorm costs at most {CLOSE:g} point of accuracy and leaves it above none, both "
-        "intervals wholly there; it holds where one lies wholly elsewhere. Both hold: "
-        "SUPPORTED; one fails: REFUTED; else INCONCLUSIVE."
+        'All figures are means over the rates. The claim has two parts. "Reduces" holds if the '
+        "shift of gradients is smaller with BatchNorm than without: the interval of the "
+        'difference lies wholly below 0. It fails if that lies wholly at 0 or above. "Because" '
+        f"fails if noise after BatchNorm costs at most {CLOSE:g} point of accuracy, and the "
+        "noisy network is still better than one without normalization, with both intervals "
+        "wholly there. It holds if one of these intervals lies wholly elsewhere. SUPPORTED if "
+        "both parts hold; REFUTED if one fails; otherwise INCONCLUSIVE."
     )
     paper = (
-        "with batch normalization gradients shift as much or more; with noise behind it a "
-        "network trains nearly as well, and better than without, though its distributions are "
-        "the least stable of the three"
+        "with batch normalization gradients shift as much or more; with noise after it a network "
+        "trains nearly as well, and better than one without normalization, although its "
+        "distributions are the least stable of the three"
     )
     expected = Verdict.REFUTED
     explanation = (
-        "There are two shifts. Batch normalization does make the inputs of a layer "
-        "drift less: a step moves their means 18 to 28 times less (a full run). What "
-        "that was to bring does not follow: how much a layer's gradient changes when "
-        "the layers before it move is more than without it at the rates 0.1 and 0.5, "
-        "and less at 2, so the mean depends on which rates one takes; only the angle by "
-        "which gradients turn is smaller at high rates. Nor is the little drift why it "
-        "helps: noise that makes the inputs drift more than without any normalization "
-        "costs nothing. What Santurkar et al. found in their place is E17."
+        "There are two kinds of shift. Batch normalization does reduce the drift of a layer's "
+        "inputs: a step moves their means 18 to 28 times less (in a full run). But the expected "
+        "consequence does not follow. When the layers before it move, the gradient of a layer "
+        "changes more than without normalization at the rates 0.1 and 0.5, and less at 2, so "
+        "that the mean depends on the choice of the rates; only the angle by which gradients "
+        "turn is smaller at high rates. Nor is the small drift the reason why it helps: noise "
+        "that makes the inputs drift more than without any normalization costs nothing. E17 "
+        "tests the explanation that Santurkar et al. found instead."
     )
     examination = (
-        '"Reduces" depends on the network: with ReLU in place of sigmoids (one seed, '
-        "1,500 steps, rates 0.02 to 0.5) gradients shift less with BatchNorm, by 0.05 "
-        'of their norm. "Because" does not: there, noise costs 0.3 of the 1.9 points '
-        "that BatchNorm is above none."
+        '"Reduces" depends on the network: with ReLUs instead of sigmoids (one seed, 1,500 '
+        "steps, rates 0.02 to 0.5) gradients shift less with BatchNorm, by 0.05 of their norm. "
+        '"Because" does not depend on it: with ReLUs, noise costs 0.3 of the 1.9 points by '
+        "which BatchNorm is better than no normalization."
     )
     needs = ("mnist",)
     minutes = 0.6
@@ -114,7 +117,7 @@ class CovariateShift(Experiment):
         rates = seeds[0]["rates"]
 
         def of(arm: str, name: str, places: Sequence[int] = range(len(rates))) -> np.ndarray:
-            """A figure of each seed: the mean over rates and checkpoints."""
+            """Return a figure of each seed, as the mean over rates and checkpoints."""
             return np.array(
                 [np.mean([np.mean(seed[arm][place][name]) for place in places]) for seed in seeds]
             )
@@ -154,10 +157,11 @@ class CovariateShift(Experiment):
             )
         return Judgement(
             every(reduces, because),
-            f'"Reduces" is {reduces}: updates of the layers before change a layer\'s gradient '
-            f"{', '.join(texts)}; it is judged by the mean over these rates, "
-            f'{_compared(shift)} ({shift.value:+.2f}). "Because" is {because}: noise costs '
-            f"{lost.value:.2f} of the {whole.value:.2f} points that BatchNorm is above none.",
+            f'"Reduces" is {reduces}: compared with no normalization, an update of the layers '
+            f"before it changes the gradient of a layer {', '.join(texts)}, and on average over "
+            f'these rates, which is judged, {_compared(shift)} ({shift.value:+.2f}). "Because" is '
+            f"{because}: noise costs {lost.value:.2f} of the {whole.value:.2f} points by which "
+            "BatchNorm is better than no normalization.",
             figures,
         )
 
@@ -213,15 +217,16 @@ class CovariateShift(Experiment):
 
 
 def _compared(difference: Interval) -> str:
-    """Which side of 0 a difference lies on, with its whole interval if it has one."""
+    """Return a word that says on which side of 0 a difference lies: with its whole interval, or
+    with its value if one seed gives no interval."""
     if Verdict.SUPPORTED in (above(difference, 0), below(difference, 0)) or difference.count < 2:
         return "more" if difference.value > 0 else "less"
     return "about as much"
 
 
 class Noisy(nn.Layer):
-    """BatchNorm, and noise behind it that has another mean and scale for each unit at each step: a
-    covariate shift that is there on purpose. In eval mode the noise has its mean."""
+    """BatchNorm followed by noise that shifts and scales each unit anew at each step: a covariate
+    shift on purpose. In evaluation mode the noise is replaced by its mean."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -238,18 +243,18 @@ class Noisy(nn.Layer):
 
 
 def uniform(low: float, high: float, shape: tuple[int, ...]) -> md.Tensor:
-    """Uniform numbers between two bounds."""
+    """Return uniformly distributed numbers between two bounds."""
     return md.rand(shape) * (high - low) + low
 
 
 def train_arm(
     arm: str, seed: int, steps: int, every: int, batch: int, rate: float, train: int, test: int
 ) -> dict[str, Any]:
-    """Train with one of the arms: `at` some steps the measures, and the accuracy at the end. The
-    measures are NaN from where it has diverged."""
+    """Train one arm. Return the measures at regular steps, which are NaN once the training has
+    diverged, and the accuracy at the end."""
     md.manual_seed(seed)
     model = problems.mlp(Noisy if arm == "noisy" else arm)
-    losses, found = arms.watched(
+    losses, found = arms.train_and_measure(
         model,
         problems.subset(problems.mnist("train"), train),
         lambda images, labels, step: measured(model, images, labels, rate, step),
@@ -267,9 +272,12 @@ def train_arm(
 def measured(
     model: nn.Layer, images: np.ndarray, labels: np.ndarray, rate: float, step: int
 ) -> dict[str, float]:
-    """Means over the layers from the second on: shift and cosine after an update at rate `lr`, the
-    shift after one of a given length, and the drift of means. All that is compared has the same
-    noise, but for the drift, which is what it is from one step to the next."""
+    """Return means over the layers from the second on: the shift and the cosine for an update at
+    the learning rate, the shift for an update of a fixed length, and the drift of means.
+
+    Gradients are compared under the same noise of the noisy arm. The drift is measured under
+    different noise before and after the update, as it occurs from one step to the next.
+    """
     loss = measures.fixed_loss(model, images, labels, seed=step)
     blocks = blocks_of(model, look(model, loss)[0].rows)
     parameters = [p for block in blocks for p in block.parameters]
@@ -277,11 +285,11 @@ def measured(
     start = measures.point(loss, parameters)
     descent, equal = arms.two_steps(start, before, rate)
     shifts, equals = (
-        measures.gradient_shift(loss, blocks, before, measures.after(before, step), start)
-        for step in (descent, equal)
+        measures.gradient_shift(loss, blocks, before, measures.moved(before, one), start)
+        for one in (descent, equal)
     )
     units = input_units(model, images, seed=step)
-    with measures.placed(measures.after(before, descent)):
+    with measures.with_values(measures.moved(before, descent)):
         moved = input_units(model, images, seed=step + 1)
     drifts = [measures.drift(units[block.name], moved[block.name])[0] for block in blocks[1:]]
     return {

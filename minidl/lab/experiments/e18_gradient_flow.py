@@ -1,9 +1,9 @@
 """E18: does batch normalization make gradients flow better? At initialization it does the opposite.
 
-In a deep network of dense layers, BatchNorm and ReLU, the gradient grows from layer to layer on
-its way back, by sqrt(pi / (pi - 1)) = 1.211 in the limit of wide layers and large batches (Yang et
-al. 2019): the normalization divides by the standard deviation of its input, which the ReLU before
-it has made smaller than the root mean square that the weights see.
+In a deep network of dense layers, BatchNorm and ReLU, the gradient grows in the backward pass. In
+the limit of wide layers and large batches each layer multiplies it by sqrt(pi / (pi - 1)) = 1.211
+(Yang et al. 2019). The reason is that the normalization divides by the standard deviation of its
+input. After a ReLU, whose mean is not 0, this is smaller than the root mean square.
 """
 
 from __future__ import annotations
@@ -32,30 +32,34 @@ class GradientFlow(Experiment):
     notes = "B"
     source = "Yang et al. 2019, A Mean Field Theory of Batch Normalization (1902.08129)"
     setup = (
-        "Dense layers without bias, BatchNorm and ReLU, {depth} times, untrained, float32; "
-        "normal inputs, a random gradient at the last layer. Widths {widths}, batches of "
-        "{batches}, and of {small} beside them. Growth: the geometric mean over the layers of "
-        "the gradient's norm at a layer's input over that at its output. Beside it, the same "
-        "network without BatchNorm, with He's initialization."
+        "An untrained network of {depth} layers, each a dense layer without bias, BatchNorm and "
+        "ReLU, in float32; normal inputs, and a random gradient at the output of the last layer. "
+        "Widths {widths}, batches of {batches}, and of {small}, which are not judged. The growth "
+        "is the norm of the gradient at the input of a layer divided by that at its output, as "
+        "geometric mean over the layers. For comparison, the same network without BatchNorm, "
+        "with He's initialization."
     )
     rule = (
-        "For each width from 128 on and each batch from 32 to 512: the growth a layer with "
-        "BatchNorm minus that without. The intervals of all at 0 or below: SUPPORTED; that of "
-        "one above 0: REFUTED, as a flow that explodes more is not better. Beside it, whether "
-        f"the growth is that of the theory: all intervals within {BOUNDS[0]:.3f} to "
-        f"{BOUNDS[1]:.3f}."
+        "The growth with BatchNorm minus that without is judged for each width from 128 on and "
+        "each batch size from 32 to 512. SUPPORTED if all intervals lie at 0 or below; REFUTED "
+        "if one lies above 0, as gradients that explode more do not flow better. Whether the "
+        f"growth agrees with the theory (all intervals within {BOUNDS[0]:.3f} to "
+        f"{BOUNDS[1]:.3f}) is reported, but not judged."
     )
-    paper = "grows by sqrt(pi / (pi - 1)) = 1.211 a layer; depth cannot be trained at the start"
+    paper = (
+        "the gradient grows by sqrt(pi / (pi - 1)) = 1.211 in each layer; deep networks cannot be "
+        "trained at initialization"
+    )
     expected = Verdict.REFUTED
     explanation = (
-        "At the start of training a deep network with batch normalization has exploding "
-        "gradients: {figure[layers]} layers make them {figure[gradient at the first "
-        "layer over that at the last, with BatchNorm]:,.0f} times larger. A network "
-        "with He's initialization and without normalization keeps them level. That does "
-        "not contradict E14: in its sigmoids gradients vanish and are mended, in these "
-        "ReLUs they do not vanish. What batch normalization does give is a scale that "
-        "does not depend on the weights (E07, E15); shortcuts are what lets deep ones "
-        "train."
+        "At initialization a deep network with batch normalization has exploding gradients: "
+        "{figure[layers]} layers make them {figure[gradient at the first layer over that at the "
+        "last, with BatchNorm]:,.0f} times larger. In a network with He's initialization and "
+        "without normalization their norm stays about the same. This does not contradict E14: "
+        "the sigmoids there make gradients vanish, which batch normalization compensates, "
+        "whereas with the ReLUs here they do not vanish. What batch normalization does give is "
+        "independence of the scale of the weights (E07, E15). Deep networks with it become "
+        "trainable by shortcuts."
     )
     minutes = 0.3
     full = {"depth": 40, "widths": [128, 256], "batches": [32, 128, 512], "small": [8]}
@@ -98,7 +102,7 @@ class GradientFlow(Experiment):
         words = {Verdict.SUPPORTED: "as", Verdict.REFUTED: "not as"}.get(theory, "perhaps as")
         return Judgement(
             every(*(at_most(found, 0) for found in more.values())),
-            f"The gradient's norm grows by {low:.3f} to {high:.3f} a layer, {words} "
+            f"Each layer multiplies the norm of the gradient by {low:.3f} to {high:.3f}, {words} "
             f"the theory says ({GROWTH:.3f}).",
             {
                 **more,
@@ -146,7 +150,8 @@ class GradientFlow(Experiment):
 
 
 def gradient_norms(norm: str, depth: int, width: int, size: int, seed: int) -> list[float]:
-    """Norms of the gradient at the input of each layer and at the last output: depth + 1 values."""
+    """Return the norms of the gradient at the input of each layer and at the output of the last
+    one, which are depth + 1 values."""
     md.manual_seed(seed)
     rng = np.random.default_rng(seed)
     points = [md.tensor(rng.standard_normal((size, width)), dtype=np.float32, requires_grad=True)]
@@ -159,7 +164,8 @@ def gradient_norms(norm: str, depth: int, width: int, size: int, seed: int) -> l
 
 
 def growth(norms: Sequence[float]) -> float:
-    """The geometric mean of what each layer multiplies the norm by, on the way back."""
+    """Return the factor by which a layer multiplies the norm in the backward pass, as geometric
+    mean over the layers."""
     return (norms[0] / norms[-1]) ** (1 / (len(norms) - 1))
 
 

@@ -1,11 +1,12 @@
-"""E19: batch normalization regularises, and it is the noise of the statistics that does.
+"""E19: does batch normalization regularise, and is it the noise of the statistics that does so?
 
-An image is normalized with statistics of the images that it happens to stand beside, and so is a
-little different in each epoch. How much different is set by the number of images behind the
-statistics: their variance goes with 1/m. Here everything else is held: the same steps on the same
-256 images, normalized by parts of 16, 32 or 64 of them (ghost batches: Hoffer et al. 2017), as a
-whole, or with the statistics of all training images, which have no noise at all. If noise
-regularises, the gap between training and test accuracy falls from the last to the first.
+An image is normalized by the statistics of the images that happen to be in its batch, so its
+activations differ a little from epoch to epoch. The number m of images that the statistics are
+computed from determines how much, as the variance of the statistics is proportional to 1/m. Here
+everything else is the same for all arms: the steps, and the batches of 256 images. They are
+normalized by the statistics of 16, 32 or 64 images (ghost batches: Hoffer et al. 2017), of the
+whole batch, or of all training images, which have no noise. If noise regularises, then the gap
+between training and test accuracy is smaller for fewer images.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from .. import arms, plots, problems, training
 from ..experiment import Experiment, Figure, Judgement, Result
 from ..verdict import Interval, Verdict, at_least, below, every, interval
 
-FALL = 10.0  # %: what the gap must fall by
-USUAL = "32"  # images behind the statistics of the arm that is held against none
+FALL = 10.0  # the gap must be smaller with BatchNorm by this percentage
+USUAL = "32"  # the arm that is compared with no BatchNorm: a usual number of images per batch
 FALLS = f"the gap falls with statistics of {USUAL} images, %"
 NAMES = {"mnist": "MNIST", "cifar10": "CIFAR-10"}
 
@@ -35,7 +36,7 @@ class Regularises(Experiment):
     title = "It regularises"
     claim = (
         "Batch normalization regularises: the gap between training and test accuracy is "
-        "smaller with it, and the smaller the noisier its statistics are."
+        "smaller with it, and it is smaller the noisier the statistics are."
     )
     notes = "A, B, C, D, E"
     source = (
@@ -45,35 +46,36 @@ class Regularises(Experiment):
     setup = (
         "{mnist[images]} images of MNIST ({mnist[epochs]} epochs) and {cifar10[images]} of "
         "CIFAR-10 ({cifar10[epochs]} epochs), MLPs with three hidden layers of 100, BatchNorm "
-        "and ReLU; SGD with momentum 0.9, rate {rate} with a cosine to 0, batch {batch}; "
-        "{test} test images. The statistics are those of {mnist[ghosts]} images of the batch "
-        "(the last is all of it), or, on MNIST, of all training images, while the loss is "
-        "that of the batch; or there is no BatchNorm. The gap is the accuracy on the training "
-        "images minus that on the test images, both in evaluation with the statistics of all "
-        "training images."
+        "and ReLU; SGD with momentum 0.9, learning rate {rate} with cosine decay to 0, batch "
+        "{batch}; {test} test images. The statistics are those of {mnist[ghosts]} images of the "
+        "batch (the last number is the whole batch). On MNIST there is also an arm with the "
+        "statistics of all training images, whose loss is that of the batch. The last arm has no "
+        "BatchNorm. The gap is the accuracy on the training images minus that on the test "
+        "images, both in evaluation mode with the statistics of all training images."
     )
     rule = (
-        "On each data set, of the gap (training minus test accuracy at the end): the fall from "
-        f"the network without BatchNorm to statistics of {USUAL} images, in % of the former, "
-        f"has its interval at {FALL:g} or above; Spearman's rank correlation of the gap with "
-        "the noise, over the arms with BatchNorm, has its interval below 0, and no arm's gap "
-        "is above that of the next less noisy one with its whole interval. All of it: "
-        "SUPPORTED; one wholly elsewhere: REFUTED."
+        "There are three conditions for each data set. (1) The gap with statistics of "
+        f"{USUAL} images is smaller than that without BatchNorm, by a percentage whose interval "
+        f"lies at {FALL:g} or above. (2) The interval of Spearman's rank correlation between "
+        "the gap and the noise, over the arms with BatchNorm, lies below 0. (3) No arm has a "
+        "larger gap than the next less noisy arm, with the whole interval of the difference "
+        "above 0. SUPPORTED if all conditions hold; REFUTED if (3) does not hold, or an interval "
+        "of (1) or (2) lies wholly on the other side."
     )
-    paper = "direction: the noise of the statistics acts as a penalty of gamma, about 1/m"
+    paper = "the noise of the statistics acts as a penalty on gamma, proportional to about 1/m"
     expected = Verdict.SUPPORTED
     explanation = (
-        "The fewer images stand behind the statistics, the smaller is the gap. With the "
-        "statistics of all images, the normalization itself is there and its noise is "
-        "not: on MNIST a part of the fall stays then (in a full run the gap is 6.0 "
-        "points, without BatchNorm 6.5, with statistics of 32 images 5.3), so there "
-        "part of it is not due to noise. On CIFAR-10 the whole batch of 256 has an even "
-        "larger gap than the network without BatchNorm (51.5 and 49.4 points): there it "
-        "is the noise that regularises, not the normalization. And it is a regulariser "
-        "like others: much of the smaller gap on CIFAR-10 comes from a lower training "
-        "accuracy, with the test accuracy up by {figure[CIFAR-10: test accuracy, 32 "
-        "images minus none, points]:.1f} points; in a convolution, whose statistics "
-        "average over positions too, there is less of it."
+        "The fewer images the statistics are computed from, the smaller is the gap. The "
+        "statistics of all images normalize without noise. On MNIST the gap is smaller with "
+        "them, too (in a full run it is 6.0 points, compared with 6.5 without BatchNorm and 5.3 "
+        "with statistics of 32 images), so a part of the effect there is not due to noise. On "
+        "CIFAR-10 the gap with the statistics of the whole batch of 256 is even larger than "
+        "without BatchNorm (51.5 and 49.4 points): there the noise regularises, not the "
+        "normalization. It is a regulariser like others: on CIFAR-10 much of the decrease of the "
+        "gap comes from a lower training accuracy, while the test accuracy rises by "
+        "{figure[CIFAR-10: test accuracy, 32 images minus none, points]:.1f} points. In "
+        "convolutional layers, whose statistics average over positions too, the effect is "
+        "smaller."
     )
     minutes = 0.7
     seeds = 5
@@ -148,16 +150,18 @@ class Regularises(Experiment):
 
 
 def sizes(task: Mapping[str, Any]) -> list[str]:
-    """No BatchNorm, or the number of images behind the statistics."""
+    """Return the arms of a data set: "none", numbers of images, and "all" for all training
+    images."""
     return ["none", *map(str, task["ghosts"]), *(["all"] if task["all"] else [])]
 
 
 def fit(name: str, arm: str, seed: int, settings: Mapping[str, Any]) -> dict[str, float]:
-    """Train an arm; its accuracy in % and its loss on the training images and on the test images.
+    """Train an arm, and return its accuracy in % and its loss on the training and the test images.
 
     BatchNorm is evaluated with the statistics of all training images, so that the arms differ in
-    what they have learnt and not in the noise of a running average. NaN where it has diverged: the
-    accuracy of guessing, the same on all images, would pass for the smallest of gaps.
+    what they have learned, and not in the noise of a running average. The figures of a training
+    that has diverged are NaN, because the accuracy of guessing, which is the same on training and
+    test images, would look like a very small gap.
     """
     load = {"mnist": problems.mnist, "cifar10": problems.cifar10}[name]
     task, size = settings[name], settings["batch"]
@@ -166,7 +170,7 @@ def fit(name: str, arm: str, seed: int, settings: Mapping[str, Any]) -> dict[str
     model = network(arm, arrays[0][0].size, seed)
     steps = task["epochs"] * (len(arrays[0]) // size)
     batches = (with_all if arm == "all" else problems.batches)(arrays, size, seed)
-    losses = arms.by_cosine(model, batches, settings["rate"], steps, loss=of_first)
+    losses = arms.train_with_cosine_decay(model, batches, settings["rate"], steps, loss=of_first)
     if training.diverged(losses):
         return dict.fromkeys(("train", "test", "train loss", "test loss"), math.nan)
     if arm != "none":
@@ -180,7 +184,7 @@ def fit(name: str, arm: str, seed: int, settings: Mapping[str, Any]) -> dict[str
 
 
 def network(arm: str, inputs: int, seed: int) -> nn.Layer:
-    """An MLP of dense layers and ReLU whose BatchNorms, if any, normalize `arm` images at once."""
+    """Return the untrained MLP of ReLUs of an arm, whose BatchNorms use its ghost batches."""
     md.manual_seed(seed)
     ghost = int(arm) if arm.isdigit() else None
     norm: problems.Norm = (
@@ -190,10 +194,9 @@ def network(arm: str, inputs: int, seed: int) -> nn.Layer:
 
 
 def with_all(arrays: problems.Arrays, size: int, seed: int) -> Iterator[problems.Arrays]:
-    """The batches of `problems.batches`, each followed by all other images; labels of the batch.
-
-    The loss is that of the batch alone, and the statistics are those of all images.
-    """
+    """Yield the batches of `problems.batches`, with all other images appended to the images, but
+    only the labels of the batch. So BatchNorm uses the statistics of all images, and `of_first`
+    computes the loss of the batch alone."""
     images, labels = arrays
     rng = np.random.default_rng(seed)
     while True:
@@ -204,17 +207,18 @@ def with_all(arrays: problems.Arrays, size: int, seed: int) -> Iterator[problems
 
 
 def of_first(logits: md.Tensor, labels: np.ndarray) -> md.Tensor:
-    """The cross-entropy of the first images, as many as there are labels."""
+    """Return the cross-entropy of the first images, of as many as there are labels."""
     return md.cross_entropy(logits[: len(labels)], labels)
 
 
 def noise(found: Mapping[str, Any]) -> list[str]:
-    """The arms with BatchNorm, from the noisiest to the one without noise."""
+    """Return the arms with BatchNorm, from the noisiest to the least noisy one."""
     return sorted((arm for arm in found if arm != "none"), key=_images)
 
 
 def rank_correlation(found: Mapping[str, Any]) -> float:
-    """Spearman's, of the gap and the noise: -1 where each noisier arm has a smaller gap."""
+    """Return Spearman's rank correlation of the gap and the noise, which is -1 if each noisier arm
+    has a smaller gap."""
     gaps = [_gap(found[arm]) for arm in noise(found)]
     if not np.isfinite(gaps).all():
         return math.nan
@@ -224,7 +228,7 @@ def rank_correlation(found: Mapping[str, Any]) -> float:
 
 
 def _steps(seeds: Sequence[Result], name: str) -> dict[str, Interval]:
-    """What each noisier arm has more of a gap than the next less noisy one."""
+    """Return by how much the gap of each arm exceeds that of the next less noisy arm."""
     return {
         f"{_label(noisy)} minus {_label(other)}": interval(
             [_gap(seed[name][noisy]) - _gap(seed[name][other]) for seed in seeds]
@@ -246,5 +250,6 @@ def _label(arm: str) -> str:
 
 
 def _fall(found: Mapping[str, Any]) -> float:
-    """By how many % the gap is smaller with the usual batch than without BatchNorm."""
+    """Return by how many % the gap with statistics of `USUAL` images is smaller than without
+    BatchNorm."""
     return 100 * (1 - _gap(found[USUAL]) / (_gap(found["none"]) or math.nan))

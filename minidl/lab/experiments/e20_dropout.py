@@ -1,18 +1,19 @@
-"""E20: dropout and batch normalization in one network; the order decides.
+"""E20: dropout and batch normalization in one network, where their order is decisive.
 
-Dropout scales what it keeps by 1/keep, so that the mean stays and the variance does not: a value x
-of mean mu and variance sigma^2 has, behind dropout in training, the second moment
-(sigma^2 + mu^2) / keep, and so the variance
+Dropout multiplies the values that it keeps by 1/keep, which preserves the mean but not the
+variance. If x has the mean mu and the variance sigma^2, then after dropout in training its second
+moment is (sigma^2 + mu^2) / keep, and its variance is
 
     sigma^2 / keep + mu^2 (1/keep - 1).
 
-In evaluation dropout does nothing and the variance is sigma^2 again. A BatchNorm behind dropout
-keeps a running average of the first and meets the second: its output is too small by the root of
+In evaluation dropout does nothing, and the variance is sigma^2. A BatchNorm after dropout keeps a
+running average of the former, but is applied to values with the latter: its output is too small, by
+the square root of
 
-    running variance / real variance = 1/keep + (1/keep - 1) mu^2 / sigma^2
+    running variance / real variance = 1/keep + (1/keep - 1) mu^2 / sigma^2.
 
-(the variance shift of Li et al. 2018, whose 1/keep is the case mu = 0). Dropout behind the last
-BatchNorm changes no statistic that anyone keeps.
+This is the variance shift of Li et al. (2018), who have the case mu = 0, in which it is 1/keep.
+Dropout after the last BatchNorm does not change any running statistics.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ from .. import arms, plots, problems, training
 from ..experiment import Experiment, Judgement, Result
 from ..verdict import Interval, Verdict, above, every, interval, within
 
-TOLERANCE = 0.1
-LOOK = 2000  # images that statistics are computed of
+TOLERANCE = 0.1  # the relative deviation from the formula that is allowed
+LOOK = 2000  # the number of images that statistics are computed from
 PLACES = {"none": "no dropout", "before": "before each", "after": "after all"}
 
 
@@ -39,9 +40,9 @@ class Dropout(Experiment):
     id = "E20"
     title = "Dropout beside BatchNorm"
     claim = (
-        "Dropout does not go together with batch normalization: before a BatchNorm it makes "
-        "the running variance wrong, and costs accuracy that dropout after the last one does "
-        "not cost."
+        "Dropout and batch normalization do not go together: dropout before a BatchNorm makes "
+        "its running variance wrong, and costs accuracy that dropout after the last BatchNorm "
+        "does not cost."
     )
     notes = "B, C, D"
     source = (
@@ -50,46 +51,46 @@ class Dropout(Experiment):
     )
     setup = (
         "CIFAR-10, {images} training images, C6 in the order convolution, ReLU, BatchNorm; "
-        "SGD with momentum 0.9, rate {rate} with a cosine to 0, batch {batch}, {epochs} "
-        "epochs, {test} test images. Dropout of keep {keeps}: none; before each BatchNorm "
-        "(between ReLU and BatchNorm); after all of them (before the last dense layer). Ratio "
-        "of variances: running variance over that of 2,000 training images in evaluation, the "
-        "geometric mean over the channels of the first BatchNorm, whose input has no other "
-        "noise; beside it the formula, 1/keep + (1/keep - 1) mean^2 / variance, of the same "
-        "channels. Beside them: dropout before each with the statistics computed anew without "
-        "dropout; the network without BatchNorm, with and without dropout before the last "
-        "layer."
+        "SGD with momentum 0.9, learning rate {rate} with cosine decay to 0, batch {batch}, "
+        "{epochs} epochs, {test} test images. Dropout with keep probability {keeps}: none; "
+        "before each BatchNorm (between ReLU and BatchNorm); after all of them (before the last "
+        "dense layer). The ratio of variances is the running variance divided by the variance "
+        "over 2,000 training images in evaluation mode, as geometric mean over the channels of "
+        "the first BatchNorm, whose input has no other noise. It is compared with the formula, "
+        "1/keep + (1/keep - 1) mean^2 / variance, for the same channels. Not judged: dropout "
+        "before each BatchNorm with statistics recomputed without dropout; and the network "
+        "without BatchNorm, with and without dropout before the last layer."
     )
     rule = (
-        f"At each keep: the interval of the measured ratio over that of the formula lies "
-        f"within 1 ± {TOLERANCE}. At keep 0.5: the interval of the accuracy with dropout after "
-        "all BatchNorms minus that with dropout before each, in points, is above 0. All of it: "
-        "SUPPORTED; one wholly elsewhere: REFUTED."
+        "(1) For each keep probability, the interval of the measured ratio divided by that of "
+        f"the formula lies within 1 ± {TOLERANCE}. (2) At keep 0.5, the interval of the accuracy "
+        "with dropout after all BatchNorms minus that with dropout before each, in points, lies "
+        "above 0. SUPPORTED if all of this holds; REFUTED if one interval lies wholly elsewhere."
     )
     paper = "DenseNet on CIFAR-100: 77.42% without dropout, 68.55% with 0.5 before BatchNorm"
     expected = Verdict.SUPPORTED
     examination = (
-        "The variance does not depend on the network, the cost does. One seed of an MLP "
-        "(3072-256-256-256-10, 10,000 images, 15 epochs, which overfits: 45.9% without "
-        "dropout) had ratios of 2.40 at keep 0.5 at the first BatchNorm and 3.5 at the "
-        "last. There dropout before each was 1.9 points below dropout after all at "
-        "keep 0.5, and 1.6 and 2.0 points above it at 0.7 and 0.9; new statistics gave "
-        "nothing back. So the order is decisive in convolutional networks, and not in "
-        "every network."
+        "The effect on the variance does not depend on the network, but the cost in accuracy "
+        "does. One seed of an MLP (3072-256-256-256-10, 10,000 images, 15 epochs), which "
+        "overfits (45.9% without dropout), had ratios of 2.40 at the first BatchNorm and 3.5 at "
+        "the last one for keep 0.5. There dropout before each BatchNorm was 1.9 points worse "
+        "than dropout after all of them at keep 0.5, but 1.6 and 2.0 points better at 0.7 and "
+        "0.9, and new statistics recovered nothing. So the order is decisive in convolutional "
+        "networks, but not in every network."
     )
     explanation = (
-        "Each dropout before a BatchNorm makes the variance that is remembered larger "
-        "than the one that is met later, exactly as the formula says: {figure[ratio of "
-        "variances, keep 0.5]:.2f} times at the first BatchNorm, {figure[ratio behind "
-        "dropout of their ReLU, keep 0.5]:.2f} times behind a ReLU of normal values. "
-        "Layer by layer the errors multiply, to {figure[ratio of variances at the last "
-        "BatchNorm, keep 0.5]:.0f} times at the last one, and in evaluation the last "
-        "layers see nearly constant inputs. Statistics computed anew without dropout, "
-        "which cost one pass over a few images, give back {figure[what new statistics "
-        "give back, points]:.0f} points; the rest is the noise in training. Dropout "
-        "after the last BatchNorm leaves the statistics right; to a network that is "
-        "regularised already, and trained for few epochs, it gives {figure[what dropout "
-        "gives beside BatchNorm (after all), points]:+.1f} points."
+        "Each dropout before a BatchNorm makes the running variance larger than the variance in "
+        "evaluation, exactly as the formula says: {figure[ratio of variances, keep 0.5]:.2f} "
+        "times at the first BatchNorm, and {figure[ratio after ReLU and dropout of normal "
+        "values, keep 0.5]:.2f} times for normal values after a ReLU. From layer to layer the "
+        "errors multiply, to {figure[ratio of variances at the last BatchNorm, keep 0.5]:.0f} "
+        "times at the last one, and in evaluation the last layers get nearly constant inputs. "
+        "Statistics recomputed without dropout, which cost one pass over a few images, recover "
+        "{figure[gain by recomputed statistics, points]:.0f} points; the rest is the effect of "
+        "the noise on the training. Dropout after the last BatchNorm does not affect the "
+        "statistics. This network is regularised already and is trained for a few epochs only; "
+        "such a dropout changes its accuracy by {figure[gain by dropout after all, with "
+        "BatchNorm, points]:+.1f} points."
     )
     minutes = 2.5
     needs = ("cifar10",)
@@ -163,30 +164,30 @@ class Dropout(Experiment):
                 for keep in keeps
             },
             **{
-                f"ratio behind dropout of {what}, keep 0.5": interval(
+                f"ratio after {what} of normal values, keep 0.5": interval(
                     [seed["gaussian"][name] for seed in seeds]
                 )
-                for name, what in (("normal", "normal values"), ("ReLU", "their ReLU"))
+                for name, what in (("normal", "dropout"), ("ReLU", "ReLU and dropout"))
             },
             **{
                 f"accuracy, {_label(name)}, %": interval(arms.percent(seeds, "accuracy", name))
                 for name in seeds[0]["accuracy"]
             },
-            "what new statistics give back, points": _difference(
+            "gain by recomputed statistics, points": _difference(
                 seeds, f"anew before {least}", f"batch before {least}"
             ),
-            "what dropout gives beside BatchNorm (after all), points": _difference(
+            "gain by dropout after all, with BatchNorm, points": _difference(
                 seeds, f"batch after {least}", "batch none 1.0"
             ),
-            "what the same dropout gives without BatchNorm, points": _difference(
+            "gain by the same dropout without BatchNorm, points": _difference(
                 seeds, f"none after {least}", "none none 1.0"
             ),
         }
         return Judgement(
             verdict,
-            f"At keep {least} the running variance is {ratio.value:.2f} times the "
-            f"real one; dropout before each BatchNorm is {worse.value:.1f} points "
-            f"below dropout after all.",
+            f"At keep {least} the running variance is {ratio.value:.2f} times the variance in "
+            f"evaluation, and dropout before each BatchNorm is {worse.value:.1f} points worse "
+            f"than dropout after all.",
             figures,
         )
 
@@ -229,10 +230,8 @@ class Dropout(Experiment):
 
 
 def network(norm: str, place: str, keep: float, seed: int) -> problems.Stack:
-    """A C6 of convolution, ReLU, normalization, with dropout at a place of PLACES.
-
-    The same weights for a seed, wherever dropout stands.
-    """
+    """Return a C6 in the order convolution, ReLU, normalization, with dropout at one of `PLACES`.
+    The initial weights depend on the seed alone, not on the place of dropout."""
     md.manual_seed(seed)
     active: Any = nn.ReLU
     if place == "before":
@@ -250,9 +249,10 @@ def network(norm: str, place: str, keep: float, seed: int) -> problems.Stack:
 def fit(
     model: nn.Layer, arrays: problems.Arrays, seed: int, settings: Mapping[str, Any]
 ) -> list[float]:
-    """Train with momentum and a cosine, in the same batches for a seed; the losses."""
+    """Train a network by SGD with momentum and cosine decay, and return the losses. The seed
+    determines the batches."""
     steps = settings["epochs"] * (len(arrays[0]) // settings["batch"])
-    return arms.by_cosine(
+    return arms.train_with_cosine_decay(
         model, problems.batches(arrays, settings["batch"], seed), settings["rate"], steps
     )
 
@@ -260,11 +260,9 @@ def fit(
 def variance_ratios(
     model: problems.Stack, images: np.ndarray, keep: float
 ) -> list[dict[str, float]]:
-    """For each BatchNorm the ratio of its running variance to the variance that it meets in
-    evaluation, and the ratio of the formula.
-
-    Units that are nearly always 0 have no variance to speak of, and are left out.
-    """
+    """Return, for each BatchNorm, the ratio of its running variance to the variance of its input in
+    evaluation, as measured and as the formula gives it. Channels that are nearly always 0, whose
+    variance is negligible, are left out."""
     model.eval()
     found = []
     with md.no_grad():
@@ -283,12 +281,14 @@ def variance_ratios(
 
 
 def shifted(keep: float, mean: Any, var: Any) -> Any:
-    """How many times larger dropout makes the variance of values of such a mean and variance."""
+    """Return the factor by which dropout increases the variance of values with this mean and
+    variance."""
     return 1 / keep + (1 / keep - 1) * mean**2 / var
 
 
 def gaussian_ratio(keep: float, what: str, seed: int) -> float:
-    """The ratio for standard normal values, or their ReLU, that go through dropout to BatchNorm."""
+    """Return the ratio of variances at a BatchNorm after dropout of standard normal values, or of
+    their ReLU."""
     md.manual_seed(seed)
     dropout, norm = nn.Dropout(1 - keep), nn.BatchNorm(100, momentum=None)
     x = np.random.default_rng(seed).standard_normal((4000, 100)).astype(np.float32)

@@ -1,11 +1,12 @@
-"""E22: which statistics should a trained network be tested with?
+"""E22: which statistics should a trained network use for testing?
 
-Those of the population: mean and variance of all that a layer sees, with the weights as they are
-now. They are estimated from batches. The average over all batches of the training is an estimate
-for weights that are long gone; a moving average forgets them, and is noisy; a pass over some
-training images after the training has neither fault (Algorithm 2 of Ioffe & Szegedy 2015; Precise
-BN: Wu & Johnson 2021). All of them are taken from one training here, which they do not change: the
-layers keep the statistics of the last batch (a momentum of 1), and the averages are made beside it.
+It should use those of the population: the mean and the variance of a layer's input over all data,
+with the current weights. They are estimated from batches. An average over all batches of the
+training mostly comes from weights that have changed since. A moving average forgets old weights,
+but is noisy. A pass over some training images after the training has neither fault (Algorithm 2 of
+Ioffe & Szegedy 2015; Precise BN: Wu & Johnson 2021). All of these estimates are computed here in
+one training, which they do not influence: the layers keep the statistics of the last batch (a
+momentum of 1), and the averages are computed outside of the model.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ from ..training import CHANCE, accuracy, diverged, recalibrate, train
 from ..verdict import Verdict, above, every, interval, within
 
 Statistics = list[tuple[np.ndarray, np.ndarray]]  # mean and variance of each layer
+# The share of its old value that a moving average keeps; None: the average of all batches.
 KEEPS = {"all batches": None, "EMA 0.9": 0.9, "EMA 0.99": 0.99}
 COLOURS = dict(zip(KEEPS, (plots.B, plots.A, plots.D), strict=True))
-PRECISE = 100  # images a batch of the pass after training
+PRECISE = 100  # the batch size of the pass over training images
 DISTANCES = "shift of the means, std", "factor of the variances"
 ESTIMATES = "mean of sigma", "mean of sigma^2"
 VARIANCE, ACCURACY = "variance by the {}, of the precise one", "accuracy, {}"
@@ -38,9 +40,9 @@ class Population(Experiment):
     id = "E22"
     title = "Population statistics"
     claim = (
-        "For testing, mean and variance are estimated over many training batches, and over "
-        "recent ones: the plain average of all batches seen in training is the worst of the "
-        "estimates early on, and a fresh pass over 10,000 images is as good as any larger."
+        "For testing, mean and variance must be estimated over many training batches, and over "
+        "recent ones: early in training the plain average of all batches so far is the worst "
+        "estimate, and a fresh pass over 10,000 images is as good as one over more images."
     )
     notes = "A"
     source = (
@@ -48,44 +50,44 @@ class Population(Experiment):
         '"Batch" in BatchNorm (2105.07576)'
     )
     setup = (
-        "C6 ({widths} channels) on {images} CIFAR-10 images, batch {batch}, SGD {rate} with "
-        "momentum 0.9; test accuracy on {test} images at steps {checkpoints}. Of the same "
-        "training, with the same weights: the average of all batches since the start; moving "
-        "averages that keep 0.9 and 0.99 (started at mean 0 and variance 1, as libraries do); "
-        "Precise BN of {samples} and {reference} training images in batches of 100. Early: "
-        "after {early} steps, when the slower average has forgotten its start (0.99^400 = "
-        "2%). At the end, averages of sigma and of sigma^2 over batches of {averaged} of the "
-        "same weights."
+        "C6 ({widths} channels) on {images} CIFAR-10 images, batch {batch}, SGD with learning "
+        "rate {rate} and momentum 0.9; test accuracy on {test} images at steps {checkpoints}. "
+        "The estimates are computed in the same training, for the same weights: the average of "
+        "all batches since the start; exponential moving averages (EMA) that keep 0.9 and 0.99 "
+        "of their value at each step (they start at mean 0 and variance 1, as in libraries); "
+        "and Precise BN of {samples} and {reference} training images in batches of 100. Early "
+        "means after {early} steps, when the slower moving average has forgotten its start "
+        "(0.99^400 = 2%). At the end, sigma and sigma^2 are averaged over batches of {averaged} "
+        "with the final weights."
     )
     rule = (
-        "Early, each of EMA 0.9, EMA 0.99 and Precise BN of {most} images minus the average of "
-        "all batches, in points of accuracy: intervals above 0; and {reference} minus {most} "
-        "images: within -0.3 to 0.3 points. All of them there: SUPPORTED; one wholly "
-        "elsewhere: REFUTED."
+        "Early, the accuracies with EMA 0.9, EMA 0.99 and Precise BN of {most} images, minus "
+        "that with the average of all batches, must have intervals above 0, and the accuracy "
+        "with {reference} images minus that with {most} images an interval within -0.3 to 0.3 "
+        "points. SUPPORTED if all of these intervals lie there; REFUTED if one lies wholly "
+        "elsewhere."
     )
-    paper = "1,000 to 10,000 samples are enough; Algorithm 2 takes them after training"
+    paper = "1,000 to 10,000 samples are enough; Algorithm 2 computes the statistics after training"
     expected = Verdict.SUPPORTED
     explanation = (
-        'That population statistics come "from all batches seen in training" is true '
-        "of where they come from, and a bad recipe: the weights move, and an average "
-        "over all of the past describes networks that no longer are. A moving average "
-        "(0.9 is what nn.BatchNorm does unless told: a momentum of 0.1 for the new "
-        "batch) forgets them, but needs some hundred steps to forget its own start too. "
-        "A pass over training images with the weights as they are (nn.recalibrate) is "
-        "the paper's own algorithm, and has neither fault; with convolutions, which "
-        "average over positions too, even a few hundred images are nearly enough. "
-        "Averaging sigma in place of sigma^2 makes the variance too small: at batches "
-        "of 2 it is {figure[batches of 2: variance by the mean of sigma, of the precise "
-        "one]:.2f} of the precise one, and by the mean of sigma^2 {figure[batches of 2: "
-        "variance by the mean of sigma^2, of the precise one]:.2f}, which no accuracy "
-        "shows."
+        'To average the statistics "of all batches seen in training" is a bad recipe: the '
+        "weights change, and such an average describes networks of the past. A moving average "
+        "(one that keeps 0.9, which is the default of nn.BatchNorm: momentum 0.1) forgets them, "
+        "but with 0.99 it needs some hundred steps to forget its own start. A pass over training "
+        "images with the current weights (nn.recalibrate) is the paper's own algorithm, and has "
+        "neither fault. With convolutions, whose statistics average over positions too, even a "
+        "few hundred images are nearly enough. To average sigma instead of sigma^2 makes the "
+        "variance too small: with batches of 2 it is {figure[batches of 2: variance by the mean "
+        "of sigma, of the precise one]:.2f} times the precise variance, and with the mean of "
+        "sigma^2 {figure[batches of 2: variance by the mean of sigma^2, of the precise "
+        "one]:.2f} times. The accuracy does not reveal this."
     )
     examination = (
-        "It depends on what early means: at 50 and 100 steps it is the moving average "
-        "of 0.99 that is worst, as it still holds its start; at 200 and later, on "
-        "average over the three seeds of a full run, that of all batches. The quick "
-        "settings first judged step 120 and came out refuted for that reason; they "
-        "judge step 400 now, as the full ones always did."
+        "The verdict depends on what early means. At 50 and 100 steps the moving average that "
+        "keeps 0.99 is the worst estimate, because it still contains its start. At 200 steps and "
+        "later the average of all batches is the worst, on average over the three seeds of a "
+        "full run. The quick settings first judged step 120, and gave REFUTED for this reason; "
+        "now they judge step 400, as the full settings always did."
     )
     needs = ("cifar10",)
     minutes = 0.4
@@ -136,7 +138,7 @@ class Population(Experiment):
             curves["precise"].append(accuracy(precise(model, fresh[:most]), test))
             if step == settings["early"]:
                 early.update(sample_sizes(model, fresh, test, settings))
-                reference = taken(model)  # those of the last and largest pass
+                reference = taken(model)  # the last pass of sample_sizes has the most images
                 early["distances"] = {
                     name: distances(average.value, reference) for name, average in averages.items()
                 }
@@ -212,10 +214,10 @@ class Population(Experiment):
         return Judgement(
             verdict,
             f"At step {seeds[0]['early']} the average of all batches is "
-            f"{min(found.value for found in ahead.values()):.1f} points behind the "
-            f"next best and {ahead['precise'].value:.1f} behind a fresh pass, in "
-            f"which {reference:,} images give {gain.value:+.2f} points over "
-            f"{most:,}.",
+            f"{min(found.value for found in ahead.values()):.1f} points behind the worst of the "
+            f"other estimates, and {ahead['precise'].value:.1f} points behind a fresh pass. "
+            f"{reference:,} images in the pass change the accuracy by {gain.value:+.2f} points "
+            f"compared with {most:,}.",
             figures,
         )
 
@@ -242,7 +244,7 @@ class Population(Experiment):
         ]
         plots.band(right, samples, gains, f"fresh pass at step {step}", plots.C)
         right.set_ylim(min(-1.5, right.get_ylim()[0]), max(1.5, right.get_ylim()[1]))
-        for bound in (-0.3, 0.3):  # the name of each on the side away from the curve
+        for bound in (-0.3, 0.3):  # each label is on the side of the line away from the curve
             plots.guide(right, bound, f"{bound:+g}", below=bound < 0)
         plots.logarithmic(right.xaxis)
         right.set_xticks([10**n for n in range(2, 6) if samples[0] <= 10**n <= samples[-1]])
@@ -251,8 +253,9 @@ class Population(Experiment):
 
 
 class Average:
-    """A running average of the statistics of all layers, in float64: of all batches alike, or one
-    that keeps so much of what it was and starts at mean 0 and variance 1."""
+    """A running average in float64 of the statistics of all layers. With `keep` it is a moving
+    average that starts at mean 0 and variance 1, and keeps this share of its value at each batch;
+    without, it is the plain average of all batches."""
 
     def __init__(self, keep: float | None) -> None:
         self.keep, self.count, self.value = keep, 0, Statistics()
@@ -269,12 +272,12 @@ class Average:
 
 
 def norms(model: nn.Layer) -> list[nn.BatchNorm]:
-    """The model's batch normalizations in their order."""
+    """Return the model's BatchNorm layers in their order."""
     return [layer for _, layer in model.named_layers() if isinstance(layer, nn.BatchNorm)]
 
 
 def taken(model: nn.Layer) -> Statistics:
-    """The running statistics of all layers."""
+    """Return copies of the running statistics of all BatchNorm layers."""
     return [
         (np.array(layer.running_mean, np.float64), np.array(layer.running_var, np.float64))
         for layer in norms(model)
@@ -282,7 +285,7 @@ def taken(model: nn.Layer) -> Statistics:
 
 
 def put(model: nn.Layer, statistics: Statistics) -> nn.Layer:
-    """The model with other running statistics."""
+    """Give the model other running statistics, and return it."""
     for layer, (mean, var) in zip(norms(model), statistics, strict=True):
         assert layer.running_mean is not None and layer.running_var is not None
         layer.running_mean[...], layer.running_var[...] = mean, var
@@ -290,7 +293,7 @@ def put(model: nn.Layer, statistics: Statistics) -> nn.Layer:
 
 
 def precise(model: nn.Layer, images: np.ndarray) -> nn.Layer:
-    """The model with the statistics of a pass over some images."""
+    """Give the model the statistics of a pass over these images, and return it."""
     recalibrate(model, images, PRECISE)
     return model
 
@@ -298,7 +301,7 @@ def precise(model: nn.Layer, images: np.ndarray) -> nn.Layer:
 def sample_sizes(
     model: nn.Layer, images: np.ndarray, test: Arrays, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The accuracy by the number of images in the pass."""
+    """Return the test accuracy for each number of images in the pass."""
     sizes = [*settings["samples"], settings["reference"]]
     return {
         "samples": sizes,
@@ -307,7 +310,7 @@ def sample_sizes(
 
 
 def after_divergence(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What stands in the place of what was not seen."""
+    """Return the entries of a result that a training which diverged has no measurements for."""
     sizes = [*settings["samples"], settings["reference"]]
     return {
         "samples": sizes,
@@ -324,8 +327,8 @@ def after_divergence(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def distances(statistics: Statistics, reference: Statistics) -> dict[str, float]:
-    """How far statistics are from others: the means in standard deviations (root mean square over
-    the channels of all layers), the variances as a factor (geometric mean)."""
+    """Return how far statistics are from the reference: the means in standard deviations (root mean
+    square over the channels of all layers), and the variances as a factor (geometric mean)."""
     mean, var, mean_there, var_there = (
         np.concatenate([pair[i] for pair in which])
         for which in (statistics, reference)
@@ -339,8 +342,9 @@ def distances(statistics: Statistics, reference: Statistics) -> dict[str, float]
 def sigma_or_square(
     model: nn.Layer, stream: Iterator[Arrays], test: Arrays, count: int = 100
 ) -> dict[str, float]:
-    """The variance from the mean of sigma, and from that of sigma^2, over the precise one
-    (geometric mean over the channels), and the accuracy with each."""
+    """Estimate the variance by the mean of sigma, and by the mean of sigma^2, over batches. Return
+    the ratio of each estimate to the precise variance (geometric mean over the channels), and the
+    accuracy with each."""
     for layer in norms(model):
         layer.unbiased = False
     seen = []

@@ -1,11 +1,11 @@
-"""E23: the variance at inference is m / (m - 1) times the mean of the batches' variances.
+"""E23: is the variance at inference m / (m - 1) times the mean of the variances of the batches?
 
-A batch of m independent values has, on average, (m - 1) / m of the population's variance, as its
-own mean is nearer to its values. So it is for dense layers. Behind a convolution the m' = m p q
-values of a channel are no independent ones: neighbouring positions of an image are alike. A batch's
-variance is short by the variance of its mean, Var(a) / m, where a is the average of the channel
-over one image: the missing share is rho / m with rho = Var(a) / V. It would be 1 / m' only if all
-positions were independent.
+The variance of a batch of m independent values is on average (m - 1) / m times the variance V of
+the population, because the batch's own mean is nearer to its values. This applies to dense layers.
+After a convolution the m' = m p q values of a channel are not independent: neighbouring positions
+of an image are correlated. The variance of a batch is too small by the variance of its mean, which
+is Var(a) / m, where a is the average of the channel over one image. So the missing share is rho / m
+with rho = Var(a) / V. It would be 1 / m' only if all positions were independent.
 """
 
 from __future__ import annotations
@@ -31,40 +31,41 @@ class Unbiased(Experiment):
     id = "E23"
     title = "Unbiased variance at inference"
     claim = (
-        "At inference the variance is m/(m - 1) E[var]: without the factor a dense layer's is "
-        "half of the population's at m = 2, with it it is right; behind a convolution "
-        "m'/(m' - 1) corrects too little."
+        "At inference the variance is m/(m - 1) E[var]. For a dense layer and m = 2, it is half "
+        "of the population's variance without the factor, and right with it; after a "
+        "convolution the factor m'/(m' - 1) corrects too little."
     )
     notes = "E"
     source = "Ioffe & Szegedy 2015, section 3.1 and Algorithm 2 (1502.03167)"
     setup = (
-        "The inputs of all normalizations of the MLP (MNIST, {steps[dense]} steps of batch "
-        "60) and of C6 (CIFAR-10, {steps[convolution]} steps of batch 32), in eval mode after "
-        "nn.recalibrate, of {population[dense]} and of {population[convolution]} images: the "
-        "population. From it, batches of m = {sizes} drawn with replacement, {draws[dense]} "
-        "(convolutions: {draws[convolution]}) draws for each m, are given to "
-        "nn.BatchNorm(momentum=None) with unbiased=False and True; its running variance over "
-        "the population's, mean over the channels and layers. Beside it: test accuracy of an "
-        "MLP trained with batches of m (SGD 0.5 m / 60, {small steps} steps), with and "
-        "without the factor."
+        "The population consists of the inputs of all normalizations of the MLP (MNIST, trained "
+        "for {steps[dense]} steps of batch 60) and of C6 (CIFAR-10, {steps[convolution]} steps "
+        "of batch 32), in evaluation mode after nn.recalibrate, for {population[dense]} and "
+        "{population[convolution]} images. Batches of m = {sizes} are drawn from it with "
+        "replacement, {draws[dense]} examples (convolutions: {draws[convolution]}) for each m, "
+        "and given to nn.BatchNorm(momentum=None) with unbiased=False and True. Reported is its "
+        "running variance divided by that of the population, as mean over the channels and "
+        "layers. Not judged is the test accuracy of an MLP trained with batches of m (SGD with "
+        "learning rate 0.5 m / 60, {small steps} steps), with and without the factor."
     )
     rule = (
-        "Dense, m = 2: the population's variance over E[var] within 2 ± 5%; with the factor, "
-        "for each m, within 1 ± 5%; convolution, m = 2, with the factor: below 1. All "
-        "intervals there: SUPPORTED; one wholly elsewhere: REFUTED."
+        "(1) For dense layers and m = 2, the population's variance divided by E[var] lies within "
+        "2 ± 5%. (2) For dense layers and each m, the variance with the factor divided by the "
+        "population's lies within 1 ± 5%. (3) For convolutions and m = 2, the latter ratio lies "
+        "below 1. SUPPORTED if all intervals lie there; REFUTED if one lies wholly elsewhere."
     )
     paper = "Var[x] = m/(m - 1) E[var] over batches of m"
     expected = Verdict.SUPPORTED
     explanation = (
-        "For independent values the factor is exactly right, and at m = 2 it is 2. Of a "
-        "convolution's values it knows only the number: m' = 2,048 for two images of 32 "
-        "x 32 makes it 1.0005, and with it the variance is {figure[convolution, m = 2: "
-        "with the factor, of the population's]:.2f} of the population's, as the pixels "
-        "of an image rise and fall together: what counts is nearer to the number of "
-        "images, as if one of them held some 3 to 6 values. E[var + mean^2] - E[mean]^2 "
-        "(Precise BN, nn.recalibrate) needs no factor and is right for both. That the "
-        "variance is right does not make the network better: the MLP trained with "
-        "batches of 2 was more accurate without the factor (figures, not judged)."
+        "For independent values the factor is exactly right; at m = 2 it is 2. For convolutions "
+        "the factor counts all values: m' = 2,048 for two images of 32 x 32, which makes it "
+        "1.0005. With it the variance is {figure[convolution, m = 2: with the factor, of the "
+        "population's]:.2f} times that of the population, because the pixels of an image are "
+        "correlated. The number that matters is closer to the number of images, as if an image "
+        "had about 3 to 6 independent values. E[var + mean^2] - E[mean]^2 (Precise BN, "
+        "nn.recalibrate) needs no factor and is right in both cases. A right variance does not "
+        "make the network better: the MLP trained with batches of 2 was more accurate without "
+        "the factor (see the figures, which are not judged)."
     )
     needs = ("mnist", "cifar10")
     minutes = 0.3
@@ -146,10 +147,10 @@ class Unbiased(Experiment):
         }
         return Judgement(
             verdict,
-            f"At m = {least} a dense layer's variance is off by {off.value:.2f}x "
-            f"without the factor, and {found['dense', least, 'with'].value:.3f} of "
-            f"the population's with it; behind convolutions the factor leaves "
-            f"{100 * (1 - short.value):.1f}% missing.",
+            f"At m = {least} the variance of a dense layer is too small by a factor of "
+            f"{off.value:.2f} without the correction, and "
+            f"{found['dense', least, 'with'].value:.3f} times the population's with it; after "
+            f"convolutions {100 * (1 - short.value):.1f}% are missing in spite of it.",
             figures,
         )
 
@@ -177,7 +178,8 @@ class Unbiased(Experiment):
 
 
 def populations(kind: str, seed: int, settings: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """What each normalization of a trained network gets: (images, positions, channels)."""
+    """Train a network, and return the inputs of its normalizations by name, with the shape
+    (images, positions, channels)."""
     arrays, build, size = (
         (mnist("train"), mlp, 60) if kind == "dense" else (cifar10("train"), c6, 32)
     )
@@ -196,7 +198,8 @@ def populations(kind: str, seed: int, settings: Mapping[str, Any]) -> dict[str, 
 
 
 def inputs_of_norms(model: Stack, images: np.ndarray) -> dict[str, np.ndarray]:
-    """The inputs of the layers norm1, norm2, ... as (images, positions, channels)."""
+    """Return the inputs of the layers norm1, norm2, ... with the shape (images, positions,
+    channels)."""
     with md.no_grad():
         return {
             name: x.numpy().reshape(len(images), -1, x.shape[-1])
@@ -206,7 +209,8 @@ def inputs_of_norms(model: Stack, images: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def ratios(x: np.ndarray, size: int, draws: int, seed: int) -> dict[str, float]:
-    """The running variance of batches over the population's: with and without the factor."""
+    """Return the running variance over batches from x divided by the variance of x, with the factor
+    and without it."""
     rng = np.random.default_rng(seed)
     layers = {
         name: nn.BatchNorm(x.shape[-1], momentum=None, unbiased=name == "with")
@@ -222,19 +226,20 @@ def ratios(x: np.ndarray, size: int, draws: int, seed: int) -> dict[str, float]:
 
 
 def correlation(x: np.ndarray) -> float:
-    """rho, mean over the channels: the variance of an image's average over that of all values."""
+    """Return rho, as mean over the channels: the variance of the averages of images divided by that
+    of all values."""
     averages = x.mean(axis=1, dtype=np.float64)
     return float(np.mean(averages.var(axis=0) / x.var(axis=(0, 1), dtype=np.float64)))
 
 
 def ratio(seed: Result, kind: str, size: str, name: str) -> float:
-    """The mean over the layers of a seed."""
+    """Return the mean over the layers of the ratio of variances in the result of a seed."""
     return float(np.mean([layer[size][name] for layer in seed[kind].values()]))
 
 
 def accuracies(size: int, seed: int, settings: Mapping[str, Any]) -> dict[str, float]:
-    """Of an MLP trained with batches of `size`: with the library's unbiased running variance, and
-    with the factor taken out of it."""
+    """Return the test accuracies of an MLP trained with batches of `size`: with the unbiased
+    running variance of `nn.BatchNorm`, and with that variance without the factor."""
     md.manual_seed(seed)
     model = mlp(lambda features: nn.BatchNorm(features, momentum=0.01))
     losses = train(

@@ -1,10 +1,10 @@
-"""E24: can one test with the statistics of the test batch? Not with small ones, nor with one.
+"""E24: can a network be tested with the statistics of the test batch? Not if the batch is small.
 
-With a single example a dense layer's mean is that example: every unit is x - x = 0, the output is
-the same for every input, and the accuracy that of guessing. With a few examples the answer to one
-of them depends on which others are beside it. A convolution has something left to average in a
-single image, its positions, but that is not what the network was trained with. (`nn.BatchNorm`
-refuses a batch of one value a channel, so that the normalization is composed from operations here.)
+For a single example the mean of a dense layer is that example. Each unit becomes x - x = 0, the
+output is the same for every input, and the accuracy is that of guessing. For a few examples the
+prediction for each of them depends on the others in its batch. A convolution can average over the
+positions of a single image, but the network was not trained with such statistics. (`nn.BatchNorm`
+refuses a batch with one value in each channel, so the normalization is composed from operations.)
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..problems import Norm, Stack, batches, c6, mlp, mnist, subset
 from ..training import CHANCE, diverged, train
 from ..verdict import Verdict, every, interval, opposite, within
 
-CHUNK = 1024  # images at a time; every batch size divides it
+CHUNK = 1024  # the number of images that are predicted at a time; every batch size divides it
 KINDS = {"dense": plots.A, "convolution": plots.C}
 
 
@@ -32,35 +32,36 @@ class OwnStatistics(Experiment):
     id = "E24"
     title = "Testing with the batch's own statistics"
     claim = (
-        "Testing needs population statistics: with those of the test batch, a dense network "
-        "that gets a single example can only guess."
+        "Testing needs population statistics: with the statistics of the test batch, a dense "
+        "network that gets a single example can only guess."
     )
     notes = "A, B"
     source = "Ioffe & Szegedy 2015, section 3.1 (1502.03167)"
     setup = (
-        "{images} images of MNIST, the MLP (batch 60, SGD {rate[dense]}, {steps[dense]} "
-        "steps) and C6 with 8, 16 and 32 channels (one colour; batch 60, SGD "
-        "{rate[convolution]}, {steps[convolution]} steps), trained with BatchNorm. Tested on "
-        "{test[dense]} (C6: {test[convolution]}) test images in a random order with their "
-        "population statistics (nn.recalibrate over {population} training images), and with "
-        "those of test batches of m = {sizes}. Answers that change: the images whose class "
-        "differs between two random orders."
+        "The MLP (batch 60, SGD with learning rate {rate[dense]}, {steps[dense]} steps) and C6 "
+        "with 8, 16 and 32 channels (batch 60, SGD with learning rate {rate[convolution]}, "
+        "{steps[convolution]} steps) are trained with BatchNorm on {images} images of MNIST. "
+        "They are tested on {test[dense]} (C6: {test[convolution]}) test images in a random "
+        "order, with population statistics (nn.recalibrate over {population} training images), "
+        "and with the statistics of test batches of m = {sizes}. Answers that change are those "
+        "images whose predicted class differs between two random orders."
     )
     rule = (
-        "Dense: the interval of the accuracy at m = 1 within 8 to 12% (chance is 10%), and "
-        "that with population statistics wholly outside: SUPPORTED; the former wholly outside, "
-        "or the latter within: REFUTED."
+        "SUPPORTED if for the dense network the interval of the accuracy at m = 1 lies within 8 "
+        "to 12% (chance is 10%), and that with population statistics wholly outside; REFUTED if "
+        "the former lies wholly outside, or the latter within."
     )
     expected = Verdict.SUPPORTED
     explanation = (
-        "A batch of one is all mean and no deviation: a dense network then sees nothing "
-        "of its input. Small test batches cost accuracy, and make the answer depend on "
-        "the company that an image is in, which is what one wants least of a "
-        "prediction. From some tens of examples on the statistics of the batch do "
-        "nearly as well. A convolution has the positions of a single image left to "
-        "average over, but C6 is hardly better than chance with them: {figure[accuracy, "
-        "%, convolution, m = 1]:.0f}%. (A likely reason, not tested: its classifier "
-        "sees averages over the positions, and they are what is taken away.)"
+        "A single example equals the mean of its batch, so that subtracting the mean leaves "
+        "nothing of the input of a dense network. Small test batches cost accuracy, and make "
+        "the prediction for an image depend on the other images in the batch, which is the "
+        "last thing one wants of a prediction. From a few tens of examples on, the statistics "
+        "of the batch are nearly as good as those of the population. A convolution can average "
+        "over the positions of a single image, but with such statistics C6 is hardly better "
+        "than chance: {figure[accuracy, %, convolution, m = 1]:.0f}%. (A likely reason, which "
+        "is not tested: its classifier gets averages over the positions, and normalizing each "
+        "image removes these.)"
     )
     needs = ("mnist",)
     minutes = 0.2
@@ -108,9 +109,9 @@ class OwnStatistics(Experiment):
         verdict = every(within(one, 0.08, 0.12), opposite(within(population, 0.08, 0.12)))
         return Judgement(
             verdict,
-            f"A dense network is right on {100 * one.value:.1f}% of single examples "
-            f"with their own statistics, and on {100 * population.value:.1f}% with "
-            f"those of the population.",
+            f"The dense network classifies {100 * one.value:.1f}% of single examples correctly "
+            f"with their own statistics, and {100 * population.value:.1f}% with those of the "
+            f"population.",
             figures,
         )
 
@@ -142,7 +143,8 @@ class OwnStatistics(Experiment):
 
 
 def tested(kind: str, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Accuracies of one kind of network, trained with BatchNorm."""
+    """Train one kind of network with BatchNorm, and return its accuracies and the shares of answers
+    that change."""
     train_set = subset(mnist("train"), settings["images"])
     images, labels = subset(mnist("test"), 10_000)
     md.manual_seed(seed)
@@ -163,7 +165,7 @@ def tested(kind: str, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
     nn.recalibrate(model, [subset(train_set, settings["population"])[0]], quiet=True)
     rng = np.random.default_rng(seed)
     rows = rng.permutation(len(images))[: settings["test"][kind]]
-    others = rows[rng.permutation(len(rows))]  # the same images in other company
+    others = rows[rng.permutation(len(rows))]  # the same images, in batches with other images
     found: dict[str, Any] = {
         "population": float((answers(model.eval(), images[rows]) == labels[rows]).mean()),
         "accuracy": {},
@@ -180,7 +182,7 @@ def tested(kind: str, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def build(kind: str, norm: Norm) -> Stack:
-    """The MLP, or a small C6."""
+    """Return a new MLP, or a new C6 with few channels."""
     made: dict[str, Callable[[], Stack]] = {
         "dense": lambda: mlp(norm),
         "convolution": lambda: c6(norm, (8, 16, 32), colours=1),
@@ -189,7 +191,8 @@ def build(kind: str, norm: Norm) -> Stack:
 
 
 def with_batches_of(size: int, kind: str, model: Stack) -> Stack:
-    """The trained model, but each `size` examples are normalized with their own statistics."""
+    """Return a copy of the trained model that normalizes every `size` examples by their own
+    statistics."""
     alike = build(kind, lambda features: Composed(features, group=size))
     alike.load_state_dict(
         {name: value for name, value in model.state_dict().items() if name in alike.state_dict()}
@@ -198,7 +201,7 @@ def with_batches_of(size: int, kind: str, model: Stack) -> Stack:
 
 
 def answers(model: nn.Layer, images: np.ndarray) -> np.ndarray:
-    """The classes that a model decides for."""
+    """Return the classes that a model predicts."""
     with md.no_grad():
         return np.concatenate(
             [

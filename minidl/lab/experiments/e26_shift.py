@@ -1,9 +1,9 @@
-"""E26: what does a shift between training and evaluation do to the activations?
+"""E26: what does a shift between training and test data do to the activations?
 
-In eval mode the statistics are constants. Where test images have another contrast, brightness or
-noise than those of the training, the normalized activations no longer have variance 1. Do they
-diverge, growing from layer to layer? And does it help to take the statistics anew, from images of
-the new kind without their labels (nn.recalibrate)?
+In evaluation mode the statistics are constants. If the test images differ from the training images
+in contrast, brightness or noise, the normalized activations no longer have variance 1. Do they
+diverge, which means that they grow from layer to layer? And does it help to recompute the
+statistics from images of the new kind, for which no labels are needed (nn.recalibrate)?
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from ..training import CHANCE, accuracy, diverged, train
 from ..verdict import Verdict, above, at_least, every, interval
 
 Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
-# In units of the standardized image: 1 is the standard deviation of a colour.
+# The shifts apply to standardized images, in which 1 is the standard deviation of a colour.
 SHIFTS: dict[str, Change] = {
     "contrast": lambda x, rng: 2 * x,
     "brightness": lambda x, rng: x + 1,
     "noise": lambda x, rng: x + rng.standard_normal(x.shape, np.float32) / 2,
 }
-# Not judged: one that makes activations smaller rather than larger.
+# This shift makes activations smaller rather than larger; it is measured, but not judged.
 FAINT: dict[str, Change] = {"half the contrast": lambda x, rng: x / 2}
 COLOURS = dict(zip([*SHIFTS, *FAINT], (plots.A, plots.B, plots.D, plots.GREY), strict=True))
 
@@ -42,49 +42,49 @@ class Shift(Experiment):
     id = "E26"
     title = "A shift between training and evaluation"
     claim = (
-        "A shift between training and evaluation makes the activations diverge, from layer to "
-        "layer more; statistics of the new data mend it."
+        "A shift between training and test data makes the activations diverge, more so from "
+        "layer to layer; statistics of the new data repair this."
     )
     notes = "B, D"
     source = "Li et al. 2018 (1801.05134); Schneider et al. 2020 (2006.16971)"
     setup = (
-        "C6 ({widths} channels) on {images} CIFAR-10 images, batch {batch}, SGD {rate} with "
-        "momentum 0.9, {epochs} epochs; tested on {test} images with twice the contrast, "
-        "brighter by one standard deviation, with noise of half of one, and, not judged, with "
-        "half the contrast. Activations: the root mean square of (x - running_mean) / "
-        "sqrt(running_var + eps) in each normalization, over that of the unchanged images. "
-        "Recalibrated: nn.recalibrate over {new} training images of the new kind, without "
-        "labels."
+        "C6 ({widths} channels) is trained on {images} CIFAR-10 images, batch {batch}, SGD with "
+        "learning rate {rate} and momentum 0.9, {epochs} epochs. It is tested on {test} images "
+        "with twice the contrast, with the brightness increased by one standard deviation, with "
+        "noise of half a standard deviation, and, not judged, with half the contrast. The "
+        "figure for activations is the root mean square of (x - running_mean) / "
+        "sqrt(running_var + eps) in each normalization, divided by that for the unchanged "
+        "images. Recalibrated means nn.recalibrate over {new} training images of the new kind, "
+        "without labels."
     )
     rule = (
-        "For each of contrast, brightness and noise: the activations at the last normalization "
-        "over those at the first (the unchanged images' ratio taken out) above 1, and of the "
-        "drop in accuracy recalibration recovers half or more. All six intervals there: "
-        "SUPPORTED; one wholly elsewhere: REFUTED."
+        "For each of contrast, brightness and noise (1) the figure for activations at the last "
+        "normalization divided by that at the first must be above 1, and (2) recalibration must "
+        "recover at least half of the drop in accuracy. SUPPORTED if all six intervals lie "
+        "there; REFUTED if one lies wholly elsewhere."
     )
     expected = Verdict.SUPPORTED
     explanation = (
-        "None of these changes is in the training images. In eval mode nothing "
-        "renormalizes a shift, and accuracy falls. But the activations do not diverge: "
-        "the change is largest in the first layers, where the image comes in, and the "
-        "layers behind pass on less of it (twice the contrast: {figure[contrast: "
-        "activations at layer 1]:.1f} at the first normalization, {figure[contrast: "
-        "activations at layer 6]:.1f} at the sixth). Why accuracy falls all the same is "
-        "not tested here. Statistics of unlabelled images of the new kind mend most of "
-        "it: all of a change of contrast, which a convolution and its normalization "
-        "cancel exactly, and {figure[noise: of the drop recovered, %]:.0f}% of what "
-        "noise costs, which no mean and variance take out."
+        "The training images have none of these changes. In evaluation mode nothing normalizes "
+        "a shift away, and the accuracy falls. But the activations do not diverge: the change is "
+        "largest in the first layers, near the input, and becomes smaller in the layers after "
+        "them (for twice the contrast it is {figure[contrast: activations at layer 1]:.1f} at "
+        "the first normalization, and {figure[contrast: activations at layer 6]:.1f} at the "
+        "sixth). Why the accuracy falls all the same is not tested here. Statistics of unlabelled "
+        "images of the new kind repair most of it: all of a change of contrast, which a "
+        "convolution and its normalization cancel exactly, and {figure[noise: share of the drop "
+        "recovered, %]:.0f}% of the cost of noise, which normalizing mean and variance cannot "
+        "remove."
     )
     examination = (
-        "Expected was SUPPORTED. The first part, growth, refutes it; the second, "
-        "recovery, holds for all three in a full run (of noise 55% to 74%). Looked at "
-        "besides, one seed each: 18 plain convolutions with BatchNorm and ResNet-20, "
-        "stronger shifts (contrast x 5, noise of 2), the distance from the unchanged "
-        "image's activations in place of their size. Activations grow over the first "
-        "few layers (contrast x 5: 5.0 to 7.6 at the third of 18) and fall behind them "
-        "(1.5 at the last; ResNet-20: 4.7). The distance grows with depth in C6 for "
-        "noise, from 0.7 to 0.8 standard deviations, and for half the contrast, from "
-        "0.5 to 0.6."
+        "The expected verdict was SUPPORTED. The first part, growth, refutes the claim; the "
+        "second part, recovery, holds for all three shifts in a full run (for noise 55% to 74%). "
+        "Also examined, with one seed each, were 18 plain convolutions with BatchNorm and "
+        "ResNet-20, stronger shifts (contrast x 5, noise of 2), and the distance from the "
+        "activations of the unchanged image instead of their size. Activations grow in the first "
+        "few layers (contrast x 5: from 5.0 to 7.6 at the third of 18) and become smaller after "
+        "them (1.5 at the last; ResNet-20: 4.7). In C6 the distance grows with depth for noise, "
+        "from 0.7 to 0.8 standard deviations, and for half the contrast, from 0.5 to 0.6."
     )
     needs = ("cifar10",)
     minutes = 0.4
@@ -112,10 +112,19 @@ class Shift(Experiment):
             steps,
         )
         if diverged(losses):
-            nothing = [math.nan] * 6  # of the six normalizations
-            none: dict[str, Any] = {"activations": nothing, "away": nothing}
-            none |= {"accuracy": CHANCE, "recalibrated": CHANCE}
-            return {"clean": CHANCE, "shifts": {name: none.copy() for name in SHIFTS | FAINT}}
+            nothing = [math.nan] * 6  # one value for each normalization of C6
+            return {
+                "clean": CHANCE,
+                "shifts": {
+                    name: {
+                        "activations": nothing,
+                        "away": nothing,
+                        "accuracy": CHANCE,
+                        "recalibrated": CHANCE,
+                    }
+                    for name in SHIFTS | FAINT
+                },
+            }
         nn.recalibrate(model, [arrays[0][: settings["new"]]], quiet=True)
         clean = sizes(model.eval(), images)
         found: dict[str, Any] = {"clean": accuracy(model, (images, labels)), "shifts": {}}
@@ -151,7 +160,8 @@ class Shift(Experiment):
             f"{name}: activations, last layer over first": found for name, found in growths.items()
         }
         figures |= {
-            f"{name}: of the drop recovered, %": 100 * found for name, found in recovered.items()
+            f"{name}: share of the drop recovered, %": 100 * found
+            for name, found in recovered.items()
         }
         figures["accuracy, %, unchanged images"] = 100 * interval([seed["clean"] for seed in seeds])
         for name in seeds[0]["shifts"]:
@@ -171,8 +181,8 @@ class Shift(Experiment):
         shares = ", ".join(f"{name} {100 * recovered[name].value:.0f}%" for name in SHIFTS)
         return Judgement(
             verdict,
-            f"From the first to the last layer activations change by a "
-            f"factor of {ratios}; recalibration recovers of the drop: "
+            f"The growth of the activations from the first to the last normalization is: "
+            f"{ratios}. The share of the drop in accuracy that recalibration recovers is: "
             f"{shares}.",
             figures,
         )
@@ -210,7 +220,8 @@ class Shift(Experiment):
 
 
 def beside(ax: Any, place: float, seeds: Sequence[Sequence[float]], colours: Sequence[str]) -> None:
-    """One or two bars at a place, of the mean over the seeds, with each seed as a dot on it."""
+    """Draw bars side by side at a place, one for each colour. Their heights are means over the
+    seeds, and each seed is a dot on them."""
     values = np.array(seeds)
     at = place + 0.4 * (np.arange(len(colours)) - (len(colours) - 1) / 2)
     ax.bar(at, values.mean(axis=0), 0.38, color=colours)
@@ -221,8 +232,8 @@ def beside(ax: Any, place: float, seeds: Sequence[Sequence[float]], colours: Seq
 def sizes(
     model: Stack, images: np.ndarray, others: np.ndarray | None = None, chunk: int = 500
 ) -> list[float]:
-    """The root mean square of the normalized values in each BatchNorm, before gamma and beta; of
-    their distances from those of other images, where they are given."""
+    """Return the root mean square of the normalized values in each BatchNorm, before gamma and
+    beta; with `others` that of their differences from the values for these images."""
     sums: dict[str, float] = {}
     for start in range(0, len(images), chunk):
         found = normalized(model, images[start : start + chunk])
@@ -234,7 +245,7 @@ def sizes(
 
 
 def normalized(model: Stack, images: np.ndarray) -> dict[str, np.ndarray]:
-    """(x - running_mean) / sqrt(running_var + eps) of each BatchNorm, by its name."""
+    """Return (x - running_mean) / sqrt(running_var + eps) for each BatchNorm, by its name."""
     found = {}
     with md.no_grad():
         for name, layer, x, _ in model.steps(images):
@@ -246,12 +257,13 @@ def normalized(model: Stack, images: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def growth(found: Mapping[str, Any]) -> float:
-    """What the layers between the first and the last make of a change."""
+    """Return the figure for activations at the last normalization divided by that at the first."""
     return found["activations"][-1] / found["activations"][0]
 
 
 def recovery(seed: Result, name: str) -> float:
-    """The share of the drop that recalibration takes back; NaN without a drop."""
+    """Return the share of the drop in accuracy that recalibration recovers; NaN if there is no
+    drop."""
     found = seed["shifts"][name]
     drop = seed["clean"] - found["accuracy"]
     return (found["recalibrated"] - found["accuracy"]) / drop if drop > 0 else float("nan")

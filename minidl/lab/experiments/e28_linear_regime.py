@@ -1,8 +1,9 @@
-"""E28: why not just mean zero and variance one? Because a sigmoid is nearly a straight line there.
+"""E28: why are mean 0 and variance 1 not enough? Because a sigmoid is nearly linear there.
 
-Over normal inputs of variance 1 a line explains 98.4% of what a sigmoid does: a normalization that
-stopped there would hold each unit in its linear regime. gamma makes the inputs wider and beta
-moves them to where the sigmoid bends; the network learns how much of either each unit needs.
+For normal inputs of variance 1 a straight line explains 98.4% of the variance of a sigmoid. A
+normalization without gamma and beta would keep each unit in this linear regime. gamma scales the
+inputs up, beta shifts them to where the sigmoid is curved, and the network learns how much of both
+each unit needs.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from .. import arms, plots, problems, training
 from ..experiment import Experiment, Judgement, Result
 from ..verdict import Verdict, above, every, identity, interval
 
-STATED = {1: 0.984, 2: 0.930, 4: 0.838}  # by how much wider the inputs are than variance 1
+STATED = {1: 0.984, 2: 0.930, 4: 0.838}  # R² by the standard deviation of the sigmoid's input
 BINS = np.linspace(0, 6, 49)
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(200)
 
@@ -37,37 +38,40 @@ class LinearRegime(Experiment):
     id = "E28"
     title = "What gamma and beta are for"
     claim = (
-        "Normalized inputs hold a sigmoid in its linear regime, and gamma and beta free it "
-        "from there."
+        "Normalized inputs keep a sigmoid in its linear regime, and gamma and beta free it from "
+        "this regime."
     )
     notes = "E, B"
     source = "Ioffe & Szegedy 2015, section 3 (1502.03167)"
     setup = (
-        "The best line through a sigmoid over N(0, 1), N(0, 4) and N(0, 16), by Gauss-Hermite "
-        "quadrature. Then the MLP on MNIST: 784-100-100-100-10, sigmoid, {images} images, "
-        "batch {batch}, {steps} steps of SGD with momentum 0.9, the rate falling from {rate} "
-        "to 0 in a straight line, with gamma and beta, without, and with a fixed gamma of 4. "
-        "Test accuracy, and what has been learned in the 300 units."
+        "The best straight line for a sigmoid is computed over inputs from N(0, 1), N(0, 4) and "
+        "N(0, 16), by Gauss-Hermite quadrature. Then the MLP is trained on MNIST: "
+        "784-100-100-100-10, sigmoid, {images} images, batch {batch}, {steps} steps of SGD with "
+        "momentum 0.9, the learning rate decays linearly from {rate} to 0. It is trained with "
+        "gamma and beta, without them, and with a fixed gamma of 4. Reported are the test "
+        "accuracy, and the learned gamma and beta of the 300 units."
     )
     rule = (
-        "R², the share of the sigmoid's variance that the best line explains, is 0.984 at 1x, "
-        "0.930 at 2x and 0.838 at 4x, each to 0.0005; one elsewhere: REFUTED. And with gamma "
-        "and beta minus without, in points of test accuracy: SUPPORTED where the interval is "
-        "above 0, REFUTED where it is at 0 or below. How far the learned gammas leave the "
-        "linear part is shown beside it and does not enter."
+        "(1) R², the share of the sigmoid's variance that the best line explains, is 0.984 at 1 "
+        "times, 0.930 at 2 times and 0.838 at 4 times the standard deviation, each within "
+        "0.0005. (2) The interval of the test accuracy with gamma and beta minus that without, "
+        "in points, lies above 0. SUPPORTED if both hold; REFUTED if (1) does not hold, or if "
+        "the interval of (2) lies at 0 or below. How far the learned gammas leave the linear "
+        "regime is reported, but not judged."
     )
     expected = Verdict.SUPPORTED
     explanation = (
-        "Why not just mean zero and variance one? Because a sigmoid is a line there, up "
-        "to 1.6% of its variance, and a network of lines can do no more than one line "
-        "can. gamma widens the inputs, beta moves them to where the sigmoid bends: with "
-        "the learned ones, {figure[learned gamma, layer 1, mean size]:.2f} in the first "
-        "layer and {figure[learned gamma, layer 3, mean size]:.2f} in the third, a line "
-        "explains {figure[R² with the learned gamma and beta, layer 1]:.3f} and "
-        "{figure[R² with the learned gamma and beta, layer 3]:.3f}: still mostly "
-        "straight, and yet worth {figure[with gamma and beta minus without, "
-        "points]:.1f} points of accuracy. A fixed gamma of 4 gains most of it too: it "
-        "is the width that counts, and learning it fits it to each unit."
+        "Mean 0 and variance 1 are not enough, because a sigmoid is a straight line there up to "
+        "1.6% of its variance, and a network of linear units can do no more than one linear "
+        "layer. gamma scales the inputs up, and beta shifts them to where the sigmoid is curved. "
+        "The learned gammas are {figure[learned gamma, layer 1, mean size]:.2f} on average in "
+        "the first layer and {figure[learned gamma, layer 3, mean size]:.2f} in the third, and "
+        "with them and the learned betas a line explains {figure[R² with the learned gamma and "
+        "beta, layer 1]:.3f} and {figure[R² with the learned gamma and beta, layer 3]:.3f} of "
+        "the variance. The sigmoids are still mostly linear, and yet this is worth "
+        "{figure[with gamma and beta minus without, points]:.1f} points of accuracy. A fixed "
+        "gamma of 4 gains most of this too: the scale of the inputs is what counts, and learning "
+        "adapts it to each unit."
     )
     needs = ("mnist",)
     minutes = 0.3
@@ -83,7 +87,7 @@ class LinearRegime(Experiment):
         for arm, norm in ARMS.items():
             md.manual_seed(seed)
             models[arm] = problems.mlp(norm)
-            losses = arms.trained(models[arm], train, settings, seed)
+            losses = arms.train_with_linear_decay(models[arm], train, settings, seed)
             found[arm] = training.score(models[arm], losses, problems.mnist("test"))
         norms = [getattr(models["learned"], f"norm{place}") for place in (1, 2, 3)]
         return {
@@ -127,11 +131,11 @@ class LinearRegime(Experiment):
         )
         return Judgement(
             every(identity(exact), above(gain, 0)),
-            f"A line explains {shares[1]:.3f} of a sigmoid at variance 1; gamma and "
-            f"beta add {gain} points. That is what the verdict is about; not about "
-            f"how far the units leave the linear part: the learned gammas are "
-            f"{min(sizes):.2f} to {max(sizes):.2f} on average in the three layers, "
-            f"where a line still explains {min(lines):.3f} to {max(lines):.3f}.",
+            f"A line explains {shares[1]:.3f} of the variance of a sigmoid at input variance 1, "
+            f"and gamma and beta gain {gain} points. The verdict is about this, not about how far "
+            f"the units leave the linear regime: the learned gammas are {min(sizes):.2f} to "
+            f"{max(sizes):.2f} on average in the three layers, where a line still explains "
+            f"{min(lines):.3f} to {max(lines):.3f}.",
             figures,
         )
 
@@ -175,10 +179,10 @@ class LinearRegime(Experiment):
 
 
 def line_share(scale: Any, shift: Any = 0.0) -> Any:
-    """R² of the best line through sigmoid(scale x + shift) over x from N(0, 1).
+    """Return R² of the best straight line for sigmoid(scale x + shift) over x from N(0, 1).
 
-    Its slope is the covariance of x and the sigmoid, as x has variance 1; the share is the slope's
-    square over the variance of the sigmoid.
+    As x has variance 1, the slope of the line is the covariance of x and the sigmoid, and R² is the
+    square of the slope divided by the variance of the sigmoid.
     """
     inner = np.multiply.outer(scale, NODES) + np.asarray(shift, np.float64)[..., None]
     values, weights = 1 / (1 + np.exp(-inner)), WEIGHTS / WEIGHTS.sum()

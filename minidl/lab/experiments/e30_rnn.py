@@ -1,10 +1,11 @@
 """E30b: in recurrent networks, is layer normalization better than batch normalization?
 
-The same weights are used at every step, so a normalization stands inside of the recurrence, and
-the statistics of a batch are different at every step. Batch normalization works there with
-statistics for each step, gamma starting at 0.1 and noise on the first state (Cooijmans et al.
-2016); layer normalization needs none of this (Ba et al. 2016). The notes contradict each other:
-layer normalization is better there, batch normalization works for RNNs, it is not for sequences.
+A recurrent network uses the same weights at every step, so a normalization is inside of the
+recurrence, and the statistics of a batch differ from step to step. Batch normalization works there
+with separate statistics for each step, an initial gamma of 0.1 and noise on the first state
+(Cooijmans et al. 2016). Layer normalization needs none of these (Ba et al. 2016). The notes
+contradict each other: one says that layer normalization is better, one that batch normalization
+works for RNNs, and one that batch normalization is not suited to sequences.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from .. import arms, plots, problems, training
 from ..experiment import Experiment, Judgement, Result
 from ..verdict import Interval, Verdict, above, at_least, every, interval
 
-SLACK = 0.2  # points by which layer normalization may be behind at the large batch
-NOISE = 0.1  # standard deviation on the first state
+SLACK = 0.2  # the points by which layer normalization may be worse with the large batch
+NOISE = 0.1  # the standard deviation of the noise on the first state
 
-# Options of `RowLSTM`; batch normalization with noise on the first state throughout.
+# The options of `RowLSTM`. All arms with batch normalization have noise on the first state.
 ARMS: dict[str, dict[str, Any]] = {
     "plain": {},
     "layer": {"norm": "layer"},
@@ -37,7 +38,7 @@ LABELS = {
     "layer": "LayerNorm",
     "batch": "BatchNorm",
     "shared": "BatchNorm, statistics shared by the steps",
-    "one": "BatchNorm, gamma from 1",
+    "one": "BatchNorm, initial gamma 1",
 }
 SHORT = {
     "plain": "none",
@@ -52,52 +53,54 @@ class BatchOrLayerInRNN(Experiment):
     id = "E30b"
     title = "RNN: layer or batch normalization"
     claim = "In a recurrent network layer normalization is better than batch normalization."
-    notes = "B; D says that batch normalization works there, C that it is not for sequences"
+    notes = "B; D says that batch normalization works for RNNs, C that it does not suit sequences"
     source = (
         "Ba, Kiros & Hinton 2016, eq. 20-22 (1607.06450); Cooijmans et al. 2016, Recurrent "
         "Batch Normalization (1603.09025)"
     )
     setup = (
-        "An LSTM of {hidden} units reads {images} images of MNIST row by row ({rows} rows), a "
-        "dense layer takes its last state. Normalized are W_h h, W_x x and the cell's way "
-        "out. Adam at {rate}, falling to 0 in a straight line, the gradient's norm clipped at "
-        "{clip}, the forget gates' bias from 1. Batch 100: {steps[100]} steps; batch 8: "
-        "{steps[8]} steps, as many as fit. Batch normalization with noise of 0.1 on the first "
-        "state, in training and for its population statistics; these are those of "
-        "{population} training images after the training, so that it is not a lagging average "
-        "that loses. Also with statistics shared by the steps, and with gamma from 1. "
-        "Accuracy on {test} test images, without noise."
+        "An LSTM of {hidden} units reads {images} images of MNIST row by row ({rows} rows), and "
+        "a dense layer maps its last state to the logits. W_h h, W_x x and the cell state at the "
+        "output are normalized. Adam, with a learning rate that decays linearly from {rate} to "
+        "0, the norm of the gradient clipped at {clip}, and an initial forget gate bias of 1. "
+        "Batch 100: {steps[100]} steps; batch 8: {steps[8]} steps, as many as the time allows. "
+        "With batch normalization the first state has noise of 0.1, in training and when the "
+        "population statistics are computed. These come from {population} training images after "
+        "the training, so that batch normalization does not lose because of a lagging running "
+        "average. Batch normalization is also tested with statistics shared by all steps, and "
+        "with an initial gamma of 1. Accuracy on {test} test images, without noise."
     )
     rule = (
-        f"Layer minus batch normalization (statistics for each step, gamma 0.1), in points of "
-        f"test accuracy, paired by seed: -{SLACK} or more at batch 100 and above 0 at batch 8. "
-        f"SUPPORTED if both intervals are there, REFUTED if one is wholly elsewhere."
+        "The test accuracy with layer normalization minus that with batch normalization "
+        "(separate statistics for each step, initial gamma 0.1), in points and paired by seed, "
+        f"is judged. It must be -{SLACK} or more at batch 100, and above 0 at batch 8. SUPPORTED "
+        "if both intervals lie there; REFUTED if one lies wholly elsewhere."
     )
     paper = (
-        "MNIST pixel by pixel: LSTM 98.9%, with batch normalization 99.0%; pixels permuted: "
-        "90.2% and 95.4%"
+        "MNIST pixel by pixel: LSTM without normalization 98.9%, with batch normalization 99.0%; "
+        "with permuted pixels 90.2% and 95.4%"
     )
     expected = Verdict.SUPPORTED
     examination = (
-        "Expected was SUPPORTED, and a full run is INCONCLUSIVE, by its first part "
-        "alone. At batch 100 layer normalization is behind by 0.02 to 0.33 points in "
-        "the three seeds, on both sides of the 0.2 that the rule allows, and by 0.23 "
-        "and 0.11 in two more: there batch normalization, with all of its precautions, "
-        "is as good or a little better. With running statistics in place of new ones it "
-        "is {figure[the same with running statistics, batch 100, BatchNorm, %]:.2f}%, "
-        "so that it is not the statistics that decide. At 8 images the sentence holds "
-        "in each seed."
+        "The expected verdict was SUPPORTED, and a full run is INCONCLUSIVE, because of its "
+        "first part alone. At batch 100 layer normalization is worse by 0.02 to 0.33 points in "
+        "the three seeds, which is on both sides of the 0.2 that the rule allows, and by 0.23 "
+        "and 0.11 in two additional seeds. There batch normalization, with all of its "
+        "precautions, is as good or a little better. With running statistics instead of "
+        "recomputed ones its accuracy is {figure[test accuracy with running statistics, batch "
+        "100, BatchNorm, %]:.2f}%, so the statistics are not decisive. At batch 8 the claim "
+        "holds in each seed."
     )
     explanation = (
-        "Layer normalization asks nothing of the batch: at 8 images it is far ahead, "
-        "and batch normalization behind a network without any. At 100 batch "
-        "normalization does work for an LSTM, but only with its precautions: with "
-        "statistics shared by the steps the error is several times larger, with gamma "
-        "from 1 the gates start saturated, and without noise on the first state the "
-        "gradient there is {figure[norm of the gradient at the first state, without "
+        "Layer normalization does not depend on the batch: with batches of 8 images it is far "
+        "ahead, and batch normalization is worse than no normalization. With batches of 100 "
+        "batch normalization does work for an LSTM, but only with its precautions. With "
+        "statistics shared by all steps the error is several times larger, and with an initial "
+        "gamma of 1 the gates are saturated at the start. Without noise on the first state the "
+        "norm of the gradient there is {figure[norm of the gradient at the first state, without "
         "noise]:,.0f} rather than {figure[norm of the gradient at the first state, with "
-        "noise]:.2f}, as MNIST's first rows are black in all images: constant values "
-        "are divided by the root of eps, step after step."
+        "noise]:.2f}: the first rows of MNIST are black in all images, and so constant values "
+        "are divided by the square root of eps at one step after the other."
     )
     needs = ("mnist",)
     minutes = 6.0
@@ -120,7 +123,7 @@ class BatchOrLayerInRNN(Experiment):
         "test": 2000,
     }
 
-    omitted = "Quick: images made smaller by the mean of 2 x 2 pixels."
+    omitted = "This quick run uses smaller images (means of 2 x 2 pixels)."
 
     def fields(self, settings: Mapping[str, Any]) -> Mapping[str, Any]:
         return {
@@ -175,18 +178,17 @@ class BatchOrLayerInRNN(Experiment):
                     arms.percent(seeds, "accuracy", size, arm, "precise")
                 )
         for size in gains:
-            figures[f"the same with running statistics, batch {size}, BatchNorm, %"] = interval(
-                arms.percent(seeds, "accuracy", size, "batch", "running")
-            )
+            name = f"test accuracy with running statistics, batch {size}, BatchNorm, %"
+            figures[name] = interval(arms.percent(seeds, "accuracy", size, "batch", "running"))
         for noise, name in ((0.0, "without noise"), (NOISE, "with noise")):
             figures[f"norm of the gradient at the first state, {name}"] = interval(
                 [seed["gradient"][str(noise)] for seed in seeds]
             )
         return Judgement(
             every(at_least(gains[large], -SLACK), above(gains[small], 0)),
-            f"Layer minus batch normalization: {gains[large]} points at batch "
-            f"{large}, {gains[small]} at {small}; batch normalization minus none: "
-            f"{works} at {large}.",
+            f"Layer minus batch normalization: {gains[large]} points at batch {large}, and "
+            f"{gains[small]} at batch {small}. Batch normalization minus no normalization: "
+            f"{works} at batch {large}.",
             figures,
         )
 
@@ -218,12 +220,13 @@ class BatchOrLayerInRNN(Experiment):
 
 
 class RowLSTM(nn.Layer):
-    """An LSTM that reads an image (N, rows, width) row by row, and a dense layer on its last h.
+    """An LSTM that reads images (N, rows, width) row by row, and a dense layer on its last h. The
+    initial bias of the forget gates is 1.
 
-    The bias of the forget gates starts at 1. `noise`: the standard deviation of the first h in
-    training, as of dropout; in evaluation h is 0, so that answers are always the same. `shared`:
-    one mean and variance for all steps where running statistics are used. `gamma`: the value that
-    it starts from, for `norm="batch"`.
+    noise:  the standard deviation of the first h in training mode; in evaluation mode the first h
+            is 0, so that predictions are deterministic
+    shared: whether the running statistics are shared by all steps
+    gamma:  the initial gamma, for `norm="batch"`
     """
 
     def __init__(
@@ -253,12 +256,13 @@ class RowLSTM(nn.Layer):
         return self.head(h[0])
 
     def first(self, count: int) -> md.Tensor:
-        """The first h of so many sequences, with its noise."""
+        """Return the first h, which is noise, for a number of sequences."""
         return self.noise * md.randn((1, count, self.hidden))
 
 
 def rows(arrays: problems.Arrays, settings: Mapping[str, Any]) -> problems.Arrays:
-    """Images (N, 28, 28, 1) as sequences of rows, made smaller by the mean of `pool` x `pool`."""
+    """Return images (N, 28, 28, 1) as sequences of rows (N, rows, width). Each square of
+    `pool` x `pool` pixels is replaced by its mean."""
     images, labels = arrays
     pool = settings["pool"]
     side = images.shape[1] // pool
@@ -266,10 +270,10 @@ def rows(arrays: problems.Arrays, settings: Mapping[str, Any]) -> problems.Array
 
 
 def evaluated(model: RowLSTM, train: problems.Arrays, test: problems.Arrays) -> dict[str, float]:
-    """Test accuracies with the running statistics, and with those of training images.
+    """Return the test accuracies with the running statistics, and with those of training images.
 
-    The statistics are of what training sees, noise included: without it the first values are all
-    the same, and what divides by their deviation divides by the root of eps.
+    The latter are computed under the conditions of the training, noise included. Without noise the
+    values of the first steps would be constant, and the normalization would divide by sqrt(eps).
     """
     running = training.accuracy(model, test)
     if not any(isinstance(layer, nn.StepNorm) for _, layer in model.named_layers()):
@@ -286,10 +290,12 @@ def evaluated(model: RowLSTM, train: problems.Arrays, test: problems.Arrays) -> 
 
 
 def first_gradient(noise: float, batch: problems.Arrays, hidden: int, seed: int) -> float:
-    """The norm of the loss's gradient at the first h of an untrained LSTM with batch normalization.
+    """Return the norm of the loss's gradient with respect to the first h, in an untrained LSTM with
+    batch normalization.
 
-    Where all images of a batch begin with black rows, and h with zeros, all normalized values are
-    constant, and each step multiplies the gradient by gamma / sqrt(eps), 316 times gamma.
+    If all images of a batch begin with black rows, and h starts as zeros, then all normalized
+    values are constant, and each step multiplies the gradient by gamma / sqrt(eps), which is 316
+    gamma.
     """
     md.manual_seed(seed)
     images, labels = batch
@@ -300,5 +306,5 @@ def first_gradient(noise: float, batch: problems.Arrays, hidden: int, seed: int)
 
 
 def difference(seeds: Sequence[Result], size: str, first: str, second: str) -> Interval:
-    """Points of test accuracy that one arm is above another, at a batch size."""
+    """Return by how many points of test accuracy one arm is better than another at a batch size."""
     return arms.paired(seeds, *(("accuracy", size, arm, "precise") for arm in (first, second)))

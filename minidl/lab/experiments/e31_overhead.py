@@ -1,8 +1,9 @@
-"""E31: what batch normalization costs: a pass over memory in training, nothing after folding.
+"""E31: what does batch normalization cost in training, and at inference after folding?
 
-In eval mode a BatchNorm is a multiplication and an addition for each channel, which the convolution
-before it can do: W' = W gamma / sqrt(var + eps), b' = (b - mean) gamma / sqrt(var + eps) + beta.
-The folded network computes the same, and is quicker where the pass was not free to begin with.
+In evaluation mode a BatchNorm multiplies each channel by a constant and adds another. The
+convolution before it can do this by other weights: W' = W gamma / sqrt(var + eps) and
+b' = (b - mean) gamma / sqrt(var + eps) + beta. The folded network computes the same outputs. It is
+faster unless the additional pass over memory took no time.
 """
 
 from __future__ import annotations
@@ -26,55 +27,56 @@ from ..problems import c6
 from ..verdict import Interval, Verdict, below, every, identity, interval
 
 NETWORKS = "C6", "ResNet-20"
-SAME = 1e-5  # of the largest output
+SAME = 1e-5  # the largest difference of equal outputs, relative to the largest output
 
 
 class Overhead(Experiment):
     id = "E31"
     title = "Overhead in training, folding for speed"
     claim = (
-        "For inference batch normalization is folded into the layers before it, which compute "
-        "the same outputs, faster."
+        "For inference batch normalization can be folded into the layers before it, which then "
+        "compute the same outputs faster."
     )
     notes = "A, D"
     source = "Ioffe & Szegedy 2015, section 3.1 (1502.03167)"
     setup = (
-        "C6 and ResNet-20, 32 x 32 images, untrained but for 5 steps on random images. Times "
-        "are medians of {step rounds} (inference: {rounds}) rounds in which the two sides "
-        "take turns, each of them first in every other round, in one process with all of the "
-        "CPUs and nothing beside it. A training step of SGD, batch {step batch}: with "
-        "BatchNorm over without (the convolutions have a bias then). Memory: the peak of a "
-        "process of its own that takes two such steps. Inference: nn.fold over as it was, "
+        "C6 and ResNet-20, 32 x 32 images, trained for only 5 steps on random images. Times are "
+        "medians of {step rounds} (inference: {rounds}) rounds. In a round both sides of a "
+        "comparison are measured, and the order alternates from round to round. They run in one "
+        "process that uses all CPUs, while no other experiment runs. Training: the time of a "
+        "step of SGD, batch {step batch}, with BatchNorm divided by that without it (where the "
+        "convolutions have biases). Memory: the peak of a separate process that takes two such "
+        "steps. Inference: the time after nn.fold divided by that of the original network, "
         "batch {sizes}."
     )
     rule = (
-        "For each network: outputs of 256 images equal to 1e-5 of the largest; the folded "
-        "latency over the other's at batch 1, one median over the rounds for each seed: "
-        "interval below 1. All of it: SUPPORTED; unequal outputs, or one interval at 1 or "
-        "above: REFUTED. The overhead in training is measured and not judged."
+        "For each network (1) the outputs for 256 images must agree within 1e-5 of the largest "
+        "one, and (2) the interval of the folded network's latency divided by that of the "
+        "original one at batch 1 must lie below 1, with the median over the rounds as the value "
+        "of a seed. SUPPORTED if all of this holds; REFUTED if outputs differ, or an interval "
+        "lies at 1 or above. The overhead in training is measured, but not judged."
     )
     expected = Verdict.SUPPORTED
     explanation = (
-        "After training a BatchNorm is a multiplication and an addition for each "
-        "channel with known numbers, which the weights and the bias of the layer before "
-        "it take in: the outputs are equal to rounding, and a single image takes about "
-        "half of the time. With 128 images at once nothing is gained (in a full run it "
-        "takes 1.02 and 1.06 times the time). A step of training takes {figure[C6: "
-        "training step with BatchNorm over without]:.2f} times the time with BatchNorm "
-        "for C6, and {figure[ResNet-20: training step with BatchNorm over without]:.2f} "
-        "times for ResNet-20. That a training with BatchNorm takes less memory here "
-        "({figure[C6: peak memory of a training, with BatchNorm, MB]:.0f} against "
-        "{figure[C6: peak memory of a training, without, MB]:.0f} MB for C6) is this "
-        "engine's doing, not BatchNorm's: BatchNorm, the ReLU behind it, and a "
-        "shortcut's sum or a max-pool are one pass here, and nothing that lies between "
-        "them is stored. Without BatchNorm the ReLU's output before each of C6's two "
-        "pools is an array of its own; with 64 images these are 4.2 and 2.1 MB, all of "
-        "the difference after a pass forward."
+        "After training a BatchNorm multiplies each channel by a known number and adds another "
+        "one, which the weights and the bias of the layer before it can absorb. The outputs are "
+        "equal up to rounding, and a single image takes about half of the time. With 128 images "
+        "at once nothing is gained (in a full run the folded networks take 1.02 and 1.06 times "
+        "as long). A training step with BatchNorm takes {figure[C6: training step with BatchNorm "
+        "over without]:.2f} times as long for C6, and {figure[ResNet-20: training step with "
+        "BatchNorm over without]:.2f} times for ResNet-20. Training with BatchNorm takes less "
+        "memory here ({figure[C6: peak memory of a training, with BatchNorm, MB]:.0f} MB "
+        "compared with {figure[C6: peak memory of a training, without, MB]:.0f} MB for C6). This "
+        "is a property of minidl, not of BatchNorm: minidl fuses BatchNorm, the ReLU after it, "
+        "and the sum with a shortcut or a max-pooling into one pass, and stores no intermediate "
+        "arrays. Without BatchNorm the output of the ReLU before each of C6's two poolings is "
+        "stored. With 64 images these arrays have 4.2 and 2.1 MB, which is all of the difference "
+        "after a forward pass."
     )
     examination = (
-        "At first the rule also asked for an overhead in training above 1. Trial runs "
-        "on a busy machine could not resolve it (intervals from 0.8 to 1.3), and the "
-        "specification judges folding alone; so it is measured and not judged."
+        "At first the rule also required an overhead in training above 1. Trial runs on a busy "
+        "machine could not resolve it (intervals from 0.8 to 1.3), and the specification judges "
+        "folding alone. Therefore it is measured, but not judged."
     )
     minutes = 0.4
     seeds = 5
@@ -88,7 +90,7 @@ class Overhead(Experiment):
     }
     quick = {"step batch": 32, "step rounds": 8, "rounds": 8, "runs": {"1": 30}}
 
-    omitted = "Inference of 128 images at once is left out here."
+    omitted = "Inference of 128 images at once is omitted in this quick run."
 
     def fields(self, settings: Mapping[str, Any]) -> Mapping[str, Any]:
         return {**settings, "sizes": list(settings["runs"])}
@@ -106,7 +108,7 @@ class Overhead(Experiment):
             parts.append(below(folded, 1))
             figures[f"{name}: folded over not, batch 1"] = folded
             figures[f"{name}: training step with BatchNorm over without"] = step
-        figures["largest difference of folded outputs, of the largest"] = worst
+        figures["largest difference of folded outputs, relative to the largest output"] = worst
         for name in NETWORKS:
             for what in seeds[0][name]["times"]:
                 if what not in ("step", "inference, batch 1"):
@@ -125,7 +127,7 @@ class Overhead(Experiment):
                 f"{ratio(seeds, name, 'inference, batch 1').value:.2f} times as long as unfolded"
                 for name in NETWORKS
             )
-            + f". Outputs {words.agree(worst)}, of the largest.",
+            + f". Relative to the largest output, the outputs {words.agree(worst)}.",
             figures,
         )
 
@@ -156,7 +158,8 @@ class Overhead(Experiment):
 
 
 def measured(name: str, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Times, as [one side, the other] for each round, the memory, and how equal folding is."""
+    """Return the times of both sides in each round, the largest difference of the outputs of the
+    folded network, and the peak memory."""
     size = settings["step batch"]
     steps = [training_step(name, norm, size, seed) for norm in ("batch", "none")]
     times = {"step": alternate(steps, settings["step rounds"], settings["steps"])}
@@ -182,12 +185,12 @@ def measured(name: str, seed: int, settings: Mapping[str, Any]) -> dict[str, Any
 
 
 def build(name: str, norm: str) -> nn.Layer:
-    """A network by its name."""
+    """Return a new network by its name."""
     return c6(norm) if name == "C6" else models.create("resnet20", norm=norm)
 
 
 def training_step(name: str, norm: str, size: int, seed: int) -> Callable[[], None]:
-    """A function that takes one step on the same random images."""
+    """Return a function that takes a training step, always on the same random images."""
     md.manual_seed(seed)
     model = build(name, norm)
     optimizer = optim.SGD(model.parameters(), 0.01, 0.9)
@@ -205,7 +208,8 @@ def training_step(name: str, norm: str, size: int, seed: int) -> Callable[[], No
 
 
 def trained(name: str, seed: int) -> nn.Layer:
-    """A network in eval mode whose statistics, gamma and beta are not those of the start."""
+    """Return a network in evaluation mode whose statistics, gamma and beta have been trained for a
+    few steps, because folding their initial values would be trivial."""
     md.manual_seed(seed)
     model = build(name, "batch")
     optimizer = optim.SGD(model.parameters(), 0.1, 0.9)
@@ -225,11 +229,11 @@ def infer(model: nn.Layer, images: np.ndarray) -> None:
 
 
 def alternate(sides: Sequence[Callable[[], None]], rounds: int, runs: int) -> list[list[float]]:
-    """For each round the median time of a run of each side, in seconds. Which side comes first
-    changes from round to round, as the second one may find the caches warm or the clock lower."""
+    """Return, for each round, the median time of a run of each side in seconds. The order of the
+    sides alternates, because the second one may find warm caches or a lower CPU clock."""
     found = []
     places = list(range(len(sides)))
-    for round in range(-1, rounds):  # the first one warms up
+    for round in range(-1, rounds):  # round -1 warms up and is not recorded
         times = [0.0] * len(sides)
         for place in places if round % 2 else reversed(places):
             each = []
@@ -244,7 +248,8 @@ def alternate(sides: Sequence[Callable[[], None]], rounds: int, runs: int) -> li
 
 
 def peak(name: str, norm: str, size: int) -> float:
-    """The peak memory of a process that takes two steps; NaN where the system does not tell."""
+    """Return the peak memory in MB of a process that takes two training steps; NaN if the system
+    does not report it."""
     code = f"from {__name__} import print_peak; print_peak({name!r}, {norm!r}, {size})"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     found = subprocess.run(
@@ -254,30 +259,32 @@ def peak(name: str, norm: str, size: int) -> float:
 
 
 def print_peak(name: str, norm: str, size: int) -> None:
-    """What `peak` runs."""
+    """Take two training steps and print the peak memory of this process. `peak` runs this in a
+    process of its own."""
     step = training_step(name, norm, size, 0)
     step()
     step()
     try:
-        # (getrusage would tell the peak of the process that started this one, if that is more.)
+        # Not by getrusage: its peak is at least that of the process that has started this one.
         with open("/proc/self/status", encoding="utf-8") as file:
             print(int(file.read().split("VmHWM:")[1].split()[0]) / 2**10)
-    except (OSError, IndexError):  # other systems than Linux
+    except (OSError, IndexError):  # only Linux has this file
         print("nan")
 
 
 def ratios(seed: Result, name: str, what: str) -> list[float]:
-    """One side's time over the other's, round by round."""
+    """Return the time of the first side divided by that of the second one, for each round."""
     return [one / other for one, other in seed[name]["times"][what]]
 
 
 def ratio(seeds: Sequence[Result], name: str, what: str) -> Interval:
-    """The median over the rounds, one for each seed: rounds of one process are no seeds."""
+    """Return the ratio of times over the seeds. The value of a seed is the median of its rounds, as
+    rounds in one process are not independent enough to count as seeds."""
     return interval([float(np.median(ratios(seed, name, what))) for seed in seeds])
 
 
 def milliseconds(seeds: Sequence[Result], name: str, what: str, side: int) -> Interval:
-    """The median time of one side, one for each seed."""
+    """Return the time of one side over the seeds, from the median of the rounds of each seed."""
     return interval(
         [
             1000 * float(np.median([times[side] for times in seed[name]["times"][what]]))

@@ -1,9 +1,10 @@
 """E33: is scattered input harder to learn from than normalized input?
 
-Pixels from 0 to 255 are all positive and far from zero: sigmoids behind them are saturated before
-the first step, and the loss is steep in some directions and flat in others. The same pixels with
-mean 0 and variance 1 have neither problem, and a BatchNorm as the first layer makes the one of the
-other. Each kind of input gets a grid of learning rates, so that no rate is to blame.
+Pixels from 0 to 255 are all positive and large. The sigmoids of the first layer are saturated
+before the first step, and the loss is steep in some directions and flat in others. The same pixels
+with mean 0 and variance 1 have neither problem, and a BatchNorm as the first layer normalizes the
+raw pixels. Each kind of input is tried at several learning rates, so that a badly chosen rate
+cannot decide.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from ..training import accuracy, diverged, train
 from ..verdict import Verdict, at_least, interval
 
 INPUTS = {"raw": plots.B, "standardized": plots.C, "BatchNorm first": plots.A}
-MEAN, STD = np.float32(0.1307), np.float32(0.3081)  # of the pixels of the training images
+MEAN, STD = np.float32(0.1307), np.float32(0.3081)  # of all pixels of the training images
 ACTIVATIONS = {"sigmoid": nn.Sigmoid, "relu": nn.ReLU}
 
 
@@ -35,30 +36,31 @@ class ScatteredInput(Experiment):
     notes = "B, E"
     source = "LeCun et al. 1998, Efficient BackProp; Ioffe & Szegedy 2015, section 2 (1502.03167)"
     setup = (
-        "The MLP without normalization, MNIST, batch 60, SGD; pixels 0 to 255 as they are; "
-        "standardized by the mean and standard deviation of all pixels; as they are, with a "
-        "BatchNorm as the first layer. Steps until 95% of {test} test images are right, "
-        "looked at every {every} steps, with each of the rates {rates}; the best rate counts. "
-        "What is not there after {limit} steps counts as {limit}, a lower bound. Activations: "
-        "{activations}."
+        "The MLP without normalization, MNIST, batch 60, SGD. The input is the raw pixels, from "
+        "0 to 255; or the pixels standardized by the mean and the standard deviation of all "
+        "pixels; or the raw pixels with a BatchNorm as the first layer. Measured is the number "
+        "of steps until the accuracy on {test} test images is 95%, which is tested every "
+        "{every} steps, at each of the learning rates {rates}; the best rate counts. A training "
+        "that does not reach 95% within {limit} steps counts as {limit}, which is a lower "
+        "bound. Activations: {activations}."
     )
     rule = (
-        "Sigmoid: steps of the raw input over those of the standardized, each at its best "
-        "rate, geometric mean over the seeds: the interval at 2 or above: SUPPORTED; below 2: "
-        "REFUTED."
+        "The number of steps with the raw input divided by that with the standardized input is "
+        "judged for sigmoids, with each input at its best rate, as geometric mean over the "
+        "seeds: SUPPORTED if its interval lies at 2 or above; REFUTED if it lies below 2."
     )
     expected = Verdict.SUPPORTED
     explanation = (
-        "At no rate of the grid does the network of sigmoids learn from raw pixels in "
-        "{figure[sigmoid: steps, raw]:,.0f} steps (it comes to {figure[sigmoid: best "
-        "accuracy, %, raw]:.0f}%) what it learns from the same pixels with mean 0 and "
-        "variance 1 in {figure[sigmoid: steps, standardized]:,.0f}: 97% of the first "
-        "sigmoids are outside of 0.01 to 0.99 before the first step (standardized: "
-        "0.1%), and with ReLU only rates about a hundred times smaller are stable. A "
-        "BatchNorm as the first layer does nearly what standardizing does, without "
-        "knowing the data in advance; it takes {figure[sigmoid: steps, BatchNorm first "
-        "over standardized]:.1f} times the steps here; it scales each pixel by itself, "
-        "the rarely lit ones most."
+        "At none of the rates does the network of sigmoids learn from raw pixels in "
+        "{figure[sigmoid: steps, raw]:,.0f} steps (it reaches {figure[sigmoid: best accuracy, %, "
+        "raw]:.0f}%) what it learns from the same pixels with mean 0 and variance 1 in "
+        "{figure[sigmoid: steps, standardized]:,.0f} steps. With raw pixels, 97% of the outputs "
+        "of the first sigmoids are outside of 0.01 to 0.99 before the first step (with "
+        "standardized pixels 0.1%), and with ReLUs only rates about a hundred times smaller are "
+        "stable. A BatchNorm as the first layer has nearly the same effect as standardizing, "
+        "without knowing the data in advance. It needs {figure[sigmoid: steps, BatchNorm first "
+        "over standardized]:.1f} times as many steps here, as it scales each pixel separately, "
+        "and those that are rarely bright most."
     )
     needs = ("mnist",)
     minutes = 1.9
@@ -72,7 +74,7 @@ class ScatteredInput(Experiment):
     }
     quick = {"rates": [0.1, 1.0], "limit": 3500, "activations": ["sigmoid"]}
 
-    omitted = "ReLU is left out here."
+    omitted = "ReLU is omitted in this quick run."
 
     def run(self, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
         test = mnist("test")
@@ -111,14 +113,14 @@ class ScatteredInput(Experiment):
         steps = [figures[f"sigmoid: steps, {kind}"].value for kind in ("raw", "standardized")]
         never = steps[0] == seeds[0]["limit"]
         raw = (
-            f"At no rate does the raw input come to 95% within {steps[0]:,.0f} steps"
+            f"At no rate does the raw input reach 95% within {steps[0]:,.0f} steps"
             if never
-            else f"To 95% the raw input takes {steps[0]:,.0f} steps at its best rate"
+            else f"To reach 95% the raw input needs {steps[0]:,.0f} steps at its best rate"
         )
         return Judgement(
             at_least(ratio, 2),
-            f"{raw}, the standardized one takes {steps[1]:,.0f}: "
-            f"{'at least ' * never}{ratio.value:.1f} times as many.",
+            f"{raw}, and the standardized input needs {steps[1]:,.0f}; the ratio is "
+            f"{'at least ' * never}{ratio.value:.1f}.",
             figures,
         )
 
@@ -144,8 +146,9 @@ class ScatteredInput(Experiment):
 def steps_to(
     settings: Mapping[str, Any], kind: str, activation: str, rate: float, seed: int, test: Arrays
 ) -> tuple[int, float]:
-    """The steps until the accuracy is reached, or the limit; and the best accuracy until then. It
-    stops there, unlike the courses of `sweeps`: most of them would be as long again."""
+    """Train until the target accuracy or the limit of the steps is reached. Return the number of
+    steps, and the best accuracy so far. Unlike `sweeps.course` it stops at the target, which saves
+    about half of the steps."""
     md.manual_seed(seed)
     model = build(kind, activation)
     optimizer = optim.SGD(model.parameters(), rate)
@@ -163,12 +166,12 @@ def steps_to(
 
 
 def scaled(kind: str, images: np.ndarray) -> np.ndarray:
-    """The images as this kind of network gets them."""
+    """Return the images scaled as the network with this kind of input gets them."""
     return (images - MEAN) / STD if kind == "standardized" else 255 * images
 
 
 def build(kind: str, activation: str) -> nn.Layer:
-    """The MLP without normalization, or with one before everything else."""
+    """Return an MLP without normalization; for "BatchNorm first" with a BatchNorm before it."""
     model = mlp("none", activation=ACTIVATIONS[activation])
     if kind != "BatchNorm first":
         return model
@@ -176,8 +179,8 @@ def build(kind: str, activation: str) -> nn.Layer:
 
 
 def best(seed: Result, activation: str, kind: str) -> tuple[int, float, float]:
-    """(steps, rate, accuracy) at the best rate: that of the fewest steps, of equal ones that of
-    the highest accuracy."""
+    """Return (steps, rate, accuracy) at the best rate, which is the one with the fewest steps, and
+    among rates with equally many the one with the highest accuracy."""
     found = [
         (steps, -reached, rate)
         for (steps, reached), rate in zip(seed[activation][kind], seed["rates"], strict=True)

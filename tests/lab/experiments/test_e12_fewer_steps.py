@@ -50,7 +50,7 @@ def test_one_network_of_the_two_refutes():
 
 def test_the_rate_is_the_best_one_without():
     assert e12.at_same_rate(arms(14, 2)) == 2
-    assert e12.at_soonest(arms(14, 2)) == 14
+    assert e12.at_fastest_rate(arms(14, 2)) == 14
     assert e12.at_same_rate(arms(99, 99)) == 0
     assert [found["rate"] for found in e12.chosen(arms(14, 2))] == [0.1, 0.1, 0.3]
 

@@ -1,4 +1,4 @@
-"""Saturated sigmoids: the rule on both sides, what saturated means, whose gradients these are."""
+"""E14: the rule on both sides, what counts as saturated, and which gradients are measured."""
 
 import numpy as np
 import pytest
@@ -49,7 +49,7 @@ def test_rule(pairs, verdict):
 
 def test_the_verdict_says_what_it_is_not_about():
     why = experiment.judge(seeds((0.11, 0.96), (0.1, 0.97))).why
-    assert "That is what the verdict is about; not about saturation" in why
+    assert "The verdict is about this, not about saturation" in why
     assert "0.0% of the sigmoids are saturated at the start (with it 10.0% after" in why
 
 

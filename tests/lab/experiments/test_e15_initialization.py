@@ -43,9 +43,13 @@ def test_rule(accuracies, verdict):
 
 
 def test_where_both_collapse_is_told():
-    assert "both collapse at none of the starts" in experiment.judge(seeds(LEVEL)).why
+    assert (
+        "both networks collapse at none of the initial scales" in experiment.judge(seeds(LEVEL)).why
+    )
     why = experiment.judge(seeds([0.1, 0.95, 0.95, 0.93, 0.88])).why
-    assert why.startswith("At rate 0.5") and "both collapse at 1 of the starts" in why
+    assert (
+        why.startswith("At rate 0.5") and "both networks collapse at 1 of the initial scales" in why
+    )
 
 
 def test_a_collapse_counts_where_both_have_it():

@@ -74,7 +74,7 @@ def test_rule(seeds, verdict, larger):
 def test_the_verdict_says_who_loses_and_who_gains():
     why = experiment.judge([seed((40, 48, 50), (53, 49, 49))] * 2).why
     assert why.startswith(
-        "From batch 32 to 2 BatchNorm loses 10.0 points and GroupNorm gains 4.0; "
+        "From batches of 32 to batches of 2 BatchNorm loses 10.0 points and GroupNorm gains 4.0; "
         "at 2 they have 40.0% and 53.0%."
     )
 

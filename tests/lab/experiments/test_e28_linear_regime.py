@@ -41,7 +41,7 @@ def test_rule(gains, verdict):
 
 def test_the_verdict_says_what_it_is_not_about():
     why = experiment.judge(seeds(0.2, 0.3, 0.4)).why
-    assert "not about how far the units leave the linear part: the learned gammas are 1.50" in why
+    assert "not about how far the units leave the linear regime: the learned gammas are 1.50" in why
 
 
 def test_another_share_refutes(monkeypatch):

@@ -51,11 +51,11 @@ def test_rule(mlp, c6, verdict):
 @pytest.mark.parametrize(
     "gains, words",
     [
-        (BEFORE, "so before"),
-        (AFTER, "so after"),
-        (NEITHER, "so neither matters"),
-        (OPEN, "which decides nothing"),
-        ((0.1, 0.2, 0.2), "so before"),
+        (BEFORE, "so before is better"),
+        (AFTER, "so after is better"),
+        (NEITHER, "so the order does not matter"),
+        (OPEN, "which does not decide it"),
+        ((0.1, 0.2, 0.2), "so before is better"),
     ],
 )
 def test_words_are_those_of_the_interval(gains, words):

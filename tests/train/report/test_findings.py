@@ -48,7 +48,7 @@ def test_a_class_that_is_found_worst():
     assert "light has the lowest recall: 78% of its 900 examples are found, against 100%" in said(
         labels
     )
-    assert "taken for dark" in said(labels)
+    assert "predicted as dark" in said(labels)
 
 
 def test_uneven_classes():

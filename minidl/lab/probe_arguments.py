@@ -1,4 +1,4 @@
-"""Given: what a probe is given, checked: the names of measures, an optimizer, a batch."""
+"""Checks of the arguments of a `Probe`: the names of measures, the optimizer and the batch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from ..train.batches import Example, Reader
 
 
 def names_of(given: str | Iterable[str], names: tuple[str, ...]) -> frozenset[str]:
-    """The names of measures; TypeError or ValueError for what is none."""
+    """Return the set of the given names of measures. Raises TypeError for what is no name, and
+    ValueError for an unknown one or for none at all."""
     listed = (
         (given,)
         if isinstance(given, str)
@@ -28,28 +29,30 @@ def names_of(given: str | Iterable[str], names: tuple[str, ...]) -> frozenset[st
 
 
 def optimizer_of(given: Any, model: Layer) -> Optimizer | None:
-    """An optimizer of some of the model's parameters, or None; TypeError or ValueError if not."""
+    """Return the given optimizer, or None. Raises TypeError for another object, and ValueError for
+    an optimizer that has none of the model's parameters."""
     if given is None:
         return None
     checks.instance(given, "Probe", "optimizer", Optimizer, "an optimizer or None")
     own = {id(p) for p in model.parameters()}
     if not any(id(p) in own for group in given.groups for p in group["params"]):
         raise ValueError(
-            "Probe: optimizer must be one of the model's parameters, and has none of them"
+            "Probe: optimizer must update parameters of the model, got one that has none of them"
         )
     return given
 
 
 def batch_of(given: Any) -> Any:
-    """What is given as a batch: [images, labels], as loaders of PyTorch give it, as a tuple. A list
-    of batches stays a loader."""
+    """Return a batch given as a list, which is what PyTorch's loaders yield, as a tuple. A list of
+    batches is returned as it is: it serves as a loader."""
     if isinstance(given, list) and not all(isinstance(x, tuple | list | Mapping) for x in given):
         return tuple(given)
     return given
 
 
 def example_of(batch: Any, reader: Reader) -> Example:
-    """A batch, taken apart. ValueError or TypeError where it is none for the model."""
+    """Split a batch into the inputs of the model and the labels. Raises TypeError or ValueError for
+    a batch with which the model cannot be called."""
     try:
         example = reader(batch)
     except (TypeError, ValueError) as error:
@@ -59,10 +62,10 @@ def example_of(batch: Any, reader: Reader) -> Example:
     except TypeError as error:
         raise TypeError(
             f"Probe: forward of {type(reader.model).__name__} cannot be called with the "
-            f"{len(list(example))} input(s) of the batch ({error}). A tuple or dict as the first "
-            f"entry of a batch holds inputs by position or by name; a single input that is a tuple "
-            f"or a dict is not supported: let forward take its parts"
+            f"{len(list(example))} input(s) of the batch ({error}). If the first entry of a batch "
+            f"is a tuple or a dict, it holds the inputs by position or by name. A single input "
+            f"that is itself a tuple or a dict is not supported: let forward take its parts"
         ) from None
-    except ValueError:  # what is compiled has no signature
+    except ValueError:  # inspect finds no signature of a compiled function
         pass
     return example
