@@ -79,8 +79,7 @@ if not DEBUG:
     OPTIMIZE += ["-falign-functions=64"]
 # In these folders rows may be shorter than a vector, so that what is left over is all there is.
 SHORT_ROWS = ["--param=vect-epilogues-nomask=1"]
-OPTIMIZE_MORE = {"elementwise": SHORT_ROWS, "optim": SHORT_ROWS, "reduce": SHORT_ROWS}
-OPTIMIZE_MORE["sequence"] = ["-O3", *SHORT_ROWS]
+OPTIMIZE_MORE = {"reduce": SHORT_ROWS, "sequence": ["-O3", *SHORT_ROWS]}
 if DEBUG:
     OPTIMIZE_MORE = {}
 # Where Cython would reach into CPython's structures to save a few nanoseconds of a call, it uses
