@@ -175,7 +175,7 @@ def save(folder: str, megabytes: int) -> None:
     for number in itertools.count(first):
         state = content(number, megabytes)
         say("begin", number)
-        files.push(folder, state, KEEP, alone=False)
+        files.push(folder, state, KEEP, remove_older=False)
         say("end", number)
 
 

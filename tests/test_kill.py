@@ -43,7 +43,7 @@ def test_killed_trainings_and_saves(tmp_path, monkeypatch):
 
 def saved(folder, numbers):
     for number in numbers:
-        files.push(str(folder), kill_worker.content(number, 1), kill_worker.KEEP, alone=False)
+        files.push(str(folder), kill_worker.content(number, 1), kill_worker.KEEP, remove_older=False)
 
 
 @pytest.mark.parametrize(

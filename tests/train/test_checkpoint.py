@@ -130,7 +130,7 @@ def test_all_files_damaged(tmp_path):
 def test_a_file_of_another_kind_and_of_a_newer_format(tmp_path):
     path = tmp_path / "model.safetensors"
     md.save(path, network().state_dict())
-    with pytest.raises(ValueError, match="is no checkpoint"):
+    with pytest.raises(ValueError, match="is not a checkpoint"):
         trainer().fit(loader(), resume=path)
     md.save(path, {"format": 99, "minidl": "9.0", "sum": "", "state": {}})
     with pytest.raises(ValueError, match=r"format 99 .*minidl 9\.0"):
