@@ -20,6 +20,14 @@ def positive(text: str) -> float:
     return value
 
 
+def folder(text: str) -> Path:
+    """A folder, which need not be there yet: a file is refused before anything is measured."""
+    path = Path(text)
+    if path.exists() and not path.is_dir():
+        raise argparse.ArgumentTypeError(f"must be a folder, got the file {text}")
+    return path
+
+
 def add(parser: argparse.ArgumentParser, *names: str, seconds: float, threads: int = 2) -> None:
     """Add those of threads, rounds, seconds and out that are named."""
     kinds = {
@@ -27,7 +35,7 @@ def add(parser: argparse.ArgumentParser, *names: str, seconds: float, threads: i
         "rounds": {"type": at_least_one, "default": 5, "help": "in which the sides take turns"},
         "seconds": {"type": positive, "default": seconds, "help": "of each turn"},
         "out": {
-            "type": Path,
+            "type": folder,
             "default": Path("benchmarks/results"),
             "help": "folder for the results; what it has of them is replaced",
         },

@@ -284,6 +284,16 @@ def test_the_peak_of_the_cpu_is_plausible():
     assert 1 < peak < 1000
 
 
+@pytest.mark.parametrize("kind", ["conv", "conv_input_grad", "conv_weight_grad"])
+@pytest.mark.parametrize("shape", [(2, 8, 32, 32, 3, 1, 1), (2, 8, 3, 8, 3, 2, 1)])
+def test_a_convolution_is_computed_when_it_is_measured(kind, shape):
+    """Its operation may put it off until the values are asked for."""
+    made = getattr(minidl_cases, kind)(*shape)()
+    arrays = made if isinstance(made, tuple) else (made,)
+    assert any(type(x) is np.ndarray for x in arrays)
+    assert all(x is None or type(x) is np.ndarray for x in arrays)
+
+
 @pytest.mark.parametrize(
     "options, words",
     [
@@ -292,6 +302,7 @@ def test_the_peak_of_the_cpu_is_plausible():
         (["--seconds", "0"], "--seconds: must be above 0, got 0"),
         (["--seconds", "nan"], "--seconds: must be above 0, got nan"),
         (["--rounds", "many"], "--rounds: invalid"),
+        (["--out", __file__], "--out: must be a folder, got the file"),
     ],
 )
 def test_arguments_are_checked(options, words, capsys):
