@@ -43,7 +43,8 @@ def test_killed_trainings_and_saves(tmp_path, monkeypatch):
 
 def saved(folder, numbers):
     for number in numbers:
-        files.push(str(folder), kill_worker.content(number, 1), kill_worker.KEEP, remove_older=False)
+        content = kill_worker.content(number, 1)
+        files.push(str(folder), content, kill_worker.KEEP, remove_older=False)
 
 
 @pytest.mark.parametrize(
