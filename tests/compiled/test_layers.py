@@ -19,6 +19,7 @@ from tests.support.compiled_models import (
     settled,
     steps,
 )
+from tests.support.curves import CURVES
 
 X = draw(2, 9, 7, 8)
 WIDE = draw(2, 9, 7, 16)
@@ -171,17 +172,7 @@ def test_what_is_returned_or_used_twice_is_not_hidden():
 
 # ------------------------------------------------------------------------- one value at a time
 
-CURVES = {
-    "relu": md.relu,
-    "leaky_relu": lambda x: md.leaky_relu(x, 0.2),
-    "elu": lambda x: md.elu(x, 0.7),
-    "softplus": lambda x: md.softplus(x, 2.0, 5.0),
-    "silu": md.silu,
-    "gelu": md.gelu,
-    "gelu by tanh": lambda x: md.gelu(x, approximate="tanh"),
-    "sigmoid": md.sigmoid,
-    "tanh": md.tanh,
-}
+CURVES = {"relu": md.relu, **CURVES}
 
 
 @pytest.mark.parametrize("name", CURVES)

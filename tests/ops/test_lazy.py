@@ -12,6 +12,7 @@ import minidl as md
 from minidl import nn
 from tests.support.arrays import close, uniform
 from tests.support.cases import case, checks_of
+from tests.support.curves import CURVES
 from tests.support.kernel_calls import kernels_run
 from tests.support.norm_programs import PROGRAMS, inputs, numpys, ours
 
@@ -170,18 +171,6 @@ def test_nothing_is_left_of_what_nobody_used(calls):
     ours(True).bn(x)
     x.data[...] = 0
     assert "batch_norm_apply" not in calls
-
-
-CURVES = {
-    "tanh": md.tanh,
-    "sigmoid": md.sigmoid,
-    "silu": md.silu,
-    "gelu": md.gelu,
-    "gelu by tanh": lambda p: md.gelu(p, approximate="tanh"),
-    "leaky_relu": lambda p: md.leaky_relu(p, 0.25),
-    "elu": lambda p: md.elu(p, 0.75),
-    "softplus": lambda p: md.softplus(p, 2, 5),
-}
 
 
 @pytest.mark.parametrize("dtype", (np.float32, np.float64))
