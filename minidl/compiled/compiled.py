@@ -231,7 +231,8 @@ class Compiled:
                 raise TypeError(
                     f"Compiled: input {k} must be {dtype}, got {x.dtype}; convert it with astype"
                 )
-        return x if x.flags.c_contiguous else np.ascontiguousarray(x).reshape(x.shape)
+        plain = x.flags.c_contiguous and x.flags.aligned
+        return x if plain else np.require(x, requirements=("C", "A"))
 
     def _shape(self, number: int) -> str:
         """The shape that an input must have, with N for a batch of any size."""
