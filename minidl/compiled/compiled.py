@@ -187,13 +187,7 @@ class Compiled:
             )
         batch = 1 if program.batch is None else program.batch
         for k, (number, dtype) in enumerate(self._inputs):
-            array = inputs[k]
-            if (
-                type(array) is not np.ndarray
-                or array.dtype != dtype
-                or not array.flags.c_contiguous
-            ):
-                array = self._array(array, dtype, k)
+            array = self._array(inputs[k], dtype, k)
             if k == 0:
                 if program.batch is None and array.ndim:
                     batch = len(array)
@@ -231,7 +225,8 @@ class Compiled:
                 raise TypeError(
                     f"Compiled: input {k} must be {dtype}, got {x.dtype}; convert it with astype"
                 )
-        plain = x.flags.c_contiguous and x.flags.aligned
+        flags = x.flags
+        plain = flags.c_contiguous and flags.aligned
         return x if plain else np.require(x, requirements=("C", "A"))
 
     def _shape(self, number: int) -> str:
