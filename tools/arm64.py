@@ -9,7 +9,8 @@ installed. Everything is kept in build/arm64, the kernels beside those of this m
 two packages, and no right to install more: apt-get install g++-aarch64-linux-gnu qemu-user-static
 
 An emulated CPU takes 20 to 50 times as long, and the process has a thread more, the emulator's. So
-the file of tests that count threads, runtime/test_thread_budget.py, is left out of "all".
+the file of tests that count threads, runtime/test_thread_budget.py, is left out of "all", and tests
+of random cases try fewer of them.
 """
 
 import os
@@ -30,6 +31,7 @@ ARCHIVED = ("python3", "libpython3-dev", "libgomp1", "libstdc++6")
 PACKAGES = ("numpy>=2.0", "pytest>=8", "hypothesis>=6", "setuptools>=77")
 TESTED = ("tests/minidl_ext", "tests/kernels")
 LEFT_OUT = ("runtime/test_thread_budget.py",)
+EXAMPLES = 15  # random cases of a test, of which there are 150 elsewhere
 
 
 def main() -> int:
@@ -48,7 +50,8 @@ def main() -> int:
     ignored = [f"--ignore={TESTED[0]}/{name}" for name in LEFT_OUT]
     chosen = sys.argv[1:] or [*TESTED, *ignored]
     command = [PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", *chosen]
-    return subprocess.run(command, cwd=ROOT, env=environment()).returncode
+    tested = environment(MINIDL_TEST_EXAMPLES=str(EXAMPLES))
+    return subprocess.run(command, cwd=ROOT, env=tested).returncode
 
 
 def prepare() -> None:
