@@ -245,11 +245,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 def parsed() -> argparse.Namespace:
     """The arguments, checked."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.inference",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = arguments.parser("benchmarks.inference", __doc__)
     parser.add_argument(
         "models", nargs="*", metavar="model", help=f"of {', '.join(MODELS)}; all without any"
     )

@@ -15,7 +15,6 @@ textbook's operations, of which Winograd does less than a third: it may come out
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 from contextlib import ExitStack
 
@@ -25,18 +24,8 @@ from .versus_torch import torch_side
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.kernels",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--only",
-        nargs="+",
-        default=[""],
-        metavar="NAME",
-        help="parts of the names of the cases to run",
-    )
+    parser = arguments.parser("benchmarks.kernels", __doc__)
+    arguments.add_only(parser)
     parser.add_argument(
         "--without", nargs="+", choices=["torch", "numpy"], default=[], help="sides to leave out"
     )

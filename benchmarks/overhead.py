@@ -11,7 +11,6 @@ is shown apart: a sum of 4 values, over the addition itself.
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -132,11 +131,7 @@ def kernel_entry(seconds: float) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.overhead",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = arguments.parser("benchmarks.overhead", __doc__)
     arguments.add(parser, "seconds", "out", seconds=1.0)
     args = parser.parse_args()
     names = list(workloads.WORKLOADS)

@@ -23,7 +23,7 @@ from .mode import evaluation
 from .ops.common import SMALL
 from .tensor import Tensor
 from .traced import Call, Graph, Node, Value, unused_name
-from .tracers import following
+from .tracers import Tracer, following
 
 if TYPE_CHECKING:
     from .nn.layer import Layer
@@ -87,7 +87,7 @@ def trace(f: Callable[..., Any], *examples: Any, training: bool = False) -> Grap
     )
 
 
-class _Tracer:
+class _Tracer(Tracer):
     """The tracer that records what its thread does. It recognizes tensors by identity while they
     live. It keeps none alive, because a tensor that is gone never has to be computed."""
 

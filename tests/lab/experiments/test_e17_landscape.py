@@ -11,6 +11,14 @@ from minidl.lab.experiments import e17_landscape as e17
 from minidl.lab.verdict import Verdict
 
 experiment = e17.Landscape()
+SHORT = {
+    **experiment.settings(True),
+    "steps": 4,
+    "every": 2,
+    "batch": 8,
+    "images": 40,
+    "widths": [8, 8, 8],
+}
 
 
 def arm(ranges):
@@ -109,15 +117,7 @@ def noise(monkeypatch):
 
 @pytest.mark.usefixtures("noise")
 def test_run_judge_and_plot():
-    settings = {
-        **experiment.settings(True),
-        "steps": 4,
-        "every": 2,
-        "batch": 8,
-        "images": 40,
-        "widths": [8, 8, 8],
-    }
-    found = experiment.run(0, settings)
+    found = experiment.run(0, SHORT)
     assert found["none"]["at"] == [2, 4]
     assert experiment.judge([found]).verdict is Verdict.INCONCLUSIVE
     pytest.importorskip("matplotlib")
@@ -126,14 +126,5 @@ def test_run_judge_and_plot():
 
 @pytest.mark.usefixtures("noise")
 def test_an_arm_that_diverges():
-    settings = {
-        **experiment.settings(True),
-        "steps": 4,
-        "every": 2,
-        "batch": 8,
-        "images": 40,
-        "widths": [8, 8, 8],
-        "rate": 1e30,
-    }
-    found = e17.train_arm("none", 0, **settings)
+    found = e17.train_arm("none", 0, **{**SHORT, "rate": 1e30})
     assert len(found["rate loss"]) == 2 and not math.isfinite(found["end"])
