@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import checks, dlpack, kernels
 from ..arrays import plain_array
+from ..hints import for_newcomers
 from ..random import generator
 from ..storage import FRESH
 from ..tensor import Tensor
@@ -28,6 +29,7 @@ def _unshared(array: np.ndarray, requires_grad: bool) -> Tensor:
 
 
 @checks.named
+@for_newcomers
 def tensor(obj: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor with a copy of obj: a number, nested lists, an array or a tensor.
 
@@ -93,6 +95,7 @@ def _checked(where: str, shape: Any, dtype: Any) -> Any:
 
 
 @checks.named
+@for_newcomers
 def zeros(
     *dims: Any, shape: Any = None, dtype: Any = np.float32, requires_grad: bool = False
 ) -> Tensor:
@@ -106,6 +109,7 @@ def zeros(
 
 
 @checks.named
+@for_newcomers
 def ones(
     *dims: Any, shape: Any = None, dtype: Any = np.float32, requires_grad: bool = False
 ) -> Tensor:
@@ -119,6 +123,7 @@ def ones(
 
 
 @checks.named
+@for_newcomers
 def full(shape: Shape, fill_value: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """A shape filled with a value; the dtype is the value's (float32 for Python floats).
 
@@ -132,6 +137,7 @@ def full(shape: Shape, fill_value: Any, dtype: Any = None, requires_grad: bool =
 
 
 @checks.named
+@for_newcomers
 def arange(
     *bounds: Any,
     start: Any = None,
@@ -157,6 +163,7 @@ def arange(
 
 
 @checks.named
+@for_newcomers
 def eye(
     n: int, m: int | None = None, k: int = 0, dtype: Any = np.float32, requires_grad: bool = False
 ) -> Tensor:
@@ -171,6 +178,7 @@ def eye(
 
 
 @checks.named
+@for_newcomers
 def rand(*shape: Any, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
     """Uniform numbers in [0, 1) from minidl's generator, of a shape (a tuple or ints).
 
@@ -186,6 +194,7 @@ def rand(*shape: Any, dtype: Any = np.float32, requires_grad: bool = False) -> T
 
 
 @checks.named
+@for_newcomers
 def randn(*shape: Any, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
     """Normal numbers of mean 0 and variance 1 from minidl's generator, of a shape (a tuple or
     ints).
@@ -207,6 +216,7 @@ def _like(x: Any, dtype: Any) -> tuple[tuple[int, ...], Any]:
 
 
 @checks.named
+@for_newcomers
 def zeros_like(x: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Zeros of x's shape and dtype.
 
@@ -218,6 +228,7 @@ def zeros_like(x: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor
 
 
 @checks.named
+@for_newcomers
 def ones_like(x: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Ones of x's shape and dtype.
 
@@ -229,6 +240,7 @@ def ones_like(x: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
 
 
 @checks.named
+@for_newcomers
 def full_like(x: Any, value: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """x's shape and dtype, filled with a value, which is converted to that dtype.
 
@@ -240,6 +252,7 @@ def full_like(x: Any, value: Any, dtype: Any = None, requires_grad: bool = False
 
 
 @checks.named
+@for_newcomers
 def rand_like(x: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Uniform numbers in [0, 1) of x's shape and dtype; TypeError unless that is float32 or
     float64.
@@ -252,6 +265,7 @@ def rand_like(x: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
 
 
 @checks.named
+@for_newcomers
 def randn_like(x: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Standard normal numbers of x's shape and dtype; TypeError unless that is float32 or float64.
 

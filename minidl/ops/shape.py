@@ -166,6 +166,7 @@ def flatten(x: Any, first_axis: int = 0) -> Tensor:
     return Reshape.apply(t, shape=(*shape[:first], math.prod(shape[first:])))
 
 
+@for_newcomers
 def expand_dims(x: Any, axis: int | tuple[int, ...]) -> Tensor:
     """x with new axes of size 1, which are at the given places in the result.
 
@@ -199,6 +200,7 @@ def squeeze(x: Any, axis: Any = None) -> Tensor:
     return reshape(t, tuple([n for a, n in enumerate(t.shape) if a not in axes]))
 
 
+@for_newcomers
 def transpose(x: Any, *order: Any, axes: Any = None) -> Tensor:
     """x with its axes in another order (reversed without argument), as NumPy's transpose(axes).
 
@@ -319,6 +321,7 @@ def flip(x: Any, axis: Any = None) -> Tensor:
     return Flip.apply(t, axes=checks.axes(axis, "flip", "axis", t.ndim))
 
 
+@for_newcomers
 def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: float = 0) -> Tensor:
     """x with a border, as numpy.pad: `pad_width` is an int, a pair (before, after), or one pair per
     axis; modes constant, edge, reflect, wrap.
