@@ -31,7 +31,7 @@ OF_LAYERS = {
     "evaluate": "train.Trainer(model, optimizer).evaluate(loader)",
     "train_on_batch": "loss.backward(), then optimizer.step()",
     "predict_proba": "md.softmax(model.predict(x))",
-    "compile": "md.compile(model, x), for inference; train.Trainer(model, optimizer, loss=...) trains",
+    "compile": "md.compile(model, x), for inference; train.Trainer trains",
     "save": "models.save(path, model), or md.save(path, model.state_dict())",
     "load": "models.load(path), or model.load_state_dict(md.load(path))",
     "add": "append, of nn.Sequential",

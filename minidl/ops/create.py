@@ -44,7 +44,14 @@ def tensor(obj: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """
     if isinstance(obj, Tensor):
         obj = obj._taken()
-    array = plain_array(obj) if dtype is None else obj
+    array = obj
+    if dtype is None:
+        array = plain_array(obj)
+        if array is not obj and array.dtype.kind not in "fiub":  # the dtype alone would say little
+            raise TypeError(
+                f"needs numbers (float, integer or bool), got {checks.shown(obj)}, "
+                f"an array of {array.dtype}"
+            )
     return _unshared(np.array(array, dtype=dtype, order="C"), requires_grad)
 
 
@@ -86,6 +93,13 @@ def _filled(
     if len(dims) == 2 and not isinstance(dims[1], int | np.integer):
         dims, dtype = dims[:1], dims[1]
     return _unshared(make(_checked(where, _dims(dims), dtype), dtype), requires_grad)
+
+
+def _floating(dtype: Any) -> Any:
+    """A dtype of random numbers, checked; errors get the name of the function that is `named`."""
+    if np.dtype(dtype) not in (np.float32, np.float64):
+        raise TypeError(checks.message("", "dtype", "float32 or float64", np.dtype(dtype).name))
+    return dtype
 
 
 def _checked(where: str, shape: Any, dtype: Any) -> Any:
@@ -147,7 +161,7 @@ def arange(
     requires_grad: bool = False,
 ) -> Tensor:
     """The numbers from start (0) up to stop, which is left out, in steps of step (1), as
-    numpy.arange. Integers give int64, float bounds float32.
+    numpy.arange. Integers give int64, float bounds float32. ValueError for a step of 0.
 
     >>> md.arange(3)
     tensor([0, 1, 2], dtype=int64)
@@ -157,6 +171,9 @@ def arange(
     named = {
         name: b for name, b in (("start", start), ("stop", stop), ("step", step)) if b is not None
     }
+    given = bounds[2] if len(bounds) == 3 else step
+    if given is not None and np.ndim(given) == 0 and given == 0:
+        raise ValueError("arange: step must not be 0")
     if dtype is None and any(isinstance(b, float) for b in (*bounds, *named.values())):
         dtype = np.float32
     return _unshared(np.arange(*bounds, **named, dtype=dtype), requires_grad)
@@ -189,7 +206,7 @@ def rand(*shape: Any, dtype: Any = np.float32, requires_grad: bool = False) -> T
     >>> x.shape, bool(x.min() >= 0), bool(x.max() < 1)
     ((2, 3), True, True)
     """
-    size = _checked("rand", _dims(shape), dtype)
+    size = _checked("rand", _dims(shape), _floating(dtype))
     return _unshared(np.asarray(generator().random(size, dtype=dtype)), requires_grad)
 
 
@@ -206,7 +223,7 @@ def randn(*shape: Any, dtype: Any = np.float32, requires_grad: bool = False) -> 
     >>> abs(x.mean().item()) < 0.05, abs(x.std().item() - 1) < 0.05
     (True, True)
     """
-    size = _checked("randn", _dims(shape), dtype)
+    size = _checked("randn", _dims(shape), _floating(dtype))
     return _unshared(np.asarray(generator().standard_normal(size, dtype=dtype)), requires_grad)
 
 
