@@ -179,6 +179,7 @@ test_calls_of_classes = errors_of(
         ),
         (lambda: nn.Upsample(2, mode="bilinear"), ValueError, "Upsample: mode", "'linear' here"),
         (lambda: md.adaptive_avg_pool(X, output_size=2), TypeError, "here: size"),
+        (lambda: md.grad(X, X, create_graph=True), TypeError, "grad()", "here: leave it out"),
         (lambda: Net(), TypeError, "Net.__init__()", "'units'"),
         (lambda: Net(3), TypeError, "Layer.__init__()"),
     ]

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..foreign_names import FUNCTIONS as FUNCTIONS_ELSEWHERE
 from ..grad_mode import is_recording
 from ..tensor import Tensor
 from . import create, logic, math, order, reduce, select, shape, trigonometry
@@ -184,10 +185,11 @@ def _of_values(name: str, function: Any, args: tuple[Any, ...], options: dict[st
 
 
 def _gradient_lost(name: str) -> TypeError:
+    ours = FUNCTIONS_ELSEWHERE.get(name.rpartition(".")[2], "np.")
+    instead = "compose the operation of minidl's" if ours.startswith("np.") else f"write {ours}"
     return TypeError(
         f"np.{name}: minidl has no such operation with these arguments, and NumPy "
-        f"would lose the gradient: give it the values, x.data, or compose the "
-        f"operation of minidl's"
+        f"would lose the gradient: give it the values, x.data, or {instead}"
     )
 
 

@@ -138,6 +138,16 @@ def test_a_gradient_is_not_lost_silently(call):
         same(call(x), call(A))
 
 
+def test_what_to_write_instead_is_said():
+    x = md.tensor(A, requires_grad=True)
+    with refuses(TypeError, "np.vstack", "or write md.concatenate"):
+        np.vstack([x, x])
+    with refuses(TypeError, "np.log1p", "or write md.log(1 + x)"):
+        np.log1p(x)
+    with refuses(TypeError, "np.linalg.norm", "or write md.sqrt((x * x).sum())"):
+        np.linalg.norm(x)
+
+
 def test_a_tensor_is_not_written_to():
     with refuses(TypeError, "np.add: out is a tensor", ".data"):
         np.add(A, A, out=md.tensor(A))
