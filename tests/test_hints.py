@@ -180,6 +180,20 @@ test_calls_of_classes = errors_of(
         (lambda: nn.Upsample(2, mode="bilinear"), ValueError, "Upsample: mode", "'linear' here"),
         (lambda: md.adaptive_avg_pool(X, output_size=2), TypeError, "here: size"),
         (lambda: md.grad(X, X, create_graph=True), TypeError, "grad()", "here: leave it out"),
+        (lambda: X.backward(gradient=1), TypeError, "backward()", "'gradient'; here: grad"),
+        (lambda: MODEL.zero_grad(set_to_none=True), TypeError, "zero_grad()", "here: leave it out"),
+        (
+            lambda: optim.SGD(MODEL.parameters(), lr=1).zero_grad(set_to_none=True),
+            TypeError,
+            "zero_grad()",
+            "here: leave it out",
+        ),
+        (
+            lambda: optim.clip_grad_norm(MODEL, 1, norm_type=2),
+            TypeError,
+            "clip_grad_norm()",
+            "here: leave it out",
+        ),
         (lambda: Net(), TypeError, "Net.__init__()", "'units'"),
         (lambda: Net(3), TypeError, "Layer.__init__()"),
     ]

@@ -96,6 +96,8 @@ ARGUMENTS = {
     "channels_last": f"leave it out: {LAST}",
     "memory_format": f"leave it out: {LAST}",
     "set_to_none": "leave it out: gradients are always dropped",
+    "gradient": "grad",
+    "norm_type": "leave it out: it is the Euclidean norm",
     "create_graph": "leave it out: there are no gradients of gradients",
     "allow_unused": "leave it out: the gradient of what is not used is 0",
     "is_grads_batched": "leave it out: call it for each gradient",

@@ -255,6 +255,7 @@ class Layer(hints.Explained, Methods):
             layer.frozen = False
         return self
 
+    @hints.for_newcomers
     def zero_grad(self) -> None:
         """Forget all gradients (`.grad` becomes None)."""
         # This runs at every step, so it does not use `_items`, which checks and names all parts.
