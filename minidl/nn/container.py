@@ -142,6 +142,9 @@ def _named(value: Any) -> str:
         return f"the class {value.__name__}" + (
             f": write {value.__name__}(...)" if issubclass(value, Layer) else ""
         )
+    if isinstance(value, (dict, Iterator)):
+        what = "values of a dict" if isinstance(value, dict) else "items"
+        return f"{type(value).__name__}: write the {what} one by one, or as one list of them"
     if isinstance(value, np.ufunc):
         return f"the ufunc {value.__name__}, which takes no tensors: see md.{value.__name__}"
     return type(value).__name__

@@ -229,7 +229,7 @@ def broadcast_to(x: Any, shape: int | Sequence[int]) -> Tensor:
     """
     t = as_tensor(x, "broadcast_to")
     shape = checks.ints(
-        (shape,) if isinstance(shape, int | np.integer) else shape, "broadcast_to", "shape"
+        (shape,) if shape is not None and np.ndim(shape) == 0 else shape, "broadcast_to", "shape"
     )
     try:
         return BroadcastTo.apply(t, shape=shape)
@@ -297,14 +297,15 @@ def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> tuple[Tensor,
     """
     t = as_tensor(x, "split")
     a = checks.axis(axis, "split", "axis", t.ndim)
-    if isinstance(sections, int | np.integer):
+    if np.ndim(sections) == 0:
+        sections = checks.integer(sections, "split", "sections")
         # An axis of size 0 divides into any number of parts: a limit keeps the list small.
         if sections < 1 or t.shape[a] % sections or sections > max(t.shape[a], checks.MOST_EMPTY):
             raise ValueError(
                 f"split: axis {a} of size {t.shape[a]} does not divide into {sections} equal parts"
             )
-        step = t.shape[a] // int(sections)
-        ends = [step * k for k in range(1, int(sections))]
+        step = t.shape[a] // sections
+        ends = [step * k for k in range(1, sections)]
     else:
         ends = list(checks.ints(sections, "split", "sections"))
     return Split.apply(t, ends=ends, axis=a)

@@ -47,6 +47,8 @@ def test_containers_are_sequences(make):
         (None, "NoneType"),
         (3, "int"),
         (nn.ReLU, "write ReLU(...)"),
+        ({"a": nn.ReLU()}, "dict: write the values of a dict one by one"),
+        ((nn.ReLU() for _ in range(2)), "generator: write the items one by one"),
         (dict, "class dict"),
     ):
         with refuses(TypeError, type(held).__name__, name):
