@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from .. import checks, kernels
+from ..arrays import array_of
 from ..hints import for_newcomers
 from ..tensor import Tensor
 from .common import as_tensor
@@ -325,10 +326,11 @@ def flip(x: Any, axis: Any = None) -> Tensor:
 @for_newcomers
 def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: float = 0) -> Tensor:
     """x with a border, as numpy.pad: `pad_width` is an int, a pair (before, after), or one pair per
-    axis; modes constant, edge, reflect, wrap.
+    axis; modes constant, edge, reflect, wrap. `constant_values` is a number, or numbers in the form
+    of pad_width.
 
-    ValueError for another mode or widths that do not fit, TypeError for widths that are not
-    integers.
+    ValueError for another mode, and for widths or values that do not fit; TypeError for widths that
+    are not integers and values that are not numbers.
 
     >>> md.pad(md.tensor([1., 2., 3.]), (1, 2))
     tensor([0., 1., 2., 3., 0., 0.])
@@ -349,6 +351,17 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: float =
     widths = [checks.ints(pair, "pad", "pad_width") for pair in widths]
     if any(before < 0 or after < 0 for before, after in widths):
         raise ValueError(f"pad: pad_width must not be negative, got {pad_width!r}")
+    if type(constant_values) not in (int, float):
+        values = array_of(constant_values, "pad", "constant_values")
+        if values.dtype.kind not in "fiub":
+            raise TypeError(checks.message("pad", "constant_values", "numbers", constant_values))
+        try:
+            np.broadcast_to(values, (t.ndim, 2))
+        except ValueError:
+            raise ValueError(
+                f"pad: constant_values {constant_values!r} does not give (before, after) for "
+                f"{t.ndim} axes"
+            ) from None
     if mode != "constant" and any(sum(w) and not n for n, w in zip(t.shape, widths, strict=True)):
         raise ValueError(f"pad: mode {mode!r} has nothing to repeat in shape {t.shape}")
     kernels.check_shape(
