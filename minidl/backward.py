@@ -22,6 +22,7 @@ import numpy as np
 
 from . import changes, checks, kernels
 from .graph import Function
+from .hints import for_newcomers
 from .lazy import Lazy, computed
 from .locks import lock
 from .storage import read_only
@@ -306,6 +307,7 @@ def backward(output: Tensor, grad: Any = None, retain_graph: bool = False) -> No
     _store([*others, *leaves.items()])
 
 
+@for_newcomers
 def grad(
     outputs: Tensor | Sequence[Tensor],
     inputs: Tensor | Sequence[Tensor],

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from . import checks
 from .backward import grad
 from .grad_mode import no_grad
 from .tensor import Tensor
@@ -26,12 +27,16 @@ def gradcheck(
     by fixed random numbers, so that one backward checks every output. A kink of f within eps of an
     input is reported as an error although the gradient may be right.
 
-    TypeError unless the checked inputs are float64, ValueError if no input requires a gradient.
+    TypeError unless the checked inputs are float64, ValueError if no input requires a gradient, or
+    for an eps that is not above 0 and tolerances below 0.
 
     >>> x = md.tensor([0.5, 2.], dtype=np.float64, requires_grad=True)
     >>> md.gradcheck(md.exp, x)
     True
     """
+    checks.positive(eps, "gradcheck", "eps")
+    checks.not_negative(rtol, "gradcheck", "rtol")
+    checks.not_negative(atol, "gradcheck", "atol")
     ins = [inputs] if isinstance(inputs, Tensor) else list(inputs)
     checked = [t for t in ins if isinstance(t, Tensor) and t._requires_grad]
     if not checked:

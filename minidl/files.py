@@ -52,6 +52,8 @@ def save(path: str | os.PathLike[str], state: Any) -> None:
     ...     md.load(folder + "/state.safetensors")
     {'weight': array([1., 1.]), 'epoch': 3}
     """
+    if isinstance(state, (str, os.PathLike)) and not isinstance(path, (str, bytes, os.PathLike)):
+        raise TypeError(f"save: path comes first: save({state!r}, {type(path).__name__})")
     path = checks.path(path, "save")
     arrays: dict[str, np.ndarray] = {}
     tree = _describe(state, "", arrays, ())
@@ -179,7 +181,8 @@ def _describe(value: Any, name: str, arrays: dict[str, np.ndarray], within: tupl
     if value is None or isinstance(value, bool | int | float):
         return {"value": value}
     if not isinstance(value, dict | list | tuple):
-        raise TypeError(f"save: cannot save a {type(value).__name__} ({name or 'state'})")
+        hint = "; of it state_dict() can be saved" if hasattr(value, "state_dict") else ""
+        raise TypeError(f"save: cannot save a {type(value).__name__} ({name or 'state'}){hint}")
     if id(value) in within:
         raise ValueError(f"save: a {type(value).__name__} holds itself ({_shortened(name)})")
     if len(within) == _MAX_DEPTH:

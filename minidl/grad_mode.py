@@ -22,7 +22,8 @@ is_recording = _recording.get  # tells whether operations in this thread or task
 
 
 class no_grad:
-    """Operations inside record no graph: `with md.no_grad(): ...`, or as a decorator.
+    """Operations inside record no graph: `with md.no_grad(): ...`, or as a decorator, with or
+    without parentheses.
 
     The mode holds for the current thread or asyncio task, and blocks may be nested. As a decorator
     of a generator or coroutine function it holds while the function's body runs, and not while it
@@ -35,6 +36,10 @@ class no_grad:
     >>> y.requires_grad
     False
     """
+
+    def __new__(cls, function: Any = None) -> Any:
+        mode = super().__new__(cls)
+        return mode if function is None else mode(function)
 
     def __enter__(self) -> no_grad:
         _before.set((_recording.get(), _before.get()))

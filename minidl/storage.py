@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .arrays import plain_array
 from .tracers import reads, tracers
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Storage:
 
     @data.setter
     def data(self, value: Any) -> None:
-        value = value.data if isinstance(value, Storage) else np.asarray(value)
+        value = value.data if isinstance(value, Storage) else plain_array(value)
         if value.shape != self._shape or value.dtype != self._dtype:
             raise ValueError(
                 f"data: the tensor is {self._dtype} {self._shape}, "

@@ -205,7 +205,7 @@ class Tensor(Storage, Methods):
     @grad.setter
     def grad(self, value: Any) -> None:
         if value is not None:
-            value = writable(value.data) if isinstance(value, Tensor) else np.asarray(value)
+            value = writable(value.data) if isinstance(value, Tensor) else plain_array(value)
             if value.shape != self.shape or value.dtype != self.dtype:
                 raise ValueError(
                     f"grad: the tensor is {self.dtype} {self.shape}, "

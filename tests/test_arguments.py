@@ -31,6 +31,8 @@ CALLS = {
         ["a", None],
         [],
     ),
+    "split": (lambda v: md.split(X, v), "sections", [True, 2.0, "a", None], []),
+    "any": (lambda v: md.any(X, keepdims=v), "keepdims", ["a", 2, None], []),
     "argmax": (lambda v: md.argmax(X, v), "axis", ["a", True], [5]),
     "flatten": (lambda v: md.flatten(X, v), "first_axis", [None, 1.0], [2]),
     "var": (lambda v: md.var(X, ddof=v), "ddof", ["a", None, True], [math.nan]),
@@ -233,3 +235,12 @@ def test_rows_without_values_are_no_members_without_end():
         data.ArrayDataset(np.zeros(2), classes=md.zeros(2**25, 0))
     with refuses(ValueError, "stack: tensors must be a list of tensors", "33554432 empty rows"):
         md.stack(md.zeros(2**25, 0))
+
+
+def test_what_scalars_of_numpy_give():
+    assert md.any(X, keepdims=np.True_).shape == md.all(X, keepdims=np.True_).shape == (1, 1)
+    for two in (np.int8(2), np.array(2), md.tensor(2)):
+        assert [part.shape for part in md.split(X, two)] == [(1, 2), (1, 2)]
+        assert md.broadcast_to(1.0, two).shape == (2,)
+    for factor in (np.float32(2), np.float64(2), np.int64(2)):
+        assert nn.Upsample(scale_factor=factor)(IMAGES).shape == (1, 8, 8, 1)

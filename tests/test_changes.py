@@ -316,6 +316,16 @@ def test_writes_of_many_threads_are_all_seen():
             graph.backward()
 
 
+class Foreign:
+    """A tensor of another library, which shares its memory with the array that it gives."""
+
+    def __init__(self, array):
+        self.array = array
+
+    def __array__(self, dtype=None, copy=None):
+        return self.array
+
+
 def clear(a):
     a[...] = a[::-1].copy() if a.dtype == bool else 0
 
@@ -357,6 +367,13 @@ GIVEN = {
     "axes": (PLACES - 1, lambda w, a: md.transpose(w, a)),
     "pad_width": (PLACES, lambda w, a: md.pad(w, a)),
     "one_hot": (PLACES, lambda w, a: md.one_hot(a, 4) @ w),
+    "factor": (uniform(4, 4), lambda w, a: w * a),
+    "factor of another library": (uniform(4, 4), lambda w, a: w * Foreign(a)),
+    "matrix of another library": (uniform(4, 4), lambda w, a: md.matmul(w, Foreign(a))),
+    "kernel of another library": (
+        uniform(2, 2, 4, 4).reshape(2, 2, 1, 16),
+        lambda w, a: md.conv(w.reshape(1, 4, 4, 1), Foreign(a)),
+    ),
 }
 
 

@@ -67,6 +67,8 @@ TABLE_OF_HINTS = {
     "OF_OPTIMIZERS": "of optimizers",
     "DATA": "data",
     "TRANSFORMS": "data",
+    "TRAIN": "training",
+    "MODELS": "training",
     "ARGUMENTS": "arguments",
 }
 

@@ -367,7 +367,7 @@ def test_threads_that_save_to_one_path_leave_one_state_whole(tmp_path):
         (1j, "complex"),
         (print, "builtin_function_or_method"),
         (object(), "object"),
-        (nn.Dense(1, 1), "Dense"),
+        (nn.Dense(1, 1), r"a Dense .*; of it state_dict\(\) can be saved"),
         (np.array([None]), "object"),
         (np.array(["x"]), "str"),
         (np.array(["2020"], "M8[s]"), "datetime64"),
@@ -382,6 +382,8 @@ def test_what_cannot_be_saved_is_named(value, words, nested, tmp_path):
     with pytest.raises(TypeError, match=words) as info:
         md.save(tmp_path / "state", state)
     assert ("model.odd" if nested else "odd") in str(info.value)
+    with pytest.raises(TypeError, match="path comes first"):
+        md.save(state, tmp_path / "state")
     assert os.listdir(tmp_path) == []
 
 

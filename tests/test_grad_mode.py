@@ -261,6 +261,19 @@ def test_a_decorated_async_generator_function():
     assert inspect.isasyncgenfunction(values)
 
 
+def test_a_decorator_without_parentheses():
+    @md.no_grad
+    def double(x):
+        """Twice x."""
+        return x * 2
+
+    x = md.ones(2, requires_grad=True)
+    assert not double(x).requires_grad and (x * 2).requires_grad
+    assert double.__doc__ == "Twice x."
+    with pytest.raises(TypeError, match="no_grad: decorates a function, got int"):
+        md.no_grad(3)
+
+
 def test_no_grad_decorates_functions_only():
     with refuses(TypeError, "no_grad", "list"):
         md.no_grad()([])

@@ -53,6 +53,9 @@ def test_gradcheck_takes_inputs_and_outputs_of_all_kinds():
 test_errors = errors_of(
     [
         (lambda: md.gradcheck(lambda x: x, [md.tensor([1.0])]), ValueError, "gradcheck: no input"),
+        (lambda: md.gradcheck(md.exp, [], eps=0), ValueError, "gradcheck: eps must be"),
+        (lambda: md.gradcheck(md.exp, [], rtol=1j), TypeError, "gradcheck: rtol must be"),
+        (lambda: md.gradcheck(md.exp, [], atol=-1), ValueError, "gradcheck: atol must be"),
         (
             lambda: md.gradcheck(lambda x: x, [md.ones(1, requires_grad=True)]),
             TypeError,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import minidl as md
-from minidl import data, foreign_names, hints, nn, optim
+from minidl import data, foreign_names, hints, models, nn, optim, train
 from tests.support.cases import errors_of
 from tests.support.errors import refuses
 
@@ -47,6 +47,23 @@ test_errors = errors_of(
         (lambda: MODEL.nonsense, AttributeError, "'Dense' object has no attribute 'nonsense'"),
         (lambda: optim.SGD(MODEL.parameters(), 1).param_groups, AttributeError, "here: groups"),
         (lambda: data.DataLoader(PAIRS, num_workers=2), TypeError, "'num_workers'; here: prefetch"),
+        (lambda: X.nbytes, AttributeError, "'nbytes'; here: x.data.nbytes"),
+        (lambda: X.log1p(), AttributeError, "'log1p'; here: md.log(1 + x)"),
+        (lambda: md.vstack([X, X]), AttributeError, "'vstack'; here: md.concatenate"),
+        (lambda: nn.Conv3d(1, 1, 3), AttributeError, "'Conv3d'; here: nothing for volumes"),
+        (lambda: MODEL.fit(PAIRS), AttributeError, "'fit'; here: train.Trainer"),
+        (lambda: MODEL.save("net"), AttributeError, "'save'; here: models.save"),
+        (lambda: optim.NAdam, AttributeError, "'NAdam'; here: optim.Adam"),
+        (lambda: train.ModelCheckpoint, AttributeError, "'minidl.train'", "train.Checkpoint"),
+        (lambda: models.resnet18, AttributeError, "'minidl.models'", "models.create"),
+        (lambda: md.zeros(2, device="cpu"), TypeError, "zeros()", "here: leave it out"),
+        (lambda: md.zeros(size=(2, 3)), TypeError, "zeros()", "here: shape"),
+        (lambda: md.one_hot([1], num_classes=3), TypeError, "it takes indices, depth"),
+        (lambda: md.leaky_relu(X, negative_slope=0.1), TypeError, "here: slope"),
+        (lambda: X.expand_dims(dim=0), TypeError, "expand_dims()", "here: axis"),
+        (lambda: X.transpose(dim0=0, dim1=1), TypeError, "transpose()", "here: leave it out"),
+        (lambda: md.max_pool(X, kernel_size=2), TypeError, "max_pool()", "here: window"),
+        (lambda: data.MNIST("here", train=True), TypeError, "MNIST()", "here: split"),
     ]
 )
 FUNCTIONS = [
@@ -162,6 +179,21 @@ test_calls_of_classes = errors_of(
         ),
         (lambda: nn.Upsample(2, mode="bilinear"), ValueError, "Upsample: mode", "'linear' here"),
         (lambda: md.adaptive_avg_pool(X, output_size=2), TypeError, "here: size"),
+        (lambda: md.grad(X, X, create_graph=True), TypeError, "grad()", "here: leave it out"),
+        (lambda: X.backward(gradient=1), TypeError, "backward()", "'gradient'; here: grad"),
+        (lambda: MODEL.zero_grad(set_to_none=True), TypeError, "zero_grad()", "here: leave it out"),
+        (
+            lambda: optim.SGD(MODEL.parameters(), lr=1).zero_grad(set_to_none=True),
+            TypeError,
+            "zero_grad()",
+            "here: leave it out",
+        ),
+        (
+            lambda: optim.clip_grad_norm(MODEL, 1, norm_type=2),
+            TypeError,
+            "clip_grad_norm()",
+            "here: leave it out",
+        ),
         (lambda: Net(), TypeError, "Net.__init__()", "'units'"),
         (lambda: Net(3), TypeError, "Layer.__init__()"),
     ]
@@ -204,6 +236,8 @@ TABLES = {
     "OPTIMIZERS": optim,
     "DATA": data,
     "TRANSFORMS": data.transforms,
+    "TRAIN": train,
+    "MODELS": models,
     "OF_LAYERS": MODEL,
     "OF_OPTIMIZERS": optim.SGD(MODEL.parameters(), lr=1),
 }
@@ -219,7 +253,9 @@ def test_no_hint_stands_for_what_there_is(table):
 def test_what_hints_name_exists(table):
     """Written as md.name, nn.name, optim.name, data.name, x.name; or alone, of the same owner."""
     for text in getattr(foreign_names, table).values():
-        for owner, name in re.findall(r"\b(md|nn|optim|data|x|model|np|T)\.(\w+)", text):
+        for owner, name in re.findall(
+            r"\b(md|nn|optim|data|train|models|x|model|np|T)\.(\w+)", text
+        ):
             place = {"x": X, "model": nn.Layer(), "md": md, "np": np, "T": data.transforms}.get(
                 owner
             )

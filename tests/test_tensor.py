@@ -361,3 +361,10 @@ def test_lists_of_typed_values_keep_their_dtype():
     assert md.tensor([1.0, np.float64(2)]).dtype == np.float64
     assert md.tensor([1.0, 2]).dtype == np.float32
     assert md.sum([t, t]).item() == 0.6000000000000001
+
+
+def test_lists_are_assigned_as_they_are_made_tensors():
+    x = md.tensor([[1.0, 2.0]], requires_grad=True)
+    x.data, x.grad = [[3.0, 4.0]], [[5.0, 6.0]]
+    assert x.data.dtype == x.grad.dtype == np.float32
+    assert x.data.tolist() == [[3, 4]] and x.grad.tolist() == [[5, 6]]

@@ -52,6 +52,7 @@ TABLES = {
     "optimizers": lambda: table(foreign_names.OPTIMIZERS),
     "of optimizers": lambda: table(foreign_names.OF_OPTIMIZERS, "optimizer."),
     "data": lambda: table(foreign_names.DATA | foreign_names.TRANSFORMS),
+    "training": lambda: table(foreign_names.TRAIN | foreign_names.MODELS),
     "arguments": lambda: table(foreign_names.ARGUMENTS),
 }
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import checks
+from .. import checks, hints
 from ..arrays import array_of
 
 
-class ArrayDataset:
+class ArrayDataset(hints.Explained):
     """Images and labels, item by item; or images alone, or any number of arrays.
 
     images:  (N, ...) array of numbers, for image networks (N, H, W, C); not copied

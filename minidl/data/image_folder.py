@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import checks, hints, kernels
+from .. import checks, kernels
 from . import cache as cache_module
 from .dataset import ArrayDataset
 from .folder_scan import Scan, scan
@@ -24,7 +24,7 @@ MOST_BYTES_IN_GROUP = 4 << 20  # the most memory that the pictures of a group ta
 SECONDS = 1.0  # the time after which decoding shows its progress
 
 
-class ImageFolder(ArrayDataset, hints.Explained):
+class ImageFolder(ArrayDataset):
     """Pictures in subfolders of `root`, one subfolder a class: PNG, JPEG, BMP, WebP, and the first
     picture of a GIF. Needs Pillow: `pip install minidl[images]`.
 

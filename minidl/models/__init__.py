@@ -25,6 +25,8 @@ Every model raises a ValueError for an unknown name, and a TypeError for a `norm
 name nor a function that returns layers.
 """
 
+from typing import TYPE_CHECKING
+
 from .cifar_fast import CifarFast
 from .file import load, save
 from .lenet import LeNet
@@ -36,6 +38,11 @@ from .resnet import ResNet20, ResNet32, ResNet56
 from .saved import Saved
 from .vgg import VGG8, VGG16
 from .wide_resnet import WRN16x4
+
+if not TYPE_CHECKING:  # to a type checker a module with __getattr__ has every name
+    from .. import foreign_names, hints
+
+    __getattr__ = hints.attributes_of(__name__, foreign_names.MODELS)
 
 __all__ = [
     "MLP",

@@ -17,12 +17,14 @@ from .layer import Layer
 class LayerList(Layer):
     """A list of layers, which are named by their places: "0", "1", ... It has no forward.
 
-    TypeError for an item that is not a layer.
+    Assigning to a place replaces the layer there, and `del` removes it. TypeError for an item that
+    is not a layer, IndexError for a place that there is not.
 
     >>> layers = nn.LayerList(nn.Dense(4, 4) for _ in range(3))
     >>> layers.append(nn.Dense(4, 2))
+    >>> layers[-1] = nn.Dense(4, 3)
     >>> len(layers), layers[3]
-    (4, Dense(4, 2, bias=True))
+    (4, Dense(4, 3, bias=True))
     """
 
     def __init__(self, layers: Iterable[Layer] = ()) -> None:
@@ -33,9 +35,13 @@ class LayerList(Layer):
 
     def append(self, layer: Layer) -> None:
         """Add a layer at the end."""
+        self._layers.append(self._member(layer))
+
+    def _member(self, layer: Any) -> Layer:
+        """What is given as a layer, checked."""
         if not isinstance(layer, Layer):
             raise TypeError(f"{type(self).__name__}: needs layers, got {_named(layer)}")
-        self._layers.append(layer)
+        return layer
 
     def _items(self) -> Iterator[tuple[str, Any]]:
         yield from ((str(i), layer) for i, layer in enumerate(self._layers))
@@ -54,15 +60,30 @@ class LayerList(Layer):
                 if isinstance(self, Sequential)
                 else type(self)(self._layers[index])
             )
-        return self._layers[index]
+        return self._layers[self._place(index)]
+
+    def __setitem__(self, index: Any, layer: Layer) -> None:
+        self._layers[self._place(index)] = self._member(layer)
+
+    def __delitem__(self, index: Any) -> None:
+        del self._layers[self._place(index)]
+
+    def _place(self, index: Any) -> int:
+        """An index, checked."""
+        where, count = type(self).__name__, len(self)
+        place = checks.integer(index, where, "index")
+        if not -count <= place < count:
+            raise IndexError(f"{where}: there is no layer {place} of {count}")
+        return place
 
 
 class Sequential(LayerList):
     """Apply layers one after another; they are given one by one, or as one list.
 
     A function of one tensor may be among them, and becomes a `Lambda`. An array of numbers becomes
-    a tensor first. An error in a layer names its place: "layer 2, Dense: ...". TypeError for an
-    item that is neither a layer nor a function.
+    a tensor first. `model[-1] = nn.Dense(...)` replaces a layer, a head for one. An error in a
+    layer names its place: "layer 2, Dense: ...". TypeError for an item that is neither a layer nor
+    a function.
 
     >>> model = nn.Sequential(nn.Dense(4, 3), md.relu, nn.Dense(3, 2))
     >>> model(md.zeros(8, 4)).shape
@@ -78,13 +99,16 @@ class Sequential(LayerList):
 
     def append(self, layer: Layer | Callable[[Any], Any]) -> None:
         """Add a layer, or a function of one tensor, at the end."""
+        super().append(layer)  # type: ignore[arg-type]
+
+    def _member(self, layer: Any) -> Layer:
         if (
             not isinstance(layer, Layer)
             and callable(layer)
             and not isinstance(layer, (type, np.ufunc))
         ):
             layer = Lambda(layer)
-        super().append(layer)  # type: ignore[arg-type]
+        return super()._member(layer)
 
     def forward(self, x: Any) -> Any:
         if not isinstance(x, Tensor):
@@ -118,6 +142,9 @@ def _named(value: Any) -> str:
         return f"the class {value.__name__}" + (
             f": write {value.__name__}(...)" if issubclass(value, Layer) else ""
         )
+    if isinstance(value, (dict, Iterator)):
+        what = "values of a dict" if isinstance(value, dict) else "items"
+        return f"{type(value).__name__}: write the {what} one by one, or as one list of them"
     if isinstance(value, np.ufunc):
         return f"the ufunc {value.__name__}, which takes no tensors: see md.{value.__name__}"
     return type(value).__name__

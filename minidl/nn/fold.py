@@ -230,9 +230,10 @@ def _by_order(layers: dict[str, Layer]) -> Callable[[str], list[str] | str]:
 
 def _chain(layer: Layer) -> Iterator[Layer]:
     """The layers of a Sequential and of the Sequentials inside it, in order; nothing for any other
-    layer."""
-    for child in () if _mismatch(layer, Sequential) else layer.children():
-        yield from [child] if _mismatch(child, Sequential) else _chain(child)
+    layer. Layers that are its attributes are children too, but its forward does not call them."""
+    if isinstance(layer, Sequential) and not _mismatch(layer, Sequential):
+        for child in layer:
+            yield from [child] if _mismatch(child, Sequential) else _chain(child)
 
 
 def _mismatch(layer: Layer | None, *kinds: type[Layer]) -> str | None:

@@ -49,10 +49,11 @@ class Layer(hints.Explained, Methods):
     visited once, under its first name.
 
     Assigning an array, number or plain tensor over a parameter is a TypeError, because it would no
-    longer learn. The same holds for an array or plain tensor over a child, for a plain tensor over
-    a buffer, and for a layer or parameter as an attribute of the class, which would belong to none
-    of its layers. `training` is True or False; `predict` and others set it for their own thread
-    only.
+    longer learn. The same holds for an array or plain tensor over a child, for anything but an
+    array over a buffer (a NumPy scalar is none, and `count + 1` is one if `count` has no axes), and
+    for a layer or parameter as an attribute of the class, which would belong to none of its layers.
+    None may take the place of any part. `training` is True or False; `predict` and others set it
+    for their own thread only.
 
     >>> class Net(nn.Layer):
     ...     def __init__(self, parent=None):
@@ -254,6 +255,7 @@ class Layer(hints.Explained, Methods):
             layer.frozen = False
         return self
 
+    @hints.for_newcomers
     def zero_grad(self) -> None:
         """Forget all gradients (`.grad` becomes None)."""
         # This runs at every step, so it does not use `_items`, which checks and names all parts.

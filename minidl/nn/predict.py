@@ -99,8 +99,9 @@ def _in_order(loader: Any) -> Iterator[Any]:
 def _array(x: Any, name: str) -> np.ndarray:
     values = x.data if isinstance(x, Tensor) else plain_array(x)
     if values.ndim == 0:
-        what = "a number" if values.dtype.kind in "biuf" else f"a {type(x).__name__}"
-        raise ValueError(f"predict: {name} needs a batch axis, got {what}")
+        if values.dtype.kind not in "biuf":
+            raise TypeError(checks.message("predict", name, "an array, a data set or a loader", x))
+        raise ValueError(f"predict: {name} needs a batch axis, got a number")
     return values
 
 

@@ -88,11 +88,18 @@ def refuse_over(where: str, held: Any, value: Any, layer: type) -> None:
             f"lost with a {given} in its place: set {name} to None first, if that is "
             f"meant"
         )
-    if isinstance(held, np.ndarray) and isinstance(value, Tensor) and not name.startswith("_"):
+    if (
+        isinstance(held, np.ndarray)
+        and not held.dtype.hasobject
+        and not isinstance(value, np.ndarray | type(None))
+        and not name.startswith("_")
+        and not any(flatten(where, name, value, (Parameter, layer, np.ndarray)))
+    ):
         raise TypeError(
-            f"{where} is a buffer, and a Tensor in its place would not be saved: "
-            f"write {name}[...] = ... for new values, or give an array "
-            f"(tensor.data.copy())"
+            f"{where} is a buffer, and a {given} in its place would not be saved: write "
+            f"{name}[...] = ... for new values, or give an array"
+            f"{' (tensor.data.copy())' if isinstance(value, Tensor) else ''}; set {name} to None "
+            f"first, if that is meant"
         )
 
 

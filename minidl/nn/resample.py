@@ -89,4 +89,4 @@ def _integral(value: Any) -> Any:
     """2.0 as 2, because PyTorch's factors are often written as floats."""
     if isinstance(value, (tuple, list)):
         return tuple([_integral(v) for v in value])
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    return int(value) if isinstance(value, float | np.floating) and value.is_integer() else value

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import checks
 from ..tensor import Tensor
 from .registry import uniquely_named
 
@@ -31,6 +32,7 @@ def fitting(layer: Layer, state: Any, strict: bool) -> dict[str, np.ndarray]:
     where = f"load_state_dict of {type(layer).__name__}"
     if not isinstance(state, Mapping):
         raise TypeError(f"{where}: state must be a dict of arrays, got {type(state).__name__}")
+    strict = checks.flag(strict, where, "strict")
     own = dict(uniquely_named(layer, layer._walk()))
     given = {}
     for name, value in state.items():

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import checks, kernels
+from ..hints import for_newcomers
 from ..lazy import RELU, Lazy, computed
 from ..tensor import Tensor
 from .common import float_tensor
@@ -133,6 +134,7 @@ def relu(x: Any) -> Tensor:
     return ReLU.apply(float_tensor(x, "relu"))
 
 
+@for_newcomers
 def leaky_relu(x: Any, slope: float = 0.01) -> Tensor:
     """x where positive, else slope x (Maas et al. 2013).
 

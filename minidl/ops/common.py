@@ -62,8 +62,9 @@ def _requires_grad(items: Any) -> bool:
 
 def constant(array: np.ndarray, given: Any) -> Tensor:
     """An array that a user has given, as a tensor. A small array is copied, because a backward may
-    need its values again, while the user, or a layer that holds it as a buffer, may change them."""
-    if array is not given or array.nbytes > SMALL:
+    need its values again, while the user, or a layer that holds it as a buffer, may change them.
+    `given` may be an object of another library, whose memory the array then shares as a rule."""
+    if array.nbytes > SMALL or not array_like(given):
         return Tensor(array)
     t = Tensor(array.copy())
     if tracers:

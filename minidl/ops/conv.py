@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import checks, kernels
+from ..hints import for_newcomers
 from ..kernels.choose import Padding, conv_algorithm, reading_family
 from ..lazy import NOTHING, Epilogue, Lazy, computed
 from ..settings import get_precision
@@ -240,6 +241,7 @@ def convolved(
     return kernel(x, weight, *geometry, bias, residual, relu, transformed)
 
 
+@for_newcomers
 def conv(
     x: Any,
     weight: Any,

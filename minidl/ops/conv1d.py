@@ -11,6 +11,7 @@ from typing import Any
 
 from .. import checks
 from ..graph import Function
+from ..hints import for_newcomers
 from ..tensor import Tensor
 from .common import float_tensor
 from .conv import Conv, checked_operands, resolve_padding
@@ -27,6 +28,7 @@ ROW: dict[str, Any] = {
 }
 
 
+@for_newcomers
 def conv1d(
     x: Any,
     weight: Any,
@@ -73,6 +75,7 @@ def conv1d(
     )
 
 
+@for_newcomers
 def max_pool1d(
     x: Any,
     window: int,
@@ -94,6 +97,7 @@ def max_pool1d(
     return _applied("max_pool1d", MaxPool, _row(x, 1), **options)
 
 
+@for_newcomers
 def avg_pool1d(
     x: Any,
     window: int,

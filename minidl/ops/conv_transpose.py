@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import checks, kernels
+from ..hints import for_newcomers
 from ..kernels.choose import Padding
 from ..tensor import Tensor
 from .conv import checked_operands
@@ -88,6 +89,7 @@ def exchange_channels(weight: np.ndarray, groups: int) -> np.ndarray:
     )
 
 
+@for_newcomers
 def conv_transpose(
     x: Any,
     weight: Any,

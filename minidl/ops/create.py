@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import checks, dlpack, kernels
 from ..arrays import plain_array
+from ..hints import for_newcomers
 from ..random import generator
 from ..storage import FRESH
 from ..tensor import Tensor
@@ -28,6 +29,7 @@ def _unshared(array: np.ndarray, requires_grad: bool) -> Tensor:
 
 
 @checks.named
+@for_newcomers
 def tensor(obj: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor with a copy of obj: a number, nested lists, an array or a tensor.
 
@@ -42,7 +44,14 @@ def tensor(obj: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """
     if isinstance(obj, Tensor):
         obj = obj._taken()
-    array = plain_array(obj) if dtype is None else obj
+    array = obj
+    if dtype is None:
+        array = plain_array(obj)
+        if array is not obj and array.dtype.kind not in "fiub":  # the dtype alone would say little
+            raise TypeError(
+                f"needs numbers (float, integer or bool), got {checks.shown(obj)}, "
+                f"an array of {array.dtype}"
+            )
     return _unshared(np.array(array, dtype=dtype, order="C"), requires_grad)
 
 
@@ -86,6 +95,13 @@ def _filled(
     return _unshared(make(_checked(where, _dims(dims), dtype), dtype), requires_grad)
 
 
+def _floating(dtype: Any) -> Any:
+    """A dtype of random numbers, checked; errors get the name of the function that is `named`."""
+    if np.dtype(dtype) not in (np.float32, np.float64):
+        raise TypeError(checks.message("", "dtype", "float32 or float64", np.dtype(dtype).name))
+    return dtype
+
+
 def _checked(where: str, shape: Any, dtype: Any) -> Any:
     """The shape, checked that an array of it can exist."""
     kernels.check_shape(where, shape, dtype)
@@ -93,6 +109,7 @@ def _checked(where: str, shape: Any, dtype: Any) -> Any:
 
 
 @checks.named
+@for_newcomers
 def zeros(
     *dims: Any, shape: Any = None, dtype: Any = np.float32, requires_grad: bool = False
 ) -> Tensor:
@@ -106,6 +123,7 @@ def zeros(
 
 
 @checks.named
+@for_newcomers
 def ones(
     *dims: Any, shape: Any = None, dtype: Any = np.float32, requires_grad: bool = False
 ) -> Tensor:
@@ -119,6 +137,7 @@ def ones(
 
 
 @checks.named
+@for_newcomers
 def full(shape: Shape, fill_value: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """A shape filled with a value; the dtype is the value's (float32 for Python floats).
 
@@ -132,6 +151,7 @@ def full(shape: Shape, fill_value: Any, dtype: Any = None, requires_grad: bool =
 
 
 @checks.named
+@for_newcomers
 def arange(
     *bounds: Any,
     start: Any = None,
@@ -141,7 +161,7 @@ def arange(
     requires_grad: bool = False,
 ) -> Tensor:
     """The numbers from start (0) up to stop, which is left out, in steps of step (1), as
-    numpy.arange. Integers give int64, float bounds float32.
+    numpy.arange. Integers give int64, float bounds float32. ValueError for a step of 0.
 
     >>> md.arange(3)
     tensor([0, 1, 2], dtype=int64)
@@ -151,12 +171,16 @@ def arange(
     named = {
         name: b for name, b in (("start", start), ("stop", stop), ("step", step)) if b is not None
     }
+    given = bounds[2] if len(bounds) == 3 else step
+    if given is not None and np.ndim(given) == 0 and given == 0:
+        raise ValueError("arange: step must not be 0")
     if dtype is None and any(isinstance(b, float) for b in (*bounds, *named.values())):
         dtype = np.float32
     return _unshared(np.arange(*bounds, **named, dtype=dtype), requires_grad)
 
 
 @checks.named
+@for_newcomers
 def eye(
     n: int, m: int | None = None, k: int = 0, dtype: Any = np.float32, requires_grad: bool = False
 ) -> Tensor:
@@ -171,6 +195,7 @@ def eye(
 
 
 @checks.named
+@for_newcomers
 def rand(*shape: Any, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
     """Uniform numbers in [0, 1) from minidl's generator, of a shape (a tuple or ints).
 
@@ -181,11 +206,12 @@ def rand(*shape: Any, dtype: Any = np.float32, requires_grad: bool = False) -> T
     >>> x.shape, bool(x.min() >= 0), bool(x.max() < 1)
     ((2, 3), True, True)
     """
-    size = _checked("rand", _dims(shape), dtype)
+    size = _checked("rand", _dims(shape), _floating(dtype))
     return _unshared(np.asarray(generator().random(size, dtype=dtype)), requires_grad)
 
 
 @checks.named
+@for_newcomers
 def randn(*shape: Any, dtype: Any = np.float32, requires_grad: bool = False) -> Tensor:
     """Normal numbers of mean 0 and variance 1 from minidl's generator, of a shape (a tuple or
     ints).
@@ -197,7 +223,7 @@ def randn(*shape: Any, dtype: Any = np.float32, requires_grad: bool = False) -> 
     >>> abs(x.mean().item()) < 0.05, abs(x.std().item() - 1) < 0.05
     (True, True)
     """
-    size = _checked("randn", _dims(shape), dtype)
+    size = _checked("randn", _dims(shape), _floating(dtype))
     return _unshared(np.asarray(generator().standard_normal(size, dtype=dtype)), requires_grad)
 
 
@@ -207,6 +233,7 @@ def _like(x: Any, dtype: Any) -> tuple[tuple[int, ...], Any]:
 
 
 @checks.named
+@for_newcomers
 def zeros_like(x: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Zeros of x's shape and dtype.
 
@@ -218,6 +245,7 @@ def zeros_like(x: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor
 
 
 @checks.named
+@for_newcomers
 def ones_like(x: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Ones of x's shape and dtype.
 
@@ -229,6 +257,7 @@ def ones_like(x: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
 
 
 @checks.named
+@for_newcomers
 def full_like(x: Any, value: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """x's shape and dtype, filled with a value, which is converted to that dtype.
 
@@ -240,6 +269,7 @@ def full_like(x: Any, value: Any, dtype: Any = None, requires_grad: bool = False
 
 
 @checks.named
+@for_newcomers
 def rand_like(x: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Uniform numbers in [0, 1) of x's shape and dtype; TypeError unless that is float32 or
     float64.
@@ -252,6 +282,7 @@ def rand_like(x: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
 
 
 @checks.named
+@for_newcomers
 def randn_like(x: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """Standard normal numbers of x's shape and dtype; TypeError unless that is float32 or float64.
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import checks, kernels
+from ..hints import for_newcomers
 from ..tensor import Tensor
 from .common import as_tensor, float_tensor, outside
 from .operation import NoGradient, Operation
@@ -47,6 +48,7 @@ class OneHot(NoGradient):
         return y
 
 
+@for_newcomers
 def embedding(ids: Any, weight: Any) -> Tensor:
     """Rows of weight (rows, features) by their numbers: ids (...), integers, to (..., features).
 
@@ -65,6 +67,7 @@ def embedding(ids: Any, weight: Any) -> Tensor:
     return Embedding.apply(weight, _integers(ids, "embedding", "ids"))
 
 
+@for_newcomers
 def one_hot(indices: Any, depth: int) -> Tensor:
     """float32 (..., depth): 1 at each of indices (...), integers in 0 .. depth - 1; 0 elsewhere.
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import checks, kernels
+from ..hints import for_newcomers
 from ..tensor import Tensor
 from .common import float_tensor, same_float
 from .operation import Operation
@@ -136,6 +137,7 @@ class TLU(Operation):
         return dx, sum_to(rest, self.tau.shape)
 
 
+@for_newcomers
 def layer_norm(x: Any, gamma: Any, beta: Any, eps: float = 1e-5, axis: Any = -1) -> Tensor:
     """Normalize x (..., C) over its last axis (Ba, Kiros & Hinton 2016):
     gamma (x - mean) / sqrt(var + eps) + beta, with the biased variance.
@@ -183,6 +185,7 @@ def _of_last_axes(
     return reshape(LayerNorm.apply(rows, gamma, beta, eps=eps, centre=centre), x.shape)
 
 
+@for_newcomers
 def group_norm(x: Any, groups: int, gamma: Any, beta: Any, eps: float = 1e-5) -> Tensor:
     """Normalize each image of x (N, ..., C) over its positions and the channels of each of
     `groups` groups (Wu & He 2018): gamma (x - mean) / sqrt(var + eps) + beta.

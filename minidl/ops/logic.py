@@ -132,5 +132,5 @@ def all(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
 def _reduced(function: type[Operation], where: str, x: Any, axis: Any, keepdims: bool) -> Tensor:
     t = as_tensor(x, where)
     axes = checks.axes(axis, where, "axis", t.ndim)
-    checks.flag(keepdims, where, "keepdims")
+    keepdims = checks.flag(keepdims, where, "keepdims")
     return function.apply(t, axes=axes, keepdims=keepdims)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import checks, kernels
+from ..hints import for_newcomers
 from ..tensor import Tensor
 from .common import as_tensor, float_tensor, outside, warn
 from .math import MultiplyOrZero, multiply, negative
@@ -98,6 +99,7 @@ class LabelMean(Mean):
         return Sum.backward(self, kernels.divide(dy, self.total)), None, None
 
 
+@for_newcomers
 def cross_entropy(
     logits: Any,
     labels: Any,
@@ -152,6 +154,7 @@ def cross_entropy(
     return _over_labels(losses, target, w, reduction, ignore_index, "cross_entropy")
 
 
+@for_newcomers
 def nll_loss(
     log_probs: Any,
     labels: Any,

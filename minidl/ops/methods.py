@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import backward, ops
 from ..arrays import array_like
+from ..hints import for_newcomers
 from ..tensor import Tensor
 from ..tracers import applied, tracers
 from . import numpy_functions
@@ -196,6 +197,7 @@ class Methods:
             applied(Detach, (self,), {}, (same,))
         return same
 
+    @for_newcomers
     def backward(self: Any, grad: Any = None, retain_graph: bool = False) -> None:
         """Compute gradients of this tensor, and add them to the `.grad` of every leaf that it
         depends on.

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..foreign_names import FUNCTIONS as FUNCTIONS_ELSEWHERE
 from ..grad_mode import is_recording
 from ..tensor import Tensor
 from . import create, logic, math, order, reduce, select, shape, trigonometry
@@ -104,6 +105,16 @@ FUNCTIONS: dict[Any, tuple[Callable[..., Any], dict[str, str]]] = {
     np.size: (lambda x: x.size, {"a": "x"}),
 }
 
+# The names of the arguments that functions write to, which are their first.
+WRITERS: dict[Any, str] = {
+    np.copyto: "dst",
+    np.put: "a",
+    np.place: "arr",
+    np.putmask: "a",
+    np.put_along_axis: "arr",
+    np.fill_diagonal: "a",
+}
+
 # Signatures of functions in C, which older versions of NumPy do not tell.
 SIGNATURES: dict[Any, Callable[..., Any]] = {
     np.where: lambda condition, x=None, y=None: None,
@@ -115,13 +126,11 @@ def apply_ufunc(
     ufunc: np.ufunc, method: str, inputs: tuple[Any, ...], options: dict[str, Any]
 ) -> Any:
     """Compute what `Tensor.__array_ufunc__` was asked for and UFUNCS does not have."""
-    for out in options.get("out", ()):
-        if isinstance(out, Tensor):
-            raise TypeError(
-                f"np.{ufunc.__name__}: out is a tensor, which is not written to: give "
-                f"an array (of a leaf its .data)"
-            )
     name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
+    if any(isinstance(out, Tensor) for out in options.get("out", ())):
+        raise _written_to(name, "out")
+    if method == "at" and isinstance(inputs[0], Tensor):
+        raise _written_to(name, "the first argument")
     return _of_values(name, getattr(ufunc, method), inputs, options)
 
 
@@ -138,6 +147,9 @@ def apply_function(function: Any, args: tuple[Any, ...], options: dict[str, Any]
             return ours(given.pop(first), **given)
     module = function.__module__.removeprefix("numpy").removeprefix(".")
     name = f"{module}.{function.__name__}" if module else function.__name__
+    target = WRITERS.get(function)
+    if target is not None and isinstance(args[0] if args else options.get(target), Tensor):
+        raise _written_to(name, target)
     return _of_values(name, function, args, options)
 
 
@@ -183,11 +195,19 @@ def _of_values(name: str, function: Any, args: tuple[Any, ...], options: dict[st
     return result
 
 
+def _written_to(name: str, argument: str) -> TypeError:
+    return TypeError(
+        f"np.{name}: {argument} is a tensor, which is not written to: give an array (of a leaf its "
+        f".data)"
+    )
+
+
 def _gradient_lost(name: str) -> TypeError:
+    ours = FUNCTIONS_ELSEWHERE.get(name.rpartition(".")[2], "np.")
+    instead = "compose the operation of minidl's" if ours.startswith("np.") else f"write {ours}"
     return TypeError(
         f"np.{name}: minidl has no such operation with these arguments, and NumPy "
-        f"would lose the gradient: give it the values, x.data, or compose the "
-        f"operation of minidl's"
+        f"would lose the gradient: give it the values, x.data, or {instead}"
     )
 
 

@@ -104,6 +104,7 @@ class GlobalAvgPool(Operation):
         return kernels.global_avg_pool_backward(dy, self.shape)
 
 
+@for_newcomers
 def max_pool(
     x: Any,
     window: Any,

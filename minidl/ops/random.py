@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import checks, kernels
+from ..hints import for_newcomers
 from ..random import generator
 from ..tensor import Tensor
 from .common import float_tensor
@@ -27,6 +28,7 @@ class Dropout(Operation):
         return kernels.dropout(dy, self.p, self.key)
 
 
+@for_newcomers
 def dropout(x: Any, p: float = 0.5, training: bool = True) -> Tensor:
     """Zero each value with probability p and scale the rest by 1 / (1 - p); x itself if not
     training (Srivastava et al. 2014).

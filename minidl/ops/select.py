@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import checks
+from ..hints import for_newcomers
 from ..tensor import Tensor
 from .common import as_tensor
 from .operands import Binary, check_shapes, operand, operands, overflow
@@ -90,6 +91,7 @@ def _where(mask: Tensor, a: Any, b: Any) -> Tensor:
     return Where.apply(a, b, mask)
 
 
+@for_newcomers
 def clip(
     x: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None
 ) -> Tensor:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from .. import checks, kernels
+from ..arrays import array_of
 from ..hints import for_newcomers
 from ..tensor import Tensor
 from .common import as_tensor
@@ -167,6 +167,7 @@ def flatten(x: Any, first_axis: int = 0) -> Tensor:
     return Reshape.apply(t, shape=(*shape[:first], math.prod(shape[first:])))
 
 
+@for_newcomers
 def expand_dims(x: Any, axis: int | tuple[int, ...]) -> Tensor:
     """x with new axes of size 1, which are at the given places in the result.
 
@@ -200,6 +201,7 @@ def squeeze(x: Any, axis: Any = None) -> Tensor:
     return reshape(t, tuple([n for a, n in enumerate(t.shape) if a not in axes]))
 
 
+@for_newcomers
 def transpose(x: Any, *order: Any, axes: Any = None) -> Tensor:
     """x with its axes in another order (reversed without argument), as NumPy's transpose(axes).
 
@@ -228,7 +230,7 @@ def broadcast_to(x: Any, shape: int | Sequence[int]) -> Tensor:
     """
     t = as_tensor(x, "broadcast_to")
     shape = checks.ints(
-        (shape,) if isinstance(shape, int | np.integer) else shape, "broadcast_to", "shape"
+        (shape,) if shape is not None and np.ndim(shape) == 0 else shape, "broadcast_to", "shape"
     )
     try:
         return BroadcastTo.apply(t, shape=shape)
@@ -296,14 +298,15 @@ def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> tuple[Tensor,
     """
     t = as_tensor(x, "split")
     a = checks.axis(axis, "split", "axis", t.ndim)
-    if isinstance(sections, int | np.integer):
+    if np.ndim(sections) == 0:
+        sections = checks.integer(sections, "split", "sections")
         # An axis of size 0 divides into any number of parts: a limit keeps the list small.
         if sections < 1 or t.shape[a] % sections or sections > max(t.shape[a], checks.MOST_EMPTY):
             raise ValueError(
                 f"split: axis {a} of size {t.shape[a]} does not divide into {sections} equal parts"
             )
-        step = t.shape[a] // int(sections)
-        ends = [step * k for k in range(1, int(sections))]
+        step = t.shape[a] // sections
+        ends = [step * k for k in range(1, sections)]
     else:
         ends = list(checks.ints(sections, "split", "sections"))
     return Split.apply(t, ends=ends, axis=a)
@@ -320,12 +323,14 @@ def flip(x: Any, axis: Any = None) -> Tensor:
     return Flip.apply(t, axes=checks.axes(axis, "flip", "axis", t.ndim))
 
 
+@for_newcomers
 def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: float = 0) -> Tensor:
     """x with a border, as numpy.pad: `pad_width` is an int, a pair (before, after), or one pair per
-    axis; modes constant, edge, reflect, wrap.
+    axis; modes constant, edge, reflect, wrap. `constant_values` is a number, or numbers in the form
+    of pad_width.
 
-    ValueError for another mode or widths that do not fit, TypeError for widths that are not
-    integers or a value that is no number.
+    ValueError for another mode, and for widths or values that do not fit; TypeError for widths that
+    are not integers and values that are not numbers.
 
     >>> md.pad(md.tensor([1., 2., 3.]), (1, 2))
     tensor([0., 1., 2., 3., 0., 0.])
@@ -334,8 +339,6 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: float =
     """
     t = as_tensor(x, "pad")
     checks.choice(mode, "pad", "mode", ("constant", "edge", "reflect", "wrap"))
-    if not isinstance(constant_values, (Real, np.bool_)):
-        raise TypeError(checks.message("pad", "constant_values", "a number", constant_values))
     try:
         given = np.asarray(pad_width)
         widths = np.broadcast_to(given, (t.ndim, 2)).tolist()
@@ -348,6 +351,17 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: float =
     widths = [checks.ints(pair, "pad", "pad_width") for pair in widths]
     if any(before < 0 or after < 0 for before, after in widths):
         raise ValueError(f"pad: pad_width must not be negative, got {pad_width!r}")
+    if type(constant_values) not in (int, float):
+        values = array_of(constant_values, "pad", "constant_values")
+        if values.dtype.kind not in "fiub":
+            raise TypeError(checks.message("pad", "constant_values", "numbers", constant_values))
+        try:
+            np.broadcast_to(values, (t.ndim, 2))
+        except ValueError:
+            raise ValueError(
+                f"pad: constant_values {constant_values!r} does not give (before, after) for "
+                f"{t.ndim} axes"
+            ) from None
     if mode != "constant" and any(sum(w) and not n for n, w in zip(t.shape, widths, strict=True)):
         raise ValueError(f"pad: mode {mode!r} has nothing to repeat in shape {t.shape}")
     kernels.check_shape(

@@ -8,11 +8,13 @@ from collections.abc import Iterable
 import numpy as np
 
 from .. import checks, kernels
+from ..hints import for_newcomers
 from ..nn.layer import Layer
 from ..tensor import Tensor
 from .optimizer import _gradient, members_of
 
 
+@for_newcomers
 def clip_grad_norm(
     params: Layer | Tensor | Iterable[Tensor],
     max_norm: float,

@@ -108,6 +108,7 @@ class Optimizer(hints.Explained):
         for group in self.groups:
             group["lr"] = value
 
+    @hints.for_newcomers
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
         for group in self.groups:

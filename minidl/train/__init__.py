@@ -10,6 +10,8 @@ stop it; `Run` does a whole training in a folder, and `report` explains the resu
 1.0
 """
 
+from typing import TYPE_CHECKING
+
 from .callbacks import EarlyStopping
 from .checkpoint import Checkpoint
 from .finder import LearningRateFinder
@@ -18,6 +20,11 @@ from .report import LayerStatistics, Report, curves, report
 from .run import Plan, Run
 from .task import Task, load_task
 from .trainer import Trainer
+
+if not TYPE_CHECKING:  # to a type checker a module with __getattr__ has every name
+    from .. import foreign_names, hints
+
+    __getattr__ = hints.attributes_of(__name__, foreign_names.TRAIN)
 
 __all__ = [
     "CSVLogger",

@@ -47,6 +47,8 @@ def test_containers_are_sequences(make):
         (None, "NoneType"),
         (3, "int"),
         (nn.ReLU, "write ReLU(...)"),
+        ({"a": nn.ReLU()}, "dict: write the values of a dict one by one"),
+        ((nn.ReLU() for _ in range(2)), "generator: write the items one by one"),
         (dict, "class dict"),
     ):
         with refuses(TypeError, type(held).__name__, name):
@@ -54,6 +56,39 @@ def test_containers_are_sequences(make):
         with refuses(TypeError, type(held).__name__):
             make([*items, stranger])
     assert len(held) == 3
+
+
+@pytest.mark.parametrize("kind", [nn.Sequential, nn.LayerList])
+def test_a_layer_is_replaced_by_its_place(kind):
+    held = kind(layers())
+    first, activation, _ = held
+    held[-1] = head = nn.Dense(6, 3)
+    held[np.int64(0)] = held[0]
+    assert list(held) == [first, activation, head]
+    assert held.state_dict()["2.weight"].shape == (6, 3)
+    for index, value, error in (
+        (3, head, IndexError),
+        (-4, head, IndexError),
+        ("0", head, TypeError),
+        (True, head, TypeError),
+        (0, 3, TypeError),
+        (0, nn.Dense, TypeError),
+    ):
+        with refuses(error, type(held).__name__):
+            held[index] = value
+    del held[1]
+    assert list(held) == [first, head]
+    with refuses(IndexError, "there is no layer 2 of 2"):
+        del held[2]
+
+
+def test_a_new_head_learns():
+    model = nn.Sequential(layers()).freeze()
+    model[-1] = nn.Dense(6, 3)
+    model[1] = md.relu
+    model(uniform(2, 4)).sum().backward()
+    assert repr(model[1]) == "Lambda(relu)"
+    assert [p.grad is None for p in model.parameters()] == [True, True, False, False]
 
 
 def test_an_empty_sequential_returns_its_input():

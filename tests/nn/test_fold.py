@@ -200,6 +200,32 @@ def test_shared_layers_in_sequences_are_left_alone():
     assert "several places" in quietly(model).fold_report.left["0.0"]
 
 
+def test_an_attribute_of_a_sequence_is_not_its_last_layer():
+    class Before(nn.Layer):
+        def __init__(self):
+            super().__init__()
+            self.steps = nn.Sequential(nn.Dense(4, 4))
+            self.steps.norm = nn.BatchNorm(4)
+
+        def forward(self, x):
+            return self.steps(self.steps.norm(x))
+
+    model, x = settled(Before()), images(3, 4)
+    folded = quietly(model)
+    assert "no Sequential says what feeds it" in folded.fold_report.left["steps.norm"]
+    agrees(folded, model, x)
+
+
+@pytest.mark.parametrize("example", [False, True], ids=["by order", "by example"])
+def test_a_sequence_that_leads_back_to_itself(example):
+    model = nn.Sequential(nn.Dense(4, 4), nn.BatchNorm(4))
+    model.places = [model]
+    x = images(3, 4)
+    folded = nn.fold(settled(model), *[x] * example)
+    assert folded.fold_report.folded == [("0", "1")]
+    agrees(folded, model, x)
+
+
 def test_training_mode_is_refused():
     for model in (models.MLP(), nn.Sequential(nn.Dense(4, 4), nn.BatchNorm(4).train()).eval()):
         model[1].train() if isinstance(model, nn.Sequential) else None

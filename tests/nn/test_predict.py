@@ -123,7 +123,7 @@ def test_the_generator_of_random_numbers_is_left_alone():
         ),
         (lambda: iter([]), ValueError, ["no batch"]),
         (lambda: iter([()]), ValueError, ["empty"]),
-        (lambda: None, ValueError, ["batch axis", "NoneType"]),
+        (lambda: None, TypeError, ["x must be an array, a data set or a loader", "None"]),
         (lambda: 3.0, ValueError, ["batch axis", "a number"]),
     ],
 )

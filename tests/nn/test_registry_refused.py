@@ -107,6 +107,20 @@ def test_no_tensor_takes_the_place_of_a_buffer():
     norm = nn.BatchNorm(2)
     with refuses(TypeError, "BatchNorm.running_mean is a buffer", "running_mean[...] ="):
         norm.running_mean = md.ones(2)
+    # A number would not be saved either, nor would a NumPy scalar, which `count + 1` is.
+    norm.count = np.zeros(())
+    for name, value in (
+        ("running_mean", [1.0, 2.0]),
+        ("running_mean", 0.0),
+        ("running_var", range(2)),
+        ("count", norm.count + 1),
+    ):
+        with refuses(TypeError, f"BatchNorm.{name} is a buffer", f"{name}[...] =", "None first"):
+            setattr(norm, name, value)
+    norm.count += 1
+    assert norm.state_dict()["count"] == 1
+    norm.count = [np.zeros(2)]  # a buffer as before, in a list
+    assert "count.0" in norm.state_dict()
     norm.running_mean = np.ones(2, np.float32)
     assert norm.state_dict()["running_mean"].tolist() == [1, 1]
     model = Everything()

@@ -146,6 +146,14 @@ def test_a_parameter_in_read_only_memory_changes_nothing():
     assert_state(model, before)
 
 
+def test_strict_is_a_flag():
+    model = nn.Dense(2, 2)
+    for value in ("no", None, []):
+        with refuses(TypeError, "strict must be True or False"):
+            model.load_state_dict({}, strict=value)
+    model.load_state_dict({}, strict=np.False_)
+
+
 def test_not_strict_loads_what_matches():
     model = net()
     before = model.state_dict()

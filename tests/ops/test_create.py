@@ -196,7 +196,11 @@ test_errors = errors_of(
     [
         (lambda: md.tensor("text"), TypeError, "needs numbers"),
         (lambda: md.tensor([1j]), TypeError, "needs numbers", "complex128"),
-        (lambda: md.tensor(None), TypeError, "needs numbers", "object"),
+        (lambda: md.tensor(None), TypeError, "tensor: needs numbers", "None, an array of object"),
+        (lambda: md.tensor(10**30), TypeError, "needs numbers", "got 1000"),
+        (lambda: md.arange(0, 1, 0), ValueError, "arange: step must not be 0"),
+        (lambda: md.arange(0, 1, step=0.0), ValueError, "arange: step must not be 0"),
+        (lambda: md.randn(2, dtype=np.int32), TypeError, "randn: dtype must be float32", "'int32'"),
         (lambda: md.tensor([1, "text"]), TypeError, "needs numbers"),
         (lambda: md.tensor(np.ones(2, np.longdouble)), TypeError, "needs numbers"),
         (lambda: md.tensor(np.array("2020-01-01", np.datetime64)), TypeError, "needs numbers"),

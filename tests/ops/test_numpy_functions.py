@@ -138,9 +138,34 @@ def test_a_gradient_is_not_lost_silently(call):
         same(call(x), call(A))
 
 
+def test_what_to_write_instead_is_said():
+    x = md.tensor(A, requires_grad=True)
+    with refuses(TypeError, "np.vstack", "or write md.concatenate"):
+        np.vstack([x, x])
+    with refuses(TypeError, "np.log1p", "or write md.log(1 + x)"):
+        np.log1p(x)
+    with refuses(TypeError, "np.linalg.norm", "or write md.sqrt((x * x).sum())"):
+        np.linalg.norm(x)
+
+
 def test_a_tensor_is_not_written_to():
     with refuses(TypeError, "np.add: out is a tensor", ".data"):
         np.add(A, A, out=md.tensor(A))
+    x = md.tensor(A)
+    for call, name in (
+        (lambda: np.add.at(x, 0, 1), "np.add.at: the first argument"),
+        (lambda: np.copyto(x, A), "np.copyto: dst"),
+        (lambda: np.put(x, [0], 9), "np.put: a"),
+        (lambda: np.putmask(x, A > 0, 9), "np.putmask: a"),
+        (lambda: np.place(x, A > 0, [9]), "np.place: arr"),
+        (lambda: np.fill_diagonal(x, 9), "np.fill_diagonal: a"),
+    ):
+        with refuses(TypeError, name, "is a tensor, which is not written to", ".data"):
+            call()
+    np.testing.assert_array_equal(x.data, A)
+    target = A.copy()
+    np.copyto(target, x * 2)
+    np.testing.assert_array_equal(target, A * 2)
 
 
 def test_shapes_do_not_compute_what_waits():

@@ -220,6 +220,12 @@ test_values, test_gradients, _ = checks_of(
             (2, 3),
         ),
         case(
+            "pad with values of both ends",
+            lambda x: md.pad(x, 1, constant_values=[(1, 2)]),
+            lambda x: np.pad(x, 1, constant_values=[(1, 2)]),
+            (2, 3),
+        ),
+        case(
             "pad images",
             lambda x: md.pad(x, ((0, 0), (1, 1), (2, 2), (0, 0))),
             lambda x: np.pad(x, ((0, 0), (1, 1), (2, 2), (0, 0))),
@@ -321,6 +327,10 @@ test_errors = errors_of(
         (lambda: md.pad(X, -1), ValueError, "pad: pad_width must not be negative", "-1"),
         (lambda: md.pad(X, "text"), TypeError, "pad: pad_width", "'text'"),
         (lambda: md.pad(X, 1.5), TypeError, "pad: pad_width", "1.5"),
+        (lambda: md.pad(X, 1, constant_values="1"), TypeError, "pad: constant_values", "'1'"),
+        (lambda: md.pad(X, 1, constant_values=None), TypeError, "pad: constant_values", "None"),
+        (lambda: md.pad(X, 1, constant_values=1j), TypeError, "pad: constant_values", "1j"),
+        (lambda: md.pad(X, 1, constant_values=[1, 2, 3]), ValueError, "pad: constant_v", "2 axes"),
     ]
 )
 
