@@ -124,6 +124,7 @@ ON_IMAGES = {
     "avg_pool, same": lambda x: md.avg_pool(x, 2, 1, "same", dilation=2),
     "resize": lambda x: md.resize(CONV(x), (7, 3)),
     "resize, linear": lambda x: md.resize(CONV(x), (7, 13), "linear"),
+    "resize of an input": lambda x: md.resize(x, (7, 13), "linear"),
     "upsample": nn.Sequential(CONV, nn.Upsample(scale_factor=2)),
     "adaptive_avg_pool": lambda x: md.adaptive_avg_pool(CONV(x), (4, 5)),
     "global_avg_pool": md.global_avg_pool,
