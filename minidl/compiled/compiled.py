@@ -183,7 +183,8 @@ class Compiled:
 
     @staticmethod
     def _array(x: Any, dtype: np.dtype, k: int) -> np.ndarray:
-        """Input k as an array of a dtype: integers may become wider, and uint8 images floats."""
+        """Input k as an array of a dtype, in the form that kernels take: C-contiguous and aligned.
+        Integers may become wider, and uint8 images floats."""
         if type(x) is not np.ndarray or x.dtype != dtype:
             x = (
                 model_input(x, dtype)._values()
@@ -196,7 +197,10 @@ class Compiled:
                 raise TypeError(
                     f"Compiled: input {k} must be {dtype}, got {x.dtype}; convert it with astype"
                 )
-        return x if x.flags.c_contiguous else np.ascontiguousarray(x).reshape(x.shape)
+        flags = x.flags
+        if flags.c_contiguous and flags.aligned:
+            return x
+        return np.require(x, requirements=("C", "A"))
 
     def _shape(self, number: int) -> str:
         """The shape that an input must have, with N for a batch of any size."""

@@ -56,7 +56,8 @@ def test_results_are_ones_own():
 
 def test_inputs_of_any_kind():
     compiled, expected = md.compile(MODEL, X), evaluated(MODEL, X)
-    for x in (md.tensor(X), X.tolist(), np.asfortranarray(X), np.repeat(X, 2, 0)[::2]):
+    unaligned = np.frombuffer(b" " + X.tobytes(), np.uint8)[1:].view(X.dtype).reshape(X.shape)
+    for x in (md.tensor(X), X.tolist(), np.asfortranarray(X), np.repeat(X, 2, 0)[::2], unaligned):
         assert_equal(compiled(x), expected)
     read_only = X.copy()
     read_only.flags.writeable = False
