@@ -172,12 +172,33 @@ def read(path_or_bytes: Any) -> Source:
         for value in (*model.graph.input, *model.graph.output):
             if value.type.HasField("tensor_type"):
                 value.type.tensor_type.shape.SetInParent()
-        onnx.checker.check_model(model)
+        onnx.checker.check_model(_as_checked(model))
     except NotImplementedError:
         raise
     except (*ERRORS, onnx.checker.ValidationError) as error:
         raise ValueError(f"md.onnx.load: the file is no valid ONNX model: {error}") from None
     return source
+
+
+def _as_checked(model: Any) -> Any:
+    """The model as the checker takes it. It refuses the GroupNormalization of opsets 18 to 20,
+    which has one factor for each group, since opset 21 took its place, though runtimes compute it.
+    An InstanceNormalization, of the same inputs and outputs, stands for it in a copy."""
+    if not any(_is_old_group_norm(node, model) for node in model.graph.node):
+        return model
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for node in copy.graph.node:
+        if _is_old_group_norm(node, model):
+            node.op_type = "InstanceNormalization"
+            own = [a for a in node.attribute if a.name == "epsilon"]
+            del node.attribute[:]
+            node.attribute.extend(own)
+    return copy
+
+
+def _is_old_group_norm(node: Any, model: Any) -> bool:
+    return node.op_type == "GroupNormalization" and 18 <= _opset(model) < 21
 
 
 def _model(source: Any) -> Any:
