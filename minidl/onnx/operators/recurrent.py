@@ -7,6 +7,7 @@ operations.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -160,7 +161,7 @@ def _ragged(
     are zeros, and its state stays what it is there. Between two lengths the same sequences run on,
     so that the steps between them are scanned at once."""
     ends = sorted({0, *lengths.tolist(), shares.shape[0]})
-    spans = list(zip(ends, ends[1:], strict=False))
+    spans = list(itertools.pairwise(ends))
     outputs = []
     for start, end in reversed(spans) if reverse else spans:
         runs = (lengths > start)[:, None]
