@@ -10,7 +10,7 @@ from minidl.onnx.operators.elementwise import PReLU
 from minidl.onnx.operators.functions import FORMULAS, formula
 from minidl.ops.resample import Resample
 from tests.support import pages
-from tests.support.onnx_files import assert_close, draw, file_of, node, run
+from tests.support.onnx_files import assert_close, draw, file_of, node, operations, run
 
 SHAPE = (2, 3, 5, 6)
 
@@ -198,6 +198,29 @@ def test_a_pool(name, rank):
     attributes = of_rank(attributes, rank)
     x = draw(2, 4, *(7, 8)[: rank - 2])
     compare(*loaded(operator, opset, x, kernel_shape=[3, 2][4 - rank :], **attributes), x)
+
+
+def test_limits_that_are_computed_or_cast():
+    """As PyTorch writes a ReLU6: a constant in the dtype of x is a constant. Neither kind of limit
+    is taken out of a trace, so that the model can be compiled."""
+    x = draw(*SHAPE)
+    content = file_of(
+        [
+            node("ReduceMin", ["w"], ["low"], keepdims=0),
+            node("Mul", ["x", "w"], ["a"]),
+            node("Clip", ["a", "low"], ["b"]),
+            node("CastLike", ["six", "x"], ["high"]),
+            node("Clip", ["b", "", "high"], ["y"]),
+        ],
+        [("x", x.shape)],
+        ["y"],
+        {"w": draw(3, 1, 1), "six": np.array(0.5)},
+    )
+    model = md.onnx.load(content, "NCHW")
+    made = operations(model, x)
+    assert made["Clip"] == 2 and not made["Compare"] and not made["Cast"]
+    for way in (model, md.compile(model, x)):
+        compare(content, [np.asarray(way(x))], x)
 
 
 def test_a_group_normalization_with_a_factor_for_each_group():

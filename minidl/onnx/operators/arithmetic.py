@@ -135,9 +135,10 @@ def _clip(step: Step, x: Held, low: Held | None = None, high: Held | None = None
             if limit.tensor.size == 0:
                 raise ValueError(f"Clip: limits must be numbers, got an array {limit.shape}")
             limits[k] = limit.scalar() if limit.constant else ops.reshape(limit.plain, ())
-    if limits == [None, None]:
+    least, most = limits
+    if least is None and most is None:
         return x
-    if limits == [0, None] and x.dtype.kind == "f":
+    if most is None and not isinstance(least, Tensor) and least == 0 and x.dtype.kind == "f":
         return x.like(ops.relu(x.tensor))
     return x.like(ops.clip(x.tensor, *limits))
 

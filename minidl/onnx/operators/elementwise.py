@@ -14,7 +14,7 @@ from ...ops.reduce import sum_to
 from ...tensor import Tensor
 from ..dtypes import dtype_of
 from ..steps import ANY, FLOATS, NUMBERS, Operator, Step, refuse
-from ..values import Held, aligned
+from ..values import Held, aligned, unrecorded
 from .functions import FORMULAS, STEPS, computed, formula, stepwise
 
 
@@ -127,7 +127,11 @@ def _check_cast(step: Step) -> None:
 
 
 def _cast_like(step: Step, x: Held, like: Held) -> Held:
-    return x.like(_converted(x.tensor, like.dtype))
+    """x in the dtype of another value, on which it depends in no other way."""
+    if not x.constant:
+        return x.like(_converted(x.tensor, like.dtype))
+    with unrecorded():
+        return Held(_converted(x.tensor, like.dtype), x.axes, True)
 
 
 def _identity(step: Step, x: Held) -> Held:
