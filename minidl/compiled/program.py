@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..batch_traces import BATCHES, batch_traces, fixed_batch_traces, refuse_reads
+from ..batch_traces import BATCHES, CHECKED, batch_traces, fixed_batch_traces, refuse_reads
 from ..grad_mode import no_grad
 from ..graph import Function
 from ..mode import evaluation
@@ -22,7 +22,6 @@ from ..tensor import Tensor
 from ..traced import Graph, Node, Value
 
 WHERE = "compile"
-CHECKED = 9  # a third size of the batch, for which the `Size`s of the first two must hold
 
 
 class Size(NamedTuple):
