@@ -72,21 +72,13 @@ def _divided(a: Any, b: Any) -> Tensor:
     """a / b. The quotients of integers are rounded towards 0."""
     if not any(isinstance(v, Tensor) and v.dtype.kind in "iu" for v in (a, b)):
         return ops.divide(a, b)
-    return computed(_truncated, a, b)
-
-
-def _truncated(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Integer division towards 0."""
-    with np.errstate(divide="ignore"):
-        down = np.floor_divide(a, b)
-    exact = down * b == a
-    return np.where(exact | (down >= 0), down, down + 1).astype(a.dtype)
+    return computed("Div", a, b)
 
 
 def _modulo(step: Step, *values: Held) -> Held:
     (a, b), axes = aligned(values)
     if step.get("fmod", 0):
-        return Held(computed(np.fmod, a, b), axes)
+        return Held(computed("Mod", a, b), axes)
     return Held(ops.remainder(a, b), axes)
 
 

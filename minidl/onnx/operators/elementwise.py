@@ -68,11 +68,7 @@ def _threshold(step: Step, x: Tensor) -> Tensor:
 
 def _infinite(step: Step, x: Tensor) -> Tensor:
     up, down = step.get("detect_positive", 1), step.get("detect_negative", 1)
-
-    def f(v: np.ndarray) -> np.ndarray:
-        return (np.isposinf(v) & bool(up)) | (np.isneginf(v) & bool(down))
-
-    return computed(f, x)
+    return computed("IsInf", x, up=bool(up), down=bool(down))
 
 
 def _check_celu(step: Step) -> None:
