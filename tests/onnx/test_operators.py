@@ -212,7 +212,7 @@ def test_limits_that_are_computed_or_cast():
             node("CastLike", ["six", "x"], ["high"]),
             node("Clip", ["b", "", "high"], ["y"]),
         ],
-        [("x", x.shape)],
+        [("x", ("N", *SHAPE[1:]))],
         ["y"],
         {"w": draw(3, 1, 1), "six": np.array(0.5)},
     )
