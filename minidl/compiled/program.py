@@ -153,9 +153,10 @@ class _Capture:
         first = arrays[0]
         if first is None:
             return None, None
-        sizes = list(zip(*[a.shape for a in arrays if a is not None], strict=True))
-        repeated = tuple([slice(0, 1) if len(set(n)) > 1 else slice(None) for n in sizes])
-        entry = first[repeated]
+        given = [a for a in arrays if a is not None]
+        varies = [len(set(sizes)) > 1 for sizes in zip(*[a.shape for a in given], strict=True)]
+        longest = max(given, key=lambda a: a.size)  # the array for a batch of 2 may be empty
+        entry = longest[tuple([slice(0, 1) if v else slice(None) for v in varies])]
         for array in arrays:
             if array is None or not (
                 array is first
@@ -168,7 +169,7 @@ class _Capture:
                     f"for each size of the batch, or at each call: it is not "
                     f"in the graph"
                 )
-        return (first.copy(), None) if entry.shape == first.shape else (None, entry.copy())
+        return (None, entry.copy()) if any(varies) else (first.copy(), None)
 
     def size(self, *sizes: int) -> int | Size:
         if all(n == sizes[0] for n in sizes):

@@ -90,6 +90,8 @@ def test_arrays_as_long_as_the_batch():
     check(lambda x: md.relu(x + md.ones(len(x), 8) * 2), X)
     check(lambda x: md.concatenate([x, md.zeros(len(x), 1)], axis=-1), X)
     check(lambda x: md.ones(len(x), 3), X)
+    check(lambda x: md.concatenate([x[:1], md.ones(len(x) - 1, 8)]), X)  # of one for a batch of 2
+    check(lambda x: md.concatenate([x[:2], md.ones(len(x) - 2, 8)]), X, sizes=(2, 3, 7))
     check(lambda x: x + np.resize(np.arange(8, dtype=np.float32), (len(x), 8)), X)
     for model in (
         lambda x: x + md.tensor(np.arange(len(x), dtype=np.float32).reshape(-1, 1)),
