@@ -106,7 +106,14 @@ def program_of(model: Callable[..., Any], examples: tuple[Any, ...]) -> Program:
     try:
         return _Capture(graphs).program
     except _OneBatch:
-        return _Capture(fixed_batch_traces(model, examples, WHERE, len(graphs))).program
+        graphs = fixed_batch_traces(model, examples, WHERE, len(graphs))
+    try:
+        return _Capture(graphs).program
+    except _OneBatch:
+        raise NotImplementedError(
+            "compile: a number that the model returns, or computes with, is another one at each "
+            "call: it is not in the graph"
+        ) from None
 
 
 class _OneBatch(Exception):

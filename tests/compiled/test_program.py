@@ -1,5 +1,6 @@
 """What a model computes, as data: batches of any size, constants, and what is refused."""
 
+import itertools
 import warnings
 
 import numpy as np
@@ -66,10 +67,20 @@ def fixed(model, example, *words):
         lambda x: x * len(x) ** 2,  # not in a straight line
         lambda x: x[: len(x) // 2 + 1] * 2,
         lambda x: x + min(len(x), 5),
+        lambda x: md.squeeze(x[:, :1]) * 2,  # of another rank for a batch of 1
     ],
 )
 def test_a_model_of_one_batch(model):
     fixed(model, X)
+
+
+def test_a_number_that_is_another_one_at_each_call():
+    calls = itertools.count()
+    with (
+        pytest.warns(UserWarning, match="depends on the size of the batch"),
+        refuses(NotImplementedError, "compile: a number that the model returns", "at each call"),
+    ):
+        md.compile(lambda x: {"y": x * 2, "calls": next(calls)}, X)
 
 
 def test_an_error_of_the_model_is_raised_as_it_is():
