@@ -14,20 +14,22 @@ import numpy as np
 from .arrays import array_like, plain_array
 from .ops.common import warn
 from .tensor import Tensor
-from .traced import Graph
+from .traced import Graph, values_of
 from .tracing import trace
 
 BATCHES = (2, 3)  # the sizes of the batch in the first two traces
+CHECKED = 9  # a third size of the batch, for which what the first two tell must hold
 
 
 def batch_traces(
     f: Callable[..., Any], examples: tuple[Any, ...], where: str, more: tuple[int, ...] = ()
 ) -> tuple[Graph, ...]:
     """Trace f for batches of the two sizes in `BATCHES` and of the sizes in `more`; all graphs have
-    the same operations.
+    the same operations, and shapes that are linear in the size of the batch.
 
     A function that takes only the example's batch, or applies other operations for another one, is
-    traced as many times for the example's batch instead, and a warning of `where` says so. An error
+    traced as many times for the example's batch instead, and a warning of `where` says so; also if
+    its outputs for a batch of 1 have other shapes, as those of a `squeeze` of all axes. An error
     that f raises for the examples themselves is raised as it is.
     """
     sizes = (*BATCHES, *more)
@@ -44,7 +46,11 @@ def batch_traces(
         )
         return graphs
     operations = [[node.operation for node in graph] for graph in graphs]
-    if any(others != operations[0] for others in operations[1:]):
+    if (
+        any(others != operations[0] for others in operations[1:])
+        or not _linear(graphs, sizes)
+        or not _fits_one(f, tuple([_of_size(x, examples, 1, where) for x in examples]), graphs)
+    ):
         return fixed_batch_traces(f, examples, where, len(sizes))
     return graphs
 
@@ -59,6 +65,40 @@ def fixed_batch_traces(
         f"axis is fixed to that of the example"
     )
     return graphs
+
+
+def _linear(graphs: tuple[Graph, ...], sizes: tuple[int, ...]) -> bool:
+    """Whether the shapes of all values are those that the first two graphs tell."""
+    return all(
+        value.shape == _shape(values[0].shape, values[1].shape, size)
+        for nodes in zip(*graphs, strict=True)
+        for values in zip(*[node.outputs for node in nodes], strict=True)
+        for value, size in zip(values, sizes, strict=True)
+    )
+
+
+def _fits_one(f: Callable[..., Any], one: tuple[Any, ...], graphs: tuple[Graph, ...]) -> bool:
+    """Whether the outputs for a batch of 1 have the shapes that the first two graphs tell. It may
+    take other operations to get there, since an axis of length 1 moves without a transpose. What f
+    does not take is no difference."""
+    try:
+        made = list(values_of(trace(f, *one).outputs))
+    except MemoryError:
+        raise
+    except Exception:
+        return True
+    first, second = (list(values_of(graph.outputs)) for graph in graphs[:2])
+    return [value.shape for value in made] == [
+        _shape(a.shape, b.shape, 1) for a, b in zip(first, second, strict=True)
+    ]
+
+
+def _shape(first: tuple[int, ...], second: tuple[int, ...], size: int) -> tuple[int, ...]:
+    """The shape for a batch of a size, which is linear in it, given those for `BATCHES`."""
+    a, b = BATCHES
+    if len(first) != len(second):
+        return ()
+    return tuple([m + (n - m) * (size - a) // (b - a) for m, n in zip(first, second, strict=True)])
 
 
 def _traces(f: Callable[..., Any], examples: tuple[Any, ...], count: int) -> tuple[Graph, ...]:

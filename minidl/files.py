@@ -154,6 +154,8 @@ def read_arrays(path: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 
 def damaged(path: str, error: object) -> ValueError:
     """The error for a file that cannot be read as a state."""
+    if path.lower().endswith(".onnx"):
+        return ValueError(f"load: {path} is not a safetensors file: md.onnx.load reads ONNX files")
     return ValueError(
         f"load: {path} is not a safetensors file of minidl's, or it is damaged: {error}"
     )

@@ -30,10 +30,11 @@ if TYPE_CHECKING:
     from .nn.layer import Layer
 
 
-def model_input(x: Any, dtype: np.dtype) -> Tensor:
-    """A batch as a model takes it: uint8 images are divided by 255 and converted to `dtype`."""
+def model_input(x: Any, dtype: np.dtype | None) -> Tensor:
+    """A batch as a model takes it: uint8 images are divided by 255 and converted to `dtype`; with
+    None they stay as they are."""
     batch = x.data if isinstance(x, Tensor) else np.asarray(plain_array(x), order="C")
-    if batch.dtype == np.uint8:
+    if batch.dtype == np.uint8 and dtype is not None:
         batch = kernels.to_float(batch).astype(dtype, copy=False)
     return Tensor(batch)
 
@@ -70,10 +71,10 @@ def trace(f: Callable[..., Any], *examples: Any, training: bool = False) -> Grap
     checks.flag(training, "trace", "training")
     tracer = _Tracer()
     model: Any = getattr(f, "__self__", f)  # f may be a method of a model
-    dtype = np.dtype(np.float32)
+    dtype: np.dtype | None = np.dtype(np.float32)
     if _is_layer(model):
         tracer.name_parts(model, "")
-        dtype = model._dtype()
+        dtype = model._dtype_of_bytes()
     arguments = [tracer.argument(x, dtype) for x in examples]
     with no_grad() if training else evaluation(), following(tracer):
         result = f(*arguments)
@@ -199,7 +200,7 @@ class _Tracer(Tracer):
             self.know(x, value)
         return value
 
-    def argument(self, x: Any, dtype: np.dtype) -> Any:
+    def argument(self, x: Any, dtype: np.dtype | None) -> Any:
         """An example as f takes it, with uint8 images converted to `dtype`; its tensors become
         inputs of the graph."""
         if isinstance(x, dict):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import minidl as md
-from minidl.batch_traces import BATCHES, batch_traces, refuse_reads
+from minidl.batch_traces import BATCHES, CHECKED, batch_traces, refuse_reads
 from tests.support.errors import refuses
 
 X = np.arange(12, dtype=np.float32).reshape(4, 3)
@@ -29,12 +29,24 @@ def test_entries_come_again():
     [
         (lambda x: x.reshape(4, 3) * 2, "does not run with another batch"),
         (lambda x: x * 2 if len(x) == 2 else x + 2, "depends on the size of the batch"),
+        (lambda x: md.squeeze(x[:, :1]), "depends on the size of the batch"),
+        (lambda x: x[: len(x) // 2], "depends on the size of the batch"),
     ],
 )
 def test_one_graph_with_a_warning(f, words):
     with pytest.warns(UserWarning, match=f"here: .*{words}"):
-        graphs = batch_traces(f, (X,), "here")
-    assert [graph.inputs[0].shape for graph in graphs] == [(4, 3)] * 2
+        graphs = batch_traces(f, (X,), "here", (CHECKED,))
+    assert [graph.inputs[0].shape for graph in graphs] == [(4, 3)] * 3
+
+
+def test_an_error_for_one_entry_is_no_other_shape():
+    def differences(x):
+        if len(x) == 1:
+            raise ValueError("two are needed")
+        return x[1:] - x[:-1]
+
+    first, second = batch_traces(differences, (X,), "here")
+    assert (first.outputs.shape, second.outputs.shape) == ((1, 3), (2, 3))
 
 
 def test_errors():

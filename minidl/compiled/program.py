@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..batch_traces import BATCHES, batch_traces, fixed_batch_traces, refuse_reads
+from ..batch_traces import BATCHES, CHECKED, batch_traces, fixed_batch_traces, refuse_reads
 from ..grad_mode import no_grad
 from ..graph import Function
 from ..mode import evaluation
@@ -22,7 +22,6 @@ from ..tensor import Tensor
 from ..traced import Graph, Node, Value
 
 WHERE = "compile"
-CHECKED = 9  # a third size of the batch, for which the `Size`s of the first two must hold
 
 
 class Size(NamedTuple):
@@ -107,7 +106,14 @@ def program_of(model: Callable[..., Any], examples: tuple[Any, ...]) -> Program:
     try:
         return _Capture(graphs).program
     except _OneBatch:
-        return _Capture(fixed_batch_traces(model, examples, WHERE, len(graphs))).program
+        graphs = fixed_batch_traces(model, examples, WHERE, len(graphs))
+    try:
+        return _Capture(graphs).program
+    except _OneBatch:
+        raise NotImplementedError(
+            "compile: a number that the model returns, or computes with, is another one at each "
+            "call: it is not in the graph"
+        ) from None
 
 
 class _OneBatch(Exception):
@@ -154,9 +160,10 @@ class _Capture:
         first = arrays[0]
         if first is None:
             return None, None
-        sizes = list(zip(*[a.shape for a in arrays if a is not None], strict=True))
-        repeated = tuple([slice(0, 1) if len(set(n)) > 1 else slice(None) for n in sizes])
-        entry = first[repeated]
+        given = [a for a in arrays if a is not None]
+        varies = [len(set(sizes)) > 1 for sizes in zip(*[a.shape for a in given], strict=True)]
+        longest = max(given, key=lambda a: a.size)  # the array for a batch of 2 may be empty
+        entry = longest[tuple([slice(0, 1) if v else slice(None) for v in varies])]
         for array in arrays:
             if array is None or not (
                 array is first
@@ -169,7 +176,7 @@ class _Capture:
                     f"for each size of the batch, or at each call: it is not "
                     f"in the graph"
                 )
-        return (first.copy(), None) if entry.shape == first.shape else (None, entry.copy())
+        return (None, entry.copy()) if any(varies) else (first.copy(), None)
 
     def size(self, *sizes: int) -> int | Size:
         if all(n == sizes[0] for n in sizes):

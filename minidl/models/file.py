@@ -134,9 +134,12 @@ def load(path: str | os.PathLike[str], trust: bool = False) -> Saved:
     trust = checks.flag(trust, "load", "trust")
     arrays, metadata = read_arrays(path)
     if KEY not in metadata:
+        from ..compiled.file import KEY as COMPILED
+
+        reader = "md.Compiled.load reads it" if COMPILED in metadata else "md.load reads its arrays"
         raise ValueError(
             f"load: {path} is not a file that models.save wrote: it does not say how to build a "
-            f"model; md.load reads its arrays"
+            f"model; {reader}"
         )
     try:
         description = _checked(json.loads(metadata[KEY]), path)

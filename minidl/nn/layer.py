@@ -352,6 +352,11 @@ class Layer(hints.Explained, Methods):
         """The dtype that the layer computes in, which is that of its first parameter."""
         return next((p.dtype for _, p in self.named_parameters()), np.dtype(np.float32))
 
+    def _dtype_of_bytes(self) -> np.dtype | None:
+        """The dtype that images of uint8 get, divided by 255, before a model is called with them.
+        None for a model that takes them as they are."""
+        return self._dtype()
+
     def extra_repr(self) -> str:
         """The text in the parentheses of the layer's repr; subclasses override it."""
         return ""

@@ -25,7 +25,7 @@ def predict(model: Layer, x: Any, batch_size: int) -> np.ndarray:
     # Batches are made outside of the evaluation block: their maker may train another model.
     for batch in _batches(x, batch_size):
         with evaluation():
-            output = model(*[model_input(part, model._dtype()) for part in batch])
+            output = model(*[model_input(part, model._dtype_of_bytes()) for part in batch])
             if not isinstance(output, Tensor):
                 raise TypeError(
                     f"predict: {type(model).__name__} returns a "

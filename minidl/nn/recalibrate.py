@@ -228,7 +228,7 @@ def _measure(
             if run is not None:
                 run(batch)
             else:
-                model(model_input(first_of(batch), model._dtype()))
+                model(model_input(first_of(batch), model._dtype_of_bytes()))
     if not drawn:
         raise ValueError("recalibrate: loader has no batch")
     return found

@@ -100,6 +100,11 @@ class Model(Part):
                 program.constants[name] = Held(Tensor(value.array().astype(dtype)), None, True)
         return self
 
+    def _dtype_of_bytes(self) -> np.dtype | None:
+        """None if the file asks for bytes, as quantized models do."""
+        asked = [dtype for _, dtype, _ in self.unregistered.program.inputs]
+        return None if np.dtype(np.uint8) in asked else self._dtype()
+
     def forward(self, *inputs: Any) -> Any:
         program: Program = self.unregistered.program
         values = dict(program.constants)

@@ -60,6 +60,13 @@ class Source:
     def __init__(self, model: Any) -> None:
         graph = model.graph
         self.opset = _opset(model)
+        for t in graph.initializer:
+            if t.data_type not in DTYPES:
+                user = self._first_user(graph, t.name, "the array")
+                raise NotImplementedError(
+                    f"md.onnx.load: {user}: values of {_dtype_name(t.data_type)} are not "
+                    f"supported ({t.name!r})"
+                )
         self.initializers = {t.name: _array(t, t.name) for t in graph.initializer}
         self.arrays = dict(self.initializers)
         self.types: dict[str, int] = {}
@@ -73,9 +80,10 @@ class Source:
         for name in self.inputs:
             number = self.types.get(name, 1)
             if number not in DTYPES:
+                user = self._first_user(graph, name, "the input")
                 raise NotImplementedError(
-                    f"md.onnx.load: {self._first_user(graph, name)}: values "
-                    f"of {_dtype_name(number)} are not supported ({name!r})"
+                    f"md.onnx.load: {user}: values of {_dtype_name(number)} are not "
+                    f"supported ({name!r})"
                 )
         self.steps: list[Step] = []
         self.same: dict[str, str] = {}  # by outputs of Identity, the arrays that they are
@@ -83,12 +91,13 @@ class Source:
             self._read(node)
 
     @staticmethod
-    def _first_user(graph: Any, name: str) -> str:
-        """The first node that takes an input, for an error message."""
+    def _first_user(graph: Any, name: str, kind: str) -> str:
+        """The first node that takes an input or an array, for an error message; the input or array
+        itself where no node takes it."""
         for node in graph.node:
             if name in node.input:
                 return f"{node.op_type} of node {node.name or next(iter(node.output), '')!r}"
-        return f"the input {name!r}"
+        return f"{kind} {name!r}"
 
     def _learn(self, value: Any) -> None:
         """Note the dtype and the shape that the file tells of a value."""
@@ -172,12 +181,33 @@ def read(path_or_bytes: Any) -> Source:
         for value in (*model.graph.input, *model.graph.output):
             if value.type.HasField("tensor_type"):
                 value.type.tensor_type.shape.SetInParent()
-        onnx.checker.check_model(model)
+        onnx.checker.check_model(_as_checked(model))
     except NotImplementedError:
         raise
     except (*ERRORS, onnx.checker.ValidationError) as error:
         raise ValueError(f"md.onnx.load: the file is no valid ONNX model: {error}") from None
     return source
+
+
+def _as_checked(model: Any) -> Any:
+    """The model as the checker takes it. It refuses the GroupNormalization of opsets 18 to 20,
+    which has one factor for each group, since opset 21 took its place, though runtimes compute it.
+    An InstanceNormalization, of the same inputs and outputs, stands for it in a copy."""
+    if not any(_is_old_group_norm(node, model) for node in model.graph.node):
+        return model
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for node in copy.graph.node:
+        if _is_old_group_norm(node, model):
+            node.op_type = "InstanceNormalization"
+            own = [a for a in node.attribute if a.name == "epsilon"]
+            del node.attribute[:]
+            node.attribute.extend(own)
+    return copy
+
+
+def _is_old_group_norm(node: Any, model: Any) -> bool:
+    return node.op_type == "GroupNormalization" and 18 <= _opset(model) < 21
 
 
 def _model(source: Any) -> Any:
@@ -235,11 +265,6 @@ def _since(operator: str) -> int:
 
 def _array(tensor: Any, name: str) -> np.ndarray:
     """An initializer, or an attribute, as an array."""
-    if tensor.data_type not in DTYPES:
-        raise NotImplementedError(
-            f"md.onnx.load: the array {name!r} is of "
-            f"{_dtype_name(tensor.data_type)}, which is not supported"
-        )
     if tensor.data_location == onnx.TensorProto.EXTERNAL:  # those of a path have been read
         raise ValueError(
             f"the values of {name!r} stand in another file, which only the path of "

@@ -177,7 +177,8 @@ class Writer:
                 raise self.refusal("a constant depends on the size of the batch")
             return self.initializer(first, name)
         dims = dims_of(first.shape, second.shape)
-        small = first[tuple([slice(None) if fixed(d) else slice(0, 1) for d in dims])]
+        longer = max(first, second, key=lambda array: array.size)  # the other one may be empty
+        small = longer[tuple([slice(None) if fixed(d) else slice(0, 1) for d in dims])]
         for array in (first, second):
             if not np.array_equal(np.broadcast_to(small, array.shape), array):
                 raise self.refusal("a constant depends on the size of the batch")

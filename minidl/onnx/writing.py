@@ -12,7 +12,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from .. import checks
-from ..batch_traces import batch_traces, refuse_reads
+from ..batch_traces import CHECKED, batch_traces, refuse_reads
 from ..grad_mode import no_grad
 from ..tensor import Tensor
 from ..traced import Graph, Node, Value, values_of
@@ -38,7 +38,7 @@ def exported(
             f"md.onnx.export: example must be a batch that the model takes, an array "
             f"or a tensor, or a tuple of its inputs, got {checks.shown(example)}{hint}"
         )
-    graph, other = batch_traces(model, examples, "md.onnx.export")
+    graph, other, _ = batch_traces(model, examples, "md.onnx.export", (CHECKED,))
     written = _Export(graph, other, layout).model
     written.metadata_props.update(metadata)
     proto = ir.to_proto(written)

@@ -22,7 +22,7 @@ class Classifier(ClassifierMixin, Estimator):
                 these two may take images (N, H, W, C), for which `in_features` is (H, W, C), and
                 uint8 images are divided by 255
     epochs:     the number of passes over the data
-    batch_size: rows per batch (slightly more if the last batch would have a single row)
+    batch_size: rows per batch (slightly more if the last batch would have fewer than 8)
     lr:         the initial learning rate, which decays to 0 along a cosine. 0.03 suits the small
                 MLP; networks without normalization need a smaller one
     optimizer:  "adamw", "adam", "rmsprop", "sgd" (with Nesterov momentum 0.9), or a function of

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from .. import checks, models, nn, optim
 from ..data.dataset import ArrayDataset
 from ..data.loader import DataLoader
+from ..nn.norm import FEW
 from ..nn.population import Tracking
 from ..ops.common import float_tensor
 from ..random import own_generator
@@ -314,9 +315,11 @@ class Estimator(BaseEstimator):
 
 
 def _even(count: int, size: int) -> int:
-    """Return a batch size of at least `size` with which no batch has a single row, from which
-    BatchNorm could not compute statistics."""
+    """Return a batch size of at least `size` with which the last batch has at least FEW rows, or,
+    if all batches are that small, more than a single row. From one row BatchNorm cannot compute
+    statistics, and from few they are noisy."""
     size = min(max(size, 2), count)
-    while count % size == 1:
+    fewest = FEW if size >= FEW else 2
+    while 0 < count % size < fewest:
         size += 1
     return size

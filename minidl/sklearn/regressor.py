@@ -58,7 +58,7 @@ class Regressor(RegressorMixin, Estimator):
     def fit(self, X: Any, y: Any) -> Regressor:
         """Train for `epochs` epochs: a new network, or with `warm_start` that of the last fit."""
         again = self._continues()
-        X, y = self._rows(X, not again, y, multi_output=True, y_numeric=True)
+        X, y = self._numeric(X, y, not again)
         if not again:
             self._begin_targets(X, y)
         self._train(self._inputs(X), self._scaled(y), None, self._epochs(), fit=True)
@@ -68,11 +68,18 @@ class Regressor(RegressorMixin, Estimator):
         """Train for one epoch on these rows, at least 2. The learning rate is constant, `lr`;
         features and targets are standardized by the mean and deviation of the first call's."""
         first = not hasattr(self, "model_")
-        X, y = self._rows(X, first, y, multi_output=True, y_numeric=True)
+        X, y = self._numeric(X, y, first)
         if first:
             self._begin_targets(X, y)
         self._train(self._inputs(X), self._scaled(y), None, 1, fit=False)
         return self
+
+    def _numeric(self, X: Any, y: Any, reset: bool) -> Any:
+        """Check X and y as `_rows` does, which lets strings pass as targets."""
+        X, y = self._rows(X, reset, y, multi_output=True, y_numeric=True)
+        if y.dtype.kind not in "biuf":
+            raise ValueError(f"Regressor: y must be numbers, got an array of {y.dtype}")
+        return X, y
 
     def _begin_targets(self, X: np.ndarray, y: np.ndarray) -> None:
         """Create a new network, and measure the mean and deviation of the targets."""

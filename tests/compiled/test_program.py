@@ -1,5 +1,6 @@
 """What a model computes, as data: batches of any size, constants, and what is refused."""
 
+import itertools
 import warnings
 
 import numpy as np
@@ -66,10 +67,20 @@ def fixed(model, example, *words):
         lambda x: x * len(x) ** 2,  # not in a straight line
         lambda x: x[: len(x) // 2 + 1] * 2,
         lambda x: x + min(len(x), 5),
+        lambda x: md.squeeze(x[:, :1]) * 2,  # of another rank for a batch of 1
     ],
 )
 def test_a_model_of_one_batch(model):
     fixed(model, X)
+
+
+def test_a_number_that_is_another_one_at_each_call():
+    calls = itertools.count()
+    with (
+        pytest.warns(UserWarning, match="depends on the size of the batch"),
+        refuses(NotImplementedError, "compile: a number that the model returns", "at each call"),
+    ):
+        md.compile(lambda x: {"y": x * 2, "calls": next(calls)}, X)
 
 
 def test_an_error_of_the_model_is_raised_as_it_is():
@@ -90,6 +101,8 @@ def test_arrays_as_long_as_the_batch():
     check(lambda x: md.relu(x + md.ones(len(x), 8) * 2), X)
     check(lambda x: md.concatenate([x, md.zeros(len(x), 1)], axis=-1), X)
     check(lambda x: md.ones(len(x), 3), X)
+    check(lambda x: md.concatenate([x[:1], md.ones(len(x) - 1, 8)]), X)  # of one for a batch of 2
+    check(lambda x: md.concatenate([x[:2], md.ones(len(x) - 2, 8)]), X, sizes=(2, 3, 7))
     check(lambda x: x + np.resize(np.arange(8, dtype=np.float32), (len(x), 8)), X)
     for model in (
         lambda x: x + md.tensor(np.arange(len(x), dtype=np.float32).reshape(-1, 1)),

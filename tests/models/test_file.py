@@ -348,6 +348,12 @@ def test_files_of_another_kind(tmp_path):
     md.save(path, {"epoch": 3})
     with refuses(ValueError, str(path), "not a file that models.save wrote"):
         models.load(path)
+    md.compile(md.relu, np.ones((1, 2), np.float32)).save(path)
+    with refuses(ValueError, str(path), "not a file that models.save wrote", "md.Compiled.load"):
+        models.load(path)
+    (tmp_path / "m.onnx").write_bytes(b"\x08\x0a\x12\x06minidl")
+    with refuses(ValueError, "m.onnx is not a safetensors file", "md.onnx.load"):
+        models.load(tmp_path / "m.onnx")
     for content in (b"", b"PK\x03\x04 a zip file", b"\x89PNG" * 10):
         path.write_bytes(content)
         with refuses(ValueError, str(path), "damaged"):

@@ -173,6 +173,7 @@ def test_a_batch_that_cannot_change_is_fixed(tmp_path):
     ("f", "message"),
     [
         (lambda x: md.cross_entropy(x, [0] * len(x)), "CrossEntropy of the model"),
+        (lambda x: md.layer_norm(x.T, None, None), "LayerNorm of .* along the batch axis"),
         (lambda x: x * x.sum().item(), "Python takes values out of"),
         (lambda x: x / len(x), "depends on the size of the batch"),
         (lambda x: x[x > 0], "an index of booleans"),

@@ -7,7 +7,7 @@ import pytest
 import minidl as md
 from minidl import nn
 from tests.support.onnx_exports import check
-from tests.support.onnx_files import draw
+from tests.support.onnx_files import draw, run
 
 W = draw(6, 5, seed=1)
 
@@ -75,6 +75,7 @@ FUNCTIONS = {
     "concatenate": lambda x: md.concatenate([x, x * 2], 1),
     "stack": lambda x: md.stack([x, x], 1),
     "constants of the batch": lambda x: md.concatenate([x, md.ones((len(x), 1, 6))], 1),
+    "constants but for one": lambda x: md.concatenate([x[:1], md.ones((len(x) - 1, 4, 6))]),
     "split": lambda x: md.split(x, 2, 1)[1],
     "flip": lambda x: md.flip(x, (1, 2)),
     "pad": lambda x: md.pad(x, ((0, 0), (1, 2), (0, 1)), constant_values=2),
@@ -124,6 +125,7 @@ ON_IMAGES = {
     "avg_pool, same": lambda x: md.avg_pool(x, 2, 1, "same", dilation=2),
     "resize": lambda x: md.resize(CONV(x), (7, 3)),
     "resize, linear": lambda x: md.resize(CONV(x), (7, 13), "linear"),
+    "resize of an input": lambda x: md.resize(x, (7, 13), "linear"),
     "upsample": nn.Sequential(CONV, nn.Upsample(scale_factor=2)),
     "adaptive_avg_pool": lambda x: md.adaptive_avg_pool(CONV(x), (4, 5)),
     "global_avg_pool": md.global_avg_pool,
@@ -166,3 +168,11 @@ def test_a_function_of_two(name, tmp_path):
 @pytest.mark.parametrize("name", ON_IMAGES)
 def test_a_function_of_images(name, tmp_path):
     check(ON_IMAGES[name], draw(3, 8, 8, 4), tmp_path / "f.onnx")
+
+
+def test_entries_of_a_table_of_ones_own(tmp_path):
+    """The array is no input, its indices are."""
+    table, numbers = md.tensor(draw(5, 4, 3)), np.array([1, 3, 0])
+    md.onnx.export(lambda i: table[:, i], tmp_path / "f.onnx", numbers)
+    (y,) = run((tmp_path / "f.onnx").read_bytes(), numbers[:2])
+    np.testing.assert_array_equal(y, table.data[:, numbers[:2]])

@@ -41,6 +41,7 @@ def one(
         (one("MaxPool", kernel_shape=[2, 2, 2], shape=("N", 3, 4, 4, 4)), "MaxPool of node 'mine'"),
         (one("Resize", ("x", "", "s"), {"s": np.ones(4, np.float32)}, mode="cubic"), "cubic"),
         (one("Relu", dtype=np.float16), "Relu of node 'mine': values of float16"),
+        (one("Add", ("x", "w"), {"w": draw(4, dtype=np.float16)}), "Add of node 'mine': .*float16"),
         (one("Relu", dtype=np.int32), "Relu of node 'mine': values of int32"),
         (one("Cast", to=TensorProto.FLOAT16), "Cast of node 'mine'"),
         (

@@ -223,6 +223,10 @@ OPERATIONS = {
         {"kernel_shape": [3, 3], "pads": [1, 0, 1, 2], "p": 3},
         "AvgPool",
     ),
+    "remainders": ("Mod", IMAGES, (floats(0.7),), {"fmod": 1}, "Computed"),
+    "quotients of integers": ("Div", COUNTS, (np.array(2, np.int32),), {}, "Computed"),
+    "a mean of integers": ("ReduceMean", COUNTS, (ints(1),), {}, "Computed"),
+    "where the largest is": ("Hardmax", IMAGES, (), {"axis": 2}, "Computed"),
     "a convolution": ("Conv", IMAGES, (draw(4, 3, 2, 3),), {"pads": [1, 0, 2, 1]}, "Conv"),
     "a transposed convolution": (
         "ConvTranspose",

@@ -35,6 +35,21 @@ def test_a_file_that_fixes_the_batch_says_so():
         model(draw(1, 4))
 
 
+def test_a_file_that_asks_for_bytes_gets_them(tmp_path):
+    """They are no images to divide by 255, in whichever way the model is called."""
+    content = file_of(
+        [node("DequantizeLinear", ["x", "s"], ["y"])],
+        [("x", ("N", 3), np.uint8)],
+        ["y"],
+        {"s": np.array(0.5, np.float32)},
+    )
+    model, x = md.onnx.load(content), np.arange(6, dtype=np.uint8).reshape(2, 3)
+    md.onnx.export(model, tmp_path / "again.onnx", x)
+    ways = (model, model.predict, md.compile(model, x), md.onnx.load(tmp_path / "again.onnx"))
+    for way in ways:
+        np.testing.assert_array_equal(way(x), x * np.float32(0.5))
+
+
 def test_models_save_says_how_it_is_kept(tmp_path):
     with pytest.raises(TypeError, match=r"md\.onnx\.export.*md\.save\(path, model\.state_dict"):
         models.save(tmp_path / "model", md.onnx.load(network()))

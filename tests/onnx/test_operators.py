@@ -10,7 +10,7 @@ from minidl.onnx.operators.elementwise import PReLU
 from minidl.onnx.operators.functions import FORMULAS, formula
 from minidl.ops.resample import Resample
 from tests.support import pages
-from tests.support.onnx_files import assert_close, draw, file_of, node, run
+from tests.support.onnx_files import assert_close, draw, file_of, node, operations, run
 
 SHAPE = (2, 3, 5, 6)
 
@@ -200,53 +200,39 @@ def test_a_pool(name, rank):
     compare(*loaded(operator, opset, x, kernel_shape=[3, 2][4 - rank :], **attributes), x)
 
 
-@pytest.mark.parametrize("operator", ["LSTM", "GRU", "RNN"])
-@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
-def test_a_recurrent_layer(operator, direction):
-    gates = {"LSTM": 4, "GRU": 3, "RNN": 1}[operator]
-    d, x = 2 if direction == "bidirectional" else 1, draw(5, 2, 3)
-    arrays = {
-        "w": draw(d, gates * 4, 3),
-        "r": draw(d, gates * 4, 4),
-        "b": draw(d, gates * 8),
-        "h": draw(d, 2, 4),
-    }
-    names, outputs = ["w", "r", "b", "", "h"], ["y", "y_h"]
-    if operator == "LSTM":
-        arrays["c"] = draw(d, 2, 4, seed=1)
-        names, outputs = [*names, "c"], [*outputs, "y_c"]
-    for extra in [{}] + [{"linear_before_reset": 1}] * (operator == "GRU"):
-        content = file_of(
-            [node(operator, ["x", *names], outputs, direction=direction, hidden_size=4, **extra)],
-            [("x", x.shape)],
-            outputs,
-            arrays,
-            14,
-        )
-        model = md.onnx.load(content)
-        compare(content, [y.data for y in model(x)], x)
-        assert {name for name, _ in model.named_parameters()} == arrays.keys()
-
-
-@pytest.mark.parametrize("operator, gates", [("LSTM", 4), ("GRU", 3), ("RNN", 1)])
-@pytest.mark.parametrize("layout", [0, 1])
-def test_an_empty_batch_takes_no_step(operator, gates, layout):
-    """However long its sequences: of shapes that the file says, as for a batch of one."""
-    outputs = ["y", "y_h", "y_c"][: 3 if operator == "LSTM" else 2]
+def test_limits_that_are_computed_or_cast():
+    """As PyTorch writes a ReLU6: a constant in the dtype of x is a constant. Neither kind of limit
+    is taken out of a trace, so that the model can be compiled."""
+    x = draw(*SHAPE)
     content = file_of(
-        [node(operator, ["x", "w", "r"], outputs, hidden_size=4, layout=layout)],
-        [("x", (None, None, 3))],
-        outputs,
-        {"w": draw(1, gates * 4, 3), "r": draw(1, gates * 4, 4)},
-        14,
+        [
+            node("ReduceMin", ["w"], ["low"], keepdims=0),
+            node("Mul", ["x", "w"], ["a"]),
+            node("Clip", ["a", "low"], ["b"]),
+            node("CastLike", ["six", "x"], ["high"]),
+            node("Clip", ["b", "", "high"], ["y"]),
+        ],
+        [("x", ("N", *SHAPE[1:]))],
+        ["y"],
+        {"w": draw(3, 1, 1), "six": np.array(0.5)},
     )
-    model, steps = md.onnx.load(content), 2**46
-    given = [(0, steps, 3), (1, 5, 3)] if layout else [(steps, 0, 3), (5, 1, 3)]
-    empty, one = (model(np.zeros(shape, np.float32)) for shape in given)
-    for y, other in zip(empty, one, strict=True):
-        sizes = [{5: steps}.get(n, n) for n in other.shape]
-        sizes[0 if layout else -2] = 0
-        assert y.shape == tuple(sizes)
+    model = md.onnx.load(content, "NCHW")
+    made = operations(model, x)
+    assert made["Clip"] == 2 and not made["Compare"] and not made["Cast"]
+    for way in (model, md.compile(model, x)):
+        compare(content, [np.asarray(way(x))], x)
+
+
+def test_a_group_normalization_with_a_factor_for_each_group():
+    """The form of opsets 18 to 20, which ONNX's checker refuses and runtimes compute."""
+    x, scale, shift = draw(2, 6, 4, 5), draw(3), draw(3, seed=1)
+    given = (x, scale, shift)
+    content, made = loaded("GroupNormalization", 18, *given, num_groups=3, epsilon=1e-2)
+    compare(content, made, x)
+    with pytest.raises(ValueError, match="num_groups"):
+        loaded("GroupNormalization", 18, *given)
+    with pytest.raises(ValueError, match="no valid ONNX model"):
+        loaded("GroupNormalization", 18, x, scale, num_groups=3)
 
 
 # ----------------------------------------------------------------------------------- opset 6 alone

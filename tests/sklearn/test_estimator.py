@@ -168,12 +168,19 @@ def test_optimizers():
         assert net.score(X, Y) > 0.9, optimizer
 
 
-def test_no_batch_has_a_single_row():
+def test_no_batch_has_a_single_row_and_the_last_one_is_not_small():
     for count in range(2, 80):
         for wanted in range(1, 90):
             size = _even(count, wanted)
             assert count % size != 1 and (size >= wanted or size == count)
-    assert _even(100, 30) == 30 and _even(61, 30) == 31
+            assert count % size == 0 or count % size >= 8 or wanted < 8
+    assert _even(100, 30) == 30 and _even(61, 30) == 31 and _even(133, 64) == 67
+    assert _even(9, 4) == 5 and _even(10, 4) == 4
+
+
+def test_a_small_rest_of_the_rows_brings_no_warning(recwarn):
+    Classifier(batch_size=43, **quick).fit(X, Y)  # 90 rows: 4 would be left over
+    assert not recwarn.list
 
 
 def test_a_warm_start_goes_on():

@@ -51,6 +51,11 @@ test_errors = errors_of(
             "shape of the first fit",
         ),
         (lambda: Regressor().fit(X, np.full(120, np.nan)), ValueError, "NaN"),
+        (
+            lambda: Regressor().fit(X, ["a"] * 120),
+            ValueError,
+            "y must be numbers, got an array of <U1",
+        ),
     ]
 )
 

@@ -3,9 +3,10 @@ the operation's Function, what writes its nodes and returns the values that they
 
 from .elementwise import ELEMENTWISE
 from .images import IMAGES
+from .imported import IMPORTED
 from .ordering import ORDERING
 from .products import PRODUCTS
 from .recurrent import RECURRENT
 from .shapes import SHAPES
 
-FUNCTIONS = {**ELEMENTWISE, **IMAGES, **ORDERING, **PRODUCTS, **RECURRENT, **SHAPES}
+FUNCTIONS = {**ELEMENTWISE, **IMAGES, **IMPORTED, **ORDERING, **PRODUCTS, **RECURRENT, **SHAPES}

@@ -198,17 +198,6 @@ def _clip(out: Writer, site: Site) -> Written:
     return Written(y, site.dims[0], order)
 
 
-def _by_name(out: Writer, site: Site) -> Written:
-    """An operation that was imported is written as the operator of the file that it came from."""
-    x = site.inputs[0]
-    return Written(out.op(site.options["name"], x.value), site.dims[0], x.axes)
-
-
-def _prelu(out: Writer, site: Site) -> Written:
-    values, order = out.aligned(site.inputs)
-    return Written(out.op("PRelu", *values), site.dims[0], order)
-
-
 def _cast(out: Writer, site: Site) -> Written:
     x = site.inputs[0]
     return Written(cast(out, x.value, site.type_of(0), site.dtype), x.dims, x.axes)
@@ -259,7 +248,4 @@ ELEMENTWISE: dict[str, Emit] = {
     "Copy": _cast,
     "Detach": same,
     "Dropout": _dropout,
-    "Formulaic": _by_name,
-    "Stepwise": _by_name,
-    "PReLU": _prelu,
 }

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from ..writer import Known, Operand, Site, Writer, Written, channels_first
+from ..writer import Known, Operand, Site, Writer, Written, channels_first, fixed
 from .elementwise import scalar
 
 Emit = Callable[[Writer, Site], Any]
@@ -128,13 +128,16 @@ def factor(out: Writer, x: Any, features: int, dtype: np.dtype, default: float) 
     return out.plain(x)
 
 
-def _channels(site: Site) -> int:
+def _channels(out: Writer, site: Site) -> int:
+    """How many values a row has; refused if that depends on the batch."""
+    if not fixed(site.dims[0][-1]):
+        raise out.refusal("values cannot be normalized along the batch axis")
     return site.dims[0][-1][0]
 
 
 def _batch_norm(out: Writer, site: Site) -> Written:
     x, gamma, beta, *given = site.inputs
-    features, dtype = _channels(site), site.dtype
+    features, dtype = _channels(out, site), site.dtype
     if site.options.get("correction") is not None:
         raise out.refusal("batch renormalization in training is not supported")
     if site.options["training"]:
@@ -194,7 +197,7 @@ def _layer_norm(out: Writer, site: Site) -> Written:
     x, gamma, beta = site.inputs
     value, eps = out.plain(x), float(site.options["eps"])
     if site.options["centre"]:
-        scale = factor(out, gamma, _channels(site), site.dtype, 1)
+        scale = factor(out, gamma, _channels(out, site), site.dtype, 1)
         shift = None if beta is None else out.plain(beta)
         return Written(
             out.op("LayerNormalization", value, scale, shift, axis=-1, epsilon=eps), site.dims[0]
@@ -206,7 +209,7 @@ def _layer_norm(out: Writer, site: Site) -> Written:
 
 def _group_norm(out: Writer, site: Site) -> Written:
     x, gamma, beta = site.inputs[:3]
-    options, features = site.options, _channels(site)
+    options, features = site.options, _channels(out, site)
     value = out.first(x)
     if not options["centre"]:
         axes = np.arange(2, x.ndim)

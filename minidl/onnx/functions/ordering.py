@@ -72,16 +72,18 @@ def _one(operator: str) -> Emit:
 
 def _resize(out: Writer, site: Site) -> Written:
     """The nearest pixel is the one that the centre of a result lies in, and on a border between
-    two pixels the later one."""
-    x, count = site.inputs[0], len(site.dims[0])
-    sizes = np.array(site.options["size"], np.int64)
+    two pixels the later one. The sizes of all axes are given, also of those that stay: ONNX Runtime
+    moves a Resize before the transposes around it and does not change the attribute `axes` then.
+    """
+    x, dims = site.inputs[0], site.dims[0]
+    count = len(dims)
+    sizes = out.shape(tuple([dims[axis] for axis in channels_first(count)]))
     y = out.op(
         "Resize",
         out.first(x),
         None,
         None,
         sizes,
-        axes=list(range(2, count)),
         mode=site.options["mode"],
         coordinate_transformation_mode="half_pixel",
         nearest_mode="round_prefer_ceil",

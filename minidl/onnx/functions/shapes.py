@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..writer import Dims, Site, Writer, Written, channels_first, fixed
+from ..writer import Dims, Known, Site, Writer, Written, channels_first, fixed
 
 Emit = Callable[[Writer, Site], Any]
 TO_THE_END = np.iinfo(np.int64).max
@@ -133,6 +133,8 @@ def _pad(out: Writer, site: Site) -> Written:
 def _getitem(out: Writer, site: Site) -> Written:
     """An index of slices, numbers and new axes, and of at most one array of numbers."""
     x, *arrays = site.inputs
+    if isinstance(x, Known):  # a table, of which entries are taken
+        x = Written(out.plain(x), x.dims)
     index = site.options["index"]
     index = index if isinstance(index, tuple) else (index,)
     taken = sum(part is not None and part is not Ellipsis for part in index)

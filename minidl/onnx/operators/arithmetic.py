@@ -72,21 +72,13 @@ def _divided(a: Any, b: Any) -> Tensor:
     """a / b. The quotients of integers are rounded towards 0."""
     if not any(isinstance(v, Tensor) and v.dtype.kind in "iu" for v in (a, b)):
         return ops.divide(a, b)
-    return computed(_truncated, a, b)
-
-
-def _truncated(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Integer division towards 0."""
-    with np.errstate(divide="ignore"):
-        down = np.floor_divide(a, b)
-    exact = down * b == a
-    return np.where(exact | (down >= 0), down, down + 1).astype(a.dtype)
+    return computed("Div", a, b)
 
 
 def _modulo(step: Step, *values: Held) -> Held:
     (a, b), axes = aligned(values)
     if step.get("fmod", 0):
-        return Held(computed(np.fmod, a, b), axes)
+        return Held(computed("Mod", a, b), axes)
     return Held(ops.remainder(a, b), axes)
 
 
@@ -135,9 +127,10 @@ def _clip(step: Step, x: Held, low: Held | None = None, high: Held | None = None
             if limit.tensor.size == 0:
                 raise ValueError(f"Clip: limits must be numbers, got an array {limit.shape}")
             limits[k] = limit.scalar() if limit.constant else ops.reshape(limit.plain, ())
-    if limits == [None, None]:
+    least, most = limits
+    if least is None and most is None:
         return x
-    if limits == [0, None] and x.dtype.kind == "f":
+    if most is None and not isinstance(least, Tensor) and least == 0 and x.dtype.kind == "f":
         return x.like(ops.relu(x.tensor))
     return x.like(ops.clip(x.tensor, *limits))
 

@@ -14,7 +14,7 @@ from ...ops.reduce import sum_to
 from ...tensor import Tensor
 from ..dtypes import dtype_of
 from ..steps import ANY, FLOATS, NUMBERS, Operator, Step, refuse
-from ..values import Held, aligned
+from ..values import Held, aligned, unrecorded
 from .functions import FORMULAS, STEPS, computed, formula, stepwise
 
 
@@ -68,11 +68,7 @@ def _threshold(step: Step, x: Tensor) -> Tensor:
 
 def _infinite(step: Step, x: Tensor) -> Tensor:
     up, down = step.get("detect_positive", 1), step.get("detect_negative", 1)
-
-    def f(v: np.ndarray) -> np.ndarray:
-        return (np.isposinf(v) & bool(up)) | (np.isneginf(v) & bool(down))
-
-    return computed(f, x)
+    return computed("IsInf", x, up=bool(up), down=bool(down))
 
 
 def _check_celu(step: Step) -> None:
@@ -127,7 +123,11 @@ def _check_cast(step: Step) -> None:
 
 
 def _cast_like(step: Step, x: Held, like: Held) -> Held:
-    return x.like(_converted(x.tensor, like.dtype))
+    """x in the dtype of another value, on which it depends in no other way."""
+    if not x.constant:
+        return x.like(_converted(x.tensor, like.dtype))
+    with unrecorded():
+        return Held(_converted(x.tensor, like.dtype), x.axes, True)
 
 
 def _identity(step: Step, x: Held) -> Held:

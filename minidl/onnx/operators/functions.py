@@ -37,11 +37,11 @@ class Stepwise(NoGradient):
 
 
 class Computed(NoGradient):
-    """y = f(x, ...), a function of NumPy arrays that has no gradient."""
+    """y = f(x, ..., options), which has no gradient. COMPUTED has f by name."""
 
-    def forward(self, *operands: np.ndarray, f: Callable[..., np.ndarray]) -> np.ndarray:
+    def forward(self, *operands: np.ndarray, name: str, **options: Any) -> np.ndarray:
         with np.errstate(all="ignore"):
-            return np.asarray(f(*operands))
+            return np.asarray(COMPUTED[name](*operands, **options))
 
 
 def _normal_density(x: np.ndarray) -> np.ndarray:
@@ -80,6 +80,43 @@ STEPS: dict[str, Formula] = {
 }
 
 
+def _truncated(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Integer division towards 0."""
+    down = np.floor_divide(a, b)
+    exact = down * b == a
+    return np.where(exact | (down >= 0), down, down + 1).astype(a.dtype)
+
+
+def _infinite(x: np.ndarray, up: bool, down: bool) -> np.ndarray:
+    return (np.isposinf(x) & up) | (np.isneginf(x) & down)
+
+
+def _share(total: np.ndarray, count: int, dtype: str) -> np.ndarray:
+    """The mean of integers, towards 0."""
+    return np.asarray(total / count).astype(dtype)
+
+
+def _hardmax(x: np.ndarray, axis: int) -> np.ndarray:
+    y = np.zeros_like(x)
+    np.put_along_axis(y, np.argmax(x, axis, keepdims=True), 1, axis)
+    return y
+
+
+def _quantized(x: np.ndarray, scale: np.ndarray, zero: np.ndarray, dtype: str) -> np.ndarray:
+    info = np.iinfo(dtype)
+    return np.clip(np.rint(x / scale) + zero, info.min, info.max).astype(dtype)
+
+
+COMPUTED: dict[str, Callable[..., np.ndarray]] = {
+    "Div": _truncated,
+    "Mod": np.fmod,
+    "IsInf": _infinite,
+    "ReduceMean": _share,
+    "Hardmax": _hardmax,
+    "QuantizeLinear": _quantized,
+}
+
+
 def formula(name: str, x: Tensor) -> Tensor:
     """The smooth function that FORMULAS has by this name."""
     return Formulaic.apply(x, name=name)
@@ -90,6 +127,7 @@ def stepwise(name: str, x: Tensor) -> Tensor:
     return Stepwise.apply(x, name=name)
 
 
-def computed(f: Callable[..., np.ndarray], *operands: Any) -> Tensor:
-    """A function of NumPy arrays that has no gradient."""
-    return Computed.apply(*operands, f=f)
+def computed(name: str, *operands: Any, **options: Any) -> Tensor:
+    """The function without a gradient that COMPUTED has by this name. Options are numbers and
+    words, so that traces of it are equal and compiled models with it can be saved."""
+    return Computed.apply(*operands, name=name, **options)

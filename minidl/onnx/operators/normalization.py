@@ -138,6 +138,15 @@ def _check_rows(step: Step) -> None:
     )
 
 
+def _check_group_norm(step: Step) -> None:
+    _check_rows(step)
+    if step.get("num_groups", 0) < 1:
+        raise ValueError(
+            f"GroupNormalization of node {step.name!r}: num_groups must be at least 1, got "
+            f"{step.get('num_groups')}"
+        )
+
+
 def _lp_normalization(step: Step, x: Held) -> Held:
     place, p = x.place(step.get("axis", -1)), step.get("p", 2)
     t = x.tensor
@@ -183,7 +192,7 @@ NORMALIZATION = {
     ),
     "InstanceNormalization": Operator(_instance_norm, ("epsilon",), places="images"),
     "GroupNormalization": Operator(
-        _group_norm, ("epsilon", "num_groups", "stash_type"), FLOATS, _check_rows, "images"
+        _group_norm, ("epsilon", "num_groups", "stash_type"), FLOATS, _check_group_norm, "images"
     ),
     "LRN": Operator(_local_response, ("alpha", "beta", "bias", "size"), places="images"),
     "LayerNormalization": Operator(

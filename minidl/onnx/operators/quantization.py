@@ -27,17 +27,13 @@ def _quantize(step: Step, x: Held, scale: Held, zero: Held | None = None) -> Hel
     asked = dtype_of(step.get("output_dtype") or 2)
     dtype = asked if zero is None else zero.dtype
     assert dtype is not None
-    info = np.iinfo(dtype)
-
-    def f(v: np.ndarray, s: np.ndarray, z: np.ndarray) -> np.ndarray:
-        return np.clip(np.rint(v / s) + z, info.min, info.max).astype(dtype)
-
     shift = (
         Tensor(np.zeros((), np.float64))
         if zero is None
         else ops.astype(_along(step, zero, x), np.float64)
     )
-    return Held(computed(f, x.plain, _along(step, scale, x), shift))
+    divisor = _along(step, scale, x)
+    return Held(computed("QuantizeLinear", x.plain, divisor, shift, dtype=dtype.name))
 
 
 def _quantized(step: Step) -> np.dtype | None:

@@ -7,7 +7,11 @@ operations.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 from ... import ops
 from ...ops.sequence import sequence
@@ -19,6 +23,7 @@ from ..values import Held
 # (i, f, g, o) in minidl and (i, o, f, c) in a file, a GRU (r, z, n) and (z, r, h).
 GATES = {"RNN": (0,), "GRU": (1, 0, 2), "LSTM": (0, 2, 3, 1)}
 ACTIVATIONS = {"RNN": ("tanh",), "GRU": ("sigmoid", "tanh"), "LSTM": ("sigmoid", "tanh", "tanh")}
+State = tuple[Tensor, ...]
 ATTRIBUTES = (
     "activations",
     "direction",
@@ -34,9 +39,6 @@ ATTRIBUTES = (
 
 
 def _check(step: Step) -> None:
-    refuse(
-        step, step.has(4), "sequences of different lengths (input sequence_lens) are not supported"
-    )
     refuse(step, step.operator == "LSTM" and step.has(7), "peepholes (input P) are not supported")
     for name in ("clip", "activation_alpha", "activation_beta"):
         refuse(step, step.get(name) is not None, f"{name} is not supported")
@@ -86,13 +88,16 @@ def _recurrent(
         if batch_first:
             shapes = [(0, t.shape[0], directions, hidden)] + [(0, directions, hidden)] * count
         return tuple([Held(ops.zeros(shape, dtype=t.dtype)) for shape in shapes])
+    steps = None if lengths is None else _checked(lengths.array(), t.shape[0], t.shape[1])
     outputs, lasts = [], []
     for d in range(directions):
         zeros = ops.zeros((t.shape[1], hidden), dtype=t.dtype)
         state = tuple([zeros if v is None else v[d] for v in given[:count]])
         reverse = d == 1 or step.get("direction", "forward") == "reverse"
         b = None if bias is None else bias.plain[d]
-        y, last = _one(step, t, weight.plain[d], recurrent.plain[d], b, state, gates, reverse)
+        y, last = _one(
+            step, t, weight.plain[d], recurrent.plain[d], b, state, gates, reverse, steps
+        )
         outputs.append(y)
         lasts.append(last)
     y = ops.stack(outputs, 1)
@@ -109,9 +114,10 @@ def _one(
     weight: Tensor,
     recurrent: Tensor,
     bias: Tensor | None,
-    state: tuple[Tensor, ...],
+    state: State,
     gates: tuple[int, ...],
     reverse: bool,
+    lengths: np.ndarray | None,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """One direction of a layer: h at every step, and the last state."""
     shares, inner = ops.matmul(x, _turned(weight, gates)), _turned(recurrent, gates)
@@ -122,11 +128,50 @@ def _one(
         if step.operator == "GRU":
             both[2], of_h = first[2], second[2]
         shares = shares + (both[0] if len(both) == 1 else ops.concatenate(both))
-    if step.operator == "GRU" and not step.get("linear_before_reset", 0):
-        return _reset_first(shares, inner, of_h, state[0], reverse)
     activations = step.get("activations") or ["Tanh"]
     kind = {"RNN": activations[0].lower(), "GRU": "gru", "LSTM": "lstm"}[step.operator]
-    return sequence(kind, shares, inner, of_h, state, reverse)
+
+    def scan(part: Tensor, start: State) -> tuple[Tensor, State]:
+        if step.operator == "GRU" and not step.get("linear_before_reset", 0):
+            return _reset_first(part, inner, of_h, start[0], reverse)
+        return sequence(kind, part, inner, of_h, start, reverse)
+
+    return (
+        scan(shares, state) if lengths is None else _ragged(scan, shares, state, lengths, reverse)
+    )
+
+
+def _checked(lengths: np.ndarray, longest: int, batch: int) -> np.ndarray | None:
+    """The lengths of the sequences of a batch; None if all of them have the full one."""
+    if lengths.shape != (batch,) or (lengths < 0).any() or (lengths > longest).any():
+        raise ValueError(
+            f"sequence_lens must be {batch} numbers from 0 to {longest}, got {lengths.tolist()}"
+        )
+    return None if (lengths == longest).all() else lengths
+
+
+def _ragged(
+    scan: Callable[[Tensor, State], tuple[Tensor, State]],
+    shares: Tensor,
+    state: State,
+    lengths: np.ndarray,
+    reverse: bool,
+) -> tuple[Tensor, State]:
+    """`scan(part, state)` over sequences of different lengths: outputs beyond the end of a sequence
+    are zeros, and its state stays what it is there. Between two lengths the same sequences run on,
+    so that the steps between them are scanned at once."""
+    ends = sorted({0, *lengths.tolist(), shares.shape[0]})
+    spans = list(itertools.pairwise(ends))
+    outputs = []
+    for start, end in reversed(spans) if reverse else spans:
+        runs = (lengths > start)[:, None]
+        if not runs.any():
+            outputs.append(ops.zeros((end - start, *state[0].shape), dtype=state[0].dtype))
+            continue
+        y, after = scan(shares[start:end], state)
+        outputs.append(ops.where(runs, y, 0.0))
+        state = tuple([ops.where(runs, a, b) for a, b in zip(after, state, strict=True)])
+    return ops.concatenate(outputs[::-1] if reverse else outputs), state
 
 
 def _reset_first(

@@ -41,7 +41,7 @@ def _mean(x: Tensor, axes: Any, keep: bool) -> Tensor:
     if x.dtype.kind == "f":
         return ops.mean(x, axes, keep)
     count = math.prod(x.shape[a] for a in axes)
-    return computed(lambda total: (total / count).astype(x.dtype), ops.sum(x, axes, keep))
+    return computed("ReduceMean", ops.sum(x, axes, keep), count=count, dtype=x.dtype.name)
 
 
 def _extreme(f: Reduction, empty: Callable[[np.dtype], Any]) -> Reduction:
@@ -108,12 +108,7 @@ def _place(f: Reduction) -> Operator:
 
 
 def _hardmax(x: Tensor, axis: int) -> Tensor:
-    def f(v: np.ndarray) -> np.ndarray:
-        y = np.zeros_like(v)
-        np.put_along_axis(y, np.argmax(v, axis, keepdims=True), 1, axis)
-        return y
-
-    return computed(f, x)
+    return computed("Hardmax", x, axis=axis)
 
 
 def _soft(f: Callable[[Tensor, int], Tensor]) -> Operator:
