@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import minidl as md
-from minidl import models, nn
-from tests.support.onnx_files import draw, file_of, network, node
+from minidl import nn
+from tests.support.onnx_files import draw, file_of, node
 
 
 def test_parts_by_number(tmp_path):
@@ -33,8 +33,3 @@ def test_a_file_that_fixes_the_batch_says_so():
         model(draw(4, 3))
     with pytest.raises(ValueError, match=r"got \(1, 4\)$"):
         model(draw(1, 4))
-
-
-def test_models_save_says_how_it_is_kept(tmp_path):
-    with pytest.raises(TypeError, match=r"md\.onnx\.export.*md\.save\(path, model\.state_dict"):
-        models.save(tmp_path / "model", md.onnx.load(network()))
