@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 import minidl as md
-from minidl import data, foreign_names, hints, nn, optim
+from minidl import data, foreign_names, hints, nn, optim, train
 from tests.support.cases import errors_of
 from tests.support.errors import refuses
+from tests.support.trainings import trainer
 
 X = md.tensor([[1.0, 2.0]])
 PAIRS = data.ArrayDataset(np.zeros((4, 2)), np.zeros(4))
@@ -47,6 +48,14 @@ test_errors = errors_of(
         (lambda: MODEL.nonsense, AttributeError, "'Dense' object has no attribute 'nonsense'"),
         (lambda: optim.SGD(MODEL.parameters(), 1).param_groups, AttributeError, "here: groups"),
         (lambda: data.DataLoader(PAIRS, num_workers=2), TypeError, "'num_workers'; here: prefetch"),
+        (lambda: trainer(max_epochs=3), TypeError, "'max_epochs'", "fit(loader, epochs=...)"),
+        (lambda: trainer(gradient_clip_val=1), TypeError, "'gradient_clip_val'; here: clip"),
+        (
+            lambda: trainer().fit([], validation_data=[]),
+            TypeError,
+            "'validation_data'; here: valid",
+        ),
+        (lambda: train.Checkpoint("x", save_top_k=1), TypeError, "'save_top_k'; here: keep"),
     ]
 )
 FUNCTIONS = [

@@ -36,7 +36,7 @@ def check_optimizer(optimizer: Any, model: Layer) -> Optimizer:
             "Trainer: optimizer must be of parameters of the model, and has none of them: it was "
             "made for another model"
         )
-    return optimizer  # type: ignore[no-any-return]
+    return optimizer
 
 
 class Steps:

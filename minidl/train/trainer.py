@@ -168,6 +168,7 @@ class Trainer(hints.Explained):
 
     # ------------------------------------------------------------------------------------- fit
 
+    @hints.for_newcomers
     def fit(
         self,
         loader: Any,

@@ -5,7 +5,7 @@ import pytest
 
 import minidl as md
 from minidl import models, nn
-from tests.support.onnx_files import assert_close
+from tests.support.onnx_files import assert_close, file_of, node
 
 
 @pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
@@ -29,13 +29,25 @@ def test_a_run_comes_back(minidl, shared, layout):
 
 
 def test_a_file_of_another_program(minidl):
-    """Metadata of other programs is no list of classes, and a file may leave its shape open."""
+    """Metadata of other programs is no list of classes."""
     model = nn.Sequential(nn.Conv(3, 4, 3, padding=1), nn.GlobalAvgPool())
     told = {"classes": "{0: 'cat'}", "preprocess": "[]"}
     md.onnx.export(model, "x.onnx", md.zeros(1, 8, 8, 3), metadata=told)
     assert "no names of classes" in minidl("import", "x.onnx", "x.safetensors").out
     saved = models.load("x.safetensors")
     assert saved.classes == [] and saved.preprocess is None
+
+
+def test_a_file_that_leaves_its_shape_open(refused):
+    """The commands that need an input say so."""
+    weight = np.ones((4, 3), np.float32)
+    with open("x.onnx", "wb") as file:
+        nodes = [node("MatMul", ["x", "w"], ["y"])]
+        file.write(file_of(nodes, [("x", ("N", "D"))], ["y"], {"w": weight}))
+    models.save("x.safetensors", md.onnx.load("x.onnx"))
+    assert models.load("x.safetensors").model.input_shape is None
+    refused("bench", "x.safetensors", words=["--input", "the shape of its input"])
+    refused("export", "x.safetensors", "again.onnx", words=["the shape of its input"], code=1)
 
 
 def test_what_is_no_onnx(minidl):
