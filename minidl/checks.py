@@ -292,7 +292,7 @@ def choice(value: Any, where: str, name: str, options: tuple[str | None, ...]) -
     if (word or value is None) and value in options:
         return value if value is None else str(value)
     *others, last = [f'"{option}"' if option else "None" for option in options]
-    expected = f"{', '.join(others)} or {last}"
+    expected = f"{', '.join(others)} or {last}" if others else last
     raise (ValueError if word else TypeError)(message(where, name, expected, value))
 
 

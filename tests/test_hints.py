@@ -13,6 +13,7 @@ import minidl as md
 from minidl import data, foreign_names, hints, models, nn, optim, train
 from tests.support.cases import errors_of
 from tests.support.errors import refuses
+from tests.support.trainings import trainer
 
 X = md.tensor([[1.0, 2.0]])
 PAIRS = data.ArrayDataset(np.zeros((4, 2)), np.zeros(4))
@@ -64,6 +65,14 @@ test_errors = errors_of(
         (lambda: X.transpose(dim0=0, dim1=1), TypeError, "transpose()", "here: leave it out"),
         (lambda: md.max_pool(X, kernel_size=2), TypeError, "max_pool()", "here: window"),
         (lambda: data.MNIST("here", train=True), TypeError, "MNIST()", "here: split"),
+        (lambda: trainer(max_epochs=3), TypeError, "'max_epochs'", "fit(loader, epochs=...)"),
+        (lambda: trainer(gradient_clip_val=1), TypeError, "'gradient_clip_val'; here: clip"),
+        (
+            lambda: trainer().fit([], validation_data=[]),
+            TypeError,
+            "'validation_data'; here: valid",
+        ),
+        (lambda: train.Checkpoint("x", save_top_k=1), TypeError, "'save_top_k'; here: keep"),
     ]
 )
 FUNCTIONS = [

@@ -18,6 +18,7 @@ from .bench import bench
 from .cache import cache
 from .eval import evaluate
 from .export import export
+from .import_ import import_
 from .info import info
 from .lab import lab
 from .predict import predict
@@ -46,6 +47,7 @@ def commands() -> None:
     minidl predict runs/photos x.jpg     classify a picture
     minidl eval runs/photos              measure the accuracy
     minidl export runs/photos x.onnx     write the model for other runtimes
+    minidl import x.onnx x.safetensors   take a model from them
 
     Each command has its own --help. For tab completion in bash, add
     `eval "$(_MINIDL_COMPLETE=bash_source minidl)"` to ~/.bashrc (other shells: zsh_source,
@@ -53,7 +55,7 @@ def commands() -> None:
     """
 
 
-for command in (train, evaluate, predict, bench, summary, export, lab, info, cache):
+for command in (train, evaluate, predict, bench, summary, export, import_, lab, info, cache):
     commands.add_command(command)
 
 

@@ -136,7 +136,10 @@ def _model(given: str, shape: tuple[int, ...] | None) -> tuple[Layer, tuple[int,
             f"RUN_OR_MODEL: there is no run or model {given!r}, and it is none of "
             f"{', '.join(names())}"
         )
-    return model, model.input_shape if shape is None else shape
+    shape = model.input_shape if shape is None else shape
+    if shape is None:
+        raise click.UsageError("--input: the model does not say the shape of its input")
+    return model, shape
 
 
 def _both(

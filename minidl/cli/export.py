@@ -63,7 +63,12 @@ def export(run_or_model: str, out: str, layout: str) -> None:
 
 def _input_shape(saved: Saved) -> tuple[int, ...]:
     """Return the shape of one input of a model: of a prepared picture, or of a row."""
-    shape: tuple[int, ...] = saved.model.input_shape  # type: ignore[attr-defined]
+    shape: tuple[int, ...] | None = getattr(saved.model, "input_shape", None)
+    if shape is None:
+        raise ValueError(
+            "the model does not say the shape of its input: write it by "
+            "md.onnx.export(model, path, example)"
+        )
     if len(shape) != 3:
         return shape
     size, channels = saved.picture_size()

@@ -160,7 +160,11 @@ def numbers(values: Any, where: str, name: str) -> np.ndarray:
     array = array_of(values, where, name)
     name = f"{where}: {name}"
     if array.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must be an array of numbers, not of dtype {array.dtype}")
+        hint = "; np.unique(labels, return_inverse=True) gives the number of each name"
+        raise TypeError(
+            f"{name} must be an array of numbers, not of dtype {array.dtype}"
+            f"{hint if name.endswith(': labels') and array.dtype.kind in 'OUT' else ''}"
+        )
     if array.ndim == 0:
         raise ValueError(f"{name} must have a first axis, one entry an item; got a single number")
     return array

@@ -98,6 +98,8 @@ def _pictures(
         elif _is_picture(entry.name) and entry.is_file():
             status = entry.stat()
             yield name, status.st_size, status.st_mtime_ns
+        elif _is_picture(entry.name) and not os.path.exists(entry.path):
+            yield name, 0, 0  # a link to a file that is not there: a broken picture, to be named
 
 
 def _visible(folder: str) -> Iterator[os.DirEntry[str]]:

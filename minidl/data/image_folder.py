@@ -36,7 +36,8 @@ class ImageFolder(ArrayDataset):
     channels:    3 (colour), 1 (grey), or None: 1 if all pictures are stored in grey, else 3
     cache:       True keeps the decoded pictures on disk (`data.cache`) and maps them into memory
                  from then on; False keeps them in memory, and decodes them each time
-    skip_broken: leave out pictures that cannot be decoded, with a warning that names them
+    skip_broken: leave out pictures that cannot be decoded, and links to files that do not exist,
+                 with a warning that names them
 
     `.images` are (N, H, W, C) uint8, read-only with a cache; `.labels` are (N,) int64; `.classes`
     are the names; `.paths` are the files, as strings, and `.broken` those that were left out.
@@ -246,6 +247,10 @@ def _in_threads(make: Any, paths: list[str], title: str) -> Generator[Any]:
                 results.append((i, make(paths[i])))
             except BrokenPicture as error:
                 results.append((i, error))
+            except FileNotFoundError:
+                if not os.path.islink(paths[i]):
+                    raise
+                results.append((i, BrokenPicture("a link to a file that does not exist")))
         return results
 
     threads = kernels.get_num_threads()

@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import checks
 from ..ops.common import warn
-from .dataset import arrays_of, holds_items, places
+from .dataset import ArrayDataset, arrays_of, holds_items, numbers, places
 
 MOST_SEED = 2**64 - 1
 
@@ -17,7 +17,8 @@ MOST_SEED = 2**64 - 1
 class Subset:
     """Some items of a data set, by their indices. Nothing is copied.
 
-    dataset: anything with a length and items; a subset of a subset refers to the first data set
+    dataset: anything with a length and items; a subset of a subset refers to the first data set,
+             that of a pandas table to the array of its rows
     indices: integers (n,), which may be negative or repeated; or a mask (N,) of bools
 
     `subset[i]` is `dataset[indices[i]]`. If the data set has `.images`, `.labels`, `.classes` or
@@ -31,7 +32,8 @@ class Subset:
     """
 
     def __init__(self, dataset: Any, indices: Any) -> None:
-        count = _length(dataset, "Subset")
+        dataset = _dataset(dataset, "Subset")
+        count = len(dataset)
         expected = "a list of ints, or a mask"
         rows = places(indices, count, "Subset", "indices", expected)
         if not isinstance(rows, np.ndarray):
@@ -100,7 +102,8 @@ def split(
     >>> len(train), len(valid), sorted(valid.labels.tolist())
     (8, 2, [0, 1])
     """
-    count = _length(dataset, "split")
+    dataset = _dataset(dataset, "split")
+    count = len(dataset)
     sizes = _sizes(fractions, count)
     seed = checks.integer(seed, "split", "seed", 0, MOST_SEED)
     rng = np.random.Generator(np.random.Philox(seed))
@@ -218,9 +221,13 @@ def _label(item: Any, row: int) -> Any:
     return label
 
 
-def _length(dataset: Any, where: str) -> int:
-    if not holds_items(dataset):
-        raise TypeError(
-            checks.message(where, "dataset", "a data set, with a length and items", dataset)
-        )
-    return len(dataset)
+def _dataset(dataset: Any, where: str) -> Any:
+    """Check a data set and return it. A table or column of pandas finds its rows by label, so that
+    a data set of its array, which finds them by number, takes its place. TypeError for a tuple,
+    because (images, labels) would be taken for a data set of two items."""
+    if isinstance(dataset, tuple) or not holds_items(dataset):
+        expected = "a data set, with a length and items"
+        if isinstance(dataset, tuple):
+            expected += ", and no tuple: ArrayDataset(images, labels) makes one of arrays"
+        raise TypeError(checks.message(where, "dataset", expected, dataset))
+    return ArrayDataset(numbers(dataset, where, "dataset")) if hasattr(dataset, "iloc") else dataset

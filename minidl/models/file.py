@@ -4,8 +4,8 @@ The file is a plain safetensors file of the model's state. Its metadata has one 
 "minidl_model", with JSON:
 
     {"format": 1,
-     "model": {"name": "resnet20"},         or {"class": "package.module:Net"}
-     "options": {"classes": 5, ...},        the constructor's arguments
+     "model": {"name": "resnet20"},         or {"class": "package.module:Net"}, {"name": "onnx"}
+     "options": {"classes": 5, ...},        the constructor's arguments; an imported model's graph
      "dtype": "float32",
      "classes": ["cat", ...],
      "preprocess": {"size": 32, "channels": 3, "mean": [...], "std": [...]},     or null
@@ -19,7 +19,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -34,9 +34,11 @@ from .network import Network
 from .registry import class_of, name_of
 from .saved import Saved, checked_preprocess
 
+EXPORT = ", or write it with md.onnx.export(model, path, example)"
 KEY = "minidl_model"
 FORMAT = 1
 MOST_DEPTH = 100
+ONNX = "onnx"  # the name of models that md.onnx.load makes; their options hold the graph
 ENTRIES = {"format", "model", "options", "dtype", "classes", "preprocess", "info"}
 
 
@@ -51,9 +53,10 @@ def save(
     build it, its classes, and the preprocessing of its images. `load` reads the file, and so does
     any safetensors reader.
 
-    model: a model of `minidl.models`, or a layer of your own class `Net` with a method `config()`
-        that returns the constructor's arguments as a dict: `load` builds the model by
-        `Net(**config)`. A class whose `__init__` has no arguments needs no `config()`.
+    model: a model of `minidl.models`, one that `md.onnx.load` returned, or a layer of your own
+        class `Net` with a method `config()` that returns the constructor's arguments as a dict:
+        `load` builds the model by `Net(**config)`. A class whose `__init__` has no arguments needs
+        no `config()`.
     classes: the names of the classes, in the order of the model's outputs; if empty, predictions
         are numbers
     preprocess: a dict with some of "size", "channels", "mean" and "std", or None. Pictures are
@@ -185,11 +188,9 @@ def _origin(model: Layer) -> tuple[dict[str, str], dict[str, Any]]:
             f"imported: move it to the top level of a module"
         )
     if cls.__module__ == "minidl.onnx.model":
-        raise TypeError(
-            "save: a model that md.onnx.load returned cannot be built again from arguments: write "
-            "it with md.onnx.export(model, path, example), which md.onnx.load reads, or save only "
-            "its arrays: md.save(path, model.state_dict())"
-        )
+        from ..onnx import kept
+
+        return {"name": ONNX}, dict(kept.options(model))  # type: ignore[arg-type]
     config = getattr(model, "config", None)
     if not callable(config):
         if len(inspect.signature(cls.__init__).parameters) == 1:  # self
@@ -262,21 +263,22 @@ def _check_made_again(
 ) -> None:
     """Raise a ValueError if `load` would fail to build the model or build another one."""
     try:
-        again = _made(type(model), description)
+        again = _made(_maker(model), description)
         shapes = {name: array.shape for name, array in again.state_dict().items()}
     except Exception as error:
         raise ValueError(
-            f"save: {type(model).__name__}(**{description['options']}), by which load would "
-            f"build the model, fails: {error}"
+            f"save: {type(model).__name__}(**{checks.shown(description['options'])}), by which "
+            f"load would build the model, fails: {error}"
         ) from error
     given = {name: array.shape for name, array in state.items()}
     for name in [*given, *shapes]:
         if given.get(name) != shapes.get(name):
             raise ValueError(
                 f"save: load would build another model by {type(model).__name__}"
-                f"(**{description['options']}): {name} is {shapes.get(name, 'missing')} in that "
-                f"and {given.get(name, 'missing')} in this model; if the model was changed after "
-                f"its construction, write a class for it"
+                f"(**{checks.shown(description['options'])}): {name} is "
+                f"{shapes.get(name, 'missing')} in that and {given.get(name, 'missing')} in this "
+                f"model; if the model was changed after its construction, write a class for it"
+                f"{EXPORT if _maker(model) is not type(model) else ''}"
             )
 
 
@@ -318,12 +320,13 @@ def _built(description: dict[str, Any], path: str, trust: bool) -> Layer:
             f"load(path, trust=True)"
         )
     try:
-        cls = (
-            class_of(made_by["name"], "models")
-            if "name" in made_by
-            else _imported(made_by["class"])
-        )
-        return _made(cls, description)
+        if "class" in made_by:
+            maker: Callable[..., Layer] = _imported(made_by["class"])
+        elif made_by["name"] == ONNX:
+            maker = _imported_graph()
+        else:
+            maker = class_of(made_by["name"], "models")
+        return _made(maker, description)
     except Exception as error:  # the user's module or class may raise any error
         what = made_by.get("name") or made_by["class"]
         raise ValueError(
@@ -333,7 +336,18 @@ def _built(description: dict[str, Any], path: str, trust: bool) -> Layer:
         ) from error
 
 
-def _made(cls: type[Layer], description: dict[str, Any]) -> Layer:
+def _maker(model: Layer) -> Callable[..., Layer]:
+    """Return what builds a model like this one from its options."""
+    return _imported_graph() if type(model).__module__ == "minidl.onnx.model" else type(model)
+
+
+def _imported_graph() -> Callable[..., Layer]:
+    from ..onnx import kept
+
+    return kept.again
+
+
+def _made(cls: Callable[..., Layer], description: dict[str, Any]) -> Layer:
     with own_generator():  # the initial weights are overwritten, so the user's generator is kept
         model = cls(**description["options"])
     return model if description["dtype"] == "float32" else model.astype(description["dtype"])

@@ -14,6 +14,10 @@ from .. import checks, nn, ops
 from ..tensor import Tensor
 
 NAMES = ("batch", "layer", "group", "instance", "none")
+EXPECTED = (
+    f"""{", ".join(f'"{name}"' for name in NAMES)}, or a function of the number of features that """
+    f"returns a layer"
+)
 POSITIONS = ("before", "after")
 MOST_GROUPS = 8
 
@@ -33,15 +37,9 @@ class Norms:
     def __init__(self, model: str, norm: Norm, position: str) -> None:
         if isinstance(norm, str):
             if norm not in NAMES:
-                raise ValueError(
-                    f"{model}: norm must be {_listed(NAMES)} or a function of the "
-                    f"number of features, got {norm!r}"
-                )
+                raise ValueError(checks.message(model, "norm", EXPECTED, norm))
         elif isinstance(norm, nn.Layer) or not callable(norm):
-            raise TypeError(
-                f"{model}: norm must be a name or a function of the number of features that "
-                f"returns a layer, got {type(norm).__name__}"
-            )
+            raise TypeError(checks.message(model, "norm", EXPECTED, norm))
         checks.choice(position, model, "norm_position", POSITIONS)
         self.model, self.norm, self.position = model, norm, position
 
@@ -101,7 +99,3 @@ def norm_relu(norm: nn.Layer, x: Tensor, position: str, residual: Tensor | None 
         return norm(ops.relu(x if residual is None else x + residual))
     # Written as one expression, so that BatchNorm, the sum and the ReLU are fused into one pass.
     return ops.relu(norm(x) if residual is None else norm(x) + residual)
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    return ", ".join(f'"{name}"' for name in names[:-1]) + f' or "{names[-1]}"'

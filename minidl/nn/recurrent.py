@@ -16,6 +16,7 @@ from ..ops.common import float_tensor, origin_of_float64, same_float
 from ..tensor import Tensor
 from .cell import Cell, GRUCell, LSTMCell, RNNCell, State
 from .layer import Layer
+from .sequence_lengths import check_lengths, run
 
 MOST_LAYERS = 4096
 
@@ -64,10 +65,17 @@ class _Recurrent(Layer):
         """A new cell for one layer and direction."""
         raise NotImplementedError
 
-    def forward(self, x: Any, state: Any = None) -> tuple[Tensor, Any]:
+    def forward(self, x: Any, state: Any = None, lengths: Any = None) -> tuple[Tensor, Any]:
+        where = type(self).__name__
         x = self._sequences(x)
         states = self._states(state, x)
         examples, steps, _ = x.shape
+        ends = None if lengths is None else check_lengths(lengths, where, examples, steps)
+        if ends is not None and self.norm == "batch":
+            raise ValueError(
+                f'{where}: lengths and norm="batch" do not go together, since its statistics are '
+                f'those of whole batches; use norm="layer"'
+            )
         if examples == 0:
             x = x[:, :1]  # steps without examples compute nothing, so one is enough
         directions = 2 if self.bidirectional else 1
@@ -77,7 +85,11 @@ class _Recurrent(Layer):
                 x = ops.dropout(x, self.dropout, self.training)
             outputs = []
             for k in range(layer * directions, (layer + 1) * directions):
-                output, states[k] = self.cells[k](x, states[k], k % directions == 1)
+                reverse = k % directions == 1
+                if ends is None:
+                    output, states[k] = self.cells[k](x, states[k], reverse)
+                else:
+                    output, states[k] = run(self.cells[k], x, states[k], reverse, ends)
                 outputs.append(output)
             x = outputs[0] if directions == 1 else ops.concatenate(outputs, axis=2)
         last = tuple([ops.stack(part) for part in zip(*states, strict=True)])
@@ -156,11 +168,13 @@ class RNN(_Recurrent):
         h_t = tanh(x_t W_x + h_{t-1} W_h + b), or relu in place of tanh
 
     `output` (N, T, hidden * directions) is h of the last layer at every step. With `bidirectional`
-    the h of a second pass, from the last step to the first, is joined to it. `state`
-    (num_layers * directions, N, hidden) is h at the end of each pass, with the directions of a
-    layer next to each other. A state may be given to begin with; None means zeros. In training
-    `dropout` acts between layers, not after the last. The layer returns a pair, so another layer
-    cannot follow it in a Sequential.
+    the h of a second pass, from the last step to the first, is joined to it. `state` (num_layers *
+    directions, N, hidden) is h at the end of each pass, with the directions of a layer next to each
+    other. A state may be given to begin with; None means zeros. `lengths` (N,) are the lengths of
+    sequences that end before the last step: what comes after is not read, the output there is zero,
+    the state is that at the end, and the second pass begins there; ValueError with norm="batch",
+    and for lengths that are not from 1 to T. In training `dropout` acts between layers, not after
+    the last. The layer returns a pair, so another layer cannot follow it in a Sequential.
 
     `cells` has one entry for each layer and direction, in the order of the state. Each has
     `weight_x` (in, hidden), `weight_h` (hidden, hidden) and `bias` (hidden,), all drawn uniformly

@@ -93,10 +93,10 @@ def load(path_or_bytes: str | os.PathLike[str] | bytes, layout: str = "NHWC") ->
     """
     checks.choice(layout, "md.onnx.load", "layout", LAYOUTS)
     _needed("load")
-    from .building import Builder
+    from .kept import build
     from .reading import read
 
-    return Builder(read(path_or_bytes), layout).build()
+    return build(read(path_or_bytes), layout)
 
 
 def _as_text(metadata: Any) -> dict[str, str]:

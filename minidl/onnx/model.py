@@ -69,6 +69,22 @@ class Model(Part):
         super().__init__()
         self.unregistered.names = names  # names in the file, by the places of parameters here
 
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What the file says of itself, as `md.onnx.export(metadata=)` writes it."""
+        return dict(self.unregistered.metadata)
+
+    @property
+    def input_shape(self) -> tuple[int, ...] | None:
+        """The shape of one input, (H, W, C) for images, as the caller gives it; None if the model
+        has several inputs or the file does not fix the shape."""
+        program = self.unregistered.program
+        shape = program.inputs[0][2] if len(program.inputs) == 1 else None
+        if not shape or any(size is None for size in shape[1:]):
+            return None
+        axes = written_out(program.input_orders[0], len(shape)) or tuple(range(len(shape)))
+        return tuple([int(shape[axis]) for axis in axes[1:]])
+
     def __getitem__(self, name: str | int) -> Any:
         """The layer, or part, of a name; a number is a name of digits, as in a Sequential."""
         name = _segments(name)

@@ -53,11 +53,12 @@ ERRORS = (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowE
 
 
 class Source:
-    """What a file holds: steps in order, `arrays` by name (of initializers and Constant nodes),
-    those of them that are `initializers`, the names of inputs and outputs, and dtypes and shapes of
-    values as far as the file tells them."""
+    """What a file, `proto`, holds: steps in order, `arrays` by name (of initializers and Constant
+    nodes), those of them that are `initializers`, the names of inputs and outputs, and dtypes and
+    shapes of values as far as the file tells them."""
 
     def __init__(self, model: Any) -> None:
+        self.proto = model
         graph = model.graph
         self.opset = _opset(model)
         for t in graph.initializer:

@@ -25,7 +25,8 @@ from typing import Any
 import numpy as np
 
 from .. import checks
-from ..data.dataset import ArrayDataset
+from ..arrays import array_like
+from ..data.dataset import ArrayDataset, numbers
 from ..data.loader import DataLoader
 from ..nn.layer import Layer
 from ..tensor import Tensor
@@ -165,7 +166,12 @@ def check_loader(loader: Any, where: str, name: str) -> Any:
 
 
 def is_dataset(x: Any) -> bool:
-    """Return whether x is a data set (items by index) rather than an iterable of batches."""
+    """Return whether x is a data set (items by index) rather than an iterable of batches. A list is
+    one if the label of its first entry is a single number, since a batch has several."""
+    if isinstance(x, list):
+        return (
+            bool(x) and isinstance(x[0], (tuple, list)) and len(x[0]) > 1 and not np.ndim(x[0][1])
+        )
     return isinstance(x, ArrayDataset) or (
         hasattr(x, "__getitem__") and hasattr(x, "__len__") and not hasattr(x, "__iter__")
     )
@@ -173,12 +179,42 @@ def is_dataset(x: Any) -> bool:
 
 def evaluated(x: Any, where: str, name: str) -> Iterable[Any]:
     """Return the batches to evaluate: one pass over a loader, which does not advance its epochs, or
-    over a data set or a tuple of arrays (images, labels)."""
-    if isinstance(x, tuple):
-        x = ArrayDataset(*x)
+    over a data set, a tuple of arrays (images, labels), or an array of inputs alone. The first
+    entry of a tuple may be a tuple or a dict of the arrays of several inputs."""
+    if isinstance(x, tuple) and x and isinstance(x[0], (tuple, Mapping)):
+        return SeveralInputs(x, f"{where}: {name}")
+    if isinstance(x, tuple) or array_like(x):
+        x = ArrayDataset(*x) if isinstance(x, tuple) else ArrayDataset(x)
     if is_dataset(x):
         x = DataLoader(x, BATCH_SIZE, seed=0)
     return once(check_loader(x, where, name))
+
+
+class SeveralInputs:
+    """The batches of (inputs, labels, ...), whose inputs are a tuple or dict of arrays (N, ...);
+    each batch has the same structure. ValueError for arrays of different lengths."""
+
+    def __init__(self, arrays: tuple[Any, ...], where: str) -> None:
+        given, *rest = arrays
+        named = given if isinstance(given, Mapping) else dict(enumerate(given))
+        self.inputs = {key: numbers(x, where, f"input {key!r}") for key, x in named.items()}
+        self.rest = [numbers(x, where, f"entry {i}") for i, x in enumerate(rest, 1)]
+        self.by_name = isinstance(given, Mapping)
+        lengths = [len(x) for x in (*self.inputs.values(), *self.rest)]
+        if len(set(lengths)) != 1:
+            raise ValueError(
+                f"{where} must have arrays of one length, got {', '.join(map(str, lengths))}"
+            )
+        self.count = lengths[0]
+
+    def __iter__(self) -> Iterator[Any]:
+        for start in range(0, self.count, BATCH_SIZE):
+            rows = slice(start, start + BATCH_SIZE)
+            inputs = {key: x[rows] for key, x in self.inputs.items()}
+            yield (
+                inputs if self.by_name else tuple(inputs.values()),
+                *[x[rows] for x in self.rest],
+            )
 
 
 def once(loader: Any) -> Iterable[Any]:

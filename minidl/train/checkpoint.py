@@ -8,6 +8,8 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .. import checks, hints, models
 from ..files import save
 from ..models.file import can_be_made_again
@@ -17,6 +19,8 @@ from .progress import say
 
 if TYPE_CHECKING:
     from .trainer import Trainer
+
+EVERY = '"epoch" or a number of steps, an int >= 1'
 
 
 class Checkpoint(hints.Explained):
@@ -72,10 +76,11 @@ class Checkpoint(hints.Explained):
     ) -> None:
         where = "Checkpoint"
         self.folder = checks.path(folder, where, "folder")
-        if isinstance(every, str):
-            self.every: str | int = checks.choice(every, where, "every", ("epoch",))
-        else:
-            self.every = checks.count(every, where, "every", 1)
+        if not isinstance(every, (str, int, np.integer)) or isinstance(every, bool):
+            raise TypeError(checks.message(where, "every", EVERY, every))
+        if every != "epoch" and (isinstance(every, str) or every < 1):
+            raise ValueError(checks.message(where, "every", EVERY, every))
+        self.every: str | int = "epoch" if every == "epoch" else int(every)
         self.keep = checks.size(keep, where, "keep")
         self.monitor = monitor
         self.classes, self.preprocess = tuple(classes), preprocess

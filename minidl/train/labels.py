@@ -80,7 +80,7 @@ def _labels(given: Any) -> np.ndarray | None:
     """Return all labels of a data set, a loader or a tuple (images, labels); None unless they are
     integers in memory that reach the loss unchanged."""
     if isinstance(given, tuple):
-        given = ArrayDataset(*given)
+        given = ArrayDataset(given[-1], given[1] if len(given) > 1 else None)
     if isinstance(given, DataLoader):
         if given.sampler is not None or getattr(given._transform, "takes_labels", False):
             return None

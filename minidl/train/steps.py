@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import checks
 from ..changes import writes
+from ..nn.layer import Layer
 from ..optim.clip import clip_grad_norm
+from ..optim.optimizer import Optimizer
 from ..random import generator
 from ..tensor import Tensor
 from . import guard
@@ -21,6 +24,19 @@ from .labels import check_labels
 
 if TYPE_CHECKING:
     from .trainer import Trainer
+
+
+def check_optimizer(optimizer: Any, model: Layer) -> Optimizer:
+    """Return the optimizer. TypeError for anything else; ValueError if it changes no parameter of
+    the model, which would then learn nothing."""
+    checks.instance(optimizer, "Trainer", "optimizer", Optimizer, "an optimizer")
+    own = {id(p) for p in model.parameters()}
+    if own and not any(id(p) in own for group in optimizer.groups for p in group["params"]):
+        raise ValueError(
+            "Trainer: optimizer must be of parameters of the model, and has none of them: it was "
+            "made for another model"
+        )
+    return optimizer
 
 
 class Steps:

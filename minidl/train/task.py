@@ -150,11 +150,12 @@ def part_folders(root: str) -> dict[str, str]:
     if not os.path.isdir(root):
         return {}
     found: dict[str, str] = {}
+    folders = sorted(_folders(root))
     for part, names in PARTS.items():
         paths = [
             os.path.join(root, name)
-            for name in names
-            if os.path.isdir(os.path.join(root, name)) and _has_folders(root, name)
+            for name in folders
+            if name.lower() in names and _has_folders(root, name)
         ]
         if len(paths) > 1:
             raise ValueError(
@@ -162,7 +163,7 @@ def part_folders(root: str) -> dict[str, str]:
             )
         if paths:
             found[part] = paths[0]
-    return found if "train" in found or len(found) == len(_folders(root)) else {}
+    return found if "train" in found or len(found) == len(folders) else {}
 
 
 def class_folders(source: str) -> list[str]:

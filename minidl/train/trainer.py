@@ -28,7 +28,7 @@ from .interrupts import Interrupts
 from .labels import check_classes
 from .metrics import Totals, measures
 from .progress import bar, line, say
-from .steps import Steps, one_number
+from .steps import Steps, check_optimizer, one_number
 
 
 class Trainer(hints.Explained):
@@ -100,7 +100,7 @@ class Trainer(hints.Explained):
     ) -> None:
         where = "Trainer"
         self.model = checks.instance(model, where, "model", Layer, "a Layer")
-        self.optimizer = checks.instance(optimizer, where, "optimizer", Optimizer, "an optimizer")
+        self.optimizer = check_optimizer(optimizer, model)
         self.loss = checks.function(loss, where, "loss", "a function of (outputs, labels)")
         self.schedule = schedule
         if schedule is not None and not callable(getattr(schedule, "step", None)):
@@ -168,6 +168,7 @@ class Trainer(hints.Explained):
 
     # ------------------------------------------------------------------------------------- fit
 
+    @hints.for_newcomers
     def fit(
         self,
         loader: Any,
@@ -325,8 +326,9 @@ class Trainer(hints.Explained):
     # -------------------------------------------------------------------------------- evaluate
 
     def evaluate(self, loader: Any, tta: Any = None) -> dict[str, float]:
-        """{"loss": ..., "accuracy": ...} over all items of a loader, a data set or a tuple (images,
-        labels), in evaluation mode for this thread: of the averaged weights if there are any.
+        """{"loss": ..., "accuracy": ...} over all items of a loader, a data set, a tuple (images,
+        labels) or ((input, input), labels), or an array of inputs that are their own labels; in
+        evaluation mode for this thread, and of the averaged weights if there are any.
 
         The epochs of a DataLoader are left alone: it gives its epoch 0 once more.
 

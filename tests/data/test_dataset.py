@@ -45,7 +45,12 @@ def test_indexing():
         (np.zeros((3, 2)), np.zeros(4), ValueError, "the same length, not 3 and 4"),
         (np.zeros(()), np.zeros(1), ValueError, "images must have a first axis"),
         (np.zeros(1), 7, ValueError, "labels must have a first axis"),
-        (np.zeros(1), ["cat"], TypeError, "labels must be an array of numbers, not of dtype <U3"),
+        (
+            np.zeros(1),
+            ["cat"],
+            TypeError,
+            "not of dtype <U3; np.unique.labels, return_inverse=True",
+        ),
         ([None], [1], TypeError, "images must be an array of numbers, not of dtype object"),
     ],
 )

@@ -52,6 +52,21 @@ def test_broken_pictures_are_left_out(root, broken, cached):
     assert np.array_equal(copy.images, images)
 
 
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_link_to_no_file_is_a_broken_picture(root, cached):
+    write_folder(root, {"a": 3, "b": 3})
+    os.symlink(root / "gone.png", root / "a" / "link.png")
+    with pytest.raises(DataFileError, match=r"a/link\.png: a link to a file that does not exist"):
+        ImageFolder(root, cache=cached)
+    with pytest.warns(UserWarning, match=r"left out: 1 picture .*a/link\.png"):
+        assert len(ImageFolder(root, cache=cached, skip_broken=True)) == 6
+    (root / "gone.png").write_bytes((root / "a" / "000.png").read_bytes())
+    os.rename(root / "gone.png", root / "b" / "there.png")
+    os.unlink(root / "a" / "link.png")
+    os.symlink(root / "b" / "there.png", root / "a" / "link.png")
+    assert len(ImageFolder(root, cache=cached)) == 8
+
+
 def test_who_was_told_of_broken_pictures_need_not_decode_again(root, broken, monkeypatch):
     with pytest.raises(DataFileError):
         ImageFolder(root)

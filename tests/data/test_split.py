@@ -120,6 +120,41 @@ def test_of_what_is_no_data_set():
     for make in (lambda: Subset(3, [0]), lambda: split(iter([]), (0.5, 0.5))):
         with pytest.raises(TypeError, match="dataset must be a data set"):
             make()
+    pair = (np.zeros((4, 2)), np.arange(4))
+    for make in (lambda: Subset(pair, [0]), lambda: split(pair, (0.5, 0.5))):
+        with pytest.raises(TypeError, match=r"no tuple: ArrayDataset\(images, labels\)"):
+            make()
+
+
+class Table:
+    """A table whose rows are found by number through `iloc` alone, as those of pandas are: plain
+    indexing finds columns."""
+
+    def __init__(self, values):
+        self.values = values
+        self.iloc = values
+
+    def __array__(self, dtype=None, copy=None):
+        return self.values
+
+    def __len__(self):
+        return len(self.values)
+
+    def __getitem__(self, column):
+        raise KeyError(column)
+
+
+def test_rows_of_a_table_are_found_by_number():
+    values = np.arange(20.0).reshape(10, 2)
+    some = Subset(Table(values), [3, -1])
+    assert some[0].tolist() == [6, 7] and some[1].tolist() == [18, 19]
+    (batch,) = DataLoader(some, 2)
+    assert batch.data.tolist() == values[[3, 9]].tolist()
+    first, second = split(Table(values), (7, 3))
+    rows = [part[i].tolist() for part in (first, second) for i in range(len(part))]
+    assert sorted(rows) == values.tolist() and len(second) == 3
+    with pytest.raises(TypeError, match="split: dataset must be an array of numbers"):
+        split(Table(np.array([["a"], ["b"]])), (1, 1))
 
 
 # split

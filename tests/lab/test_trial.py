@@ -124,7 +124,7 @@ def test_models_that_are_none(error, make, words, trainings):
         (((X[:0], Y[:0]), (X, Y)), ("data[0] has no batch",)),
         (((X, Y), (X[:0], Y[:0])), ("data[1] has no batch",)),
         (([X, Y], (X, Y)), ("data[0] (a list is taken as a loader whose entries are batches)",)),
-        (((X, Y), list(zip(X, Y, strict=True))), ("data[1] (a list is taken as a loader",)),
+        (((X, Y), [X, Y]), ("data[1] (a list is taken as a loader",)),
         (((X, Y.astype(np.float32)), (X, Y)), ("data[0]", "logits")),
     ],
 )

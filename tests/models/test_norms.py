@@ -362,8 +362,8 @@ def test_errors(make):
         error, given = TypeError if wrong is None else ValueError, repr(wrong)
         with refuses(error, f"{name}: norm_position must be", given, '"before"', '"after"'):
             make(norm_position=wrong)
-    for wrong, kind in ((None, "NoneType"), (8, "int"), (nn.BatchNorm(8), "BatchNorm")):
-        with refuses(TypeError, f"{name}: norm must be", kind):
+    for wrong, given in ((None, "None"), (8, "8"), (nn.BatchNorm(8), "BatchNorm(8")):
+        with refuses(TypeError, f"{name}: norm must be", f"got {given}", *choices):
             make(norm=wrong)
     with refuses(TypeError, f"{name}: norm must return a layer", "features it returned a NoneType"):
         make(norm=lambda features: None)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import minidl as md
-from minidl import models, nn
-from tests.support.onnx_files import draw, file_of, network, node
+from minidl import nn
+from tests.support.onnx_files import draw, file_of, node
 
 
 def test_parts_by_number(tmp_path):
@@ -48,8 +48,3 @@ def test_a_file_that_asks_for_bytes_gets_them(tmp_path):
     ways = (model, model.predict, md.compile(model, x), md.onnx.load(tmp_path / "again.onnx"))
     for way in ways:
         np.testing.assert_array_equal(way(x), x * np.float32(0.5))
-
-
-def test_models_save_says_how_it_is_kept(tmp_path):
-    with pytest.raises(TypeError, match=r"md\.onnx\.export.*md\.save\(path, model\.state_dict"):
-        models.save(tmp_path / "model", md.onnx.load(network()))

@@ -295,8 +295,10 @@ def test_without_hard_links(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "error", "text"),
     [
-        ({"every": "step"}, ValueError, "every must be"),
-        ({"every": 0}, ValueError, "every must be"),
+        ({"every": "step"}, ValueError, 'every must be "epoch" or a number of steps'),
+        ({"every": 0}, ValueError, 'every must be "epoch" or a number of steps'),
+        ({"every": 1.5}, TypeError, 'every must be "epoch" or a number of steps'),
+        ({"every": True}, TypeError, "every must be"),
         ({"keep": 0}, ValueError, "keep must be"),
         ({"monitor": 3}, TypeError, "monitor must be"),
         ({"mode": "least"}, ValueError, "mode must be"),

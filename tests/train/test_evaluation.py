@@ -1,4 +1,4 @@
-"""Evaluation: test-time augmentation, threads."""
+"""Evaluation: what can be evaluated, test-time augmentation, threads."""
 
 import threading
 
@@ -72,6 +72,49 @@ def test_what_is_no_transform(t, tta, error, text):
 def test_rows_cannot_be_mirrored():
     with pytest.raises(ValueError, match=r"images \(N, H, W, C\)"):
         trainer(nn.Dense(4, 3)).evaluate((np.ones((5, 4), np.float32), LABELS[:5]), tta="flip")
+
+
+class Two(nn.Layer):
+    """A model of two inputs, of which one may be left out."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Dense(4, 3)
+
+    def forward(self, left, right=0.0):
+        return self.fc(left - right)
+
+
+@pytest.mark.parametrize("names", [None, ("right", "left")])
+def test_arrays_of_several_inputs(names):
+    rng = np.random.default_rng(0)
+    left, right = rng.random((2, 300, 4), dtype=np.float32)  # more than one batch
+    labels = np.arange(300) % 3
+    t = trainer(Two())
+    inputs = (left, right) if names is None else dict(zip(names, (right, left), strict=True))
+    outputs = (left - right) @ t.model.fc.weight.data + t.model.fc.bias.data
+    found = t.evaluate((inputs, labels))
+    assert found["accuracy"] == pytest.approx((outputs.argmax(axis=1) == labels).mean())
+    batch = ((left[:8], right[:8]), labels[:8])
+    history = t.fit([batch], valid=(inputs, labels))
+    assert history["valid_loss"] == [t.evaluate((inputs, labels))["loss"]]
+    with pytest.raises(ValueError, match="loader must have arrays of one length, got 300, 5, 300"):
+        t.evaluate(((left, right[:5]), labels))
+
+
+def test_an_array_alone_is_its_own_label():
+    x = np.random.default_rng(0).random((300, 4), dtype=np.float32)
+    t = trainer(nn.Dense(4, 4), loss=md.mse_loss)
+    outputs = x @ t.model.weight.data + t.model.bias.data
+    assert t.evaluate(x)["loss"] == pytest.approx(((outputs - x) ** 2).mean(), rel=1e-5)
+
+
+def test_a_list_of_items_is_a_data_set(t):
+    images, labels = np.tile(IMAGES, (30, 1, 1, 1)), np.tile(LABELS, 30)
+    items = list(zip(images, labels, strict=True))
+    assert t.evaluate(items) == t.evaluate((images, labels))
+    with pytest.raises(TypeError, match=r"write data\.DataLoader\(loader"):
+        t.fit(items)
 
 
 @pytest.mark.parametrize(

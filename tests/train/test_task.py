@@ -76,6 +76,7 @@ def test_without_a_valid_part(tmp_path):
         (("train", "test"), ("train", "test")),
         (("train",), ("train",)),
         (("test", "val"), ("test", "valid")),
+        (("Train", "VAL", "Test"), ("train", "valid", "test")),
     ],
 )
 def test_the_names_of_parts(tmp_path, names, parts):

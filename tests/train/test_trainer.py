@@ -261,6 +261,14 @@ def test_wrong_arguments(options, error, text):
         trainer(**options)
 
 
+def test_an_optimizer_of_another_model():
+    model, other = network(), network()
+    with pytest.raises(ValueError, match="has none of them: it was made for another model"):
+        trainer(model, optim.SGD(other.parameters(), lr=1.0))
+    some = [*other.parameters(), next(iter(model.parameters()))]  # a loss may have parameters
+    trainer(model, optim.SGD(some, lr=1.0))
+
+
 def test_a_schedule_of_another_optimizer():
     model = network()
     a, b = (optim.SGD(model.parameters(), lr=1.0) for _ in range(2))
