@@ -1,6 +1,7 @@
-"""The file from which both sides of a train step start: first weights and batches.
+"""This module writes and reads the file from which both sides of a train step start: first weights
+and batches.
 
-Weights stand there in minidl's names and layouts. NumPy alone reads it.
+The weights have minidl's names and layouts. NumPy alone is needed to read the file.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ Feed = Callable[[], tuple[np.ndarray, np.ndarray]]
 def write(
     path: Path, weights: dict[str, np.ndarray], images: np.ndarray, labels: np.ndarray
 ) -> None:
-    """Images are uint8 (BATCHES * BATCH, H, W, C)."""
+    """Write the weights and the images, which are uint8 (BATCHES * BATCH, H, W, C)."""
     np.savez(
         path,
         images=images,
@@ -29,7 +30,9 @@ def write(
 
 
 def read(path: str) -> tuple[dict[str, np.ndarray], Feed]:
-    """The first weights, and a function that gives the next batch: float32 images, labels."""
+    """Return the first weights, and a function that returns the next batch: float32 images, and
+    labels.
+    """
     with np.load(path) as file:
         images, labels = file["images"], file["labels"]
         weights = {
