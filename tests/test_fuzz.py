@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import minidl as md
-from fuzz import bend, calls, compare, corpus, files, kernels, networks, onnx, state, watch
+from fuzz import calls, compare, corpus, files, kernels, mutate, networks, onnx, state, watch
 from fuzz.call_cases import CALLS
 from fuzz.draw import Draw
 from fuzz.kernel_cases import MAKERS, Kernel
@@ -156,7 +156,7 @@ def test_a_wrong_number_of_a_network_is_reported_too():
 def test_what_meets_the_zeros_of_a_padding_stays_finite(finite):
     """Zero times infinity is NaN, or was never computed: no fault of either."""
     value = {"array": [3], "dtype": "float32", "values": "normal", "finite": finite}
-    wrong = [bend.bent(Draw("values", number), value, Draw.absurd) for number in range(3000)]
+    wrong = [mutate.mutated(Draw("values", number), value, Draw.absurd) for number in range(3000)]
     values = {w["values"] for w in wrong if isinstance(w, dict) and "array" in w}
     assert "huge" in values and ("special" in values) != finite
 
