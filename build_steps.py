@@ -1,4 +1,5 @@
-"""The steps of a build. Each makes one file, and is repeated only if what it read has changed.
+"""This module runs the steps of a build. Each step makes one file, and is repeated only if what it
+read has changed.
 
 `setup.py` says which steps there are.
 """

@@ -17,7 +17,7 @@ from minidl import data, nn, optim
 
 
 class Autoencoder(nn.Layer):
-    """Images (N, 28, 28, 1) to `code` numbers each, and back to logits of their pixels."""
+    """Maps images (N, 28, 28, 1) to `code` numbers each, and back to logits of their pixels."""
 
     def __init__(self, code=16):
         super().__init__()
@@ -46,7 +46,7 @@ class Autoencoder(nn.Layer):
 
 
 def error(model, images):
-    """The mean squared error of the pixels, in eval mode."""
+    """Return the mean squared error of the pixels in evaluation mode."""
     return float(np.mean((rebuilt(model, images) - images) ** 2))
 
 

@@ -22,14 +22,16 @@ from tqdm import tqdm
 import minidl as md
 from minidl import data, models, optim
 
-MEAN = np.array([0.4914, 0.4822, 0.4465], np.float32)  # of the training images' channels
+MEAN = np.array([0.4914, 0.4822, 0.4465], np.float32)  # of the channels of the training images
 STD = np.array([0.2470, 0.2435, 0.2616], np.float32)
 PAD = 4
 MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
 
 
 def normalize(images):
-    """(images - MEAN) / STD for images (B, H, W, 3) in [0, 1], written over them."""
+    """Return (images - MEAN) / STD for images (B, H, W, 3) in [0, 1]. It is written over the
+    images.
+    """
     count, height, width, channels = images.shape
     rows = images.reshape(count, height, width * channels)  # NumPy is slow with an axis of 3
     rows -= np.tile(MEAN, width)
@@ -38,9 +40,9 @@ def normalize(images):
 
 
 def augment(images, rng):
-    """Normalized images, each at random mirrored, and shifted by up to PAD pixels each way.
+    """Mirror each of the normalized images at random, and shift it by up to PAD pixels each way.
 
-    What a shift brings in is 0, the mean colour.
+    Pixels that a shift brings in are 0, the mean colour.
     """
     count, height, width, channels = images.shape
     images = normalize(images)
@@ -57,7 +59,9 @@ def augment(images, rng):
 
 
 def one_cycle(peak, steps):
-    """Learning rates: in a line up to `peak` in a fifth of the steps, then half a cosine down."""
+    """Return learning rates that rise linearly to `peak` in a fifth of the steps, and then fall
+    along half a cosine.
+    """
     up = max(1, steps // 5)
     for t in range(1, steps + 1):
         down = (t - up) / (steps + 1 - up)
@@ -65,7 +69,8 @@ def one_cycle(peak, steps):
 
 
 def fit(step, predict, train, test, args):
-    """Train for args.epochs; prints and returns loss, accuracies and speed of each.
+    """Train for args.epochs epochs. Print and return the loss, the accuracies and the speed of
+    each.
 
     `step(images, labels, lr)` does one step and returns the loss and the logits;
     `predict(images)` returns the logits in eval mode.
@@ -107,9 +112,9 @@ def fit(step, predict, train, test, args):
 
 
 def options(description):
-    """The options that every program with this training has."""
+    """Return a parser with the options that every program with this training has."""
     parser = argparse.ArgumentParser(description=description)
-    parser.set_defaults(norm="batch")  # an option of this program only, see main
+    parser.set_defaults(norm="batch")  # this program alone has it as an option, see main
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--lr", type=float, default=0.2, help="the highest learning rate")
@@ -125,7 +130,7 @@ def options(description):
 
 
 def begin(parser, argv):
-    """The options given, the data sets, and the model with its first weights."""
+    """Return the options given, the data sets, and the model with its initial weights."""
     args = parser.parse_args(argv)
     args.epochs = 1 if args.quick else args.epochs
     if args.epochs < 1:

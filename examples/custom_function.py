@@ -28,14 +28,14 @@ class HardSwish(md.Function):
 
 
 class Activation(nn.Layer):
-    """The operation as a layer, so that it can stand in a Sequential."""
+    """Makes the operation a layer, so that it can be part of a Sequential."""
 
     def forward(self, x):
         return HardSwish.apply(x)
 
 
 def train(steps, batch_size=128):
-    """A small network on MNIST; its accuracy on 2,000 test images."""
+    """Train a small network on MNIST, and return its accuracy on 2,000 test images."""
     md.manual_seed(0)
     model = nn.Sequential(
         nn.Flatten(),
@@ -61,7 +61,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="50 steps")
     args = parser.parse_args()
-    x = md.tensor(np.linspace(-4.05, 4.05, 31), requires_grad=True)  # float64, off the kinks
+    x = md.tensor(np.linspace(-4.05, 4.05, 31), requires_grad=True)  # float64, away from the kinks
     md.gradcheck(HardSwish.apply, [x])
     print("the gradient agrees with central differences")
     steps = 50 if args.quick else 468

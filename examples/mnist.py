@@ -17,7 +17,9 @@ from minidl import data, models, optim
 
 
 def train_epoch(model, loader, optimizer, schedule, title):
-    """One pass over the training images; returns the mean loss and the accuracy while training."""
+    """Take one pass over the training images, and return the mean loss and the accuracy during
+    it.
+    """
     model.train()
     losses, hits, seen = [], 0, 0
     with tqdm(total=len(loader.dataset), desc=title, unit=" images", unit_scale=True) as bar:
@@ -38,12 +40,12 @@ def train_epoch(model, loader, optimizer, schedule, title):
 
 
 def cosine(lr, steps):
-    """Learning rates from lr down to nearly 0, along half a cosine."""
+    """Return learning rates that fall from lr to nearly 0, along half a cosine."""
     return (lr * 0.5 * (1 + math.cos(math.pi * t / steps)) for t in range(steps))
 
 
 def draw(history, images, labels, guesses, path):
-    """The curves of the training, and the test digits that are still misread."""
+    """Draw the curves of the training, and the test digits that are still misread."""
     import matplotlib
 
     matplotlib.use("Agg")

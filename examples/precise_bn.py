@@ -2,12 +2,12 @@
 
     python examples/precise_bn.py --dataset cifar10 --data FOLDER --images 20000 --epochs 3
 
-With batches of 2 to 8 images, running statistics (an average over some tens of images, each
-normalized by another batch) say little of what the model computes; `nn.recalibrate` gives every
+With batches of 2 to 8 images, running statistics (an average over a few tens of images, each
+normalized by another batch) say little about what the model computes. `nn.recalibrate` gives every
 BatchNorm the statistics of the training images instead (Precise BN: Wu & Johnson 2021). For each
-batch size the test accuracy is printed with running statistics, with precise ones, and with those
-of the test batches themselves, as the mean of the last few epochs' ends; docs/normalization.md has
-the figures. MNIST, which ships with the package, is the default.
+batch size the program prints the test accuracy with running statistics, with precise ones, and with
+those of the test batches themselves, each as the mean after the last few epochs;
+docs/normalization.md has the figures. MNIST, which ships with the package, is the default.
 """
 
 import argparse
@@ -18,11 +18,11 @@ import numpy as np
 import minidl as md
 from minidl import data, nn, optim
 
-RATE = 0.1 / 32  # learning rate for each image of a batch
+RATE = 0.1 / 32  # the learning rate for each image of a batch
 
 
 def network(channels):
-    """Six convolutions with BatchNorm, two poolings, a global one, and a dense layer."""
+    """Return six convolutions with BatchNorm, two poolings, a global pooling, and a dense layer."""
     layers = []
     for block, width in enumerate((16, 32, 64)):
         for _ in range(2):
@@ -45,15 +45,17 @@ def train_epoch(model, optimizer, loader):
 
 
 def accuracies(model, train, test, images):
-    """With running, with precise, and with the test batches' own statistics."""
+    """Return the accuracies with running, with precise, and with the test batches' own
+    statistics.
+    """
     running = md.accuracy(model.predict(test.images), test.labels)
     with nn.batch_statistics(model):
         batches = md.accuracy(model.predict(test.images, 500), test.labels)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the gaps are the subject here
+        warnings.simplefilter("ignore")  # this program measures these gaps on purpose
         report = nn.recalibrate(model, data.DataLoader(train, 500), -(-images // 500))
     precise = md.accuracy(model.predict(test.images), test.labels)
-    report.restore()  # training goes on with the running ones
+    report.restore()  # training continues with the running statistics
     return (running, precise, batches), report
 
 

@@ -2,8 +2,8 @@
 
     python examples/regression.py
 
-A wave of two frequencies, 400 points with noise of 0.1 and a few wild ones, which Huber's loss
-weighs less than the squared error would.
+The data are a wave of two frequencies: 400 points with noise of 0.1 and a few outliers, which
+Huber's loss weighs less than the squared error would.
 """
 
 import argparse
@@ -19,7 +19,7 @@ def wave(x):
 
 
 def points(count, rng):
-    """x (count, 1) in [-1, 1] and y (count, 1), one in twenty of them far off."""
+    """Return x (count, 1) in [-1, 1] and y (count, 1), of which one in twenty is far off."""
     x = rng.uniform(-1, 1, (count, 1))
     y = wave(x) + 0.1 * rng.standard_normal((count, 1))
     wild = rng.random((count, 1)) < 0.05
@@ -29,7 +29,7 @@ def points(count, rng):
 
 
 def fit(x, y, loss_of, steps, seed=0):
-    """A network trained on all points at once."""
+    """Return a network trained on all points at once."""
     md.manual_seed(seed)
     model = nn.Sequential(nn.Dense(1, 64), nn.Tanh(), nn.Dense(64, 64), nn.Tanh(), nn.Dense(64, 1))
     optimizer = optim.Adam(model.parameters(), lr=1e-2)

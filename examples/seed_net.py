@@ -1,4 +1,4 @@
-"""The smallest whole program: 784-256-BatchNorm-ReLU-10 on MNIST, written out.
+"""The smallest complete program trains 784-256-BatchNorm-ReLU-10 on MNIST, written out.
 
 python examples/seed_net.py --epochs 3
 """
