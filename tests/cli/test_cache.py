@@ -1,4 +1,4 @@
-"""`minidl cache` and `minidl cache clear`."""
+"""These tests check `minidl cache` and `minidl cache clear`."""
 
 from minidl import data
 from tests.support.picture_files import coloured
@@ -31,7 +31,7 @@ def test_clearing_an_empty_one(minidl, tmp_path, monkeypatch):
 
 
 def test_what_another_process_left_half_written_goes_too(minidl, tmp_path, monkeypatch):
-    """A process that was killed while it decoded."""
+    """The other process was killed while it decoded."""
     monkeypatch.setenv("MINIDL_CACHE", str(tmp_path / "cache"))
     coloured(tmp_path / "photos", {"blue": 3, "red": 3})
     python(f"""

@@ -1,4 +1,4 @@
-"""`minidl export`: runs and models as ONNX files."""
+"""These tests check that `minidl export` writes runs and models as ONNX files."""
 
 import json
 
@@ -13,7 +13,7 @@ from tests.support.picture_files import coloured
 
 
 def metadata(path):
-    """What a file says of itself."""
+    """Return the metadata of a file."""
     return onnxruntime.InferenceSession(path).get_modelmeta().custom_metadata_map
 
 
@@ -49,7 +49,7 @@ def test_a_run(minidl, shared, layout):
     ],
 )
 def test_a_file_of_a_model(minidl, options, preprocess, shape):
-    """What it takes is known by the file; what it does not know is not in the metadata."""
+    """The model file knows its input, and what it does not know is not in the metadata."""
     model = models.create("mlp", **options)
     models.save("model.safetensors", model, preprocess=preprocess)
     said = minidl("export", "model.safetensors", "model.onnx")
@@ -61,7 +61,7 @@ def test_a_file_of_a_model(minidl, options, preprocess, shape):
 
 
 def test_pictures_of_another_size_than_that_of_the_model(minidl):
-    """A model that takes any size is written for the one that pictures are scaled to."""
+    """A model that takes any size is written for the size that pictures are scaled to."""
     model = models.create("resnet20", input_shape=(32, 32, 3))
     models.save("model.safetensors", model, preprocess={"size": [16, 24]})
     assert "(N, 16, 24, 3) to (N, 10)" in minidl("export", "model.safetensors", "model.onnx").out

@@ -1,4 +1,4 @@
-"""`minidl info`: what a report of a fault should have."""
+"""These tests check that `minidl info` prints what a report of a fault needs."""
 
 import os
 import subprocess
@@ -31,7 +31,7 @@ def test_it_takes_nothing(refused):
 
 
 def test_a_level_that_is_not_there_is_a_line(tmp_path):
-    """The kernels are chosen when minidl is imported, before there is a command."""
+    """The kernels are chosen when minidl is imported, before the command begins."""
     script = tmp_path / "minidl"
     script.write_text("from minidl.cli import main; raise SystemExit(main())")
     for begin in (["-m", "minidl"], [str(script)]):

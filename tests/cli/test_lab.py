@@ -1,4 +1,4 @@
-"""`minidl lab`."""
+"""These tests check `minidl lab`."""
 
 import json
 

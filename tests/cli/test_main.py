@@ -1,4 +1,6 @@
-"""The command line as a whole: help, exit codes, what goes to which stream."""
+"""These tests check what all commands share: help, exit codes, and which output goes to which
+stream.
+"""
 
 import os
 import subprocess
@@ -133,7 +135,7 @@ def test_as_a_process(process):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes of a shell")
 def test_a_reader_that_has_enough(tmp_path):
-    """As of `| head -1`: no traceback of the pipe that is closed."""
+    """With `| head -1`, for example, there is no traceback about the closed pipe."""
     done = subprocess.run(
         f"{sys.executable} -m minidl summary resnet56 | head -1; exit ${{PIPESTATUS[0]}}",
         shell=True,
@@ -149,7 +151,7 @@ def test_a_reader_that_has_enough(tmp_path):
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes and devices of Unix")
 @pytest.mark.parametrize("buffered", [True, False])
 def test_nobody_reads(buffered):
-    """The pipe is closed before anything is written; what is buffered is written at the end."""
+    """The pipe is closed before anything is written. Buffered output is written only at the end."""
     environment = {**os.environ, "PYTHONUNBUFFERED": "" if buffered else "1"}
     with subprocess.Popen(
         [sys.executable, "-m", "minidl", "cache"],

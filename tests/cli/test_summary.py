@@ -1,4 +1,6 @@
-"""`minidl summary`: layers of a model by name, by run, by file."""
+"""These tests check that `minidl summary` prints the layers of a model, which is given by its name,
+by a run or by a file.
+"""
 
 import pytest
 
@@ -20,7 +22,7 @@ def test_input(minidl, given, shape):
     assert said.out.rstrip("\n") == str(
         models.create("vgg8", input_shape=shape).summary(shape)
     ).rstrip("\n")
-    assert "64, 48, 64" in said.out  # after the first convolution
+    assert "64, 48, 64" in said.out  # the shape after the first convolution
 
 
 def test_a_run_and_a_file(minidl, shared):
@@ -33,7 +35,7 @@ def test_a_run_and_a_file(minidl, shared):
 
 
 def test_a_model_for_rows(minidl, tmp_path):
-    """One that says nothing of a shape has to be told."""
+    """The shape must be given for a model that does not know it."""
     models.save("rows.safetensors", models.MLP(in_features=20, classes=3))
     said = minidl("summary", "rows.safetensors", "--input", 20)
     assert said.code == 0 and "20" in said.out

@@ -1,4 +1,6 @@
-"""`minidl train`: data of all kinds, those that cannot be learned, parts and recipes."""
+"""These tests check `minidl train` on all kinds of data, on data that it cannot learn from, with
+parts and recipes.
+"""
 
 import numpy as np
 import pytest
@@ -104,7 +106,7 @@ def test_sizes_with_size(minidl, tmp_path):
 
 
 def test_parts_are_matched_by_the_names_of_classes(minidl, tmp_path):
-    """Their test parts lack classes, so labels by place would all be wrong."""
+    """The test parts lack classes, so labels by position would all be wrong."""
     coloured(tmp_path / "photos" / "training", {"blue": 12, "green": 12, "red": 12})
     coloured(tmp_path / "photos" / "val", {"green": 4, "red": 4}, seed=1)
     coloured(tmp_path / "photos" / "test", {"red": 6}, seed=2)
@@ -121,7 +123,7 @@ def test_valid_zero(minidl, tmp_path):
     assert "24 pictures to train, 24 to test" in said.err
     header = (tmp_path / "runs" / "photos" / "log.csv").read_text().splitlines()[0]
     assert "valid" not in header
-    assert models.load("runs/photos/best.safetensors").info["epoch"] == 2  # the last
+    assert models.load("runs/photos/best.safetensors").info["epoch"] == 2  # the last epoch
 
 
 def test_valid_zero_without_a_test_part(refused, photos, tmp_path):

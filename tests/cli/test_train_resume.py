@@ -1,5 +1,6 @@
-"""`minidl train --resume`: after Ctrl-C, after kill -9, of nothing, of what is finished, and with
-other wishes."""
+"""These tests check `minidl train --resume` after Ctrl-C, after kill -9, without a run, after a
+finished run, and with other options.
+"""
 
 import json
 import os
@@ -30,7 +31,7 @@ def photos(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, photos):
-    """The folder of a run that nothing interrupted."""
+    """Return the folder of a run that nothing interrupted."""
     from minidl.cli import main
 
     folder = tmp_path_factory.mktemp("whole")
@@ -43,13 +44,13 @@ def best(folder):
 
 
 def history(folder):
-    """The table without its last column, the seconds."""
+    """Return the table without its last column, which has the seconds."""
     lines = (folder / "log.csv").read_text().splitlines()
     return [line.rpartition(",")[0] for line in lines]
 
 
 def wait_for(epochs, folder, process):
-    """Until the table has so many epochs."""
+    """Wait until the table has so many epochs."""
     end = time.monotonic() + 300
     while time.monotonic() < end and process.poll() is None:
         if (folder / "log.csv").exists() and len(history(folder)) > epochs:
@@ -93,7 +94,7 @@ def test_kill_9(process, minidl, photos, whole, tmp_path):
 
 @signals
 def test_ctrl_c_before_the_first_epoch(minidl, photos, monkeypatch):
-    """While pictures are decoded: it says how, too."""
+    """A run that is interrupted while it decodes pictures also says how to continue."""
     from minidl.train import run
 
     def interrupt(*args):
@@ -113,7 +114,9 @@ def test_of_nothing_begins(minidl, photos, tmp_path):
 
 
 def test_of_a_folder_with_something_else_begins(minidl, photos, tmp_path):
-    """With the output of the shell, for one; or what was killed before it was a run."""
+    """The folder has, for example, the output of the shell, or of a run that was killed before it
+    began.
+    """
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "log.txt").write_text("")
     said = minidl("train", photos, "--model", "mlp", "--epochs", 1, "--out", "mine", "--resume")
@@ -121,7 +124,9 @@ def test_of_a_folder_with_something_else_begins(minidl, photos, tmp_path):
 
 
 def test_of_a_run_without_a_checkpoint_begins(minidl, shared, tmp_path):
-    """One that was killed in its first epoch; what it was begun with need not be said again."""
+    """The run was killed in its first epoch. The options with which it began need not be given
+    again.
+    """
     run = tmp_path / "run"
     run.mkdir()
     shutil.copy(shared / "runs" / "photos" / "config.json", run)
@@ -244,7 +249,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(minidl, photos
 
 
 def test_a_lost_best_model(minidl, shared, tmp_path):
-    """Nobody can make it again: it says so, in words."""
+    """Nobody can make it again, and the error says so."""
     run = tmp_path / "run"
     shutil.copytree(shared / "runs" / "photos", run)
     (run / "best.safetensors").unlink()

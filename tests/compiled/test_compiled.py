@@ -1,4 +1,4 @@
-"""Compiled models as their users meet them: calls, threads, copies, errors."""
+"""These tests use compiled models as users do: calls, threads, copies, errors."""
 
 import copy
 import pickle
@@ -174,7 +174,7 @@ def test_many_threads_call_while_another_trains():
 
 
 def test_a_call_inside_of_modes():
-    """No graph is recorded, and modes of the thread stay as they are."""
+    """The call records no graph, and the thread's modes stay as they are."""
     compiled = md.compile(nn.Sequential(nn.Dense(8, 4), md.exp), X)
     with md.no_grad():
         compiled(X)

@@ -1,5 +1,6 @@
-"""Joints and views in plans: what is concatenated is written where it ends up, and a reshaped array
-is the same memory."""
+"""These tests check concatenations and views in plans: a part is written directly to its place in
+the joint array, and a reshaped array is the same memory.
+"""
 
 import pytest
 

@@ -1,4 +1,6 @@
-"""The random numbers of items: functions of seed, epoch, item and place alone."""
+"""These tests check that the random numbers of items depend on seed, epoch, item and place
+alone.
+"""
 
 import numpy as np
 import pytest
@@ -56,11 +58,11 @@ def test_lasting_numbers_are_those_of_all_epochs():
     ],
 )
 def test_uniform(name, u):
-    """Kolmogorov and Smirnov's test, and neighbours that know nothing of each other."""
+    """The test of Kolmogorov and Smirnov finds no deviation, and neighbours are independent."""
     u = u().ravel()
     assert u.min() >= 0 and u.max() < 1
     distance = np.abs(np.sort(u) - (np.arange(len(u)) + 0.5) / len(u)).max()
-    assert distance * np.sqrt(len(u)) < 1.95  # one in a thousand
+    assert distance * np.sqrt(len(u)) < 1.95  # larger with a probability of one in a thousand
     assert abs(np.corrcoef(u[:-1], u[1:])[0, 1]) * np.sqrt(len(u)) < 4
 
 

@@ -1,4 +1,4 @@
-"""ImageFolder: broken pictures, and files that cannot be read."""
+"""These tests give ImageFolder broken pictures, and files that cannot be read."""
 
 import os
 import pickle

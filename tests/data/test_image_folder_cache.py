@@ -1,4 +1,4 @@
-"""ImageFolder: its cache, and the memory and threads that decoding takes."""
+"""These tests check the cache of ImageFolder, and the memory and threads that decoding takes."""
 
 import os
 import pickle
@@ -123,7 +123,7 @@ def test_threads_do_not_matter(root, monkeypatch):
 
 
 def test_few_pictures_are_in_memory(root, monkeypatch):
-    """Threads wait until what they have decoded is written."""
+    """Threads wait until the pictures that they have decoded are written."""
     write_folder(root, {"a": 200}, size=(4, 4))
     names = decoded(monkeypatch)
     ahead = []

@@ -1,4 +1,6 @@
-"""compare: paired trainings, the figures of the table, what is refused before any training."""
+"""These tests check `compare`: paired trainings, the figures of the table, and what is refused
+before any training.
+"""
 
 import math
 
@@ -63,7 +65,9 @@ def test_what_is_found():
 
 
 def test_trainings_are_paired():
-    """Two arms with one normalization give the same trainings, and seeds give different ones."""
+    """Two arms with the same normalization give the same trainings, and different seeds give
+    different ones.
+    """
     found = compared({"a": nn.LayerNorm, "b": "layer"}, measures=())
     a, b = found.of("a"), found.of("b")
     assert [run.history["loss"] for run in a] == [run.history["loss"] for run in b]

@@ -1,4 +1,6 @@
-"""The composed batch normalization: values and gradients of nn.BatchNorm, constant statistics."""
+"""These tests check the composed batch normalization: it has the values and gradients of
+nn.BatchNorm, and its statistics can be constants.
+"""
 
 import numpy as np
 import pytest

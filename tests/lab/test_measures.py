@@ -1,4 +1,4 @@
-"""The measures of the lab, against their formulas."""
+"""These tests compare the measures of the lab with their formulas."""
 
 import math
 
@@ -13,7 +13,7 @@ from minidl.train.watch import units_of
 
 
 def quadratic(seed=0, size=5):
-    """(parameter, matrix, loss) of the loss w' A w / 2, whose gradient is A w."""
+    """Return (parameter, matrix, loss) for the loss w' A w / 2, whose gradient is A w."""
     rng = np.random.default_rng(seed)
     root = rng.standard_normal((size, size))
     matrix = root @ root.T

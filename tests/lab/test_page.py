@@ -1,4 +1,4 @@
-"""The report: page, Markdown and plots."""
+"""These tests check the report: the page, the Markdown and the plots."""
 
 import dataclasses
 import re

@@ -1,5 +1,6 @@
-"""Effective learning rates: at them, weights of norm 1 turn by the angle by which each optimizer
-turns weights of any norm."""
+"""These tests check effective learning rates: at such a rate, weights of norm 1 turn by the angle
+by which each optimizer turns weights of any norm.
+"""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Files of seeds and of results."""
+"""These tests check the files of seeds and of results."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""One file for a trained model: what is written and read, and what is refused."""
+"""These tests check the file of a trained model: what is written and read, and what is refused."""
 
 import json
 import struct
@@ -21,7 +21,7 @@ pytestmark = small_batches
 
 
 class Net(nn.Layer):
-    """A model of one's own, of another module than minidl's."""
+    """A user's model, of another module than minidl's."""
 
     def __init__(self, width, depth=1, tag=None):
         super().__init__()
@@ -36,7 +36,7 @@ class Net(nn.Layer):
 
 
 class Plain(nn.Layer):
-    """A class that takes no arguments needs no config()."""
+    """A class that takes no arguments, and so needs no config()."""
 
     def __init__(self):
         super().__init__()
@@ -56,7 +56,7 @@ def trained(name="lenet", **options):
     md.manual_seed(0)
     model = models.create(name, **options)
     for _ in range(2):
-        model(uniform(8, *model.input_shape))  # moves the running statistics
+        model(uniform(8, *model.input_shape))  # changes the running statistics
     return model
 
 
@@ -289,7 +289,7 @@ def test_errors_of_the_system(tmp_path):
 
 
 def rewritten(path, change, state=None):
-    """The file with another description: what `change` makes of it, or has done to it."""
+    """Return the file with another description: what `change` returns, or makes of it in place."""
     with safe_open(path, framework="np") as opened:
         description = json.loads(opened.metadata()["minidl_model"])
     changed = change(description)

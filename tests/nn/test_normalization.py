@@ -1,4 +1,4 @@
-"""Normalization: which layers are normalizations."""
+"""These tests check which layers count as a Normalization."""
 
 import pytest
 

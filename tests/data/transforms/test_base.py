@@ -1,4 +1,6 @@
-"""How transforms are called: by a loader, by hand, with labels, with rng; and functions."""
+"""These tests check how transforms are called: by a loader, directly, with labels, with rng; and
+functions as transforms.
+"""
 
 import numpy as np
 import pytest
@@ -30,7 +32,7 @@ def name(transform):
     return repr(transform)[:30]
 
 
-# By a loader: of each item by itself
+# By a loader: each item separately
 
 
 @pytest.mark.parametrize("transform", ALL, ids=name)
@@ -89,7 +91,7 @@ def test_no_images(transform):
     assert len(images) == 0 and images.ndim == 4
 
 
-# By hand
+# Direct calls
 
 
 @pytest.mark.parametrize("transform", ALL, ids=name)

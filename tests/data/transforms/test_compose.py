@@ -1,4 +1,4 @@
-"""Several transforms one after the other."""
+"""These tests check several transforms one after the other."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Scaling, against Pillow; parts that are drawn, against the words."""
+"""These tests compare scaling with Pillow, and random crops with their definition."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ IMAGES = images_of(30, 13, 20, 3)
 
 
 def by_pillow(image, size, box=None):
-    """Channel by channel, in floats."""
+    """Scale with Pillow, channel by channel, in floats."""
     return np.stack(
         [
             np.asarray(

@@ -1,4 +1,4 @@
-"""The formula and its gradient: the rule on both sides, the differences, a run."""
+"""These tests check E01: the rule on both sides, the gradient errors, and a run."""
 
 import math
 

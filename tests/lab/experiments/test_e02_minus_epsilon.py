@@ -1,4 +1,4 @@
-"""The minus sign: the rule on both sides, what is counted, a run."""
+"""These tests check E02: the rule on both sides, which steps are counted, and a run."""
 
 import math
 
@@ -14,7 +14,7 @@ FINE, ENDED = [2.3, 1.0, 0.5], [math.nan]
 
 
 def seed(plus=FINE, minus=ENDED):
-    """A result with these losses on raw pixels, and what the other figures need."""
+    """Return a result with these losses on raw pixels, and with what the other figures need."""
     losses = {"pixels": FINE, "noisy pixels": FINE, "hidden units": FINE}
     return {
         "losses": {"plus": {**losses, "pixels": plus}, "minus": {**losses, "pixels": minus}},

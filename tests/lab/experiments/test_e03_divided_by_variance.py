@@ -1,4 +1,4 @@
-"""Divided by the variance: the rule on both sides, the formula, a run."""
+"""These tests check E03: the rule on both sides, the formula, and a run."""
 
 import math
 
@@ -12,7 +12,7 @@ experiment = e03.DividedByVariance()
 
 
 def seed(before=(0.1, 0.2), deviation=(1.0, 1.0), variance=(10.0, 5.0), loss=0.5):
-    """A result with these variances of units."""
+    """Return a result with these variances of units."""
     return {
         "before": before,
         "scales": [1.0],
@@ -25,12 +25,12 @@ def seed(before=(0.1, 0.2), deviation=(1.0, 1.0), variance=(10.0, 5.0), loss=0.5
     "change, verdict",
     [
         ({}, Verdict.SUPPORTED),
-        ({"loss": math.inf}, Verdict.SUPPORTED),  # the training is only shown
+        ({"loss": math.inf}, Verdict.SUPPORTED),  # the training is shown but not judged
         ({"variance": (1.0, 1.0)}, Verdict.REFUTED),
         ({"variance": (10.0, 5.001)}, Verdict.REFUTED),
         ({"deviation": (1.0, 1.01)}, Verdict.REFUTED),
         ({"variance": (math.nan, 5.0)}, Verdict.REFUTED),
-        ({"before": (1.0, 1.0), "variance": (1.0, 1.0)}, Verdict.REFUTED),  # 1/1 is 1
+        ({"before": (1.0, 1.0), "variance": (1.0, 1.0)}, Verdict.REFUTED),  # 1 divided by 1 is 1
     ],
 )
 def test_rule(change, verdict):

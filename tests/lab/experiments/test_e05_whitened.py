@@ -1,4 +1,4 @@
-"""Whitened or not: the rule on both sides, correlations, a run."""
+"""These tests check E05: the rule on both sides, correlations, and a run."""
 
 import math
 
@@ -12,7 +12,7 @@ experiment = e05.Whitened()
 
 
 def seed(change=1e-14, largest=0.9):
-    """A result with this change of correlations, and this largest one."""
+    """Return a result with this change of correlations, and this largest correlation."""
     pairs = [[0.1, 0.9], [0.1, 0.9]]
     return {
         "change": change,

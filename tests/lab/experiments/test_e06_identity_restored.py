@@ -1,4 +1,4 @@
-"""The identity restored: the rule on both sides, the errors, a run."""
+"""These tests check E06: the rule on both sides, the errors, and a run."""
 
 import math
 
@@ -12,7 +12,7 @@ experiment = e06.IdentityRestored()
 
 
 def seed(formula=1e-15, exact=1e-15):
-    """A result with these errors."""
+    """Return a result with these errors."""
     rms = {name: [1e-4, 1e-2] for name in e06.CURVES}
     return {
         "formula": formula,

@@ -1,4 +1,4 @@
-"""A bias before the normalization: the rule on both sides, what is counted, a run."""
+"""These tests check E08: the rule on both sides, which biases are counted, and a run."""
 
 import math
 
@@ -12,7 +12,7 @@ experiment = e08.RedundantBias()
 
 
 def seed(largest=1e-16):
-    """A result with this largest gradient."""
+    """Return a result with this largest gradient."""
     arm = {"steps": [1, 2], "rms": [1e-6, 1e-5], "largest": 1e-4}
     return {
         "relative": {"MLP": [largest], "C6": [0.0]},

@@ -1,4 +1,4 @@
-"""Normalization of maps: the rule on both sides, the count, a run."""
+"""These tests check E09: the rule on both sides, the number of independent values, and a run."""
 
 import math
 
@@ -13,7 +13,7 @@ experiment = e09.Convolution()
 
 
 def seed(**change):
-    """A result of one layer of 60 images with 2 x 2 positions and 3 maps."""
+    """Return a result of one layer for 60 images with 2 x 2 positions and 3 maps."""
     return {
         "layers": [
             {
@@ -64,7 +64,7 @@ def test_independent_values():
     rng = np.random.default_rng(0)
     x = rng.standard_normal((400, 4, 4, 50))
     assert e09.independent(x, 60) == pytest.approx(60 * 16, rel=0.1)
-    same = np.broadcast_to(x[:, :1, :1], x.shape)  # all positions alike
+    same = np.broadcast_to(x[:, :1, :1], x.shape)  # all positions are equal
     assert e09.independent(same, 60) == pytest.approx(60, rel=0.01)
 
 

@@ -1,4 +1,4 @@
-"""The noise of a batch: the rule on both sides and in between, the law, a run."""
+"""These tests check E10: the rule on both sides and in between, the law, and a run."""
 
 import math
 
@@ -13,7 +13,7 @@ SIZES = [32, 64, 128]
 
 
 def seeds(*slopes):
-    """Results whose outputs have such slopes, and the mean that of the law."""
+    """Return results whose outputs have these slopes, while the means follow the law."""
     return [
         {
             "sizes": SIZES,

@@ -1,4 +1,4 @@
-"""Faster and more stable: the rule on both sides, and how wandering is measured."""
+"""These tests check E11: the rule on both sides, and how drift is measured."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ TINY = {"rates": [0.5], "steps": 60, "every": 20, "batch": 20, "std": 0.1, "imag
 
 
 def arm(accuracy, drift):
-    """An arm's result."""
+    """Return the result of an arm."""
     return {
         "rate": 0.1,
         "every": 10,
@@ -28,7 +28,9 @@ def arm(accuracy, drift):
 
 
 def seeds(*pairs):
-    """Results in which BatchNorm is ahead at so many of ten checkpoints, with such drifts."""
+    """Return results in which BatchNorm is ahead at so many of ten checkpoints, with these
+    drifts.
+    """
     return [
         {
             "0.1": {

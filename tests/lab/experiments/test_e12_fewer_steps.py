@@ -1,4 +1,4 @@
-"""Fewer steps: the rule on both sides, and what is compared with what."""
+"""These tests check E12: the rule on both sides, and which trainings are compared."""
 
 import pytest
 
@@ -9,7 +9,7 @@ experiment = e12.FewerSteps()
 
 
 def course(rate, reached, best=0.8, steps=28):
-    """One that reaches 0.8 at a checkpoint, or never gets above `best`."""
+    """Return a course that reaches 0.8 at a checkpoint, or never gets above `best`."""
     return {
         "rate": rate,
         "every": 10,
@@ -19,7 +19,9 @@ def course(rate, reached, best=0.8, steps=28):
 
 
 def arms(same, tuned):
-    """Without, at the better one of two rates, at checkpoint 28; with, as said."""
+    """Return the arms: without BatchNorm the target is reached at checkpoint 28, at the better of
+    two rates; with BatchNorm as given.
+    """
     return {
         "none": [course(0.1, 28), course(0.3, 28, best=0.6)],
         "batch": [course(0.1, same), course(0.3, tuned)],

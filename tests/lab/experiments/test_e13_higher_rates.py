@@ -1,4 +1,4 @@
-"""Higher rates: the rule on both sides, and the figures beside it."""
+"""These tests check E13: the rule on both sides, and the additional figures."""
 
 import math
 
@@ -20,7 +20,7 @@ def sweep(ceiling):
 
 
 def seeds(*ceilings, gap=0.1):
-    """Results with the baseline's largest stable rate and BatchNorm's."""
+    """Return results with these largest stable rates, without and with BatchNorm."""
     return [
         {
             "rates": RATES,

@@ -1,4 +1,6 @@
-"""E14: the rule on both sides, what counts as saturated, and which gradients are measured."""
+"""These tests check E14: the rule on both sides, what counts as saturated, and which gradients are
+measured.
+"""
 
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ TINY = {
 
 
 def seeds(*pairs):
-    """Results with the accuracies without and with BatchNorm."""
+    """Return results with these accuracies without and with BatchNorm."""
 
     def arm(accuracy):
         courses = [

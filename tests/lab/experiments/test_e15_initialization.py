@@ -1,4 +1,4 @@
-"""Less sensitive to the start: the rule on both sides."""
+"""These tests check E15: the rule on both sides."""
 
 import pytest
 
@@ -12,7 +12,7 @@ BASELINE = [0.11, 0.11, 0.95, 0.93, 0.8]
 
 
 def seeds(*accuracies, baseline=BASELINE):
-    """Results with BatchNorm's accuracies from each start."""
+    """Return results with these accuracies of BatchNorm for each initial scale."""
 
     def arm(values):
         return [

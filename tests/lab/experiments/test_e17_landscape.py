@@ -1,4 +1,4 @@
-"""The landscape: the rule on both sides, and the ranges along a step."""
+"""These tests check E17: the rule on both sides, and the ranges along a step."""
 
 import math
 
@@ -14,7 +14,7 @@ experiment = e17.Landscape()
 
 
 def arm(ranges):
-    """Results of an arm with such ranges, in whatever is measured."""
+    """Return the results of an arm whose measurements all have these ranges."""
     return {
         "at": list(range(len(ranges))),
         "end": 1.0,
@@ -23,7 +23,9 @@ def arm(ranges):
 
 
 def seeds(*shares, count=20):
-    """One seed for each share of checkpoints at which BatchNorm's range is under half."""
+    """Return one seed for each share of checkpoints at which BatchNorm's range is below half of the
+    other.
+    """
     return [
         {
             "none": arm([2.0] * count),
@@ -58,7 +60,8 @@ def test_diverged_arms():
     found = seeds(1.0, 1.0, 1.0)
     for seed in found:
         seed["none"] = arm([2.0] * 15 + [math.nan] * 5)
-    assert experiment.judge(found).verdict is Verdict.SUPPORTED  # where there is something
+    # The seeds that have checkpoints decide.
+    assert experiment.judge(found).verdict is Verdict.SUPPORTED
     for seed in found:
         seed["none"] = arm([math.nan] * 20)
     assert experiment.judge(found).verdict is Verdict.INCONCLUSIVE
@@ -101,7 +104,7 @@ def test_what_is_measured_is_that_of_a_step():
 
 @pytest.fixture
 def noise(monkeypatch):
-    """Noise in place of the pictures: nothing is read."""
+    """Replace the pictures by random images, so that nothing is read from disk."""
     rng = np.random.default_rng(0)
     arrays = rng.standard_normal((40, 32, 32, 3)).astype(np.float32), rng.integers(0, 10, 40)
     monkeypatch.setattr(problems, "cifar10", lambda part: arrays)

@@ -1,4 +1,4 @@
-"""Dropout beside BatchNorm: the rule on both sides, the formula, where dropout stands."""
+"""These tests check E20: the rule on both sides, the formula, and the places of dropout."""
 
 import math
 
@@ -15,7 +15,9 @@ TINY = {"images": 100, "test": 40, "epochs": 1, "batch": 50, "rate": 0.05, "keep
 
 
 def seed(ratio, before, after):
-    """A result of a ratio of variances, that of the formula 2.5, and accuracies in points."""
+    """Return a result with this ratio of variances, where the formula gives 2.5, and with these
+    accuracies in %.
+    """
     points = {
         "batch none 1.0": 50.0,
         "batch before 0.5": before,

@@ -1,4 +1,6 @@
-"""Small batches: the rule on both sides, monotonicity apart, the normalizations of a size."""
+"""These tests check E21: the rule on both sides, the separate question of monotonicity, and the
+normalization for each batch size.
+"""
 
 import math
 
@@ -23,7 +25,7 @@ LARGER = "larger batches are better with BatchNorm"
 
 
 def seed(batch, group):
-    """Accuracies at batch 2, 8 and 32."""
+    """Return the result of these accuracies at batch sizes 2, 8 and 32."""
 
     def points(values):
         return dict(zip(("2", "8", "32"), np.divide(values, 100).tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""The unbiased variance: the rule on its sides, and ratios against what is known of them."""
+"""These tests check E23: all sides of the rule, and ratios with known values."""
 
 import numpy as np
 import pytest
@@ -11,8 +11,9 @@ experiment = e23.Unbiased()
 
 
 def seeds(*conv, dense=1.0):
-    """Results with such ratios behind convolutions, one for each seed, and behind dense layers
-    with the factor."""
+    """Return a result for each seed with these ratios after convolutions, and these after dense
+    layers with the factor.
+    """
     return [
         {
             "sizes": [2, 8],

@@ -1,4 +1,4 @@
-"""Testing with the batch's statistics: the rule on its sides, and small batches of a model."""
+"""These tests check E24: all sides of the rule, and small batches of a model."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ experiment = e24.OwnStatistics()
 
 
 def seeds(*ones, population=0.95):
-    """Results with such accuracies of single examples, one for each seed."""
+    """Return a result for each seed with these accuracies for single examples."""
     return [
         {
             "sizes": [1, 2],

@@ -1,4 +1,4 @@
-"""A shift at test time: the rule on its sides, and sizes of activations."""
+"""These tests check E26: all sides of the rule, and the sizes of activations."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ experiment = e26.Shift()
 
 
 def seeds(*growths, recovered=0.8):
-    """Results with so much growth and recovery for every shift, one for each seed."""
+    """Return a result for each seed, with this growth and this recovery for every shift."""
     return [
         {
             "clean": 0.7,

@@ -1,4 +1,6 @@
-"""Random gamma and beta: the rule on both sides, and what each arm starts from and learns."""
+"""These tests check E27: the rule on both sides, and from what each arm starts and what it
+learns.
+"""
 
 import math
 
@@ -17,7 +19,9 @@ TINY = {"mlp": RECIPE, "c6": {**RECIPE, "images": 40}}
 
 
 def seeds(mlp, c6):
-    """Results whose random arms are so many points above the others, one for each seed."""
+    """Return a result for each seed, in which the random arms are so many points above the
+    others.
+    """
 
     def arms(gain, names):
         return {

@@ -1,4 +1,6 @@
-"""What gamma and beta are for: the share of a line, by quadrature and by sampling; the rule."""
+"""These tests check E28: the explained share of a line, by quadrature and by sampling, and the
+rule.
+"""
 
 import math
 
@@ -13,7 +15,7 @@ TINY = {"images": 200, "batch": 20, "rate": 0.1, "steps": 3}
 
 
 def seeds(*gains):
-    """Results where gamma and beta add so many points, one for each seed."""
+    """Return a result for each seed, in which gamma and beta add so many points."""
     return [
         {
             "accuracy": {"none": 0.9, "fixed": 0.95, "learned": 0.9 + gain / 100},

@@ -1,4 +1,4 @@
-"""Before or after the nonlinearity: the rule on its three sides."""
+"""These tests check E29: the three sides of the rule."""
 
 import math
 
@@ -16,7 +16,7 @@ BEFORE, AFTER, NEITHER, OPEN = (0.5, 0.6, 0.7), (-0.9, -0.6, -0.7), (-0.2, 0.1, 
 
 
 def seeds(mlp, c6):
-    """Results where "before" is so many points above "after", one for each seed."""
+    """Return a result for each seed, in which "before" is so many points above "after"."""
 
     def arms(gain):
         return {

@@ -1,4 +1,4 @@
-"""Batch against layer normalization in a CNN: the rule on both sides."""
+"""These tests check E30a: the rule on both sides."""
 
 import math
 
@@ -14,8 +14,9 @@ TINY = {"images": 40, "test": 40, "batch": 20, "rates": [0.1, 0.02], "steps": 3,
 
 
 def seeds(layer, image):
-    """Results where BatchNorm is so many points above the two forms of LayerNorm; it does best at
-    0.1, they at 0.02."""
+    """Return a result for each seed, in which BatchNorm is so many points above the two forms of
+    LayerNorm. Its best rate is 0.1, and theirs is 0.02.
+    """
 
     def arm(name, gain):
         return {

@@ -1,4 +1,4 @@
-"""Layer against batch normalization in an LSTM: the rule on both sides, and the arms."""
+"""These tests check E30b: the rule on both sides, and the arms."""
 
 import math
 
@@ -24,7 +24,9 @@ TINY = {
 
 
 def seeds(large, small):
-    """Results where layer normalization is so many points above batch normalization."""
+    """Return a result for each seed, in which layer normalization is so many points above batch
+    normalization.
+    """
 
     def arms(gain):
         return {

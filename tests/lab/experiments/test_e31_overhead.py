@@ -1,4 +1,4 @@
-"""Overhead and folding: the rule on its sides, and how times are taken."""
+"""These tests check E31: all sides of the rule, and how times are measured."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ experiment = e31.Overhead()
 
 
 def seeds(*folded, step=1.2, difference=1e-6):
-    """Results of one seed for each ratio, which is the median of its rounds."""
+    """Return a result of one seed for each ratio, which is the median of its rounds."""
     return [
         {
             name: {

@@ -1,4 +1,4 @@
-"""The rates of the others: the rule on both sides."""
+"""These tests check E32: the rule on both sides."""
 
 import math
 
@@ -24,7 +24,9 @@ def sweep(ceiling):
 
 
 def seeds(*instance, warm=None):
-    """Results in which BatchNorm's largest stable rate is 2 and InstanceNorm's as said."""
+    """Return results in which BatchNorm's largest stable rate is 2, and InstanceNorm's is as
+    given.
+    """
 
     def arms(found):
         return {

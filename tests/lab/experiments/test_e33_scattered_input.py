@@ -1,4 +1,4 @@
-"""Scattered input: the rule on its sides, the kinds of input, and the best rate."""
+"""These tests check E33: all sides of the rule, the kinds of input, and the best rate."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,9 @@ experiment = e33.ScatteredInput()
 
 
 def seeds(*raw):
-    """Results in which the raw input takes so many steps at its best rate, one for each seed."""
+    """Return a result for each seed, in which the raw input needs so many steps at its best
+    rate.
+    """
     return [
         {
             "rates": [0.1, 1.0],

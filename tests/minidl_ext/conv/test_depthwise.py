@@ -1,4 +1,6 @@
-"""Depthwise convolution: exact on whole numbers for every geometry, same bits, refusals."""
+"""These tests check depthwise convolution: it is exact on whole numbers for every geometry, has the
+same bits on any number of threads, and refuses bad arguments.
+"""
 
 import numpy as np
 import pytest
@@ -37,7 +39,7 @@ NAMES = ("depthwise_conv", "depthwise_input_grad", "depthwise_weight_grad")
 
 
 def cases(*shape, make=whole, **geometry):
-    """The arguments of the three kernels for one geometry."""
+    """Return the arguments of the three kernels for one geometry."""
     forward, backward = depthwise_cases(*shape, make=make, **geometry)
     x, weights, dy = (backward[name] for name in ("x", "w", "dy"))
     options = {name: forward[name] for name in ("stride", "padding", "dilation")}
@@ -104,7 +106,7 @@ def test_any_geometry_between_two_normalizations(
     consumer_relu,
     centre,
 ):
-    """What else holds there is in test_between_norms."""
+    """What else holds between normalizations is in test_between_norms."""
     assume(output_size(h, kernel[0], stride[0], padding[0], dilation[0]) >= 1)
     assume(output_size(w, kernel[1], stride[1], padding[1], dilation[1]) >= 1)
     made = depthwise_cases(n, h, w, 16 * channels, kernel, stride, padding, dilation)

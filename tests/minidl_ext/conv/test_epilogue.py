@@ -1,4 +1,6 @@
-"""What convolutions add before their outputs leave the cache: bias, residual, ReLU."""
+"""These tests check the epilogue of convolutions, which is applied before their outputs leave the
+cache: bias, residual, ReLU.
+"""
 
 import itertools
 

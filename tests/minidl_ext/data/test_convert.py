@@ -1,4 +1,4 @@
-"""Bytes to floats: every byte exactly, any shape."""
+"""These tests check that bytes are converted to floats exactly, in arrays of any shape."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,6 @@
-"""Pictures cropped and warped: native against the twin, both against NumPy's own padding."""
+"""These tests check crops and warps of pictures: native beside the twin, and both beside NumPy's
+own padding.
+"""
 
 import numpy as np
 import pytest
@@ -131,7 +133,9 @@ def test_blend_is_the_twin(dtype, shape, tables):
 
 @pytest.mark.parametrize("module", [native, twin])
 def test_blend_is_its_formula(module):
-    """y[n, r, i, l] = sum over k of weights[n, i, k] x[n, r, starts[n, i] + k, l]."""
+    """The formula is y[n, r, i, l] = sum over k of weights[n, i, k] x[n, r, starts[n, i] + k,
+    l].
+    """
     case = blends(2, 3, 6, 5, 4, 3, dtype=np.float64)
     y = module.blend(**case)
     assert y.shape == (2, 3, 4, 5)

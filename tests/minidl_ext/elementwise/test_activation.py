@@ -1,4 +1,6 @@
-"""Kernels of activations with options: against the twin, over the range, threads, bad input."""
+"""These tests check the kernels of activations with options: beside the twin, over the whole range,
+on threads, with bad input.
+"""
 
 import math
 
@@ -56,7 +58,8 @@ def test_it_is_the_twin(name, options, dtype):
         got, expected = getattr(native, name)(**arguments), getattr(twin, name)(**arguments)
         assert got.dtype == expected.dtype == dtype
         assert got.shape == shape
-        # Terms of the gradient may cancel: the error is relative to them, at most 10 here.
+        # Terms of the gradient may cancel. The error is relative to these terms, which are at most
+        # 10 here.
         np.testing.assert_allclose(got, expected, rtol=16 * eps(dtype), atol=64 * eps(dtype))
 
 

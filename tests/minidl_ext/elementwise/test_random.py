@@ -1,4 +1,6 @@
-"""Dropout: the twin's bits, the rate asked for, another pattern for another key."""
+"""These tests check dropout: it has the twin's bits and the rate asked for, and another key gives
+another pattern.
+"""
 
 import numpy as np
 import pytest

@@ -1,4 +1,6 @@
-"""Matrix products: exact on whole numbers of every shape, accurate, and refusing what is wrong."""
+"""These tests check matrix products: they are exact on whole numbers of every shape, accurate, and
+refuse bad arguments.
+"""
 
 import signal
 
@@ -83,7 +85,7 @@ def test_rounding_errors(dtype):
         case = operands(values, 20, 40, k, False, False, dtype=dtype)
         a, b = case["a"].astype(np.longdouble), case["b"].astype(np.longdouble)
         error = np.abs(native.matmul(**case) - a @ b)
-        # sums in order: at most k rounding errors, of which most cancel
+        # Summation in order makes at most k rounding errors, most of which cancel.
         assert (error <= (1 + k**0.5) * eps(dtype) * (np.abs(a) @ np.abs(b))).all(), k
 
 
@@ -108,7 +110,7 @@ def test_bad_values_stay_in_their_row_and_column(bad, dtype):
 @pytest.mark.parametrize("transposes", TRANSPOSES)
 @pytest.mark.parametrize("argument", ("a", "b"))
 def test_bad_values_reach_what_reads_them(argument, transposes, dtype):
-    """In the last rows and columns too, which share vectors with what pads them."""
+    """This includes the last rows and columns, which share vectors with their padding."""
     made = operands(values, 27, 37, 45, *transposes, dtype=dtype)
     for places in corners(made[argument]):
         bad_values_are_local(native.matmul, twin.matmul, spoil(made, argument, *places), argument)
@@ -201,7 +203,9 @@ def test_panels_that_do_not_fit():
 
 
 def test_an_interrupt_ends_a_long_product():
-    """Some seconds' work is done in parts, between which Python's signal handlers run."""
+    """A product that takes seconds is computed in parts, between which Python's signal handlers
+    run.
+    """
 
     def interrupt(*_):
         raise KeyboardInterrupt

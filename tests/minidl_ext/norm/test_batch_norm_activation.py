@@ -1,4 +1,6 @@
-"""Normalization and a curve in one pass: what they are one after the other, to the same bits."""
+"""These tests check that a normalization and its activation in one pass have the same bits as one
+after the other.
+"""
 
 import inspect
 
@@ -45,7 +47,7 @@ each = pytest.mark.parametrize("curve", CURVES, ids=lambda c: " ".join(map(str, 
 
 
 def disjoint(x, factors, curve):
-    """Forward, one kernel after the other."""
+    """Compute the forward pass by one kernel after the other."""
     name, *options = curve
     kernel = getattr(elementwise if name in ("sigmoid", "tanh") else activation, name)
     return kernel(norm.batch_norm_apply(x, factors), *options)

@@ -1,4 +1,6 @@
-"""Normalization, ReLU and a 2x2 max-pool in one pass: what they are one after the other."""
+"""These tests check that normalization, ReLU and a 2x2 max-pool in one pass give what they give one
+after the other.
+"""
 
 import numpy as np
 import pytest
@@ -26,7 +28,9 @@ WINDOW = {"window": (2, 2), "stride": (2, 2)}
 
 
 def disjoint(x, factors, relu):
-    """Forward, one kernel after the other: output and places of the winners."""
+    """Compute the forward pass by one kernel after the other, and return the output and the
+    argmax.
+    """
     return pool.max_pool(norm.batch_norm_apply(x, factors, relu=relu), **WINDOW)
 
 
@@ -50,7 +54,7 @@ def test_any_shape_is_one_after_the_other(
     images, height, width, blocks, relu, training, few_values
 ):
     x = values(images, height, width, 16 * blocks)
-    if few_values:  # so that equals meet in a window
+    if few_values:  # so that windows have equal values
         x = np.round(x)
     factors = factors_for(x)
     y = norm.batch_norm_pool(x, factors, relu)
@@ -66,7 +70,7 @@ def test_any_shape_is_one_after_the_other(
 
 
 def test_sums_keep_their_digits_in_long_rows():
-    """Those of dy are all positive, so that their roundings add up in a sum in float32."""
+    """The values of dy are all positive, so that rounding errors would add up in a float32 sum."""
     x, dy = values(1, 2, 200_001, 16), np.abs(values(1, 1, 100_000, 16, seed=1))
     factors = np.ones((5, 16), np.float32) * np.float32([[0], [1], [0], [1], [0]])
     _, dgamma, dbeta = norm.batch_norm_pool_backward(dy, x, factors)
@@ -80,7 +84,9 @@ def test_sums_keep_their_digits_in_long_rows():
 @pytest.mark.parametrize("place", range(4))
 @pytest.mark.parametrize("bad", (np.nan, np.inf, -np.inf))
 def test_bad_values_win_as_in_max_pool(bad, place, relu):
-    """With given statistics dx does not depend on x but for who won: it stays finite."""
+    """With given statistics dx depends on x only by which value is the largest, so it stays
+    finite.
+    """
     x = values(2, 5, 7, 32)
     factors = factors_for(x)
     x[1, 2 + place // 2, 4 + place % 2, 20] = bad

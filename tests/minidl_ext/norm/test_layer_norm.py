@@ -1,4 +1,6 @@
-"""Kernels of layer and root-mean-square normalization: digits, the twin, threads, bad input."""
+"""These tests check the kernels of layer and root-mean-square normalization: digits, the twin,
+threads, bad input.
+"""
 
 import numpy as np
 import pytest
@@ -34,7 +36,7 @@ SHAPES = (
 
 
 def case(rows, columns, dtype, affine=True, centre=True):
-    """Keyword arguments of the forward."""
+    """Return keyword arguments of the forward."""
     return {
         "x": values(rows, columns, dtype=dtype),
         "gamma": values(columns, dtype=dtype, seed=1) if affine else None,
@@ -147,7 +149,7 @@ def test_bad_arrays():
 
 
 def test_a_variance_beyond_the_range_is_infinite():
-    """Not NaN: the row becomes beta, as its formula says."""
+    """It is not NaN: the row becomes beta, as the formula says."""
     x, beta = values(2, 12, dtype=np.float64), values(12, dtype=np.float64)
     x[0, 3] = -np.finfo(np.float64).max
     y, _, rstd = native.layer_norm(x, None, beta, 1e-5)

@@ -1,4 +1,6 @@
-"""Means of whole images: against the twin, of large ones to the last digits, bad arrays."""
+"""These tests check means of whole images: beside the twin, to the last digits for large images,
+and with bad arrays.
+"""
 
 import numpy as np
 import pytest

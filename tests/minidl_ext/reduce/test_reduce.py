@@ -1,4 +1,6 @@
-"""Reductions over a middle axis: against float64, over chunks and columns of every width."""
+"""These tests check reductions over a middle axis: beside float64, over chunks and columns of every
+width.
+"""
 
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ from tests.support.kernels import (
 )
 
 NAMES = ("sum", "mean", "max", "min")
-# chunks hold 32768 values or 64 rows, vectors up to 8 columns, 8 of them side by side
+# Chunks hold 32768 values or 64 rows, vectors up to 8 columns, and 8 of them are side by side.
 SHAPES = [
     (a, r, b) for a in (1, 3) for r in (1, 2, 63, 64, 65, 200) for b in (1, 2, 15, 16, 17, 70)
 ]

@@ -1,4 +1,6 @@
-"""Rows of a table: against the twin, threads, ids outside, bad input."""
+"""These tests check the lookup of rows in a table: beside the twin, on threads, with ids outside of
+it, and with bad input.
+"""
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ SHAPES = (
     (40, 3000, 70),
     (0, 0, 3),
     (4, 6, 0),
-)  # rows of the table, ids, columns
+)  # (rows of the table, ids, columns)
 
 
 def ids_for(rows, count):
