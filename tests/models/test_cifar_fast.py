@@ -213,7 +213,7 @@ def test_views_are_not_for_training():
 
 
 def test_views_have_gradients():
-    """In evaluation mode, `grad_cam` and the like ask for the gradients of images."""
+    """Gradients of images, in evaluation mode, show what the model looks at."""
     model = with_views(views=True).eval()
     x = md.tensor(images(2).astype(np.float64), requires_grad=True)
     model(x)[:, 0].sum().backward()

@@ -246,7 +246,7 @@ def test_images_of_another_size_are_refused(make):
     if make in (models.MLP, models.MnistCNN, models.LeNet, models.VGG8):
         with refuses(ValueError, "expected"):
             model(uniform(2, height + 8, width + 8, channels))
-    # The others take images of any size; this one pools those larger than 8.
+    # The others take images of any size, but VGG16 pools by a factor of more than 8.
     elif make is not models.VGG16:
         assert model(uniform(2, height + 8, width, channels)).shape == (2, 10)
 

@@ -282,7 +282,7 @@ def test_a_folded_state_goes_into_another_folded_copy(tmp_path):
     model, other = settled(models.MnistCNN()), models.MnistCNN().eval()
     x = images(2, 28, 28, 1)
     folded, fresh = nn.fold(model, x), nn.fold(other, x)
-    fresh(x)  # its transformed weights must not be those of the loaded ones
+    fresh(x)  # keeps transformed weights, which loading must discard
     md.save(tmp_path / "folded.safetensors", folded.state_dict())
     fresh.load_state_dict(md.load(tmp_path / "folded.safetensors"))
     np.testing.assert_array_equal(fresh(x).data, folded(x).data)

@@ -288,7 +288,7 @@ def test_a_shared_layer_has_its_first_name_and_all_its_values():
             return self.again(self.bn(x))
 
     x = np.random.default_rng(0).normal(size=(16, 3)).astype(np.float32)
-    # As with the initial running statistics of the layer before.
+    # Its mean is 0 and its variance 1, as those of the initial running statistics.
     x = (x - x.mean(axis=0)) / x.std(axis=0)
     (gap,) = nn.recalibrate(Twice(), [x]).gaps
     assert (gap.layer, gap.values, gap.batches) == ("bn", 32, 2)

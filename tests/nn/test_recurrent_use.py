@@ -109,7 +109,7 @@ def test_predict_of_a_pair_is_refused_and_summary_shows_its_first():
     rows = LastStep(nn.GRU, None).summary((5, 1)).splitlines()
     row = next(row for row in rows if row.startswith("recurrent "))
     assert " GRU " in row and "(5, " in row and ", ..." in row
-    # The first axis of a cell is time.
+    # The cell takes arrays whose first axis is time.
     assert [row.split()[2] for row in rows if "GRUCell" in row] == ["-"]
 
 

@@ -1,4 +1,6 @@
-"""Comparisons, boolean and bitwise operations, any and all, floor division and remainder."""
+"""These tests check comparisons, boolean and bitwise operations, any and all, floor division and
+remainder.
+"""
 
 import operator
 from fractions import Fraction

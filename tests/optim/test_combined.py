@@ -1,4 +1,4 @@
-"""Several optimizers as one."""
+"""These tests check several optimizers that are combined into one."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""Which parameters decay."""
+"""These tests check which parameters decay."""
 
 import numpy as np
 import pytest

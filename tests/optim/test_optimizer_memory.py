@@ -1,4 +1,6 @@
-"""Optimizers: parameters and gradients in read-only, shared or converted memory."""
+"""These tests check optimizers of parameters and gradients in read-only, shared or converted
+memory.
+"""
 
 import numpy as np
 import pytest

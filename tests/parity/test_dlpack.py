@@ -1,4 +1,6 @@
-"""DLPack between minidl and PyTorch: one memory for both, and errors."""
+"""These tests check DLPack between minidl and PyTorch: both share one memory, and errors are
+clear.
+"""
 
 import numpy as np
 import pytest

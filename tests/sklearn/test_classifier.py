@@ -1,4 +1,6 @@
-"""The classifier: probabilities, classes, weights of classes, passes of one's own."""
+"""These tests check the classifier: probabilities, classes, class weights, user-defined training
+loops.
+"""
 
 import numpy as np
 import pytest
@@ -38,7 +40,7 @@ def test_one_class():
 
 def test_weights_of_classes():
     rng = np.random.default_rng(0)
-    rows, y = rng.normal(size=(200, 3)), np.repeat([0, 1], [20, 180])  # nothing to be learned
+    rows, y = rng.normal(size=(200, 3)), np.repeat([0, 1], [20, 180])  # there is nothing to learn
     shares = [
         Classifier(random_state=0, class_weight=weight, hidden=(), epochs=40)
         .fit(rows, y)

@@ -1,4 +1,4 @@
-"""The regressor: scales, several outputs, passes of one's own."""
+"""These tests check the regressor: scales, several outputs, user-defined training loops."""
 
 import numpy as np
 import pytest
