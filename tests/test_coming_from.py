@@ -1,6 +1,7 @@
-"""docs/coming-from.md: what its tables say to write here can be written, and no name is missing.
+"""These tests check docs/coming-from.md: everything that its tables say to write here can be
+written, and no name is missing.
 
-What they say of PyTorch and Keras: tests/parity/test_coming_from.py.
+What the tables say about PyTorch and Keras is checked in tests/parity/test_coming_from.py.
 """
 
 import re
@@ -86,7 +87,7 @@ def test_every_table_of_names_is_on_the_page():
 
 @pytest.mark.parametrize(("page", "owner"), [(TABLES, name) for name in ("nn", "optim")])
 def test_the_names_that_errors_do_not_know_are_the_same_here(page, owner):
-    """A name of PyTorch's in the first column is one of ours too, or its error names ours."""
+    """A PyTorch name in the first column is one of ours, too, or its error names ours."""
     ours = {"nn": (nn, foreign_names.LAYERS), "optim": (optim, foreign_names.OPTIMIZERS)}[owner]
     for code in pages.table_cells(page, 0):
         for name in re.findall(rf"^{owner}\.(\w+)", code):

@@ -1,4 +1,6 @@
-"""Names of PyTorch and Keras: the error says what they are called here."""
+"""These tests check that the errors for names of PyTorch and Keras say what they are called
+here.
+"""
 
 import copy
 import importlib
@@ -91,7 +93,7 @@ def test_arguments(name):
 
 
 class Net(nn.Layer):
-    """A layer of a user's, whose mistake is in what it calls."""
+    """A user's layer that calls something by the wrong name."""
 
     def __init__(self, units):
         super().__init__(units)
@@ -217,7 +219,9 @@ def test_no_hint_stands_for_what_there_is(table):
 
 @pytest.mark.parametrize("table", TABLES)
 def test_what_hints_name_exists(table):
-    """Written as md.name, nn.name, optim.name, data.name, x.name; or alone, of the same owner."""
+    """Hints are written as md.name, nn.name, optim.name, data.name or x.name, or as a name alone,
+    which has the same owner.
+    """
     for text in getattr(foreign_names, table).values():
         for owner, name in re.findall(r"\b(md|nn|optim|data|x|model|np|T)\.(\w+)", text):
             place = {"x": X, "model": nn.Layer(), "md": md, "np": np, "T": data.transforms}.get(

@@ -1,4 +1,6 @@
-"""md.trace: what a trace does besides: modes, lazy results, errors, threads, wrong calls."""
+"""These tests check what else a trace affects: modes, lazy results, errors, threads, wrong
+calls.
+"""
 
 import threading
 

@@ -68,7 +68,10 @@ def test_the_column_of_pytorch(code, names):
         names["x"] = torch.tensor(1.0)
     if "net.pt" in code:
         torch.save({}, "net.pt")
-    if code in ("resume", "no_grad"):  # an argument of Lightning's, and a word that is no expression
+    if code in (
+        "resume",
+        "no_grad",
+    ):  # an argument of Lightning's, and a word that is no expression
         return
     eval(code.replace("torch.set_num_threads(2)", "torch.set_num_threads"), names)
 

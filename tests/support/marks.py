@@ -1,4 +1,4 @@
-"""Marks of pytest that tests share."""
+"""This module has the marks of pytest that tests share."""
 
 import os
 
@@ -10,7 +10,7 @@ BACKENDS = ("native", "numpy")
 
 both_backends = pytest.mark.parametrize("backend", BACKENDS)
 both_floats = pytest.mark.parametrize("dtype", FLOATS, ids=["float32", "float64"])
-# For tests whose batches are as small as BatchNorm warns of.
+# For tests whose batches are so small that BatchNorm warns.
 small_batches = pytest.mark.filterwarnings("ignore:BatchNorm.*values a channel")
 needs_root = pytest.mark.skipif(
     not hasattr(os, "geteuid") or os.geteuid() != 0,

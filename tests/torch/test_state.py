@@ -1,4 +1,6 @@
-"""What `load_state` and `state_dict` take and give, and that PyTorch is not needed for arrays."""
+"""These tests check what `load_state` and `state_dict` take and return, and that arrays do not need
+PyTorch.
+"""
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ STATE = {"weight": np.ones((2, 3), np.float32), "bias": np.ones(2, np.float32)}
 
 
 class Theirs:
-    """As a tensor of PyTorch that requires a gradient, on another device."""
+    """Resembles a PyTorch tensor that requires a gradient and is on another device."""
 
     def __init__(self, array, dtype="torch.float32", ready=False):
         self.array, self.dtype, self.ready = array, dtype, ready

@@ -1,4 +1,4 @@
-"""Which entry of a batch is what."""
+"""These tests check which entry of a batch is what."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ LABELS = np.arange(4)
 
 
 class Two(nn.Layer):
-    """A model of two inputs."""
+    """A model with two inputs."""
 
     def __init__(self):
         super().__init__()
@@ -72,7 +72,9 @@ def test_batches_that_are_none(batch, text):
 
 
 def test_dtypes():
-    """Floats are of the model's dtype, images of bytes are divided by 255, classes stay."""
+    """Floats get the model's dtype, images of bytes are divided by 255, and classes stay as they
+    are.
+    """
     images = np.full((4, 3), 255, np.uint8)
     example = Reader(nn.Dense(3, 4).astype(np.float64))((images, LABELS.astype(np.int32)))
     (x,) = example

@@ -1,4 +1,6 @@
-"""Labels that are no classes of the model, and data sets whose classes have other names."""
+"""These tests check labels that are not classes of the model, and data sets whose classes have
+other names.
+"""
 
 import functools
 
@@ -16,15 +18,16 @@ FEATURES = np.zeros((40, 6), np.float32)
 
 
 def labelled(*labels, classes=None):
-    """A data set of 40 items of class 0, the last ones of which have these labels."""
+    """Return a data set of 40 items of class 0, the last ones of which have these labels."""
     found = np.zeros(40, np.int64)
     found[40 - len(labels) :] = labels
     return ArrayDataset(FEATURES, found, classes=classes)
 
 
 def fit(dataset, valid=None, classes=3, loss=md.cross_entropy, steps=5, **options):
-    """One epoch in batches of 8, the first of which have no wrong label: either it is complete, or
-    it ends before the first step."""
+    """Train for one epoch in batches of 8, the first of which have no wrong label. The epoch is
+    complete, or ends before the first step.
+    """
     t = trainer(network(classes=classes), loss=loss)
     try:
         t.fit(DataLoader(dataset, 8, seed=0, **options), valid=valid)

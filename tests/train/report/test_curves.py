@@ -1,4 +1,4 @@
-"""`train.curves`: the picture of a history."""
+"""These tests check `train.curves`, which draws a history."""
 
 import sys
 
@@ -34,7 +34,7 @@ def test_a_picture(tmp_path):
     picture = image.open(tmp_path / "curves.png")
     assert picture.format == "PNG" and picture.width > 2 * picture.height
     assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 50
-    train.curves(HISTORY, tmp_path / "curves")  # without an ending
+    train.curves(HISTORY, tmp_path / "curves")  # a path without an extension
     assert (tmp_path / "curves").read_bytes()[:4] == b"\x89PNG"
 
 

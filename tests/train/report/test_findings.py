@@ -1,4 +1,4 @@
-"""What is said in short: each sentence where it is true, and only there."""
+"""These tests check the sentences of the summary: each appears where it is true, and only there."""
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def test_curves(history, words):
 
 def test_a_class_that_is_found_worst():
     labels = RIGHT.copy()
-    labels[:600:3] = 2  # dark ones that are called light
+    labels[:600:3] = 2  # dark pictures that are labelled light
     assert "light has the lowest recall: 78% of its 900 examples are found, against 100%" in said(
         labels
     )

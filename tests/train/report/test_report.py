@@ -1,4 +1,4 @@
-"""`train.report`: what it takes, and what its figures are."""
+"""These tests check what `train.report` takes, and its figures."""
 
 import numpy as np
 import pytest
