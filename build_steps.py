@@ -42,7 +42,7 @@ class Step:
         return self.target.with_name(f"{self.target.name}.stamp")
 
     def is_due(self):
-        """Whether `target` is missing, or was made in another way or from older inputs."""
+        """Return whether `target` is missing, or was made in another way or from older inputs."""
         stamp, listed = self.stamp, Path(f"{self.target}.dep")
         if not (self.target.exists() and stamp.exists() and stamp.read_text() == self.made_by):
             return True

@@ -288,7 +288,7 @@ def test_grad_frees_and_keeps_the_graph():
         md.grad(y, x)
 
 
-def test_grads_are_nobody_elses():
+def test_grads_are_not_shared():
     x, y = leaf(1.0, 2.0), leaf(3.0, 4.0)
     start = np.ones(2, np.float32)
     a = x + y

@@ -145,7 +145,7 @@ def test_by_default_the_best_level_of_this_cpu_is_built(project):
     build(project, MINIDL_BUILD_ISA="base")
 
 
-def test_a_debug_build_checks_bounds_and_stands_apart(project):
+def test_a_debug_build_checks_bounds_and_is_kept_separately(project):
     compiled, _ = build(project, MINIDL_BUILD_ISA="base", MINIDL_DEBUG="1")
     assert compiled == {"runtime.cpu", "runtime.threads", "base.toy"}
     done = run("-c", "import minidl_ext; minidl_ext.toy.item([1, 2], 2)", cwd=project)

@@ -299,7 +299,7 @@ def test_what_was_given_is_shown(value, text):
 def test_what_others_raise_is_named(raised):
     @named
     def draw():
-        """Draws nothing useful."""
+        """Draws."""
         raise raised("too much")
 
     assert draw.__name__ == "draw" and draw.__doc__ == "Draws."

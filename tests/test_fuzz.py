@@ -323,6 +323,6 @@ def workers():
 
 
 @pytest.mark.parametrize("entry", [entry for _, entry in KEPT], ids=[path.stem for path, _ in KEPT])
-def test_what_was_found_is_mended(entry, workers):
+def test_what_was_found_stays_fixed(entry, workers):
     found = workers(entry["fuzzer"]).run({"case": entry["case"]})
     assert "fault" not in found, found

@@ -94,7 +94,9 @@ def test_evaluation_beside_training(evaluate):
         training=lambda: model(uniform(16, 4, seed=9)), evaluating=lambda: evaluate(model)
     )
     trained = found["training"]
-    assert trained.requires_grad and (trained.data == 0).any()  # dropout, and a graph
+    assert (
+        trained.requires_grad and (trained.data == 0).any()
+    )  # dropout was on, and there is a graph
     if isinstance(expected, str):
         assert found["evaluating"].replace("Meeting ", "Identity") == expected
     else:  # the other thread may have updated the statistics, but nothing was dropped

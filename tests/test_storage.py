@@ -170,7 +170,7 @@ def test_another_array_may_be_assigned_to_a_result():
 
 
 @small_batches
-def test_what_is_the_users_own():
+def test_what_belongs_to_the_user():
     """This includes gradients, predictions, batches and states."""
     model = nn.Sequential(nn.Dense(3, 2), nn.BatchNorm(2), nn.ReLU())
     x = leaf(True)

@@ -40,7 +40,7 @@ def test_structures():
     assert repr(compiled) == "Compiled((N, 8), (N, 3); 3 steps of plans, 0 calls)"
 
 
-def test_results_are_ones_own():
+def test_results_belong_to_the_caller():
     """They can be written to, and neither inputs nor later results change."""
     model = lambda x: (x, x.reshape(-1, 2, 4), x[:, ::2], md.relu(x), md.exp(x))  # noqa: E731
     compiled = md.compile(model, X)

@@ -52,7 +52,7 @@ def test_broken_pictures_are_left_out(root, broken, cached):
     assert np.array_equal(copy.images, images)
 
 
-def test_who_was_told_of_broken_pictures_need_not_decode_again(root, broken, monkeypatch):
+def test_pictures_are_not_decoded_again_after_an_error_about_broken_ones(root, broken, monkeypatch):
     with pytest.raises(DataFileError):
         ImageFolder(root)
     names = decoded(monkeypatch)

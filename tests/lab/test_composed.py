@@ -71,7 +71,7 @@ def test_constant_statistics_have_no_gradient():
     np.testing.assert_allclose(y.reshape(-1, 3), z)
 
 
-def test_divides_by_what_it_is_told():
+def test_divides_by_the_given_divisor():
     x, _ = example((50, 3))
     y = Composed(3, divisor=lambda var: var)(md.tensor(x)).numpy()
     np.testing.assert_allclose(y.var(axis=0), 1 / x.var(axis=0))

@@ -261,7 +261,7 @@ def test_numbers_that_are_refused(tmp_path, error, given, words):
         runner.run([E18], tmp_path, **given)
 
 
-def test_a_missing_extra_is_told_before_anything_runs(tmp_path, monkeypatch):
+def test_a_missing_extra_is_reported_before_anything_runs(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy", None)
     with pytest.raises(ImportError, match=r"needs scipy: pip install 'minidl\[lab\]'"):
         runner.run([E18], tmp_path / "new", quick=True)
@@ -274,7 +274,7 @@ def test_judged_by_all_seeds_that_are_finished(tmp_path):
     assert results(tmp_path)["E18"]["seeds"] == 2
 
 
-def test_errors_of_all_seeds_are_told(tmp_path):
+def test_errors_of_all_seeds_are_reported(tmp_path):
     for seed in (0, 1):
         os.makedirs(tmp_path / "seeds" / f"E18-{seed}.json" / "x")
     found = runner.run([E18], tmp_path, quick=True, seeds=2, progress=False)["E18"]

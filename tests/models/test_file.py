@@ -150,7 +150,7 @@ def test_the_generator_of_random_numbers_is_left_alone(tmp_path):
 
 
 @pytest.mark.parametrize("make", [lambda: Net(3, depth=2, tag=[1, "x"]), Plain])
-def test_a_class_of_ones_own_is_only_imported_if_trusted(make, tmp_path, monkeypatch):
+def test_a_user_defined_class_is_only_imported_if_trusted(make, tmp_path, monkeypatch):
     model, path = make(), tmp_path / "m"
     models.save(path, model)
     monkeypatch.setitem(sys.modules, __name__, sys.modules[type(model).__module__])
@@ -182,7 +182,7 @@ def test_a_class_that_has_moved(tmp_path, monkeypatch):
             models.load(tmp_path / "m", trust=True)
 
 
-def test_a_subclass_of_a_model_here_is_a_class_of_ones_own(tmp_path):
+def test_a_subclass_of_a_model_here_is_a_user_defined_class(tmp_path):
     class Mine(models.LeNet):
         pass
 

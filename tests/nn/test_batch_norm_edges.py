@@ -60,7 +60,7 @@ def told(f):
 # ------------------------------------------------------------------------------------ warnings
 
 
-def test_few_values_are_told_once_a_layer():
+def test_few_values_are_reported_once_for_each_layer():
     layer, other = nn.BatchNorm(3), nn.BatchNorm(3)
     x = uniform(7, 3)
     (text,) = told(lambda: layer(x))

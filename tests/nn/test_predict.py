@@ -72,7 +72,7 @@ def test_several_inputs():
         Product().predict(())
 
 
-def test_results_are_nobody_elses():
+def test_results_are_not_shared():
     class Constant(nn.Layer):
         def __init__(self):
             super().__init__()

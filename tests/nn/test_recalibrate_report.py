@@ -141,7 +141,7 @@ def test_the_report_shows_itself():
 
 @large_gaps
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])
-def test_copies_made_meanwhile_are_layers_as_ever(copied):
+def test_copies_made_meanwhile_are_ordinary_layers(copied):
     """batch_statistics and recalibrate affect the model, and not its copies."""
     x = uniform(16, 3)
     bn = nn.BatchNorm(3)

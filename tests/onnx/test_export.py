@@ -187,7 +187,7 @@ def test_what_cannot_be_written_is_named(f, message, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_function_of_ones_own_is_named(tmp_path):
+def test_a_user_defined_function_is_named(tmp_path):
     class Own(md.Function):
         def forward(self, x):
             return x * 2

@@ -159,7 +159,7 @@ def test_bytes_lead_to_no_other_file(tmp_path, monkeypatch):
         md.onnx.load((tmp_path / "net.onnx").read_bytes())
 
 
-def test_functions_of_the_file_are_taken_apart():
+def test_functions_of_the_file_are_inlined():
     model = onnx.load_model_from_string(one("Twice", shape=("N", 3), domain="mine"))
     model.functions.append(
         helper.make_function(

@@ -330,7 +330,7 @@ def test_a_resize_is_the_librarys_where_both_take_the_same_pixels(name):
     assert {n.operation for n in graph} - {"Transpose"} == {RESIZED[name]}
 
 
-def test_sizes_of_images_that_nobody_knows_are_refused_by_an_export(tmp_path):
+def test_unknown_sizes_of_images_are_refused_by_an_export(tmp_path):
     """If a batch itself is resized, the source pixels differ with the batch size."""
     content = file_of(
         [node("Resize", ["x", "", "s"], ["y"])],

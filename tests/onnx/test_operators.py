@@ -352,7 +352,7 @@ def test_the_guide_lists_what_there_is():
     ],
     ids=lambda o: o[0],
 )
-def test_behind_a_convolution(operator):
+def test_after_a_convolution(operator):
     """Each operator means the file's axes, whatever the layout in which an image is held."""
     name, attributes = operator
     more = {

@@ -123,7 +123,7 @@ def test_a_leaf_may_be_written_to_while_it_waits(algorithm):
 
 
 @ALGORITHM
-def test_gradients_as_ever(algorithm):
+def test_gradients_do_not_depend_on_when_it_is_computed(algorithm):
     """If a gradient is needed, only a convolution that may be pooled is computed later. A pending
     convolution that is added to a tensor with a gradient is a constant.
     """

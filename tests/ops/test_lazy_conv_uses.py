@@ -149,7 +149,7 @@ def test_all_gradients_inside():
 
 
 @every_step
-def test_a_gradient_asked_for_is_ones_own(k):
+def test_a_requested_gradient_belongs_to_the_caller(k):
     """Writing to it changes no other gradient."""
     x = images()
     network, y = forward(program, x)

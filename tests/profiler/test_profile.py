@@ -82,7 +82,7 @@ def test_operations_of_one_pass_have_one_name():
     assert ("Python and other", "") in found and ("Python in layers", "forward") in found
 
 
-def test_each_on_its_own_where_somebody_asks():
+def test_passes_are_separate_if_a_value_is_read():
     """A sum whose value is read, and a ReLU of it, are two passes."""
     bn, x = nn.BatchNorm(8), images()
     with md.profile() as p:

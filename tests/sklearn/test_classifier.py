@@ -51,7 +51,7 @@ def test_weights_of_classes():
     assert shares[0] < 0.2 and 0.4 < shares[1] < 0.6 and shares[2] > 0.8
 
 
-def test_passes_of_ones_own():
+def test_user_defined_training_loops():
     net = Classifier(random_state=0)
     for epoch in range(20):
         net.partial_fit(X, Y, classes=["cat", "dog", "emu"] if epoch == 0 else None)

@@ -132,7 +132,7 @@ class Counts:
         self.epochs = state["epochs"]
 
 
-def test_states_of_ones_own_are_part_of_a_checkpoint(tmp_path):
+def test_states_of_user_defined_callbacks_are_part_of_a_checkpoint(tmp_path):
     trainer(callbacks=[Counts(), Counts(), train.Checkpoint(tmp_path)]).fit(loader(), epochs=2)
     first, second, third = Counts(), Counts(), Counts()
     trainer(callbacks=[train.Checkpoint(tmp_path), first, second, third]).fit(

@@ -143,7 +143,7 @@ def test_distributions_as_labels(loss):
     assert history["accuracy"][-1] > 0.8
 
 
-def test_a_loss_of_ones_own_for_numbers_has_no_accuracy():
+def test_a_user_defined_loss_for_numbers_has_no_accuracy():
     history = fitted(pairs().images[:, :2] * 2, 2, loss=lambda a, b: md.mse_loss(a, b))
     assert set(history) == {"loss", "lr", "seconds"}
 

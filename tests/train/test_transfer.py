@@ -118,7 +118,7 @@ def test_other_channels():
         transferred(saved("resnet20"), ("fish", "frog"), (12, 12, 1), False)
 
 
-def test_a_class_of_ones_own():
+def test_a_user_defined_class():
     given = models.Saved(nn.Sequential(nn.Dense(2, 2)), ["a", "b"])
     with refuses(ValueError, "minidl.models", "Sequential"):
         transferred(given, ("fish", "frog"), (2, 2, 3), False)

@@ -261,7 +261,7 @@ class Own:
         return images + draws.uniform(1)[:, :, None, None], labels
 
 
-def test_a_class_of_ones_own():
+def test_a_user_defined_class():
     data = ArrayDataset(np.zeros((4, 2, 2, 1), np.float32), np.arange(4))
     images, _ = next(iter(DataLoader(data, 4, transform=Own(), seed=0)))
     assert images.dtype == np.float32 and len(np.unique(images.numpy())) == 4

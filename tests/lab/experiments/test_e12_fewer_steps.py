@@ -57,7 +57,7 @@ def test_the_rate_is_the_best_one_without():
     assert [found["rate"] for found in e12.chosen(arms(14, 2))] == [0.1, 0.1, 0.3]
 
 
-def test_a_seed_that_never_gets_there_is_told():
+def test_a_seed_that_never_reaches_the_target_is_reported():
     assert e12.in_words([2, 2]) == "1/2"
     assert e12.in_words([1, 1.8, 0]) == "1/1 and 1/1.8, and never as accurate in 1 seed"
     assert e12.in_words([0, 0]) == "never as accurate in 2 seeds"

@@ -57,7 +57,7 @@ def test_rule(ceilings, verdict):
     assert experiment.judge(seeds(*ceilings)).verdict is verdict
 
 
-def test_what_is_told_beside_the_rule():
+def test_figures_that_are_not_judged():
     figures = experiment.judge(seeds((0.1, 5), (0.1, 5))).figures
     assert figures[
         "points that BatchNorm is ahead, each at its best rate of the sweep"

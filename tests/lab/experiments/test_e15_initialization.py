@@ -42,7 +42,7 @@ def test_rule(accuracies, verdict):
     assert experiment.judge(seeds(*accuracies)).verdict is verdict
 
 
-def test_where_both_collapse_is_told():
+def test_scales_at_which_both_collapse_are_reported():
     assert (
         "both networks collapse at none of the initial scales" in experiment.judge(seeds(LEVEL)).why
     )

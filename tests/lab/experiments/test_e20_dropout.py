@@ -57,7 +57,7 @@ def test_ratio_of_normal_values(what, mean_square_over_variance):
     assert e20.gaussian_ratio(0.5, what, seed=0) == pytest.approx(exact, rel=0.02)
 
 
-def test_behind_a_relu_the_formula_is_that_of_the_specification():
+def test_after_a_relu_the_formula_is_that_of_the_specification():
     assert e20.shifted(0.5, math.sqrt(1 / (2 * math.pi)), 0.5 - 1 / (2 * math.pi)) == pytest.approx(
         2.47, abs=0.005
     )

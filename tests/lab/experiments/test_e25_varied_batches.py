@@ -71,7 +71,7 @@ def test_batches_of_few_classes(classes):
     assert len(seen) == 10
 
 
-def test_modes_are_told_apart():
+def test_modes_are_distinguished():
     norm = nn.BatchNorm(10, affine=False)
     batches = [(np.eye(10, dtype=np.float32)[[1, 1, 2, 2]] + 5, np.array([1, 1, 2, 2]))]
     norm.running_mean[...] = [9, *[5.0] * 9]

@@ -82,7 +82,7 @@ def test_memory_of_a_process():
     assert np.isnan(found) or 10 < found < 10_000
 
 
-def test_plot_has_training_and_inference_apart():
+def test_plot_separates_training_and_inference():
     training, inference = experiment.plot(seeds(0.7, 0.8)).axes
     assert [label.get_text() for label in training.get_xticklabels()] == list(e31.NETWORKS)
     assert [label.get_text() for label in inference.get_xticklabels()] == [

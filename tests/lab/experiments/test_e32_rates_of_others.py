@@ -58,7 +58,7 @@ def test_rule(instance, verdict):
     assert experiment.judge(seeds(*instance)).verdict is verdict
 
 
-def test_the_sweep_with_a_warm_up_is_told_and_not_judged():
+def test_the_sweep_with_a_warm_up_is_reported_but_not_judged():
     found = experiment.judge(seeds(0.2, 0.2, 0.1, warm=2))
     assert found.verdict is Verdict.REFUTED
     name = "largest stable rate over BatchNorm's, InstanceNorm, with a warm-up"

@@ -242,7 +242,7 @@ def test_bad_values_stay_where_they_belong(relu, argument, kind):
 
 @every_kind
 @pytest.mark.parametrize("part", (0, 1, 3), ids=("y", "factors", "centre"))
-def test_bad_values_behind_stay_where_they_belong(part, kind):
+def test_bad_values_of_a_consumer_stay_where_they_belong(part, kind):
     case = fused(small(kind))[1]
     consumer = list(case["consumer"])
     consumer[part] = consumer[part].copy()
@@ -326,7 +326,7 @@ def test_bad_arrays_are_refused(kind):
 
 
 @every_kind
-def test_bad_arrays_behind_are_refused(kind):
+def test_bad_arrays_of_a_consumer_are_refused(kind):
     kernel, case = KERNELS[kind][2], small(kind)[1]
     consumer, factors, relu, centre = fused(small(kind))[1]["consumer"]
 

@@ -227,7 +227,7 @@ def test_threads_do_not_matter(name, geometry):
     padding=pads,
     ended=st.booleans(),
 )
-def test_a_max_pool_behind(n, h, w, channels, outputs, padding, ended):
+def test_a_max_pool_epilogue(n, h, w, channels, outputs, padding, ended):
     """The pool is computed in the same pass, to the same bits."""
     assume(h + sum(padding[0]) >= 4 and w + sum(padding[1]) >= 4)
     case = cases(n, h, w, 8 * channels, 8 * outputs, padding)["winograd_conv"]
@@ -240,7 +240,7 @@ def test_a_max_pool_behind(n, h, w, channels, outputs, padding, ended):
     close(y, twin.winograd_conv_pool(**case)[0], 2e-5)
 
 
-def test_a_max_pool_behind_on_any_number_of_threads():
+def test_a_max_pool_epilogue_on_any_number_of_threads():
     case = cases(20, 14, 13, 32, 64)["winograd_conv"]
     same_bits(native.winograd_conv_pool, case)
     with pytest.raises(ValueError, match="window of 2 x 2"):
@@ -258,7 +258,7 @@ def test_a_max_pool_behind_on_any_number_of_threads():
     outputs=st.integers(2, 5),
     padding=pads,
 )
-def test_a_gradient_behind_a_max_pool(n, h, w, channels, outputs, padding):
+def test_a_gradient_through_a_max_pool(n, h, w, channels, outputs, padding):
     """The gradient is read through the pool, to the same bits."""
     assume(h + sum(padding[0]) >= 4 and w + sum(padding[1]) >= 4)
     case = cases(n, h, w, 8 * channels, 8 * outputs, padding)["winograd_input_grad"]
@@ -317,7 +317,7 @@ def test_out_and_bad_arrays(name):
 
 
 @pytest.mark.parametrize("name", NAMES[1:])
-def test_out_behind_a_max_pool(name):
+def test_out_with_a_max_pool_epilogue(name):
     case = cases(2, 6, 6, 16, 32)[name]
     case["dy"] = values(2, 3, 3, 32)
     checks_out(getattr(native, name), {**case, "argmax": np.ones((2, 3, 3, 32), np.uint8)})

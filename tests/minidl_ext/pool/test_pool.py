@@ -354,7 +354,7 @@ def test_places_outside_are_refused(place, position, kernels):
 
 
 @pytest.mark.parametrize("kernels", (native, twin), ids=("native", "twin"))
-def test_places_outside_are_refused_where_taps_are_apart(kernels):
+def test_places_outside_are_refused_with_dilation(kernels):
     """The same numbers as above would be inside if the taps were adjacent."""
     options = {"window": (2, 2), "stride": (1, 1), "padding": ((2, 0), (0, 2)), "dilation": (2, 2)}
     case = cases((1, 3, 3, 1), **options)["max_pool_backward"]

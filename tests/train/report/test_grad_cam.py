@@ -29,7 +29,7 @@ def test_conv_mean_dense():
     )
 
 
-def test_the_maps_are_those_behind_normalization_and_activation():
+def test_the_maps_are_taken_after_normalization_and_activation():
     """It is evaluated whatever mode the model is in, and leaves no trace in the model."""
     model = small_network()
     for _ in range(3):
