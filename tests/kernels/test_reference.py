@@ -1,4 +1,4 @@
-"""These tests check what the NumPy twins share: options are numbers, whatever NumPy scalars they are."""
+"""These tests check that the options of all NumPy twins may be any of NumPy's scalars."""
 
 import importlib
 
