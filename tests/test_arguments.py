@@ -114,7 +114,7 @@ CALLS = {
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_one_policy(name):
+def test_wrong_types_and_values_raise_the_same_errors_everywhere(name):
     call, argument, wrong_type, wrong_value = CALLS[name]
     for error, values in ((TypeError, wrong_type), (ValueError, wrong_value)):
         for value in values:
@@ -135,7 +135,7 @@ def test_one_policy(name):
         lambda: md.manual_seed(np.uint64(3)),
     ],
 )
-def test_scalars_of_numpy_are_welcome(call):
+def test_scalars_of_numpy_are_accepted(call):
     call()
 
 

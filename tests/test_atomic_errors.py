@@ -78,7 +78,7 @@ except OSError as error:
 
 @needs_root
 @pytest.mark.parametrize("what, protect", [("file", 0o444), ("folder", 0o555), ("way", 0o600)])
-def test_permission_is_said(what, protect, common):
+def test_a_missing_permission_is_named(what, protect, common):
     place = common / "way" / "place"
     place.mkdir(parents=True)
     path = place / "file"

@@ -98,7 +98,7 @@ def test_an_error_within_a_freed_node_says_so():
         y.backward()
 
 
-def test_what_waits_may_be_computed_by_several_threads():
+def test_a_pending_result_may_be_computed_by_several_threads():
     for trial in range(20):
         x = md.tensor(uniform(64, 8, seed=trial))
         y = md.batch_norm(x * 1, None, None, training=True)

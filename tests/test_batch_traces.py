@@ -37,7 +37,7 @@ def test_one_graph_with_a_warning(f, words):
     assert [graph.inputs[0].shape for graph in graphs] == [(4, 3)] * 2
 
 
-def test_errors():
+def test_errors_of_the_function_and_bad_examples_are_raised():
     with pytest.raises(ZeroDivisionError):
         batch_traces(lambda x: x * (1 / 0), (X,), "f")
     with refuses(ValueError, "here: example must have at least one entry"):

@@ -215,7 +215,7 @@ def test_a_turn_is_warmed_up_until_all_threads_are_there():
     assert len(runs) == 3
 
 
-def test_the_fewest_threads_of_a_turn_are_told():
+def test_the_fewest_threads_of_a_turn_are_reported():
     team = iter([2, 2, 1, 2, 2, 2])
     assert measure(tuple, lambda: None, 0, lambda: next(team))[1] == 1
 

@@ -129,7 +129,7 @@ def test_one_pass(name, monkeypatch):
 
 @every_place
 @pytest.mark.parametrize("how", ("retain_grad", "md.grad"))
-def test_a_gradient_asked_for_inside(how, name, k):
+def test_a_gradient_requested_inside(how, name, k):
     found = []
     for fused in (True, False):
         m, y, dy = run(name, fused)
@@ -291,7 +291,7 @@ def test_two_threads_over_one_graph(name):
 
 
 @every_place
-def test_a_step_that_was_looked_at(name, k):
+def test_reading_a_step_changes_no_results(name, k):
     class Looked(Steps):
         def step(self, name, y):
             y = super().step(name, y)

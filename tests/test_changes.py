@@ -123,7 +123,7 @@ def test_an_error_where_the_old_value_is_needed_and_only_there(call, needs, chan
 
 
 @pytest.mark.parametrize("name", ["batch_norm", "norm and relu", "norm in parts"])
-def test_what_a_lazy_has_borrowed_stays_as_it_was(name):
+def test_what_a_lazy_reads_stays_as_it_was(name):
     x, w = leaf(4, 3, low=0.2), leaf(4, 3, seed=1, low=0.2)
     y = NEEDS[name][0](x, w)
     start = uniform(*y.shape, seed=2)
@@ -249,7 +249,7 @@ def test_astype_of_a_layer():
     np.testing.assert_array_equal(md.grad(y, x), expected)
 
 
-def test_neighbours_in_one_array_are_told_apart():
+def test_neighbours_in_one_array_are_distinguished():
     both = uniform(6)
     a, b = (md.Tensor(part, requires_grad=True) for part in (both[:3], both[3:]))
     y, z = (a * a).sum(), (b * b).sum()
@@ -259,7 +259,7 @@ def test_neighbours_in_one_array_are_told_apart():
         z.backward()
 
 
-def test_a_users_function_is_watched_too():
+def test_writes_to_what_a_users_function_keeps_are_seen():
     class Square(md.Function):
         def forward(self, x):
             self.kept = [{"x": x}]
@@ -275,7 +275,7 @@ def test_a_users_function_is_watched_too():
         y.backward()
 
 
-def test_what_waits_is_computed_before_a_write():
+def test_a_pending_result_is_computed_before_a_write():
     x = leaf(4, 3)
     y = md.batch_norm(x, None, None, training=True)
     expected = md.batch_norm(md.tensor(x.data.copy()), None, None, training=True).data

@@ -48,7 +48,7 @@ def names(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("code", pages.table_cells(TABLES, 2))
-def test_what_a_table_says_to_write_runs(code, names):
+def test_the_code_in_a_table_runs(code, names):
     md.save("net.safetensors", {"weight": np.ones(2)})
     if "predict(x)" in code or "compile" in code:
         names["x"] = np.ones((2, 8), np.float32)

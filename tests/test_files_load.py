@@ -308,7 +308,7 @@ def test_what_would_never_end_is_refused(tmp_path):
 
 
 @needs_root
-def test_permission_is_said(tmp_path):
+def test_a_missing_permission_is_named(tmp_path):
     path = tmp_path / "private"
     md.save(path, {})
     path.chmod(0o600)

@@ -294,7 +294,7 @@ def test_hours_add_up(tmp_path, monkeypatch):
     assert "160" in state.table()
 
 
-def test_a_finding_leaves_the_open_ones_when_it_is_mended(tmp_path, monkeypatch, capsys):
+def test_a_finding_leaves_the_open_ones_when_it_is_fixed(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(corpus, "FOLDER", tmp_path)
     monkeypatch.setattr(corpus, "OPEN", tmp_path / "open")
     monkeypatch.setattr(corpus, "ROOT", tmp_path)

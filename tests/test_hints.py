@@ -78,7 +78,7 @@ FUNCTIONS = [
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_arguments(name):
+def test_wrong_names_of_arguments_get_a_hint(name):
     given = (X, 1) if name == "topk" else ([X, X],) if name in ("stack", "concatenate") else (X,)
     takes = list(inspect.signature(getattr(md, name)).parameters)
     for wrong, expected in (("dim", "axis"), ("keepdim", "keepdims"), ("nonsense", "sense")):

@@ -170,7 +170,7 @@ def test_arguments_are_checked(arguments, words, monkeypatch, capsys):
     assert words in capsys.readouterr().err
 
 
-def test_what_is_not_installed_is_said(monkeypatch, capsys):
+def test_what_is_not_installed_is_reported(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["inference"])
     monkeypatch.setattr(
         inference.importlib.util, "find_spec", lambda name: None if name == "openvino" else object()

@@ -153,6 +153,6 @@ def test_what_is_computed_is_there_for_everyone():
     assert made.lazy.then(activation=RELU) is not None
 
 
-def test_computed_of_what_is_none():
+def test_computed_returns_other_values_as_they_are():
     for x in (VALUES, None, 2.0):
         assert computed(x) is x

@@ -92,7 +92,7 @@ def test_a_result_is_not_written_to(way, of, make):
 
 @pytest.mark.parametrize("of", (leaf, lambda: leaf() * 1), ids=("leaf", "result"))
 @pytest.mark.parametrize("name", VIEWS)
-def test_nor_is_memory_that_results_share(name, of):
+def test_memory_that_results_share_is_not_written_to(name, of):
     """It is read-only through the base array of a view, too."""
     x = of()
     y = RESULTS[name](x)
@@ -243,7 +243,7 @@ LOOKING = {
 }
 
 
-def test_a_leaf_is_fresh_until_a_lazy_reads_it_or_a_user_asks_for_it():
+def test_a_leaf_is_fresh_until_a_lazy_or_a_user_reads_it():
     assert leaf()._access == FRESH
     assert (leaf() * 1)._access == RESULT
     assert md.Tensor(VALUES)._access == OPEN

@@ -219,7 +219,7 @@ def test_length_and_iteration():
     assert list(md.zeros(0, 3)) == []
 
 
-def test_tensors_are_told_apart_by_identity():
+def test_tensors_are_distinguished_by_identity():
     a, b = md.tensor([1.0]), md.tensor([1.0])
     assert hash(a) != hash(b)
     assert len({a, b, a}) == 2

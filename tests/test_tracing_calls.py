@@ -128,7 +128,7 @@ def test_threads_do_not_see_each_other():
     assert operations(found["tanh"]) == ["Tanh"] * 20
 
 
-def test_wrong_calls():
+def test_wrong_calls_are_refused():
     with refuses(TypeError, "trace: f must be a layer or a function, got int"):
         md.trace(3)
     with refuses(TypeError, "trace: training must be True or False"):

@@ -29,7 +29,7 @@ class Slots(md.Function):
         return 2 * self.x * dy
 
 
-def test_slots():
+def test_functions_with_slots_have_gradients():
     x = leaf()
     Slots.apply(Slots.apply(x)).sum().backward()
     np.testing.assert_allclose(x.grad, 4 * VALUES**3, rtol=1e-6)

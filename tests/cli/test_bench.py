@@ -32,7 +32,7 @@ def lines_of(said):
     return [re.split(r"  +", line.strip()) for line in table[1:]]
 
 
-def test_a_name(minidl):
+def test_a_model_is_given_by_name(minidl):
     said = minidl("bench", "mlp", *SHORT)
     assert said.code == 0 and said.err == ""
     assert said.out.startswith("mlp, images of 28 x 28 x 1\n")
@@ -50,7 +50,7 @@ def test_a_name(minidl):
         assert 0 < low <= middle <= high
 
 
-def test_json(minidl):
+def test_the_figures_are_printed_as_json(minidl):
     said = minidl("bench", "mnist-cnn", "--batch", "2", "--threads", "1", "--json", *SHORT)
     assert said.code == 0 and said.err == ""
     found = json.loads(said.out)
@@ -99,7 +99,7 @@ def noting(calls, name, method):
     return noted
 
 
-def test_figures():
+def test_the_figures_are_those_of_the_calls():
     times = [k / 1000 for k in range(200, 0, -1)]  # from 200 ms down to 1 ms
     found = bench._figures(times, 4)
     assert found == {
@@ -112,7 +112,7 @@ def test_figures():
     assert bench._figures([3.0, 1.0, 2.0], 1)["p99"] == 3.0
 
 
-def test_what_is_measured(monkeypatch):
+def test_calls_of_the_warm_up_are_not_counted(monkeypatch):
     """Calls of the warm-up are not counted, the smallest number of threads is printed, and a slice
     ends after its time and a minimum of calls.
     """
@@ -125,7 +125,7 @@ def test_what_is_measured(monkeypatch):
     assert len(log) == 2 + bench.LEAST
 
 
-def test_a_busy_machine_is_said(minidl, monkeypatch):
+def test_a_busy_machine_is_reported(minidl, monkeypatch):
     monkeypatch.setattr(kernels, "thread_count", lambda: 1)
     with threads(2):
         said = minidl("bench", "mlp", "--batch", "1", *SHORT)
@@ -183,10 +183,10 @@ def test_a_model_with_two_outputs(refused, monkeypatch):
         (("mlp", "--batch", "1000000000000"), 1, ["allocate"]),
     ],
 )
-def test_wrong_calls(refused, arguments, code, words):
+def test_wrong_calls_are_refused(refused, arguments, code, words):
     refused("bench", *arguments, code=code, words=words)
 
 
-def test_a_file_that_is_no_model(refused, tmp_path):
+def test_a_file_that_is_no_model_is_refused(refused, tmp_path):
     (tmp_path / "text.safetensors").write_text("no model")
     refused("bench", "text.safetensors", code=1, words=["text.safetensors"])

@@ -31,16 +31,16 @@ def test_a_run_without_data_says_what_train_said(minidl, shared, tmp_path):
     assert evaluated.last == trained.last
 
 
-def test_with_a_test_part(minidl, run):
+def test_the_test_part_is_measured(minidl, run):
     assert accuracy(minidl("eval", run)) == ("test", 1.0)
 
 
-def test_from_another_folder_and_moved(minidl, run, shared, tmp_path, monkeypatch):
+def test_a_moved_run_is_measured_from_another_folder(minidl, run, shared, tmp_path, monkeypatch):
     shutil.copytree(run, tmp_path / "moved")
     assert accuracy(minidl("eval", "moved")) == ("test", 1.0)
 
 
-def test_data_that_have_gone(minidl, tmp_path):
+def test_missing_data_are_named(minidl, tmp_path):
     coloured(tmp_path / "photos", {"blue": 12, "red": 12})
     assert minidl("train", "photos", "--epochs", 1, "--model", "mlp").code == 0
     (tmp_path / "photos").rename(tmp_path / "pictures")
@@ -49,7 +49,7 @@ def test_data_that_have_gone(minidl, tmp_path):
     assert accuracy(minidl("eval", "runs/photos", "pictures"))[0] == "test"
 
 
-def test_data_that_have_changed(minidl, refused, tmp_path):
+def test_changed_data_are_refused(minidl, refused, tmp_path):
     """The valid part would be another one now, with pictures that the model was trained on."""
     coloured(tmp_path / "photos", {"blue": 12, "red": 12})
     assert minidl("train", "photos", "--epochs", 1, "--model", "mlp").code == 0
@@ -149,7 +149,7 @@ def test_threads(minidl, run):
         assert md.get_num_threads() == threads
 
 
-def test_wrong_calls(refused, shared, run, tmp_path):
+def test_wrong_calls_are_refused(refused, shared, run, tmp_path):
     refused("eval", "nix", words=["'nix'"])
     refused("eval", tmp_path, words=["is not a run", "best.safetensors"])
     refused("eval", run / "best.safetensors", words=["DATA"])

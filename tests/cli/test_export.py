@@ -18,7 +18,7 @@ def metadata(path):
 
 
 @pytest.mark.parametrize("layout", [None, "NHWC", "NCHW"])
-def test_a_run(minidl, shared, layout):
+def test_the_file_of_a_run_predicts_what_the_run_does(minidl, shared, layout):
     """The file predicts what the run does, for pictures prepared as its metadata says."""
     options = () if layout is None else ("--layout", layout)
     said = minidl("export", shared / "runs" / "photos", "photos.onnx", *options)
@@ -48,7 +48,7 @@ def test_a_run(minidl, shared, layout):
         ({"in_features": 20}, None, (20,)),
     ],
 )
-def test_a_file_of_a_model(minidl, options, preprocess, shape):
+def test_the_file_of_a_model_has_what_is_known_of_it(minidl, options, preprocess, shape):
     """The model file knows its input, and what it does not know is not in the metadata."""
     model = models.create("mlp", **options)
     models.save("model.safetensors", model, preprocess=preprocess)
@@ -97,7 +97,7 @@ def _missing(function):
     raise ImportError("pip install minidl[onnx]")
 
 
-def test_wrong_calls(refused, shared, tmp_path):
+def test_wrong_calls_are_refused(refused, shared, tmp_path):
     model = shared / "runs" / "photos"
     refused("export", model, words=["OUT.onnx"])
     refused("export", "nix", "model.onnx", words=["'nix'"])

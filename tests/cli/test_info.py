@@ -26,7 +26,7 @@ def test_it_says_what_runs_here(minidl):
         assert word in said.out
 
 
-def test_it_takes_nothing(refused):
+def test_it_takes_no_arguments(refused):
     refused("info", "more", words=["more"])
 
 

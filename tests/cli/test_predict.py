@@ -115,7 +115,7 @@ def test_a_missing_or_broken_picture_is_named_and_nothing_on_stdout(refused, run
     )
 
 
-def test_wrong_calls(refused, run, new, tmp_path):
+def test_wrong_calls_are_refused(refused, run, new, tmp_path):
     refused("predict", run, words=["IMAGE"])
     refused("predict", "nix", new["red"], words=["'nix'"])
     refused("predict", tmp_path, new["red"], words=["is not a run"])

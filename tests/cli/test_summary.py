@@ -8,7 +8,7 @@ from minidl import models
 
 
 @pytest.mark.parametrize("name", models.names())
-def test_a_name(minidl, name):
+def test_a_model_is_given_by_name(minidl, name):
     said = minidl("summary", name)
     assert said.code == 0 and said.err == ""
     model = models.create(name)
@@ -17,7 +17,7 @@ def test_a_name(minidl, name):
 
 
 @pytest.mark.parametrize("given, shape", [("64,48,3", (64, 48, 3)), ("64x48x3", (64, 48, 3))])
-def test_input(minidl, given, shape):
+def test_the_shape_of_the_input_is_an_option(minidl, given, shape):
     said = minidl("summary", "vgg8", "--input", given)
     assert said.out.rstrip("\n") == str(
         models.create("vgg8", input_shape=shape).summary(shape)
@@ -25,7 +25,7 @@ def test_input(minidl, given, shape):
     assert "64, 48, 64" in said.out  # the shape after the first convolution
 
 
-def test_a_run_and_a_file(minidl, shared):
+def test_a_run_and_a_file_are_summarized(minidl, shared):
     run = shared / "runs" / "photos"
     said = minidl("summary", run)
     assert said.code == 0 and "8, 8, 16" in said.out and "3" in said.out
@@ -53,7 +53,7 @@ def test_a_model_for_rows(minidl, tmp_path):
         (("resnet20", "--input", "32"), 2, ["resnet20", "H,W,C"]),
     ],
 )
-def test_wrong_calls(refused, arguments, code, words):
+def test_wrong_calls_are_refused(refused, arguments, code, words):
     refused("summary", *arguments, code=code, words=words)
 
 

@@ -25,7 +25,7 @@ def rows(run):
 # --------------------------------------------------------------------------------- a whole run
 
 
-def test_what_a_run_leaves(shared):
+def test_a_run_leaves_these_files(shared):
     run = shared / "runs" / "photos"
     assert {path.name for path in run.iterdir()} == {
         "config.json",
@@ -79,7 +79,7 @@ def test_progress_goes_to_stderr_a_line_an_epoch(minidl, photos):
     assert "runs/photos/report.html" in said.err
 
 
-def test_known_data(minidl):
+def test_a_known_data_set_is_trained_on(minidl):
     said = minidl("train", "mnist", "--model", "mlp", "--epochs", 2, "--valid", 0.9)
     assert said.code == 0 and said.last.startswith("test accuracy 0.")
     assert float(said.last.split()[-1]) > 0.8
@@ -131,7 +131,7 @@ def test_one_coloured_picture_makes_all_of_them_colour(minidl, tmp_path):
     assert config(tmp_path / "runs" / "mixed")["data"]["shape"] == [8, 8, 3]
 
 
-def test_large_pictures_are_worth_a_word(minidl, tmp_path):
+def test_large_pictures_give_a_message(minidl, tmp_path):
     coloured(tmp_path / "photos", {"blue": 5, "red": 5}, size=(160, 120))
     said = minidl("train", "photos", *QUICK)
     assert said.code == 0 and "160 x 120 takes 5 times as long" in said.err
@@ -260,7 +260,7 @@ def test_values_of_set(minidl, photos, tmp_path, text, value):
         (("--init", "nix"), ["'nix'"]),
     ],
 )
-def test_wrong_options(refused, photos, tmp_path, options, words):
+def test_wrong_options_are_refused(refused, photos, tmp_path, options, words):
     refused("train", "photos", *options, words=words)
     assert not (tmp_path / "runs").exists()
 
@@ -276,7 +276,7 @@ def test_a_size_for_pictures_that_have_one(refused):
         (("--set", 'model_options={"nix": 3}'), ["nix", "ResNet20"]),
     ],
 )
-def test_models_that_do_not_fit(refused, photos, tmp_path, options, words):
+def test_models_that_do_not_fit_are_refused(refused, photos, tmp_path, options, words):
     refused("train", "photos", *options, code=1, words=words)
     assert not (tmp_path / "runs").exists()
 

@@ -13,7 +13,7 @@ COLOURS = {"blue": 12, "red": 12}
 QUICK = ("--epochs", "1", "--model", "mlp")
 
 
-def test_data_that_does_not_exist(refused, tmp_path):
+def test_data_that_do_not_exist_are_refused(refused, tmp_path):
     refused("train", "nowhere", words=["'nowhere'", "mnist", "cifar10"])
     (tmp_path / "file").write_text("")
     refused("train", "file", words=["'file' is not a folder"])
@@ -78,7 +78,7 @@ def other_sizes_in_test(root):
         "other sizes in test",
     ],
 )
-def test_folders_that_cannot_be_learned(refused, tmp_path, make, words):
+def test_folders_that_cannot_be_learned_are_refused(refused, tmp_path, make, words):
     make(tmp_path / "photos")
     refused("train", "photos", code=1, words=words)
     assert not (tmp_path / "runs").exists()

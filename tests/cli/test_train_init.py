@@ -143,7 +143,7 @@ def test_it_ends_by_itself_without_the_model_to_begin_with(minidl, run, mine, tm
     assert minidl("eval", "runs/mine").code == 0
 
 
-def test_resumed(minidl, run, mine):
+def test_a_finished_run_with_the_same_options_does_nothing(minidl, run, mine):
     """A finished run that is called again with the same options does nothing; with another model
     the call is wrong.
     """
@@ -155,7 +155,7 @@ def test_resumed(minidl, run, mine):
     assert other.code == 2 and "init" in other.err
 
 
-def test_wrong_calls(refused, run, mine, tmp_path):
+def test_wrong_calls_are_refused(refused, run, mine, tmp_path):
     refused("train", "mine", "--init", run, "--model", "vgg8", words=["--model", "--init"])
     refused("train", "mine", "--init", run, "--set", "model=vgg8", words=["--model", "--init"])
     refused(

@@ -28,7 +28,7 @@ CALLS = {
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_calls_between_plans(name):
+def test_other_operations_are_called_between_plans(name):
     check(CALLS[name], X, sizes=(1, 3))
 
 

@@ -31,7 +31,7 @@ MODEL = settled(nn.Sequential(nn.Dense(8, 5), nn.BatchNorm(5), nn.ReLU()))
 # ------------------------------------------------------------------------ what comes in and out
 
 
-def test_structures():
+def test_structures_come_back_as_they_are():
     def forward(x, y, a, b):
         z = md.relu(a(x))
         return {"z": z, "both": [z + b(y), (z, y)], "x": x}
@@ -78,7 +78,7 @@ def test_integers_and_doubles():
     assert all(step.startswith("call") for step in compiled.steps)
 
 
-def test_wrong_inputs():
+def test_wrong_inputs_are_refused():
     compiled = md.compile(lambda x, y: x + y[:, :8], X, draw(3, 9))
     with refuses(TypeError, "Compiled: 2 inputs are needed, got 1"):
         compiled(X)
@@ -195,5 +195,5 @@ def test_compile_is_loaded_when_it_is_asked_for():
         """) == ["False", "True", "True", "minidl.compiled.compiled"]
 
 
-def test_leaves():
+def test_leaves_are_the_arrays_of_a_structure():
     assert len(leaves({"x": [X, (X, X)]})) == 3

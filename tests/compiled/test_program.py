@@ -159,7 +159,7 @@ def test_constants_that_are_returned():
         (lambda x: x / float(len(x)), "2.0 for 2 images"),
     ],
 )
-def test_refused(model, words):
+def test_what_cannot_be_compiled_is_refused(model, words):
     with refuses(NotImplementedError, "compile: ", words):
         md.compile(model, X)
 
@@ -183,7 +183,7 @@ def test_a_norm_without_running_statistics_is_refused():
         md.compile(model, X)
 
 
-def test_wrong_arguments():
+def test_wrong_arguments_are_refused():
     with refuses(TypeError, "compile: model must be a layer or a function, got int"):
         md.compile(3, X)
     with refuses(TypeError, "compile: an example", "md.compile(model, images[:1])"):

@@ -159,7 +159,7 @@ def test_a_file_with_holes(tmp_path):
         ("size of the batch", "1073741824 bytes, more than 20000 images"),
     ],
 )
-def test_what_is_wrong_is_said(case, message, tmp_path):
+def test_the_error_says_what_is_wrong(case, message, tmp_path):
     path = tmp_path / "a.tar"
     path.write_bytes(TAR[case]())
     with pytest.raises(DataFileError, match=message):

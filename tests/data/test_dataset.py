@@ -49,7 +49,7 @@ def test_indexing():
         ([None], [1], TypeError, "images must be an array of numbers, not of dtype object"),
     ],
 )
-def test_errors(images, labels, error, message):
+def test_bad_arguments_are_refused(images, labels, error, message):
     with pytest.raises(error, match=message):
         ArrayDataset(images, labels)
 

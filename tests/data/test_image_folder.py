@@ -171,7 +171,7 @@ def test_parts_of_a_data_set_are_no_classes(root):
         ({"root": 3}, TypeError, "ImageFolder: root must be a str or a path"),
     ],
 )
-def test_arguments(root, options, error, message):
+def test_bad_arguments_are_refused(root, options, error, message):
     with pytest.raises(error, match=message):
         ImageFolder(**{"root": root, **options})
 

@@ -115,7 +115,7 @@ def test_threads_that_make_one_entry(root):
     assert len(cache_module.entries()) == 1
 
 
-def test_threads_do_not_matter(root, monkeypatch):
+def test_any_number_of_threads_gives_the_same_bits(root, monkeypatch):
     images, _ = write_folder(root, {"a": 40, "b": 33})
     for threads in (1, 2, 5):
         monkeypatch.setattr(kernels, "get_num_threads", lambda threads=threads: threads)

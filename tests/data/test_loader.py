@@ -194,7 +194,7 @@ def test_left_early():
     not Path("/proc/self/task").exists() or not minidl.kernels.openmp,
     reason="Linux tells the number of threads",
 )
-def test_a_thread_makes_batches_without_a_team():
+def test_a_thread_makes_batches_on_one_thread():
     """Kernels would start threads in it that compete with the model's."""
     code = """
 import os
@@ -251,7 +251,7 @@ def test_two_iterations_at_once():
         ({"transform": 3}, TypeError, "transform must be a function of images, or None, got 3"),
     ],
 )
-def test_arguments(arguments, error, message):
+def test_bad_arguments_are_refused(arguments, error, message):
     with pytest.raises(error, match=message):
         DataLoader(numbered(4), **arguments)
 

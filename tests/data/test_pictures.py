@@ -224,7 +224,7 @@ def test_a_decompression_bomb(tmp_path, monkeypatch):
         read(str(tmp_path / "a.png"), None, 3)
 
 
-def test_errors_of_the_system_are_no_damage(tmp_path):
+def test_errors_of_the_system_do_not_count_as_damage(tmp_path):
     with pytest.raises(FileNotFoundError):
         read(str(tmp_path / "none.png"), None, 3)
 

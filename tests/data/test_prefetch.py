@@ -37,7 +37,7 @@ def test_none_and_false_are_items():
 
 
 @pytest.mark.parametrize("ahead", [0, 1, 2, 5])
-def test_so_far_ahead_and_no_further(ahead):
+def test_it_runs_ahead_by_the_given_number_and_no_further(ahead):
     made = []
     results = prefetched(made.append, range(20), ahead)
     assert made == [] and prefetch_threads() == []
@@ -120,7 +120,7 @@ def test_closed_and_deleted():
     assert prefetch_threads() == []
 
 
-def test_does_not_make_what_nobody_waits_for():
+def test_leaving_makes_no_further_items():
     """Leaving the loop waits for the item in the making, but not for those that were requested in
     advance.
     """

@@ -97,7 +97,7 @@ def test_pickled():
     assert copy.labels.tolist() == [1, 2] and copy.classes == ("c0", "c1", "c2")
 
 
-def test_shown():
+def test_the_repr_names_the_data_set():
     assert repr(Subset([1, 2, 3], [0])) == "Subset(1 of [1, 2, 3])"
 
 
@@ -118,7 +118,7 @@ def test_indices_that_do_not_fit(indices, error, message):
         Subset(numbered(10), indices)
 
 
-def test_of_what_is_no_data_set():
+def test_what_is_no_data_set_is_refused():
     for make in (lambda: Subset(3, [0]), lambda: split(iter([]), (0.5, 0.5))):
         with pytest.raises(TypeError, match="dataset must be a data set"):
             make()
@@ -271,7 +271,7 @@ def test_fractions_that_do_not_fit(fractions, error, message):
     "options, error",
     [({"seed": -1}, ValueError), ({"seed": "a"}, TypeError), ({"stratify": "yes"}, TypeError)],
 )
-def test_other_arguments(options, error):
+def test_other_bad_arguments_are_refused(options, error):
     with pytest.raises(error, match=f"split: {next(iter(options))} must be"):
         split(numbered(10), (0.5, 0.5), **options)
 

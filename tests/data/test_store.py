@@ -76,7 +76,7 @@ def test_root_must_exist(tmp_path):
         CIFAR10(path)
 
 
-def test_root_without_the_files_is_told(tmp_path):
+def test_a_root_without_the_files_is_named(tmp_path):
     with pytest.warns(UserWarning, match=r"root '.*' holds no MNIST files") as record:
         data = MNIST(tmp_path, split="test")
     assert len(data) == 10_000
@@ -239,7 +239,7 @@ def test_what_is_no_file_is_named(name, tmp_path):
 
 @needs_root
 @pytest.mark.parametrize("what", ["file", "folder"])
-def test_permission_is_said(what):
+def test_a_missing_permission_is_named(what):
     with tempfile.TemporaryDirectory() as common:
         os.chmod(common, 0o755)
         folder = Path(common) / "mnist"

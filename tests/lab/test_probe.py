@@ -134,7 +134,7 @@ def test_drift_and_saturation():
 
 
 @pytest.mark.parametrize("options", [{}, {"accumulate": 2, "clip": 1.0}, {"ema": 0.9}], ids=str)
-def test_the_training_does_not_notice(options):
+def test_the_training_has_the_same_bits_with_a_probe(options):
     """The training has the same bits with and without a probe, although dropout draws numbers,
     statistics move and gradients are accumulated.
     """
@@ -176,7 +176,7 @@ def test_an_optimizer_of_another_model():
 
 
 @pytest.mark.parametrize("kind", [optim.SGD, optim.Adam])
-def test_by_hand(kind):
+def test_a_probe_in_a_loop_by_hand_has_the_figures_of_a_trainer(kind):
     """The figures are those of a trainer, and gradients, modes and random numbers do not change."""
     ends, probes = [], []
     for probed in (False, True):
@@ -234,7 +234,7 @@ def passes(measures, layers=3):
         (MEASURES, 1 + 3 + 3),
     ],
 )
-def test_what_a_look_costs(measures, cost):
+def test_a_measurement_costs_what_the_docstring_says(measures, cost):
     """As the docstring says, all measures cost a pass, one for each layer, and three."""
     assert passes(measures) == cost
 
@@ -384,7 +384,7 @@ def test_what_cannot_be_plotted(tmp_path):
         (TypeError, "loss", {"loss": "mse"}),
     ],
 )
-def test_errors(error, word, arguments):
+def test_bad_arguments_are_refused(error, word, arguments):
     with refuses(error, "Probe", word):
         lab.Probe(**{"model": network(), **arguments})
 

@@ -239,7 +239,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("call", "error", "words"), WRONG, ids=lambda x: str(x)[:40])
-def test_what_could_not_be_loaded_is_not_written(call, error, words, tmp_path):
+def test_a_model_that_could_not_be_loaded_is_not_written(call, error, words, tmp_path):
     with refuses(error, *words):
         call(tmp_path / "m")
     assert not list(tmp_path.iterdir())

@@ -358,7 +358,7 @@ def test_without_zero_gamma_every_gamma_is_one():
 
 
 @every_model
-def test_errors(make):
+def test_bad_arguments_are_refused(make):
     name = make.__name__
     choices = [f'"{norm}"' for norm in KINDS]
     for wrong in ("bath", "Batch", ""):

@@ -174,7 +174,7 @@ ERRORS = [
 
 
 @pytest.mark.parametrize(("call", "error", "words"), ERRORS)
-def test_errors(call, error, words):
+def test_bad_arguments_are_refused(call, error, words):
     saved = models.Saved(model_of(), preprocess={"size": 6, "mean": [0, 0, 0]})
     with refuses(error, "predict: ", *words):
         call(saved)

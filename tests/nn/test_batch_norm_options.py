@@ -355,6 +355,6 @@ def test_limits_of_renorm():
         ({"gamma_init": None}, TypeError, "gamma"),
     ],
 )
-def test_bad_options(options, error, words):
+def test_bad_options_are_refused(options, error, words):
     with refuses(error, words):
         nn.BatchNorm(4, **options)

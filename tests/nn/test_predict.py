@@ -128,7 +128,7 @@ def test_the_generator_of_random_numbers_is_left_alone():
         (lambda: 3.0, ValueError, ["batch axis", "a number"]),
     ],
 )
-def test_refused(x, error, words):
+def test_bad_arguments_are_refused(x, error, words):
     with refuses(error, *words):
         nn.Identity().predict(x())
 

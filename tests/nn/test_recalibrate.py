@@ -230,7 +230,7 @@ def test_errors_change_nothing(more, loader, error, words):
     np.testing.assert_array_equal(model.eval()(x).data, twin.eval()(x).data)
 
 
-def test_bad_arguments():
+def test_bad_arguments_are_refused():
     for model in (
         nn.Dense(3, 4),
         nn.BatchNorm(3, track_stats=False),

@@ -84,7 +84,7 @@ def test_float32_is_close_to_float64(name, norm):
 
 @each
 @each_norm
-def test_threads_do_not_matter(name, norm):
+def test_any_number_of_threads_gives_the_same_bits(name, norm):
     layer = made(name, 20, 64, norm=norm, dtype=np.float32)
     x = uniform(65, 4, 20)
     results = []

@@ -161,7 +161,7 @@ def test_predict_takes_tensors_and_arrays_of_any_order():
         ((2, 5), 1, ValueError, ["Dense", "(1, 5)"]),
     ],
 )
-def test_predict_refuses(x, batch_size, error, words):
+def test_predict_refuses_bad_arguments(x, batch_size, error, words):
     model = net()
     with refuses(error, *words):
         model.predict(uniform(*x), batch_size)

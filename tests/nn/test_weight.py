@@ -241,7 +241,7 @@ def test_adam_steps_of_weight_standardization():
 
 
 @each_kind
-def test_errors(wrap):
+def test_bad_arguments_are_refused(wrap):
     name = wrap.__name__
     for stranger in (nn.ReLU(), nn.BatchNorm(3), nn.Embedding(4, 3), None, nn.Parameter([1.0])):
         with refuses(

@@ -224,7 +224,7 @@ def test_a_user_defined_function_is_named(tmp_path):
         ),
     ],
 )
-def test_wrong_arguments(arguments, error, message, tmp_path, monkeypatch):
+def test_wrong_arguments_are_refused(arguments, error, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(error, match=message):
         md.onnx.export(*arguments)

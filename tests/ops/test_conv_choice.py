@@ -48,7 +48,7 @@ def high_precision():
         ("direct", (2, 12, 12, 16), (9, 9, 1, 16), {"groups": 16}),
     ),
 )
-def test_the_rule(expected, x_shape, w_shape, options):
+def test_the_algorithm_follows_from_the_shapes(expected, x_shape, w_shape, options):
     assert algorithm(x_shape, w_shape, **options) == expected
     assert algorithm(x_shape, w_shape, np.float64, **options) == "direct"
 

@@ -65,7 +65,7 @@ def test_fused_and_step_by_step_are_the_same(name):
     np.testing.assert_array_equal(run(True, PROGRAMS[name])[0], run(False, PROGRAMS[name])[0])
 
 
-def test_weights_may_be_written_to_while_it_waits():
+def test_weights_may_be_written_to_before_it_is_computed():
     x, w, b = leaves()
     expected = md.max_pool(md.conv(x, w, b, padding=1), 2).data
     y = md.conv(x * 1, w, b, padding=1)
@@ -73,7 +73,7 @@ def test_weights_may_be_written_to_while_it_waits():
     np.testing.assert_array_equal(md.max_pool(y, 2).data, expected)
 
 
-def test_gradients_of_a_result_that_nobody_has_looked_at():
+def test_gradients_of_a_result_that_was_never_computed():
     """The backward pass then finds the argmax first."""
     found = []
     for fused in (True, False):

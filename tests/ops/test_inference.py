@@ -85,7 +85,7 @@ def test_programs(algorithm):
 
 
 @ALGORITHM
-def test_it_waits_and_takes_over_what_follows(algorithm, monkeypatch):
+def test_it_is_computed_later_with_its_epilogue(algorithm, monkeypatch):
     conv = Conv(algorithm)
     s = md.exp(md.tensor(normal(*conv.expected().shape)))
     y = conv()
@@ -97,7 +97,7 @@ def test_it_waits_and_takes_over_what_follows(algorithm, monkeypatch):
     np.testing.assert_allclose(total.data, np.maximum(conv.expected() + s.data, 0), rtol=1e-5)
 
 
-def test_it_does_not_wait_where_someone_could_write():
+def test_it_is_computed_at_once_if_inputs_can_be_written_to():
     conv = Conv("direct")
     assert not pending(conv(w=conv.w.copy()))  # the weights can be written to
     bias = md.Tensor(conv.b.copy())
@@ -112,7 +112,7 @@ def test_it_does_not_wait_where_someone_could_write():
 
 
 @ALGORITHM
-def test_a_leaf_may_be_written_to_while_it_waits(algorithm):
+def test_a_leaf_may_be_written_to_before_it_is_computed(algorithm):
     conv = Conv(algorithm)
     x = md.tensor(conv.images)
     expected = conv(md.tensor(conv.images)).data

@@ -172,7 +172,7 @@ def test_fused_and_step_by_step_agree(name):
         close(one, other)
 
 
-def test_nothing_is_left_of_what_nobody_used(calls):
+def test_an_unused_normalization_is_never_computed(calls):
     x, _ = inputs()
     ours(True).bn(x)
     x.data[...] = 0

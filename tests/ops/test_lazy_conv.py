@@ -64,7 +64,7 @@ def taken(calls):
 
 @pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("training", (True, False))
-def test_it_is_what_the_steps_are(training, program):
+def test_results_are_those_of_the_steps(training, program):
     agree(
         train(PROGRAMS[program], training=training),
         train(PROGRAMS[program], training=training, after=look),

@@ -102,7 +102,7 @@ def test_a_residual_from_any_step_to_any_other(k, j):
 
 
 @every_step
-def test_a_step_that_was_looked_at(k):
+def test_reading_a_step_changes_no_results(k):
     """The step is computed then: the next one reads it, and the others are as before."""
     agree(train(program, after=lambda i, t: t.data if i == k else None), train(program))
 

@@ -52,7 +52,7 @@ def test_one_pass_forward_and_one_backward(training, relu, calls):
 
 @pytest.mark.parametrize("relu", (True, False))
 @pytest.mark.parametrize("training", (True, False))
-def test_it_is_what_the_steps_are(training, relu):
+def test_results_are_those_of_the_steps(training, relu):
     results = []
     for fused in (True, False):
         model, x = layer(relu), images()

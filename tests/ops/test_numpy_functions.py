@@ -143,7 +143,7 @@ def test_a_tensor_is_not_written_to():
         np.add(A, A, out=md.tensor(A))
 
 
-def test_shapes_do_not_compute_what_waits():
+def test_shapes_do_not_compute_a_pending_result():
     y = md.batch_norm(md.tensor(A) * 1, None, None, training=True)
     assert np.shape(y) == (3, 4)
     assert (np.ndim(y), np.size(y)) == (2, 12)

@@ -153,7 +153,7 @@ def test_norms_that_are_not_finite(bad, backend):
         (lambda p: optim.clip_grad_norm([p, ("a", p)], 1), TypeError, ["params", "tuple"]),
     ],
 )
-def test_errors(call, error, words):
+def test_bad_arguments_are_refused(call, error, words):
     p = nn.Parameter(np.ones(2))
     gradient = p.grad = np.array([3.0, 4.0])
     with refuses(error, "clip_grad_norm", *words):

@@ -165,7 +165,7 @@ def test_the_running_statistics_of_the_averages():
         np.testing.assert_allclose(model[1].running_mean, mean, rtol=1e-4, atol=1e-5)
 
 
-def test_errors():
+def test_bad_arguments_are_refused():
     with refuses(TypeError, "EMA: model must be a layer"):
         optim.EMA(network().parameters())
     for decay in (1, -0.1, np.nan):

@@ -125,7 +125,7 @@ def test_a_pull_is_a_change_that_backward_sees():
         loss.backward()
 
 
-def test_errors():
+def test_bad_arguments_are_refused():
     params = parameters(SHAPES)
     inner = INNER[0](params)
     with refuses(TypeError, "Lookahead: optimizer must be an optimizer"):

@@ -83,7 +83,7 @@ def agree(layer, module, arrays, ours, theirs):
 @pytest.mark.parametrize("options", [{}, {"bias": False}], ids=["bias", "no bias"])
 @pytest.mark.parametrize("causal", [False, True])
 @both_floats
-def test_of_itself(causal, options, dtype):
+def test_self_attention(causal, options, dtype):
     layer, module = pair(dtype, **options)
     theirs = {"attn_mask": torch.from_numpy(~SQUARE), "is_causal": True} if causal else {}
     agree(layer, module, [draw("x", (N, L, FEATURES), dtype)], {"causal": causal}, theirs)
@@ -105,7 +105,7 @@ MASKS = {
 )
 @pytest.mark.parametrize("name", MASKS)
 @both_floats
-def test_of_others(name, sizes, dtype):
+def test_attention_to_another_sequence(name, sizes, dtype):
     layer, module = pair(dtype, **sizes)
     arrays = [
         draw("query", (N, L, FEATURES), dtype),

@@ -173,7 +173,7 @@ def test_each_thread_has_its_own():
         assert rows(found[name])[operation, "forward"].calls == 20
 
 
-def test_questions_before_the_end():
+def test_a_running_profile_has_no_rows():
     p = md.profile()
     for ask in (lambda: p.summary, p.table, lambda: p.trace("trace.json")):
         with pytest.raises(RuntimeError, match="only after the end of the block"):

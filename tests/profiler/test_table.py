@@ -137,7 +137,7 @@ def test_layers_to_a_depth(p):
         ({"depth": 0}, ValueError, "depth must be"),
     ],
 )
-def test_wrong_arguments(p, options, error, message):
+def test_wrong_arguments_are_refused(p, options, error, message):
     with refuses(error, message):
         p.table(**options)
 

@@ -186,7 +186,7 @@ def test_a_warm_start_goes_on():
     assert Classifier(**quick).fit(X, Y).fit(X, Y).model_ is not first
 
 
-def test_scikit_learn_is_asked_for():
+def test_without_scikit_learn_the_error_names_it():
     python("""
         import sys
         sys.modules["sklearn"] = None

@@ -149,7 +149,7 @@ test_errors = errors_of(
     ids=["a gamma", "a shape", "a cell"],
 )
 @pytest.mark.parametrize("strict", [True, False])
-def test_a_state_of_minidl_is_told(model, strict):
+def test_a_state_of_minidl_is_recognized(model, strict):
     before = {name: array.copy() for name, array in model.state_dict().items()}
     with pytest.raises(nn.StateError, match=r"a state of minidl's.*model\.load_state_dict"):
         md.torch.load_state(model, model.state_dict(), strict=strict)

@@ -46,7 +46,7 @@ ONE = nn.Dense(3, 4)
         (Two(), {"image": (A, B), "label": LABELS}, [A, B], LABELS),
     ],
 )
-def test_what_is_what(model, batch, inputs, labels):
+def test_entries_are_inputs_and_labels(model, batch, inputs, labels):
     example = Reader(model)(batch)
     assert example.count == 4
     assert [np.array_equal(x.data, y) for x, y in zip(example, inputs, strict=True)] == [

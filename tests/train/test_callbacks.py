@@ -111,7 +111,7 @@ def test_early_stopping_without_its_column(monitor, text):
         ({"monitor": None}, TypeError, "monitor must be"),
     ],
 )
-def test_wrong_arguments(options, error, text):
+def test_wrong_arguments_are_refused(options, error, text):
     with pytest.raises(error, match=f"^EarlyStopping: {text}"):
         train.EarlyStopping(**options)
 

@@ -302,7 +302,7 @@ def test_without_hard_links(tmp_path, monkeypatch):
         ({"mode": "least"}, ValueError, "mode must be"),
     ],
 )
-def test_wrong_arguments(tmp_path, options, error, text):
+def test_wrong_arguments_are_refused(tmp_path, options, error, text):
     with pytest.raises(error, match=f"^Checkpoint: {text}"):
         train.Checkpoint(tmp_path, **options)
 

@@ -97,7 +97,7 @@ def test_plot_says_what_is_missing(monkeypatch):
         ({"smoothing": 1.0}, ValueError, "smoothing must be"),
     ],
 )
-def test_wrong_arguments(options, error, text):
+def test_wrong_arguments_are_refused(options, error, text):
     with pytest.raises(error, match=f"^LearningRateFinder: {text}"):
         train.LearningRateFinder(**options)
 

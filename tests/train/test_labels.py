@@ -60,7 +60,7 @@ def test_the_class_is_named():
         fit(labelled(3, classes=["a", "b", "c", "d"]))
 
 
-def test_one_class_is_nothing_to_learn():
+def test_a_single_class_is_refused():
     with refuses(ValueError, "fit: the model has one output", "at least two"):
         fit(labelled(), classes=1)
 
@@ -109,7 +109,7 @@ def test_data_sets_with_other_classes_are_refused(theirs, words):
 
 
 @pytest.mark.parametrize("theirs", [None, ["cat", "dog"], ["cat"]])
-def test_the_same_names_or_none_are_welcome(theirs):
+def test_the_same_names_or_none_are_accepted(theirs):
     valid = labelled(classes=theirs)
     fit(labelled(1, classes=["cat", "dog"]), valid, classes=2)
 

@@ -67,7 +67,7 @@ def test_continued_after_a_complete_epoch(tmp_path, whole, epochs):
 
 # An epoch has 17 batches, and 9 steps of two batches.
 @pytest.mark.parametrize("batches", [1, 2, 16, 17, 18, 37])
-def test_interrupted(tmp_path, whole, capsys, batches):
+def test_an_interrupted_training_ends_with_the_same_bits(tmp_path, whole, capsys, batches):
     """This includes the middle of an accumulation, where the position that is saved is that before
     it.
     """

@@ -179,7 +179,7 @@ def test_resume(photos):
         run(photos, resume=True, seed=1)
 
 
-def test_interrupted(photos, monkeypatch, capsys):
+def test_an_interrupted_run_is_resumed(photos, monkeypatch, capsys):
     run(photos, "whole")
     step = train.Trainer._train_on
 
@@ -257,7 +257,7 @@ def test_what_cannot_be_carried_out(photos):
         ({"a": 1}, {}, ["a: 1 there, None here"]),
     ],
 )
-def test_differing(there, here, texts):
+def test_settings_that_differ_are_named(there, here, texts):
     assert differing(there, here) == texts
 
 

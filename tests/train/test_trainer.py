@@ -258,7 +258,7 @@ def test_a_bar_on_a_terminal(capsys, monkeypatch):
         ({"reduction": "none"}, ValueError, "reduction must be"),
     ],
 )
-def test_wrong_arguments(options, error, text):
+def test_wrong_arguments_are_refused(options, error, text):
     with pytest.raises(error, match=f"^Trainer: .*{text}"):
         trainer(**options)
 

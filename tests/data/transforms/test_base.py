@@ -156,7 +156,7 @@ def test_calls_that_do_not_fit(call, error, message):
         call()
 
 
-def test_shown():
+def test_the_repr_names_the_options():
     assert repr(T.RandomCrop(8, 2)) == (
         "RandomCrop(size=(8, 8), padding=(2, 2), mode='reflect', value=0.0)"
     )

@@ -140,7 +140,7 @@ def test_labels_that_do_not_fit(labels, classes, error, message):
         ({"p": 2}, ValueError),
     ],
 )
-def test_arguments(options, error):
+def test_bad_arguments_are_refused(options, error):
     for kind in (T.Mixup, T.CutMix):
         with pytest.raises(error, match=f"{kind.__name__}: {next(iter(options))} must be"):
             kind(**options)

@@ -200,7 +200,7 @@ def test_the_angle_counts_counter_clockwise():
         (lambda: T.CenterCrop(-1), ValueError, "CenterCrop: size"),
     ],
 )
-def test_arguments(make, error, message):
+def test_bad_arguments_are_refused(make, error, message):
     with pytest.raises(error, match=message):
         make()
 

@@ -105,7 +105,7 @@ def test_a_part_does_not_see_what_is_outside():
         (lambda: T.RandomResizedCrop(8, ratio=(1,)), ValueError, "ratio must be a pair"),
     ],
 )
-def test_arguments(make, error, message):
+def test_bad_arguments_are_refused(make, error, message):
     with pytest.raises(error, match=message):
         make()
 

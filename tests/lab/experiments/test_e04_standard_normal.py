@@ -46,7 +46,7 @@ def seed(rejected=0.8, change=1e-12):
         ({"change": math.nan}, Verdict.INCONCLUSIVE),
     ],
 )
-def test_rule(change, verdict):
+def test_the_rule_judges_figures_on_both_sides(change, verdict):
     results = [seed(**change), seed(**change)]
     assert experiment.judge(results).verdict is verdict
     experiment.plot(results)
@@ -81,7 +81,7 @@ def test_normal_values_are_rarely_rejected():
     assert 0.02 < share < 0.09
 
 
-def test_run_judge_and_plot():
+def test_it_runs_and_is_judged_and_plotted():
     results = [experiment.run(0, {"images": 10000, "sizes": [10000], "steps": 4})]
     found = experiment.judge(results)
     assert found.verdict is Verdict.REFUTED

@@ -34,7 +34,7 @@ def seed(change=1e-14, largest=0.9):
         ({"largest": math.nan}, Verdict.INCONCLUSIVE),
     ],
 )
-def test_rule(change, verdict):
+def test_the_rule_judges_figures_on_both_sides(change, verdict):
     assert experiment.judge([seed(**change), seed(**change)]).verdict is verdict
 
 
@@ -51,7 +51,7 @@ def test_correlations_and_whitening():
     assert np.allclose(np.cov(e05.whitened(x).T, bias=True), np.eye(4))
 
 
-def test_run_judge_and_plot():
+def test_it_runs_and_is_judged_and_plotted():
     results = [experiment.run(0, {"images": 500})]
     assert experiment.judge(results).verdict is Verdict.REFUTED
     experiment.plot(results)

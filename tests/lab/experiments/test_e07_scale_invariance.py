@@ -46,7 +46,7 @@ def seed(error=1e-4, quarters=(3.0, 1.0), large=10.01, diverged=False, **exact):
         ({"diverged": True, "error": math.nan}, Verdict.REFUTED),
     ],
 )
-def test_rule(change, verdict):
+def test_the_rule_judges_figures_on_both_sides(change, verdict):
     results = [seed(), seed(**change)]
     assert experiment.judge(results).verdict is verdict
 
@@ -67,7 +67,7 @@ def test_norms_are_those_of_pythagoras():
     assert np.all(np.diff(arm["norms"]) > 0)
 
 
-def test_run_judge_and_plot():
+def test_it_runs_and_is_judged_and_plotted():
     results = [
         experiment.run(
             0,

@@ -39,7 +39,7 @@ def seed(**change):
         ({"parameters": 24}, Verdict.REFUTED),
     ],
 )
-def test_rule(change, verdict):
+def test_the_rule_judges_figures_on_both_sides(change, verdict):
     assert experiment.judge([seed(), seed(**change)]).verdict is verdict
 
 
@@ -68,7 +68,7 @@ def test_independent_values():
     assert e09.independent(same, 60) == pytest.approx(60, rel=0.01)
 
 
-def test_run_judge_and_plot(monkeypatch):
+def test_it_runs_and_is_judged_and_plotted(monkeypatch):
     pictures = np.random.default_rng(0).random((50, 8, 8, 3))
     monkeypatch.setattr(problems, "cifar10", lambda part: (pictures, None))
     results = [experiment.run(0, {"images": 40, "batch": 20})]

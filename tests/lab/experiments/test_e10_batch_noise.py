@@ -38,7 +38,7 @@ def seeds(*slopes):
         ((-0.50,), Verdict.INCONCLUSIVE),
     ],
 )
-def test_rule(slopes, verdict):
+def test_the_rule_judges_figures_on_both_sides(slopes, verdict):
     assert experiment.judge(seeds(*slopes)).verdict is verdict
 
 
@@ -71,7 +71,7 @@ def test_noise_of_normal_values():
     assert outputs.std() == pytest.approx(1 / 8, rel=0.08)
 
 
-def test_run_judge_and_plot():
+def test_it_runs_and_is_judged_and_plotted():
     settings = {
         "images": 500,
         "examples": 5,

@@ -53,7 +53,7 @@ def seeds(*pairs):
         (((10, 0.3),), Verdict.INCONCLUSIVE),
     ],
 )
-def test_rule(pairs, verdict):
+def test_the_rule_judges_figures_on_both_sides(pairs, verdict):
     assert experiment.judge(seeds(*pairs)).verdict is verdict
 
 
@@ -85,7 +85,7 @@ def test_percentiles_are_those_of_the_input_of_the_sigmoids(training):
     assert np.array_equal(found, np.percentile(inputs, [15, 50, 85], axis=0))
 
 
-def test_run_judge_and_plot():
+def test_it_runs_and_is_judged_and_plotted():
     found = [experiment.run(0, TINY)]
     again = experiment.run(0, TINY)
     assert found[0] == again

@@ -41,7 +41,7 @@ def seeds(*reached):
         ((7,), Verdict.INCONCLUSIVE),
     ],
 )
-def test_rule(reached, verdict):
+def test_the_rule_judges_figures_on_both_sides(reached, verdict):
     assert experiment.judge(seeds(*reached)).verdict is verdict
 
 
@@ -63,7 +63,7 @@ def test_a_seed_that_never_reaches_the_target_is_reported():
     assert e12.in_words([0, 0]) == "never as accurate in 2 seeds"
 
 
-def test_plot_of_one_seed():
+def test_one_seed_is_plotted():
     experiment.plot(seeds(14))
 
 

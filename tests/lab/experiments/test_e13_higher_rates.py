@@ -53,7 +53,7 @@ def seeds(*ceilings, gap=0.1):
         (((0.1, 5),), Verdict.INCONCLUSIVE),
     ],
 )
-def test_rule(ceilings, verdict):
+def test_the_rule_judges_figures_on_both_sides(ceilings, verdict):
     assert experiment.judge(seeds(*ceilings)).verdict is verdict
 
 
@@ -66,5 +66,5 @@ def test_figures_that_are_not_judged():
     assert figures["seeds whose baseline is not stable at 5 times, %"] == 100
 
 
-def test_plot_of_one_seed():
+def test_one_seed_is_plotted():
     experiment.plot(seeds((0.1, 5)))

@@ -45,7 +45,7 @@ def seeds(*pairs):
         (((0.11, 0.96),), Verdict.INCONCLUSIVE),
     ],
 )
-def test_rule(pairs, verdict):
+def test_the_rule_judges_figures_on_both_sides(pairs, verdict):
     assert experiment.judge(seeds(*pairs)).verdict is verdict
 
 
@@ -73,7 +73,7 @@ def test_gradients_are_those_of_the_weights_in_their_order():
     )
 
 
-def test_run_judge_and_plot():
+def test_it_runs_and_is_judged_and_plotted():
     found = [experiment.run(0, TINY)]
     assert len(found[0]["none"]["gradients"]) == 4
     experiment.judge(found)

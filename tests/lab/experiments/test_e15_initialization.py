@@ -38,7 +38,7 @@ LEVEL = [0.95, 0.95, 0.95, 0.93, 0.88]
         ((LEVEL,), Verdict.INCONCLUSIVE),
     ],
 )
-def test_rule(accuracies, verdict):
+def test_the_rule_judges_figures_on_both_sides(accuracies, verdict):
     assert experiment.judge(seeds(*accuracies)).verdict is verdict
 
 
@@ -68,7 +68,7 @@ def test_a_baseline_without_a_spread_is_no_verdict():
     assert experiment.judge(found).verdict is Verdict.INCONCLUSIVE
 
 
-def test_run_judge_and_plot():
+def test_it_runs_and_is_judged_and_plotted():
     found = [experiment.run(0, TINY)]
     assert len(found[0]["arms"]["none"]) == 3
     experiment.judge(found)

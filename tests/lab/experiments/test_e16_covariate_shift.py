@@ -54,7 +54,7 @@ def seeds(*, shift=0.7, noisy=0.965, batch=0.97, none=0.95, spread=0.0):
         ({"noisy": math.nan}, Verdict.REFUTED),
     ],
 )
-def test_rule(options, verdict):
+def test_the_rule_judges_figures_on_both_sides(options, verdict):
     assert experiment.judge(seeds(**options)).verdict is verdict
 
 
@@ -124,7 +124,7 @@ def noise(monkeypatch):
 
 
 @pytest.mark.usefixtures("noise")
-def test_run_judge_and_plot():
+def test_it_runs_and_is_judged_and_plotted():
     settings = {
         **experiment.settings(True),
         "steps": 4,

@@ -44,7 +44,7 @@ def seeds(*shares, count=20):
         ((1.0,), Verdict.INCONCLUSIVE),
     ],
 )
-def test_rule(shares, verdict):
+def test_the_rule_judges_figures_on_both_sides(shares, verdict):
     assert experiment.judge(seeds(*shares)).verdict is verdict
 
 
@@ -111,7 +111,7 @@ def noise(monkeypatch):
 
 
 @pytest.mark.usefixtures("noise")
-def test_run_judge_and_plot():
+def test_it_runs_and_is_judged_and_plotted():
     settings = {
         **experiment.settings(True),
         "steps": 4,

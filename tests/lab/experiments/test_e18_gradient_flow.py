@@ -35,7 +35,7 @@ def seeds(*growths, depth=10):
         ((1.21, float("nan")), Verdict.INCONCLUSIVE, "INCONCLUSIVE"),
     ],
 )
-def test_rule(growths, verdict, theory):
+def test_the_rule_judges_figures_on_both_sides(growths, verdict, theory):
     found = experiment.judge(seeds(*growths))
     assert found.verdict is verdict
     assert found.figures["growth as the theory says"] == theory

@@ -50,7 +50,7 @@ def seed(none, *gaps):
         ([seed(0, 4, 4.5, 5, 5), seed(0, 4, 4.5, 5, 5)], Verdict.INCONCLUSIVE),
     ],
 )
-def test_rule(seeds, verdict):
+def test_the_rule_judges_figures_on_both_sides(seeds, verdict):
     assert experiment.judge(seeds).verdict is verdict
 
 
@@ -86,7 +86,7 @@ def test_rank_correlation():
     assert e19.rank_correlation(seed(9, 4, 3, 2, 1)["mnist"]) == 1
 
 
-def test_run_judge_and_plot(monkeypatch):
+def test_it_runs_and_is_judged_and_plotted(monkeypatch):
     monkeypatch.setattr(e19.problems, "mnist", random_images.data(28, 28, 1))
     monkeypatch.setattr(e19.problems, "cifar10", random_images.data(32, 32, 3))
     results = [experiment.run(number, TINY) for number in range(2)]

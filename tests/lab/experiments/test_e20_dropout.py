@@ -45,7 +45,7 @@ def seed(ratio, before, after):
         ([seed(math.nan, 40, 50), seed(2.5, 40, 50)], Verdict.INCONCLUSIVE),
     ],
 )
-def test_rule(seeds, verdict):
+def test_the_rule_judges_figures_on_both_sides(seeds, verdict):
     assert experiment.judge(seeds).verdict is verdict
 
 
@@ -95,7 +95,7 @@ def test_ratios_of_a_network_follow_the_formula_at_its_first_batch_norm():
     assert second["measured"] > 1.5
 
 
-def test_run_judge_and_plot(monkeypatch):
+def test_it_runs_and_is_judged_and_plotted(monkeypatch):
     monkeypatch.setattr(e20.problems, "cifar10", random_images.data(32, 32, 3))
     results = [experiment.run(number, TINY) for number in range(2)]
     assert len(results[0]["ratios"]["0.5"]) == 6

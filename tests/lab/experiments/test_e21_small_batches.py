@@ -67,7 +67,7 @@ def seed(batch, group):
         ([seed((40, 48, math.nan), (49, 49, 49))] * 2, "INCONCLUSIVE", "INCONCLUSIVE"),
     ],
 )
-def test_rule(seeds, verdict, larger):
+def test_the_rule_judges_figures_on_both_sides(seeds, verdict, larger):
     judgement = experiment.judge(seeds)
     assert judgement.verdict is Verdict(verdict)
     assert judgement.figures[LARGER] == larger
@@ -119,7 +119,7 @@ def test_all_sizes_see_the_same_number_of_images(monkeypatch):
     assert steps == {2: (32, pytest.approx(0.05 / 16)), 32: (2, 0.05)}
 
 
-def test_run_judge_and_plot(monkeypatch):
+def test_it_runs_and_is_judged_and_plotted(monkeypatch):
     monkeypatch.setattr(e21.problems, "cifar10", random_images.data(32, 32, 3))
     results = [experiment.run(number, TINY) for number in range(2)]
     assert set(results[0]["accuracy"]) == {"batch", "precise", "group", "renorm"}

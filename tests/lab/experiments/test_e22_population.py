@@ -46,7 +46,7 @@ def seeds(*ahead, gain=0.001):
         ((0.05, np.nan), 0.001, Verdict.INCONCLUSIVE),
     ],
 )
-def test_rule(ahead, gain, verdict):
+def test_the_rule_judges_figures_on_both_sides(ahead, gain, verdict):
     assert experiment.judge(seeds(*ahead, gain=gain)).verdict is verdict
 
 
@@ -95,7 +95,7 @@ def test_mean_of_sigma_is_too_small():
 
 
 @pytest.mark.parametrize("rate", [0.1, 1e30])
-def test_run_judge_and_plot(rate, monkeypatch):
+def test_it_runs_and_is_judged_and_plotted(rate, monkeypatch):
     monkeypatch.setattr(e22, "cifar10", random_images.data(32, 32, 3))
     settings = {
         **experiment.settings(True),

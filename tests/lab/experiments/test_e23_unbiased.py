@@ -45,7 +45,7 @@ def seeds(*conv, dense=1.0):
         ((0.95, np.nan), 1.0, Verdict.INCONCLUSIVE),
     ],
 )
-def test_rule(conv, dense, verdict):
+def test_the_rule_judges_figures_on_both_sides(conv, dense, verdict):
     assert experiment.judge(seeds(*conv, dense=dense)).verdict is verdict
 
 
@@ -74,5 +74,5 @@ def test_inputs_of_norms():
     ]
 
 
-def test_plot_of_one_seed():
+def test_one_seed_is_plotted():
     assert len(experiment.plot(seeds(0.95)).axes) == 2

@@ -53,7 +53,7 @@ def seed(train, evaluated, group=50.0):
         ([seed(60, math.nan), seed(62, 15)], Verdict.INCONCLUSIVE),
     ],
 )
-def test_rule(seeds, verdict):
+def test_the_rule_judges_figures_on_both_sides(seeds, verdict):
     assert experiment.judge(seeds).verdict is verdict
 
 
@@ -81,7 +81,7 @@ def test_modes_are_distinguished():
     assert e25.accuracy(norm, batches, training=False) == 0
 
 
-def test_run_judge_and_plot(monkeypatch):
+def test_it_runs_and_is_judged_and_plotted(monkeypatch):
     monkeypatch.setattr(e25.problems, "mnist", random_images.data(28, 28, 1))
     settings = {
         "norms": ["batch", "group", "renorm"],

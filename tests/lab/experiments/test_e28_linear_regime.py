@@ -36,7 +36,7 @@ def seeds(*gains):
         ((0.3,), Verdict.INCONCLUSIVE),
     ],
 )
-def test_rule(gains, verdict):
+def test_the_rule_judges_figures_on_both_sides(gains, verdict):
     assert experiment.judge(seeds(*gains)).verdict is verdict
     experiment.plot(seeds(*gains))
 
@@ -70,7 +70,7 @@ def test_shares_of_many_units():
     assert np.allclose(e28.line_share(scales, shifts), each)
 
 
-def test_run_judge_and_plot():
+def test_it_runs_and_is_judged_and_plotted():
     found = [experiment.run(0, TINY)]
     assert [len(layer) for layer in found[0]["gamma"]] == [100] * 3
     assert experiment.judge(found).verdict is Verdict.INCONCLUSIVE

@@ -43,7 +43,7 @@ def seeds(mlp, c6):
         ((0.5,), (0.5,), Verdict.INCONCLUSIVE),
     ],
 )
-def test_rule(mlp, c6, verdict):
+def test_the_rule_judges_figures_on_both_sides(mlp, c6, verdict):
     assert experiment.judge(seeds(mlp, c6)).verdict is verdict
     experiment.plot(seeds(mlp, c6))
 
@@ -62,7 +62,7 @@ def test_words_are_those_of_the_interval(gains, words):
     assert e29.in_words(e29.gain(seeds(gains, gains), "mlp")) == words
 
 
-def test_run_judge_and_plot(monkeypatch):
+def test_it_runs_and_is_judged_and_plotted(monkeypatch):
     monkeypatch.setattr(problems, "cifar10", random_images.data(32, 32, 3))
     found = [experiment.run(0, TINY)]
     assert experiment.judge(found).verdict is Verdict.INCONCLUSIVE

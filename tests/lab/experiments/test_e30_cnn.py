@@ -42,7 +42,7 @@ def seeds(layer, image):
         ((2,), (2,), Verdict.INCONCLUSIVE),
     ],
 )
-def test_rule(layer, image, verdict):
+def test_the_rule_judges_figures_on_both_sides(layer, image, verdict):
     assert experiment.judge(seeds(layer, image)).verdict is verdict
     experiment.plot(seeds(layer, image))
 
@@ -56,7 +56,7 @@ def test_the_better_rate_counts():
     )
 
 
-def test_run_judge_and_plot(monkeypatch):
+def test_it_runs_and_is_judged_and_plotted(monkeypatch):
     monkeypatch.setattr(problems, "cifar10", random_images.data(32, 32, 3))
     found = [experiment.run(0, TINY)]
     assert experiment.judge(found).verdict is Verdict.INCONCLUSIVE

@@ -53,7 +53,7 @@ def seeds(large, small):
         ((1,), (1,), Verdict.INCONCLUSIVE),
     ],
 )
-def test_rule(large, small, verdict):
+def test_the_rule_judges_figures_on_both_sides(large, small, verdict):
     assert experiment.judge(seeds(large, small)).verdict is verdict
     experiment.plot(seeds(large, small))
 
@@ -105,7 +105,7 @@ def test_rows_are_means_of_pixels():
     assert made[1, 3, 4] == images[1, 6:8, 8:10].mean()
 
 
-def test_run_judge_and_plot():
+def test_it_runs_and_is_judged_and_plotted():
     found = [experiment.run(0, TINY)]
     assert experiment.judge(found).verdict is Verdict.INCONCLUSIVE
     experiment.plot(found)

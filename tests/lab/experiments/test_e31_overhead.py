@@ -41,7 +41,7 @@ def seeds(*folded, step=1.2, difference=1e-6):
         ((0.7, 0.75, np.nan), 1.2, 1e-6, Verdict.INCONCLUSIVE),
     ],
 )
-def test_rule(folded, step, difference, verdict):
+def test_the_rule_judges_figures_on_both_sides(folded, step, difference, verdict):
     assert experiment.judge(seeds(*folded, step=step, difference=difference)).verdict is verdict
 
 

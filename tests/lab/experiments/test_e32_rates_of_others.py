@@ -54,7 +54,7 @@ def seeds(*instance, warm=None):
         ((2,), Verdict.INCONCLUSIVE),
     ],
 )
-def test_rule(instance, verdict):
+def test_the_rule_judges_figures_on_both_sides(instance, verdict):
     assert experiment.judge(seeds(*instance)).verdict is verdict
 
 
@@ -66,5 +66,5 @@ def test_the_sweep_with_a_warm_up_is_reported_but_not_judged():
 
 
 @pytest.mark.parametrize("warm", [None, 2])
-def test_plot_of_one_seed(warm):
+def test_one_seed_is_plotted(warm):
     experiment.plot(seeds(2, warm=warm))

@@ -38,7 +38,7 @@ def seeds(*raw):
         ((6000,), Verdict.INCONCLUSIVE),
     ],
 )
-def test_rule(raw, verdict):
+def test_the_rule_judges_figures_on_both_sides(raw, verdict):
     assert experiment.judge(seeds(*raw)).verdict is verdict
 
 
@@ -82,5 +82,5 @@ def test_what_is_not_reached_is_the_limit():
     assert steps == 2 and 0 <= reached <= 1
 
 
-def test_plot_of_one_seed():
+def test_one_seed_is_plotted():
     assert len(experiment.plot(seeds(2000)).axes) == 1

@@ -52,7 +52,7 @@ def seeds(*norms, loss=0.5, through=(0.2, 0.2)):
         ((20, np.inf), 0.5, Verdict.INCONCLUSIVE),
     ],
 )
-def test_rule(norms, loss, verdict):
+def test_the_rule_judges_figures_on_both_sides(norms, loss, verdict):
     assert experiment.judge(seeds(*norms, loss=loss)).verdict is verdict
 
 
@@ -88,7 +88,7 @@ def test_gradients():
     assert gradients("mean constant")[0] > 1e-3 and gradients("std constant")[0] < 1e-10
 
 
-def test_run_judge_and_plot():
+def test_it_runs_and_is_judged_and_plotted():
     settings = {
         **experiment.full,
         "rates": [0.5],

@@ -267,7 +267,7 @@ def test_bad_values_of_a_consumer_stay_where_they_belong(part, kind):
     ),
     ids=lambda s: "x".join(str(v) for v in s.values()),
 )
-def test_threads_do_not_matter(shape, kind):
+def test_any_number_of_threads_gives_the_same_bits(shape, kind):
     cases = (
         depthwise_cases(**shape, make=values)
         if kind == "depthwise"

@@ -194,7 +194,7 @@ def test_bad_values_reach_what_reads_them(name, stride):
     ),
     ids=lambda g: "x".join(str(v) for v in g.values()),
 )
-def test_threads_do_not_matter(name, geometry):
+def test_any_number_of_threads_gives_the_same_bits(name, geometry):
     same_bits(getattr(native, name), cases(**geometry, make=values)[name])
 
 
@@ -205,7 +205,7 @@ CHANNELS = {
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_out_and_bad_arrays(name):
+def test_out_is_filled_and_bad_arrays_are_refused(name):
     case = cases(2, 6, 7, 16)[name]
     checks_out(getattr(native, name), case)
     for argument in ("x", "w", "dy"):
@@ -236,7 +236,7 @@ def test_out_of_a_normalized_input():
         ("depthwise_weight_grad", {"dy": np.ones((1, 6, 7, 16), np.float32)}),
     ),
 )
-def test_shapes_that_do_not_fit(name, change):
+def test_shapes_that_do_not_fit_are_refused(name, change):
     case = cases(2, 6, 7, 16)[name]
     getattr(native, name)(**case)
     with pytest.raises((TypeError, ValueError, OverflowError)):

@@ -316,5 +316,5 @@ def test_nan_times_zero_is_nan_also_where_a_factor_is_one_number(zero, groups, d
     ),
     ids=lambda g: "x".join(map(str, g["x_shape"])),
 )
-def test_threads_do_not_matter(name, geometry, dtype):
+def test_any_number_of_threads_gives_the_same_bits(name, geometry, dtype):
     same_bits(getattr(native, name), direct_cases(**geometry, make=values, dtype=dtype)[name])

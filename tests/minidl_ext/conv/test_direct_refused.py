@@ -14,7 +14,7 @@ NAMES = ("conv", "conv_input_grad", "conv_weight_grad")
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_out_and_bad_arrays(name):
+def test_out_is_filled_and_bad_arrays_are_refused(name):
     case = direct_cases((2, 6, 7, 4), (3, 3), 6, groups=2, padding=SAME)[name]
     checks_out(getattr(native, name), case)
     for argument in ("x", "w", "dy"):
@@ -64,7 +64,7 @@ def test_bad_bias():
     ),
     ids=str,
 )
-def test_bad_options(name, options):
+def test_bad_options_are_refused(name, options):
     case = direct_cases((2, 6, 7, 4), (3, 3), 6, groups=2)[name]
     if name == "conv" and options == {"stride": (2, 2)}:
         options = {"stride": ()}  # every stride fits it
@@ -106,7 +106,7 @@ def test_a_dilation_beyond_all_memory(name, dilation):
         ("conv_weight_grad", {"kernel_shape": 3}),
     ),
 )
-def test_shapes_that_do_not_fit(name, change):
+def test_shapes_that_do_not_fit_are_refused(name, change):
     case = direct_cases((2, 6, 7, 4), (3, 3), 6, groups=2)[name]
     getattr(native, name)(**case)
     with pytest.raises((TypeError, ValueError, IndexError)):

@@ -36,7 +36,9 @@ blocks = st.integers(1, 17).map(lambda n: 16 * n)
     consumer_relu=st.booleans(),
     centre=st.booleans(),
 )
-def test_any_shape_is_the_twin(n, h, w, before, after, norm, relu, consumer, consumer_relu, centre):
+def test_any_shape_gives_the_results_of_the_twin(
+    n, h, w, before, after, norm, relu, consumer, consumer_relu, centre
+):
     cases = pointwise_cases(n, h, w, before, after)
     agree(
         "pointwise",

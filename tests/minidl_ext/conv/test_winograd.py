@@ -213,7 +213,7 @@ def test_bad_values_stay_in_their_channel(name, argument, axis, bad):
     ),
     ids=lambda g: "x".join(str(v) for v in g.values()),
 )
-def test_threads_do_not_matter(name, geometry):
+def test_any_number_of_threads_gives_the_same_bits(name, geometry):
     same_bits(getattr(native, name), cases(**geometry)[name])
 
 
@@ -308,7 +308,7 @@ CHANNELS = {
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_out_and_bad_arrays(name):
+def test_out_is_filled_and_bad_arrays_are_refused(name):
     case = cases(2, 6, 7, 16, 32)[name]
     checks_out(getattr(native, name), case)
     for argument in ("x", "w", "dy"):
@@ -358,7 +358,7 @@ def test_out_and_transformed_weights():
         ("winograd_weight_grad", {"padding": ((0, 0), (1, 1))}),
     ),
 )
-def test_shapes_that_do_not_fit(name, change):
+def test_shapes_that_do_not_fit_are_refused(name, change):
     case = cases(2, 6, 7, 16, 32)[name]
     getattr(native, name)(**case)
     with pytest.raises((TypeError, ValueError, OverflowError)):

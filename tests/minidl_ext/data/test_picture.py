@@ -198,7 +198,7 @@ def test_blends_that_are_refused():
     checks_out(native.blend, case)
 
 
-def test_threads_do_not_matter():
+def test_any_number_of_threads_gives_the_same_bits():
     same_bits(native.blend, blends(9, 40, 40, 3, 60, 4))
     same_bits(native.crop, crops(9, 40, 40, 3, (60, 60), 12))
     same_bits(native.warp, line(x=values(9, 40, 40, 3), size=(60, 60), maps=maps(9, 40, 40)))

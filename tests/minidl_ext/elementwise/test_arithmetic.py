@@ -71,7 +71,7 @@ def agrees(name, got, expected, dtype):
 
 @FLOATS
 @pytest.mark.parametrize("name", UNARY)
-def test_one_operand_is_the_twin(name, dtype):
+def test_results_of_one_operand_are_those_of_the_twin(name, dtype):
     for size in SIZES:
         x = inputs(name, (size,), dtype)
         agrees(name, getattr(native, name)(x), getattr(twin, name)(x), dtype)
@@ -81,7 +81,7 @@ def test_one_operand_is_the_twin(name, dtype):
 
 @FLOATS
 @pytest.mark.parametrize("name", BACKWARD)
-def test_backward_is_the_twin(name, dtype):
+def test_gradients_are_those_of_the_twin(name, dtype):
     for size in SIZES:
         dy, y = values(size, dtype=dtype), values(size, dtype=dtype, seed=1)
         identical(getattr(native, name)(dy, y), getattr(twin, name)(dy, y))
@@ -89,7 +89,7 @@ def test_backward_is_the_twin(name, dtype):
 
 @FLOATS
 @pytest.mark.parametrize("name", BINARY)
-def test_two_operands_are_the_twin(name, dtype):
+def test_results_of_two_operands_are_those_of_the_twin(name, dtype):
     for size in SIZES:
         a, b = inputs(name, (size,), dtype), inputs(name, (size,), dtype, 1)
         agrees(name, getattr(native, name)(a, b), getattr(twin, name)(a, b), dtype)
@@ -240,7 +240,7 @@ def case(name, dtype=np.float32, shape=(3, 20_011)):
 
 @FLOATS
 @pytest.mark.parametrize("name", (*UNARY, *BACKWARD, *BINARY))
-def test_threads_do_not_matter(name, dtype):
+def test_any_number_of_threads_gives_the_same_bits(name, dtype):
     same_bits(getattr(native, name), case(name, dtype))
     if name in BINARY:
         same_bits(getattr(native, name), {"a": inputs(name, (7, 10_007), dtype), "b": 1.5})
@@ -260,7 +260,7 @@ def test_out_may_not_be_the_repeated_operand(name):
 
 
 @pytest.mark.parametrize("name", (*UNARY, *BACKWARD, *BINARY))
-def test_bad_arrays(name):
+def test_bad_arrays_are_refused(name):
     kinds = LAYOUTS if name in WITH_INTEGERS else LAYOUTS | KINDS
     small = case(name, shape=(5, 7))
     for argument in small:

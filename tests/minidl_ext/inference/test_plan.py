@@ -242,7 +242,7 @@ def test_a_step_without_a_field(name):
         kernels.Plan([lacks], [24, 24], 0, 2, False, 2)
 
 
-def test_wrong_calls():
+def test_wrong_calls_are_refused():
     plan, x = kernels.Plan([GOOD], [24, 24], 0, 2, False, 2), np.zeros((3, 24), np.float32)
     for arrays, images, error in (
         ([x], 3, ValueError),

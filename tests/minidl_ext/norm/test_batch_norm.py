@@ -67,7 +67,7 @@ def test_factors(gamma, beta, dtype):
     with_residual=st.booleans(),
     dtype=st.sampled_from([np.float32, np.float64]),
 )
-def test_any_shape_is_the_twin(rows, channels, relu, with_residual, dtype):
+def test_any_shape_gives_the_results_of_the_twin(rows, channels, relu, with_residual, dtype):
     x = values(rows, channels, dtype=dtype)
     factors = factors_for(x) if rows else np.ones((5, channels), dtype)
     residual = values(rows, channels, dtype=dtype, seed=3) if with_residual else None
@@ -239,7 +239,7 @@ def agrees_backward(dy, x, factors, **options):
 @pytest.mark.parametrize("shape", NORM_SHAPES[2:])
 @pytest.mark.parametrize("training", (True, False))
 @pytest.mark.parametrize("relu", (True, False))
-def test_backward_is_the_twin(shape, training, relu, dtype):
+def test_gradients_are_those_of_the_twin(shape, training, relu, dtype):
     x, dy = values(*shape, dtype=dtype), values(*shape, dtype=dtype, seed=1)
     agrees_backward(dy, x, factors_for(x), training=training, relu=relu)
 
@@ -339,7 +339,7 @@ def test_unmasked_dy_is_passed_through():
     "shape",
     ((70_001, 1), (9001, 33), (7, 31, 30, 16), (20, 5000), (6, 9, 11, 128), (11, 7, 7, 272)),
 )
-def test_threads_do_not_matter(shape, dtype):
+def test_any_number_of_threads_gives_the_same_bits(shape, dtype):
     x, dy, residual = (values(*shape, dtype=dtype, seed=seed) for seed in range(3))
     factors = factors_for(x)
     for relu in (False, True):
@@ -354,7 +354,7 @@ def test_threads_do_not_matter(shape, dtype):
             )
 
 
-def test_out_and_bad_arrays():
+def test_out_is_filled_and_bad_arrays_are_refused():
     x, dy = values(6, 7), values(6, 7, seed=1)
     kinds = LAYOUTS | KINDS
     case = {"x": x, "factors": factors_for(x), "residual": dy}
@@ -375,7 +375,7 @@ def test_out_and_bad_arrays():
         refuses(native.batch_norm_backward, case, name, wrong)
 
 
-def test_bad_factors_arguments():
+def test_bad_arguments_of_the_factors_are_refused():
     mean, gamma = values(4, dtype=np.float64), values(4)
     case = {
         "mean": mean,

@@ -50,7 +50,7 @@ def apart_backward(dy, x, factors, training, relu):
     training=st.booleans(),
     few_values=st.booleans(),
 )
-def test_any_shape_is_one_after_the_other(
+def test_any_shape_gives_the_results_of_one_after_the_other(
     images, height, width, blocks, relu, training, few_values
 ):
     x = values(images, height, width, 16 * blocks)
@@ -100,7 +100,7 @@ def test_bad_values_win_as_in_max_pool(bad, place, relu):
 
 
 @pytest.mark.parametrize("shape", ((3, 8, 8, 16), (70, 6, 5, 32), (130, 2, 3, 144)))
-def test_threads_do_not_matter(shape):
+def test_any_number_of_threads_gives_the_same_bits(shape):
     x = values(*shape)
     case = {"x": x, "factors": factors_for(x), "relu": True}
     same_bits(norm.batch_norm_pool, case)
@@ -119,7 +119,7 @@ def test_no_images():
     identical(dbeta, np.zeros(16, np.float32))
 
 
-def test_what_is_refused():
+def test_bad_arguments_are_refused():
     x = values(2, 4, 4, 16)
     case = {"x": x, "factors": factors_for(x)}
     for argument in case:

@@ -64,7 +64,7 @@ def agree(case, centre):
     residual=st.booleans(),
     dtype=st.sampled_from([np.float32, np.float64]),
 )
-def test_any_shape_is_the_twin(rows, channels, relu, residual, dtype):
+def test_any_shape_gives_the_results_of_the_twin(rows, channels, relu, residual, dtype):
     agree(
         whole_case(rows, channels, dtype=dtype, residual=residual, relu=relu),
         whole(2, channels, dtype=dtype, seed=3),
@@ -139,7 +139,7 @@ def test_bad_sums_stay_in_their_channel():
 
 @FLOATS
 @pytest.mark.parametrize("shape", ((70_001, 1), (9001, 33), (7, 31, 30, 16), (11, 7, 7, 272)))
-def test_threads_do_not_matter(shape, dtype):
+def test_any_number_of_threads_gives_the_same_bits(shape, dtype):
     x, dy, residual = (values(*shape, dtype=dtype, seed=seed) for seed in range(3))
     case = {"dy": dy, "x": x, "factors": factors_for(x), "relu": True, "residual": residual}
     same_bits(native.batch_norm_sums, {**case, "masked_out": True})
@@ -150,7 +150,7 @@ WRONG = {"longer": lambda a: np.append(a, a[:1], 0), "wider": lambda a: np.appen
 OTHER_FLOAT = {"float64": lambda a: a.astype(np.float64)}
 
 
-def test_bad_arrays():
+def test_bad_arrays_are_refused():
     x, dy = values(6, 7), values(6, 7, seed=1)
     case = {"dy": dy, "x": x, "factors": factors_for(x), "relu": True, "residual": dy}
     centred = {**case, "centre": values(2, 7)}
@@ -227,7 +227,7 @@ def test_arrays_to_fill(relu, dtype):
             identical(out, module.batch_norm_input_grad(dy, x, factors, relu, residual, c))
 
 
-def test_bad_arrays_to_fill():
+def test_bad_arrays_to_fill_are_refused():
     x, dy, residual, dy2 = (values(6, 7, seed=k) for k in range(4))
     factors = whole_factors(7)
     checks_out(

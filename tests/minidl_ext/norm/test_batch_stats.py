@@ -85,11 +85,11 @@ def test_statistics_at_the_ends_of_float32():
 
 @FLOATS
 @pytest.mark.parametrize("shape", ((70_001, 1), (9001, 33), (7, 31, 30, 16), (20, 5000)))
-def test_threads_do_not_matter(shape, dtype):
+def test_any_number_of_threads_gives_the_same_bits(shape, dtype):
     same_bits(native.batch_stats, {"x": values(*shape, dtype=dtype)})
 
 
-def test_bad_arrays():
+def test_bad_arrays_are_refused():
     refuses(native.batch_stats, {"x": values(6, 7)}, "x", LAYOUTS | KINDS)
 
 

@@ -53,7 +53,7 @@ def backward_case(*shape, dtype, affine=True, centre=True):
 @CENTRES
 @pytest.mark.parametrize("affine", (True, False))
 @pytest.mark.parametrize("shape", SHAPES)
-def test_it_is_the_twin(shape, affine, centre, dtype):
+def test_results_are_those_of_the_twin(shape, affine, centre, dtype):
     forward = case(*shape, dtype, affine, centre)
     y, factors = native.group_norm(**forward)
     expected, expected_factors = twin.group_norm(**forward)
@@ -147,14 +147,14 @@ def test_bad_values_stay_in_their_group(centre, dtype):
 @FLOATS
 @CENTRES
 @pytest.mark.parametrize("groups", (1, 8, 32))
-def test_threads_do_not_matter(groups, centre, dtype):
+def test_any_number_of_threads_gives_the_same_bits(groups, centre, dtype):
     same_bits(native.group_norm, case(7, 300, 32, groups, dtype, centre=centre))
     same_bits(
         native.group_norm_backward, backward_case(7, 300, 32, groups, dtype=dtype, centre=centre)
     )
 
 
-def test_bad_arrays():
+def test_bad_arrays_are_refused():
     forward = case(2, 5, 6, 3, np.float32)
     backward = backward_case(2, 5, 6, 3, dtype=np.float32)
     for name in ("x", "gamma", "beta"):

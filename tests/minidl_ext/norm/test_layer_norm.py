@@ -63,7 +63,7 @@ def backward_case(rows, columns, dtype, affine=True, centre=True):
 @pytest.mark.parametrize("centre", (True, False), ids=("layer", "rms"))
 @pytest.mark.parametrize("affine", (True, False))
 @pytest.mark.parametrize(("rows", "columns"), SHAPES)
-def test_it_is_the_twin(rows, columns, affine, centre, dtype):
+def test_results_are_those_of_the_twin(rows, columns, affine, centre, dtype):
     forward = case(rows, columns, dtype, affine, centre)
     for got, expected in zip(native.layer_norm(**forward), twin.layer_norm(**forward), strict=True):
         assert got.dtype == expected.dtype
@@ -88,7 +88,7 @@ def test_it_is_the_twin(rows, columns, affine, centre, dtype):
     centre=st.booleans(),
     dtype=st.sampled_from([np.float32, np.float64]),
 )
-def test_any_shape_is_the_twin(rows, columns, affine, centre, dtype):
+def test_any_shape_gives_the_results_of_the_twin(rows, columns, affine, centre, dtype):
     backward = backward_case(rows, columns, dtype, affine, centre)
     for got, expected in zip(
         native.layer_norm_backward(**backward), twin.layer_norm_backward(**backward), strict=True
@@ -123,12 +123,12 @@ def test_bad_values_stay_in_their_row(bad, dtype):
 
 @FLOATS
 @pytest.mark.parametrize("centre", (True, False), ids=("layer", "rms"))
-def test_threads_do_not_matter(centre, dtype):
+def test_any_number_of_threads_gives_the_same_bits(centre, dtype):
     same_bits(native.layer_norm, case(501, 130, dtype, centre=centre))
     same_bits(native.layer_norm_backward, backward_case(501, 130, dtype, centre=centre))
 
 
-def test_bad_arrays():
+def test_bad_arrays_are_refused():
     forward, backward = case(4, 6, np.float32), backward_case(4, 6, np.float32)
     for name in ("x", "gamma", "beta"):
         refuses(native.layer_norm, forward, name, LAYOUTS | KINDS)

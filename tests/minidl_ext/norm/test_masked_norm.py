@@ -271,7 +271,7 @@ def test_no_rows_and_no_channels(kernels):
 @FLOATS
 @pytest.mark.parametrize("density", (0.02, 0.7, 1.0))
 @pytest.mark.parametrize("shape", ((70_001, 1), (9001, 33), (7, 31, 30, 16), (20, 5000)))
-def test_threads_do_not_matter(shape, density, dtype):
+def test_any_number_of_threads_gives_the_same_bits(shape, density, dtype):
     x, dy, residual = (values(*shape, dtype=dtype, seed=k) for k in range(3))
     mask, factors = mask_for(x, density), factors_for(shape[-1], dtype)
     same_bits(lambda **case: norm.masked_stats(**case)[:2], {"x": x, "mask": mask})
@@ -321,7 +321,7 @@ def test_arrays_to_fill_share_no_memory():
                 norm.masked_norm_backward(**{**case, "masked_out": case[name]})
 
 
-def test_out_and_bad_arrays():
+def test_out_is_filled_and_bad_arrays_are_refused():
     x, dy, dy2 = (values(6, 7, seed=k) for k in range(3))
     mask = np.array([1, 0, 1, 1, 0, 0], bool)
     case = {"x": x, "mask": mask, "factors": factors_for(7, np.float32), "residual": dy2}

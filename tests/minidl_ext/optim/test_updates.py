@@ -113,7 +113,7 @@ def lists_of(arguments):
 
 @FLOATS
 @pytest.mark.parametrize(("name", "options"), CASES, ids=str)
-def test_several_steps_are_the_twin(name, options, dtype):
+def test_several_steps_are_those_of_the_twin(name, options, dtype):
     ours, theirs = case(name, dtype=dtype, **options), wide(case(name, dtype=dtype, **options))
     for step in range(1, 6):
         for arguments in (ours, theirs):
@@ -170,7 +170,7 @@ def test_bad_values_stay_where_they_are(name, dtype):
 
 @FLOATS
 @EVERY
-def test_threads_do_not_matter(name, dtype):
+def test_any_number_of_threads_gives_the_same_bits(name, dtype):
     results = set()
     for threads in THREADS:
         arguments = case(name, dtype=dtype, **FULL[name])
@@ -293,7 +293,7 @@ ARGUMENTS = [(name, key) for name, states in STATES.items() for key in ("params"
         lambda a: a[None],
     ),
 )
-def test_bad_arrays(name, key, spoil):
+def test_bad_arrays_are_refused(name, key, spoil):
     arguments = small(name)
     arguments[key][1] = spoil(arguments[key][1])
     before = arguments["params"][0].copy()

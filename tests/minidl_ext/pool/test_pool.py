@@ -255,7 +255,7 @@ def test_images_without_rows(name):
     ),
     ids=lambda g: str(g["window"]),
 )
-def test_threads_do_not_matter(name, geometry, dtype):
+def test_any_number_of_threads_gives_the_same_bits(name, geometry, dtype):
     same_bits(getattr(native, name), cases(**geometry, dtype=dtype)[name])
 
 
@@ -264,7 +264,7 @@ def test_threads_do_not_matter(name, geometry, dtype):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("window", ((2, 2), (17, 17)))
-def test_bad_arrays(name, window):
+def test_bad_arrays_are_refused(name, window):
     case = cases((2, 34, 34, 3), window)[name]
     for argument in {"x", "dy"} & set(case):
         refuses(getattr(native, name), case, argument, LAYOUTS | KINDS | RANKS)
@@ -312,7 +312,7 @@ def test_bad_arrays(name, window):
     ),
     ids=str,
 )
-def test_bad_options(name, options):
+def test_bad_options_are_refused(name, options):
     case = cases((2, 8, 8, 3), (2, 2))[name]
     if "counted" in options and name.startswith("max"):
         options = {"dilation": ()}  # this kernel has no such argument

@@ -238,7 +238,7 @@ def test_no_rows_and_no_classes():
 
 @FLOATS
 @pytest.mark.parametrize("shape", ((5001, 10), (7, 9001)))
-def test_threads_do_not_matter(shape, dtype):
+def test_any_number_of_threads_gives_the_same_bits(shape, dtype):
     for name in ROWS + BACKWARD:
         same_bits(getattr(native, name), row_case(name, shape, dtype))
     for options in ({}, {"weight": True, "smoothing": 0.1, "ignore": True}):

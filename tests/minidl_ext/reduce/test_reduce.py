@@ -108,12 +108,12 @@ def test_nothing_to_reduce(name, shape):
 @FLOATS
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("shape", ((1, 300_001, 1), (1, 9001, 37), (300, 201, 3), (5, 20_000, 1)))
-def test_threads_do_not_matter(name, shape, dtype):
+def test_any_number_of_threads_gives_the_same_bits(name, shape, dtype):
     same_bits(getattr(native, name), {"x": values(*shape, dtype=dtype)})
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_out_and_bad_arrays(name):
+def test_out_is_filled_and_bad_arrays_are_refused(name):
     kernel, case = getattr(native, name), {"x": values(4, 5, 6)}
     checks_out(kernel, case)
     refuses(kernel, case, "x", LAYOUTS | KINDS | RANKS)

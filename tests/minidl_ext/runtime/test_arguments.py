@@ -14,7 +14,7 @@ IMAGES = np.ones((2, 4, 4, 4), np.float32)
 
 
 @pytest.mark.parametrize("kind", (np.int64, np.longlong, np.intc, np.int32))
-def test_integers_are_told_apart_by_their_width(kind):
+def test_integers_are_distinguished_by_their_width(kind):
     """NumPy may have two types of the same width, whose names are the same."""
     table, ids = values(5, 3), np.array([3, 0], kind)
     if ids.itemsize == 8:

@@ -165,7 +165,7 @@ def test_memory_in_a_cycle_waits_for_the_collector():
         gc.enable()
 
 
-def test_the_scratch_of_a_kernel_is_not_its_result():
+def test_the_workspace_of_a_kernel_is_not_its_result():
     x = values(300, 100)
     results = [matmul.matmul(x, x, transpose_b=True) for _ in range(5)]
     for _ in range(5):

@@ -90,7 +90,7 @@ def test_busy_processes_take_cpus_and_give_them_back():
     assert said == ["True", "True"]
 
 
-def test_the_full_team_is_tried_again_and_again():
+def test_all_threads_are_tried_again_and_again():
     said = run(
         """
         sizes = []
@@ -116,7 +116,7 @@ def test_an_explicit_number_of_threads_is_exact():
     assert said == ["2"]
 
 
-def test_each_thread_that_calls_kernels_has_a_team_of_its_own():
+def test_each_thread_that_calls_kernels_has_its_own_worker_threads():
     """They leave behind neither threads nor open files."""
     said = run("""
         def kept():
@@ -140,7 +140,7 @@ def test_each_thread_that_calls_kernels_has_a_team_of_its_own():
     assert said == ["True", "True", "40"]
 
 
-def test_members_that_another_library_ends_are_found_anew():
+def test_threads_that_another_library_ends_are_started_again():
     """omp_pause_resource_all ends the threads, as any other user of the runtime may do."""
     said = run("""
         import ctypes

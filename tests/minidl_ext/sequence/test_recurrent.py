@@ -93,7 +93,7 @@ def agree(name, case, dtype):
 @either
 @FLOATS
 @pytest.mark.parametrize(("rows", "hidden"), SHAPES)
-def test_it_is_the_twin(name, flag, dtype, rows, hidden):
+def test_results_are_those_of_the_twin(name, flag, dtype, rows, hidden):
     agree(name, CASES[name](rows, hidden, dtype, flag), dtype)
 
 
@@ -105,7 +105,7 @@ def test_it_is_the_twin(name, flag, dtype, rows, hidden):
     hidden=st.integers(0, 90),
     dtype=st.sampled_from((np.float32, np.float64)),
 )
-def test_any_shape_is_the_twin(name, flag, rows, hidden, dtype):
+def test_any_shape_gives_the_results_of_the_twin(name, flag, rows, hidden, dtype):
     agree(name, CASES[name](rows, hidden, dtype, flag), dtype)
 
 
@@ -142,7 +142,7 @@ def test_the_gradient_of_a_bias_keeps_its_digits_over_many_rows():
 @each
 @either
 @FLOATS
-def test_threads_do_not_matter(name, flag, dtype):
+def test_any_number_of_threads_gives_the_same_bits(name, flag, dtype):
     same_bits(getattr(native, name), CASES[name](301, 203, dtype, flag))
 
 
@@ -177,7 +177,7 @@ def test_nan_stays_in_its_row_and_column(name):
 
 
 @each
-def test_bad_arrays(name):
+def test_bad_arrays_are_refused(name):
     kernel, case = getattr(native, name), CASES[name](5, 7, np.float32)
     for argument, value in case.items():
         if isinstance(value, np.ndarray):

@@ -68,7 +68,7 @@ def test_pyplot_is_left_alone(tmp_path):
         ({"loss": 1.0}, TypeError, "history['loss']"),
     ],
 )
-def test_errors(tmp_path, history, error, words):
+def test_bad_arguments_are_refused(tmp_path, history, error, words):
     with refuses(error, "curves", words):
         train.curves(history, tmp_path / "curves.png")
     assert not list(tmp_path.iterdir())

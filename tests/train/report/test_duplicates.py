@@ -26,11 +26,11 @@ TRAIN = noise(60)
 OTHERS = noise(10, seed=1)
 
 
-def test_none():
+def test_different_pictures_are_no_duplicates():
     assert pairs(OTHERS, TRAIN) == {}
 
 
-def test_the_same():
+def test_equal_pictures_are_duplicates():
     images = OTHERS.copy()
     images[3], images[7] = TRAIN[20], TRAIN[5]
     assert pairs(images, TRAIN) == {3: (20, True), 7: (5, True)}
@@ -60,7 +60,7 @@ def one_value_off(image):
 
 
 @pytest.mark.parametrize("change", [brighter, noisier, compressed, one_value_off])
-def test_nearly_the_same(change):
+def test_similar_pictures_are_duplicates(change):
     images = OTHERS.copy()
     images[4] = change(TRAIN[30])
     assert pairs(images, TRAIN) == {4: (30, False)}

@@ -15,7 +15,7 @@ def said(labels=RIGHT, levels=EVEN, **options):
     return " ".join(findings(train.report(saved(), (bright(levels, side=2), labels), **options)))
 
 
-def test_nothing_to_say():
+def test_a_good_training_gives_no_sentences():
     assert (
         said(
             history={

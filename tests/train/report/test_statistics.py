@@ -126,7 +126,7 @@ def test_a_sum_over_the_batch_has_the_gradient_of_a_mean():
 
 
 @pytest.mark.parametrize("options", [{}, {"accumulate": 2, "clip": 1.0}, {"ema": 0.9}], ids=str)
-def test_the_training_does_not_notice(options):
+def test_the_training_has_the_same_bits_with_statistics(options):
     """The bits are the same with and without, although dropout draws, statistics move and gradients
     are accumulated.
     """
@@ -286,7 +286,7 @@ def test_layers_that_are_not_always_called():
 
 
 @pytest.mark.parametrize("given", ["batch", lambda: 3])
-def test_errors(given):
+def test_bad_arguments_are_refused(given):
     with refuses(TypeError, "LayerStatistics", "batch_or_loader"):
         train.LayerStatistics(given)
 
