@@ -266,9 +266,7 @@ def _first(made):
 
 
 def check_all_ways(content, batches, folder):
-    """Check that an imported, compiled, saved and exported file gives what ONNX Runtime gives for
-    it.
-    """
+    """Check that a file gives what ONNX Runtime does, imported, compiled, saved and exported."""
     model, x = md.onnx.load(content, "NCHW"), batches[0]
     md.compile(model, x).save(folder / "compiled.safetensors")
     md.onnx.export(model, folder / "again.onnx", x)
@@ -351,9 +349,7 @@ def test_unknown_sizes_of_images_are_refused_by_an_export(tmp_path):
 @pytest.mark.parametrize("largest", [0, 1])
 @pytest.mark.parametrize("in_order", [0, 1])
 def test_topk_orders_equals_by_place_and_takes_nan_as_the_largest(dtype, largest, in_order):
-    """NumPy's stable order of all values gives the expected places. With sorted=0 any order is
-    right.
-    """
+    """NumPy's stable order gives the expected places. With sorted=0 any order is right."""
     x = np.random.default_rng(0).integers(0, 5, (20, 9)).astype(dtype)
     if dtype == np.float32:
         x[::2, 3:5], x[:, 6] = np.nan, -np.inf
@@ -376,9 +372,7 @@ def test_topk_orders_equals_by_place_and_takes_nan_as_the_largest(dtype, largest
 @pytest.mark.parametrize("dtype", [np.int32, np.int64, np.float64])
 @pytest.mark.parametrize("name", ["CumSum, exclusive", "CumSum, reverse", "CumSum, both"])
 def test_cumsum_keeps_the_dtype_and_what_is_infinite(dtype, name, tmp_path):
-    """A sum is never computed as a difference of sums, so that inf is only in the sums from its
-    place on.
-    """
+    """No sum is computed as a difference, so that inf is only in the sums from its place on."""
     x = np.random.default_rng(0).integers(-9, 9, SHAPE).astype(dtype)
     if dtype == np.float64:
         x[..., 3] = np.inf

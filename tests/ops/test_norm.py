@@ -1,6 +1,4 @@
-"""These tests check batch_norm: values, gradients, running statistics. When it is computed is in
-test_lazy.
-"""
+"""These tests check the values, gradients and running statistics of batch_norm."""
 
 import numpy as np
 import pytest
@@ -314,9 +312,7 @@ def test_nan_stays_in_its_channel(bad, backend):
 @both_backends
 @pytest.mark.parametrize("center", [1e2, 1e3, 1e4])
 def test_statistics_far_from_zero(center, backend):
-    """With |mean| / std up to 1e4, the variance is right to 1e-4 and the result to the rounding of
-    float32.
-    """
+    """With |mean| / std up to 1e4, the variance is right to 1e-4, the result to rounding."""
     x = (uniform(20_000, 3, low=-1.7, high=1.7, dtype=np.float64) + center).astype(np.float32)
     mean, var = np.zeros(3), np.zeros(3)
     with md.use_backend(backend):
@@ -330,9 +326,7 @@ def test_statistics_far_from_zero(center, backend):
 @both_backends
 @pytest.mark.parametrize("a", [0.125, 10.0, 1000.0])
 def test_scale_invariance(a, backend):
-    """BN((aW)u) = BN(Wu). Its gradient of u is the same, and that of W is 1/a of it (section
-    3.3).
-    """
+    """BN((aW)u) = BN(Wu), the gradient of u is the same, and that of W is 1/a (section 3.3)."""
     u = md.tensor(uniform(8, 5, dtype=np.float64), requires_grad=True)
     dy = uniform(8, 4, dtype=np.float64, seed=2)
     results = []
@@ -348,7 +342,7 @@ def test_scale_invariance(a, backend):
 
 @both_backends
 def test_gradients_of_x_are_orthogonal_to_ones_and_to_the_result(backend):
-    """There is no gradient along what a shift or a scaling of x changes."""
+    """A shift or a scaling of x does not change the result, so neither has a gradient."""
     x = md.tensor(uniform(30, 4, dtype=np.float64), requires_grad=True)
     with md.use_backend(backend):
         y = trained(x, eps=0)

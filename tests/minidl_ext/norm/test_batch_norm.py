@@ -149,9 +149,7 @@ def test_running_statistics_share_no_memory(kernel, one, other):
 @FLOATS
 @pytest.mark.parametrize("ratio", (0, 1e2, 1e4, 1e6))
 def test_digits_at_large_means(ratio, dtype):
-    """The mean is stored in two parts, so that y is right to 1e-6 of a standard deviation whatever
-    the mean is.
-    """
+    """With a mean in two parts, y is right to 1e-6 of a standard deviation whatever the mean."""
     x = (values(3000, 20, dtype=np.float64) + ratio).astype(dtype)
     mean, var = native.batch_stats(x)
     factors = native.batch_norm_factors(mean, var, None, None, 0.0, dtype)
@@ -216,9 +214,7 @@ def test_bad_gradients_stay_in_their_channel(relu, training, bad, dtype):
 
 
 def agrees_backward(dy, x, factors, **options):
-    """Check that results agree with the twin up to the rounding of the terms of sums, which may
-    cancel.
-    """
+    """Check that results are the twin's up to the rounding of terms of sums, which may cancel."""
     got = native.batch_norm_backward(dy, x, factors, **options, masked_out=True)
     expected = twin.batch_norm_backward(dy, x, factors, **options, masked_out=True)
     total = np.abs(dy).reshape(-1, x.shape[-1]).sum(axis=0, dtype=np.float64)
@@ -247,9 +243,7 @@ def test_gradients_are_those_of_the_twin(shape, training, relu, dtype):
 @FLOATS
 @pytest.mark.parametrize("ratio", (0, 1e4))
 def test_backward_against_the_formula(ratio, dtype):
-    """The formula is computed in extended precision. Sums and dx keep their digits at large
-    means.
-    """
+    """The formula uses extended precision. Sums and dx keep their digits at large means."""
     x = (values(4000, 9, dtype=np.float64) + ratio).astype(dtype)
     dy = values(4000, 9, dtype=dtype, seed=1)
     factors = factors_for(x, eps=0)
