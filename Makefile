@@ -1,10 +1,9 @@
-# Two commands do the main things from a fresh clone, with no more than python3 (3.11 or
-# newer), a C++ compiler and make:
+# Two commands work in a fresh clone that has python3 (3.11 or newer), a C++ compiler and make:
 #     make mnist    trains a small CNN on MNIST, which ships with the package
-#     make test     style, types and tests
-# The first one sets up: it downloads packages and compiles the kernels, which takes some minutes,
-# and says how far it is. What is set up is kept: environments are made once (and again when
-# pyproject.toml changes), and only kernels whose sources changed are compiled again.
+#     make test     checks style and types, and runs the tests
+# The first one also sets up: it downloads packages and compiles the kernels, which takes some
+# minutes, and shows its progress. Environments are made once (and again when pyproject.toml
+# changes), and only kernels whose sources have changed are compiled again.
 
 PYTHON ?= python3
 ARGS ?=
@@ -12,14 +11,14 @@ VENV := .venv
 PARITY := .venv-parity
 PY := $(VENV)/bin/python
 PIP := -m pip install --disable-pip-version-check
-# Prints lists of requirements from pyproject.toml, their only home, as lines for pip.
+# Prints lists of requirements from pyproject.toml, where alone they stand, as lines for pip.
 REQUIRED := -c 'import sys, tomllib; p = tomllib.load(open("pyproject.toml", "rb")); \
 	lists = {"build": p["build-system"]["requires"], "run": p["project"]["dependencies"], \
 	**p["project"]["optional-dependencies"]}; \
 	print(*(line for name in sys.argv[1:] for line in lists[name]), sep="\n")'
 HEADERS = $(shell find minidl_ext -name "*.h" -o -name "*.hpp")
 NO_PACKAGES = echo "minidl: pip could not install what $@ needs (its message is above); \
-	with a working package index, the same command goes on from here" >&2; exit 1
+	with a working package index, the same command continues from here" >&2; exit 1
 
 .PHONY: build help mnist cifar10 test quick lint format bench versus-torch inference parity levels fuzz sanitize nightly arm64 wheel sdist docs site check clean distclean
 .DEFAULT_GOAL := build
@@ -37,7 +36,7 @@ mnist: $(VENV)/.plot build  ## train the CNN on MNIST; options as in ARGS="--epo
 cifar10: $(VENV)/.plot build  ## train ResNet-20 on CIFAR-10; options as in ARGS="--data FOLDER"
 	@$(PY) examples/cifar10.py $(ARGS)
 
-test: $(VENV)/.test build  ## check style and types, run the tests
+test: $(VENV)/.test build  ## check style and types, and run the tests
 	@echo "minidl: ruff"
 	@$(PY) -m ruff check .
 	@echo "minidl: mypy"
@@ -45,19 +44,19 @@ test: $(VENV)/.test build  ## check style and types, run the tests
 	@echo "minidl: pytest"
 	@$(PY) -m pytest --ignore=tests/parity $(ARGS)
 
-# Which tests these are: docs/testing.md.
-quick: $(VENV)/.test build  ## style and a sample of the tests, in less than a minute, for every save
+# docs/testing.md says which tests these are.
+quick: $(VENV)/.test build  ## check style and run a sample of the tests, in less than a minute
 	@$(PY) -m ruff check --quiet .
 	@$(PY) -m pytest --quick --quiet --failed-first --ignore=tests/parity $(ARGS)
 
-lint: $(VENV)/.test $(VENV)/.lint  ## all that a commit is held against, without changing anything
+lint: $(VENV)/.test $(VENV)/.lint  ## check style, types and layout as for a commit, changing nothing
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check --quiet --diff .
 	@$(VENV)/bin/clang-format --dry-run -Werror $(HEADERS)
 	@PATH="$(VENV)/bin:$$PATH" cython-lint minidl_ext      # calls pycodestyle
 	@$(PY) -m mypy
 
-format: $(VENV)/.lint  ## lay out Python and the headers of the kernels as `make lint` wants them
+format: $(VENV)/.lint  ## format Python and the headers of the kernels
 	@$(PY) -m ruff check --fix-only --quiet .
 	@$(PY) -m ruff format --quiet .
 	@$(VENV)/bin/clang-format -i $(HEADERS)
@@ -74,17 +73,17 @@ inference: $(PARITY)/.runtimes build  ## measure inference against other runtime
 parity: $(PARITY)/.tools build  ## compare layers and training with PyTorch, in its own environment
 	@$(PARITY)/bin/python -m pytest tests/parity $(ARGS)
 
-# `make test` runs the best level; the others (MINIDL_BUILD_ISA=all makes them) run here.
+# `make test` tests the best level. The others (MINIDL_BUILD_ISA=all builds them) are tested here.
 levels: $(VENV)/.test build  ## run the kernel tests on every instruction set that is built
 	@for isa in $$($(PY) -c 'import minidl_ext as m; print(*set(m.AVAILABLE) & set(m.SUPPORTED))'); \
 		do echo "minidl: kernel tests on $$isa"; MINIDL_ISA=$$isa $(PY) -m pytest -q \
 		tests/minidl_ext tests/kernels $(ARGS) || exit 1; done
 
-# Findings, seeds and totals: docs/testing.md.
+# docs/testing.md explains findings, seeds and totals.
 fuzz: $(VENV)/.test build  ## look for crashes and wrong numbers with random cases; ARGS="--minutes 60"
 	@$(PY) -m fuzz $(ARGS)
 
-docs: $(VENV)/.test build  ## write what docs/ has from docstrings, tests and errors
+docs: $(VENV)/.test build  ## write the parts of docs/ that are made from docstrings, tests and errors
 	@$(PY) -m tools.api_reference
 	@$(PY) -m tools.coming_from
 	@$(PY) -m tools.coverage_table
@@ -96,7 +95,7 @@ sanitize: $(VENV)/.test  ## run the kernel tests with checks of memory and undef
 	@$(PY) -m tools.sanitize $(ARGS)
 
 MINUTES ?= 60
-nightly:  ## sanitizers, all levels and ARM64, and fuzzers for an hour each; MINUTES=10
+nightly:  ## run sanitizers, all levels, ARM64, and fuzzers for an hour each; MINUTES=10
 	@bash .ci/nightly $(MINUTES)
 
 arm64: $(VENV)/.tools  ## run the kernel tests on an emulated ARM64 (Debian, Ubuntu); ARGS="tests/..."
@@ -131,14 +130,14 @@ check:
 		works or sys.exit("minidl: no C++ compiler: " + cc + " was not found, or does not compile C++; " \
 		"install g++ or clang (on Debian: apt-get install g++), or set CC")'
 
-# Environments. Kernels are compiled before the package is installed in place, since pip
-# would do it without a word; it then finds them ready.
+# These rules make the environments. Kernels are compiled before the package is installed in place,
+# since pip would compile them without showing progress; it then finds them ready.
 $(VENV)/.plot $(VENV)/.test $(VENV)/.site: $(VENV)/.%: $(VENV)/.tools | build
 	@echo "minidl: installing into $(VENV) with the extra '$*'"
 	@$(PY) $(PIP) --no-build-isolation --editable '.[$*]' || { $(NO_PACKAGES); }
 	@touch $@
 
-# ONNX Runtime and OpenVINO come into PyTorch's environment, for who compares with them.
+# ONNX Runtime and OpenVINO are installed into PyTorch's environment, for comparisons with them.
 $(PARITY)/.runtimes: $(PARITY)/.tools
 	@$(PARITY)/bin/python $(REQUIRED) runtimes > $@.txt
 	@$(PARITY)/bin/python $(PIP) -r $@.txt || { $(NO_PACKAGES); }
@@ -148,7 +147,7 @@ $(PARITY)/.runtimes: $(PARITY)/.tools
 $(VENV)/.tools: PACKAGES := build
 $(VENV)/.tools: WHAT := NumPy and the tools of the build, some 30 MB
 $(VENV)/.lint: PACKAGES := build lint
-$(VENV)/.lint: WHAT := programs that look at style
+$(VENV)/.lint: WHAT := programs that check style and layout
 $(VENV)/.wheel: PACKAGES := build wheel
 $(VENV)/.wheel: WHAT := auditwheel
 $(PARITY)/.tools: PACKAGES := run parity

@@ -12,7 +12,6 @@ with PyTorch:
     python -m benchmarks.kernels              more kernels, also against PyTorch and the machine
 """
 
-import argparse
 import json
 import tempfile
 from pathlib import Path
@@ -26,11 +25,7 @@ NETWORKS = ["mlp-bn", "mnist-cnn"]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = arguments.parser("benchmarks", __doc__)
     parser.add_argument("only", nargs="*", help="parts of the names of the cases to run")
     arguments.add(
         parser, "threads", "rounds", "seconds", "out", seconds=0.2, threads=md.get_num_threads()

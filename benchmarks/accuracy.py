@@ -19,7 +19,6 @@ The last column names the kinds of inputs for which a claim fails.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -28,7 +27,7 @@ import numpy as np
 
 import minidl as md
 
-from . import accuracy_cases, machine, report
+from . import accuracy_cases, arguments, machine, report
 from .accuracy_cases import KINDS, Arrays, Case, all_cases
 
 ROUNDING = 2.0**-24
@@ -90,18 +89,8 @@ def row(case: Case, found: dict[str, list[float]]) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.accuracy",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--only",
-        nargs="+",
-        default=[""],
-        metavar="NAME",
-        help="parts of the names of the cases to run",
-    )
+    parser = arguments.parser("benchmarks.accuracy", __doc__)
+    arguments.add_only(parser)
     parser.add_argument("--out", type=Path, help="folder for the table, accuracy.md")
     args = parser.parse_args()
     cases = [case for case in all_cases() if any(part in case.name for part in args.only)]

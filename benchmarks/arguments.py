@@ -30,6 +30,26 @@ def folder(text: str) -> Path:
     return path
 
 
+def parser(module: str, description: str | None) -> argparse.ArgumentParser:
+    """The parser of a program that `python -m module` runs, which `description` explains."""
+    return argparse.ArgumentParser(
+        prog=f"python -m {module}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def add_only(parser: argparse.ArgumentParser) -> None:
+    """Add `only`, a list of parts of names; without any it holds the empty part of every name."""
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        default=[""],
+        metavar="NAME",
+        help="parts of the names of the cases to run",
+    )
+
+
 def add(parser: argparse.ArgumentParser, *names: str, seconds: float, threads: int = 2) -> None:
     """Add those of the options threads, rounds, seconds and out that are named."""
     kinds = {

@@ -127,11 +127,7 @@ def tables(results: dict[str, Any]) -> dict[str, str]:
 
 def main() -> None:
     names = list(augment_cases.PIPELINES)
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.augment",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = arguments.parser("benchmarks.augment", __doc__)
     parser.add_argument(
         "pipelines",
         nargs="*",

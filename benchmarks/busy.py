@@ -117,11 +117,7 @@ def against(folder: Path, args: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.busy",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = arguments.parser("benchmarks.busy", __doc__)
     arguments.add(parser, "rounds", "seconds", "out", seconds=1.5)
     parser.add_argument("--torch", action="store_true", help="with PyTorch imported first, too")
     parser.add_argument("--before", type=Path, help="a built checkout to compare with, alone")

@@ -249,12 +249,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def parsed() -> argparse.Namespace:
-    """Return the arguments of the command line, checked."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.inference",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    """The arguments, checked."""
+    parser = arguments.parser("benchmarks.inference", __doc__)
     parser.add_argument(
         "models", nargs="*", metavar="model", help=f"of {', '.join(MODELS)}; all without any"
     )

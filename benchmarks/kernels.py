@@ -17,7 +17,6 @@ it may reach more than 100%.
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 from contextlib import ExitStack
 
@@ -27,18 +26,8 @@ from .versus_torch import torch_side
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.kernels",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--only",
-        nargs="+",
-        default=[""],
-        metavar="NAME",
-        help="parts of the names of the cases to run",
-    )
+    parser = arguments.parser("benchmarks.kernels", __doc__)
+    arguments.add_only(parser)
     parser.add_argument(
         "--without", nargs="+", choices=["torch", "numpy"], default=[], help="sides to leave out"
     )

@@ -259,11 +259,7 @@ def fault_of(folder: str, complete: int, begun: int, megabytes: int) -> list[str
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.kill",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = arguments.parser("benchmarks.kill", __doc__)
     count = arguments.at_least_one
     parser.add_argument("--kills", type=count, default=30, help="of a training, at least (30)")
     parser.add_argument("--saves", type=count, default=100, help="kills inside a save (100)")

@@ -40,14 +40,8 @@ def train_step(name: str, path: str) -> tuple[training_file.Feed, Run]:
 
 
 def recipe_step(path: str, batch: int) -> tuple[training_file.Feed, Run]:
-    """Return a step of the recipe cifar10-fast (see recipe.py)."""
-    with np.load(path) as file:
-        images, labels = file["images"], file["labels"]
-        weights = {
-            key.removeprefix("weight/"): file[key]
-            for key in file.files
-            if key.startswith("weight/")
-        }
+    """A step of the recipe cifar10-fast (see recipe.py)."""
+    weights, images, labels = training_file.load(path)
     recipe = recipes.create("cifar10-fast", batch_size=batch)
     model = models.create("cifar-fast")
     model.load_state_dict(weights)

@@ -10,8 +10,6 @@ chosen at random, or are all but the end of each image, as in sequences of diffe
 
 from __future__ import annotations
 
-import argparse
-
 from . import arguments, compare, machine, report
 from .cases import Case
 from .minidl_cases import NORM_OPTIONS
@@ -20,11 +18,7 @@ SHAPE = (128, 28, 28, 32)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.norm_options",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = arguments.parser("benchmarks.norm_options", __doc__)
     arguments.add(parser, "threads", "rounds", "seconds", "out", seconds=0.5)
     args = parser.parse_args()
     about = machine.describe(threads=args.threads)

@@ -12,7 +12,6 @@ not, so it is shown separately, as a sum of 4 values minus the addition itself.
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -133,11 +132,7 @@ def kernel_entry(seconds: float) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.overhead",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = arguments.parser("benchmarks.overhead", __doc__)
     arguments.add(parser, "seconds", "out", seconds=1.0)
     args = parser.parse_args()
     names = list(workloads.WORKLOADS)

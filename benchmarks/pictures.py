@@ -128,11 +128,7 @@ def measured(job: str, root: Path, megabytes: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.pictures",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = arguments.parser("benchmarks.pictures", __doc__)
     count = arguments.at_least_one
     parser.add_argument("--count", type=count, default=30000, help="of pictures (30000)")
     parser.add_argument("--side", type=count, default=256, help="of each, in pixels (256)")

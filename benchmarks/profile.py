@@ -13,7 +13,6 @@ alone, without the row "Python and other". The tables of the fastest profile are
 
 from __future__ import annotations
 
-import argparse
 import math
 import time
 from collections.abc import Callable
@@ -87,11 +86,7 @@ def measure(name: str, folder: Path, seconds: float) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.profile",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = arguments.parser("benchmarks.profile", __doc__)
     parser.add_argument(
         "only",
         nargs="*",

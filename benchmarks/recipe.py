@@ -14,7 +14,6 @@ times the number of steps.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -27,7 +26,7 @@ from minidl.data import transforms as T
 from minidl.train import recipes
 from minidl.train.task import Task
 
-from . import arguments, compare, machine, report
+from . import arguments, compare, machine, report, training_file
 from .cases import Case
 from .compare import alternate, distance, fastest
 from .versus_torch import MODES, torch_side
@@ -48,17 +47,13 @@ def write(path: Path, batch: int) -> int:
     md.manual_seed(0)
     model = recipe.build_model(task)
     recipe.prepare(model, task, normalize)
-    weights = {f"weight/{name}": value for name, value in model.state_dict().items()}
-    np.savez(path, images=normalize(images.astype(np.float32) / 255), labels=labels, **weights)
+    normalized = normalize(images.astype(np.float32) / 255)
+    training_file.write(path, model.state_dict(), normalized, labels)
     return recipe.epochs * (len(pictures) // batch)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.recipe",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = arguments.parser("benchmarks.recipe", __doc__)
     arguments.add(parser, "threads", "rounds", "seconds", "out", seconds=6.0)
     parser.add_argument("--batch", type=arguments.at_least_one, default=1000)
     parser.add_argument(

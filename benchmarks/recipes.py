@@ -13,7 +13,6 @@ the file of results are left as they are.
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 import statistics
@@ -63,11 +62,7 @@ def trained(recipe: str, seed: int, threads: int, folder: Path) -> dict[str, Any
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.recipes",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = arguments.parser("benchmarks.recipes", __doc__)
     parser.add_argument("recipe", choices=DATA)
     parser.add_argument(
         "--seeds",

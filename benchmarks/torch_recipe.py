@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from . import torch_models
+from . import torch_models, training_file
 
 Run = Callable[..., Any]
 
@@ -76,13 +75,7 @@ class Muon(torch.optim.Optimizer):
 def recipe_step(
     path: str, batch: int, memory_format: torch.memory_format, how: str
 ) -> tuple[Run, Run]:
-    with np.load(path) as file:
-        images, labels = file["images"], file["labels"]
-        weights = {
-            key.removeprefix("weight/"): file[key]
-            for key in file.files
-            if key.startswith("weight/")
-        }
+    weights, images, labels = training_file.load(path)
     model: Any = CifarFast()
     torch_models.load(model, weights)
     model = model.to(memory_format=memory_format)

@@ -20,7 +20,7 @@ Feed = Callable[[], tuple[np.ndarray, np.ndarray]]
 def write(
     path: Path, weights: dict[str, np.ndarray], images: np.ndarray, labels: np.ndarray
 ) -> None:
-    """Write the weights and the images, which are uint8 (BATCHES * BATCH, H, W, C)."""
+    """Write the file. For `read`, images are uint8 (BATCHES * BATCH, H, W, C)."""
     np.savez(
         path,
         images=images,
@@ -29,17 +29,20 @@ def write(
     )
 
 
-def read(path: str) -> tuple[dict[str, np.ndarray], Feed]:
-    """Return the first weights, and a function that returns the next batch: float32 images, and
-    labels.
-    """
+def load(path: str) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    """The first weights, all images and all labels."""
     with np.load(path) as file:
-        images, labels = file["images"], file["labels"]
         weights = {
             key.removeprefix("weight/"): file[key]
             for key in file.files
             if key.startswith("weight/")
         }
+        return weights, file["images"], file["labels"]
+
+
+def read(path: str) -> tuple[dict[str, np.ndarray], Feed]:
+    """The first weights, and a function that gives the next batch: float32 images, labels."""
+    weights, images, labels = load(path)
     step = -1
 
     def feed() -> tuple[np.ndarray, np.ndarray]:

@@ -203,11 +203,7 @@ def compare_torch(
 
 def main() -> None:
     names = list(workloads.WORKLOADS)
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.versus_torch",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = arguments.parser("benchmarks.versus_torch", __doc__)
     parser.add_argument(
         "workloads",
         nargs="*",

@@ -2,8 +2,9 @@
 
     python examples/autoencoder.py --epochs 5
 
-The encoder halves the images twice, the decoder doubles them again with transposed convolutions.
-Writes a picture of test digits above what the model makes of them (autoencoder.png).
+The encoder halves the size of the images twice, and the decoder doubles it again with transposed
+convolutions. The program writes a picture of test digits with their reconstructions below them
+(autoencoder.png).
 """
 
 import argparse
@@ -17,7 +18,7 @@ from minidl import data, nn, optim
 
 
 class Autoencoder(nn.Layer):
-    """Maps images (N, 28, 28, 1) to `code` numbers each, and back to logits of their pixels."""
+    """Encodes images (N, 28, 28, 1) as `code` numbers, and decodes these to logits of pixels."""
 
     def __init__(self, code=16):
         super().__init__()
@@ -46,15 +47,17 @@ class Autoencoder(nn.Layer):
 
 
 def error(model, images):
-    """Return the mean squared error of the pixels in evaluation mode."""
+    """Return the mean squared error of the reconstructed pixels, in eval mode."""
     return float(np.mean((rebuilt(model, images) - images) ** 2))
 
 
 def rebuilt(model, images):
+    """Return the reconstructions of images, with values from 0 to 1."""
     return 1 / (1 + np.exp(-model.predict(images)))
 
 
 def draw(images, again, path):
+    """Draw images in one row and their reconstructions in another."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -74,10 +77,12 @@ def main():
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--lr", type=float, default=2e-3)
-    parser.add_argument("--code", type=int, default=16, help="numbers that stand for an image")
+    parser.add_argument("--code", type=int, default=16, help="how many numbers encode an image")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--quick", action="store_true", help="four epochs of 2,000 images")
-    parser.add_argument("--data", help="folder with the MNIST files; default: those shipped")
+    parser.add_argument(
+        "--quick", action="store_true", help="train for four epochs on 2,000 images"
+    )
+    parser.add_argument("--data", help="folder with the MNIST files; default: the shipped ones")
     parser.add_argument("--picture", type=Path, default=Path("autoencoder.png"))
     args = parser.parse_args()
 

@@ -2,12 +2,13 @@
 
     python examples/cifar10.py --epochs 10 --data FOLDER
 
-Shows a transform of whole batches in NumPy, which the loader runs in a thread of its own, and a
-learning rate set at every step. Each epoch prints the mean loss and the accuracy while training,
-the accuracy on the test images, how many images a second it trained on, and the share of that
-time spent waiting for the loader. Writes the model (cifar10.safetensors); it takes images that
-went through `normalize`. `benchmarks/cifar10_torch.py` is the same training in PyTorch: it brings
-its own `step` and `predict`. Reached with the defaults: 0.866 of the test images after 10 epochs.
+The example shows a transform of whole batches in NumPy, which the loader runs in a thread of its
+own, and a learning rate that is set at every step. Each epoch prints the mean loss and the accuracy
+while training, the accuracy on the test images, how many images a second it trained on, and the
+share of that time in which it waited for the loader. The program writes the model
+(cifar10.safetensors), which takes images that went through `normalize`. With the defaults the test
+accuracy is 0.867 after 10 epochs. `benchmarks/cifar10_torch.py` is the same training in PyTorch,
+with its own `step` and `predict`.
 """
 
 import argparse
@@ -29,9 +30,7 @@ MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
 
 
 def normalize(images):
-    """Return (images - MEAN) / STD for images (B, H, W, 3) in [0, 1]. It is written over the
-    images.
-    """
+    """Return (images - MEAN) / STD for images (B, H, W, 3) in [0, 1], computed in place."""
     count, height, width, channels = images.shape
     rows = images.reshape(count, height, width * channels)  # NumPy is slow with an axis of 3
     rows -= np.tile(MEAN, width)
@@ -40,7 +39,7 @@ def normalize(images):
 
 
 def augment(images, rng):
-    """Mirror each of the normalized images at random, and shift it by up to PAD pixels each way.
+    """Return normalized images, each mirrored at random and shifted by up to PAD pixels.
 
     Pixels that a shift brings in are 0, the mean colour.
     """
@@ -59,9 +58,8 @@ def augment(images, rng):
 
 
 def one_cycle(peak, steps):
-    """Return learning rates that rise linearly to `peak` in a fifth of the steps, and then fall
-    along half a cosine.
-    """
+    """Yield learning rates that rise linearly to `peak` in a fifth of the steps, then fall as half
+    a cosine does."""
     up = max(1, steps // 5)
     for t in range(1, steps + 1):
         down = (t - up) / (steps + 1 - up)
@@ -69,8 +67,7 @@ def one_cycle(peak, steps):
 
 
 def fit(step, predict, train, test, args):
-    """Train for args.epochs epochs. Print and return the loss, the accuracies and the speed of
-    each.
+    """Train for args.epochs; print and return the loss, accuracies and speed of each epoch.
 
     `step(images, labels, lr)` does one step and returns the loss and the logits;
     `predict(images)` returns the logits in eval mode.
@@ -112,25 +109,27 @@ def fit(step, predict, train, test, args):
 
 
 def options(description):
-    """Return a parser with the options that every program with this training has."""
+    """Return a parser of the options that every program with this training has."""
     parser = argparse.ArgumentParser(description=description)
     parser.set_defaults(norm="batch")  # this program alone has it as an option, see main
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--lr", type=float, default=0.2, help="the highest learning rate")
-    parser.add_argument("--threads", type=int, help="default: all this process may use")
+    parser.add_argument(
+        "--threads", type=int, help="number of threads; default: all that this process may use"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--data", help="folder with CIFAR-10; default: MINIDL_DATA, or a download")
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="one epoch on a quarter of the test images: only to see that it runs",
+        help="train for one epoch on a quarter of the test images, only to see that it runs",
     )
     return parser
 
 
 def begin(parser, argv):
-    """Return the options given, the data sets, and the model with its initial weights."""
+    """Return the options, the data sets, and the model with its initial weights."""
     args = parser.parse_args(argv)
     args.epochs = 1 if args.quick else args.epochs
     if args.epochs < 1:

@@ -3,7 +3,7 @@
     python examples/custom_function.py
 
 The operation is x times a hard sigmoid, clip((x + 3) / 6, 0, 1): "hard swish" (Howard et al.
-2019), in plain NumPy. Forward and backward stand together; what backward needs, forward keeps.
+2019), in plain NumPy. Forward and backward stand together; `forward` keeps what `backward` needs.
 """
 
 import argparse
@@ -28,14 +28,14 @@ class HardSwish(md.Function):
 
 
 class Activation(nn.Layer):
-    """Makes the operation a layer, so that it can be part of a Sequential."""
+    """The operation as a layer, which a Sequential can hold."""
 
     def forward(self, x):
         return HardSwish.apply(x)
 
 
 def train(steps, batch_size=128):
-    """Train a small network on MNIST, and return its accuracy on 2,000 test images."""
+    """Train a small network on MNIST; return its accuracy on 2,000 test images."""
     md.manual_seed(0)
     model = nn.Sequential(
         nn.Flatten(),
@@ -59,7 +59,7 @@ def train(steps, batch_size=128):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="50 steps")
+    parser.add_argument("--quick", action="store_true", help="train for 50 steps only")
     args = parser.parse_args()
     x = md.tensor(np.linspace(-4.05, 4.05, 31), requires_grad=True)  # float64, away from the kinks
     md.gradcheck(HardSwish.apply, [x])

@@ -2,7 +2,8 @@
 
     python examples/mnist.py --epochs 12 --model cnn
 
-Writes the model (mnist.safetensors) and a picture of the curves and of misread digits (mnist.png).
+The program writes the model (mnist.safetensors) and a picture of the curves and of misread digits
+(mnist.png).
 """
 
 import argparse
@@ -17,9 +18,7 @@ from minidl import data, models, optim
 
 
 def train_epoch(model, loader, optimizer, schedule, title):
-    """Take one pass over the training images, and return the mean loss and the accuracy during
-    it.
-    """
+    """Train for one epoch; return the mean loss and the accuracy while training."""
     model.train()
     losses, hits, seen = [], 0, 0
     with tqdm(total=len(loader.dataset), desc=title, unit=" images", unit_scale=True) as bar:
@@ -40,7 +39,7 @@ def train_epoch(model, loader, optimizer, schedule, title):
 
 
 def cosine(lr, steps):
-    """Return learning rates that fall from lr to nearly 0, along half a cosine."""
+    """Return learning rates from lr down to nearly 0, along half a cosine."""
     return (lr * 0.5 * (1 + math.cos(math.pi * t / steps)) for t in range(steps))
 
 
@@ -80,9 +79,11 @@ def main():
     parser.add_argument("--lr", type=float, default=0.1, help="the highest learning rate")
     parser.add_argument("--model", choices=["mlp", "cnn"], default="cnn")
     parser.add_argument("--norm", choices=models.norms.NAMES, default="batch")
-    parser.add_argument("--threads", type=int, help="default: all this process may use")
+    parser.add_argument(
+        "--threads", type=int, help="number of threads; default: all that this process may use"
+    )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--data", help="folder with the MNIST files; default: those shipped")
+    parser.add_argument("--data", help="folder with the MNIST files; default: the shipped ones")
     parser.add_argument("--save", type=Path, default=Path("mnist.safetensors"))
     args = parser.parse_args()
     if args.epochs < 1:

@@ -2,12 +2,12 @@
 
     python examples/precise_bn.py --dataset cifar10 --data FOLDER --images 20000 --epochs 3
 
-With batches of 2 to 8 images, running statistics (an average over a few tens of images, each
-normalized by another batch) say little about what the model computes. `nn.recalibrate` gives every
-BatchNorm the statistics of the training images instead (Precise BN: Wu & Johnson 2021). For each
-batch size the program prints the test accuracy with running statistics, with precise ones, and with
-those of the test batches themselves, each as the mean after the last few epochs;
-docs/normalization.md has the figures. MNIST, which ships with the package, is the default.
+With batches of 2 to 8 images, running statistics are an average over only some tens of images, and
+say little about what the model computes. `nn.recalibrate` gives every BatchNorm the statistics of
+the training images instead (Precise BN: Wu & Johnson 2021). For each batch size the program prints
+the test accuracy with running statistics, with precise ones, and with those of the test batches
+themselves, as the mean over the ends of the last few epochs. docs/normalization.md has the figures.
+The default data set is MNIST, which ships with the package.
 """
 
 import argparse
@@ -22,7 +22,7 @@ RATE = 0.1 / 32  # the learning rate for each image of a batch
 
 
 def network(channels):
-    """Return six convolutions with BatchNorm, two poolings, a global pooling, and a dense layer."""
+    """Return six convolutions with BatchNorm, two max-pools, a global pool, and a dense layer."""
     layers = []
     for block, width in enumerate((16, 32, 64)):
         for _ in range(2):
@@ -45,9 +45,8 @@ def train_epoch(model, optimizer, loader):
 
 
 def accuracies(model, train, test, images):
-    """Return the accuracies with running, with precise, and with the test batches' own
-    statistics.
-    """
+    """Return the accuracies with running, precise and the test batches' own statistics, and the
+    report of `recalibrate`."""
     running = md.accuracy(model.predict(test.images), test.labels)
     with nn.batch_statistics(model):
         batches = md.accuracy(model.predict(test.images, 500), test.labels)
@@ -63,14 +62,18 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", choices=("mnist", "cifar10"), default="mnist")
     parser.add_argument("--data", help="folder with CIFAR-10; default: MINIDL_DATA, or a download")
-    parser.add_argument("--images", type=int, default=10_000, help="to train on")
+    parser.add_argument("--images", type=int, default=10_000, help="number of training images")
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[2, 4, 8])
     parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--last", type=int, default=3, help="epochs whose ends are averaged")
-    parser.add_argument("--momentum", type=float, default=0.1, help="of the running statistics")
+    parser.add_argument(
+        "--last", type=int, default=3, help="number of last epochs whose ends are averaged"
+    )
+    parser.add_argument(
+        "--momentum", type=float, default=0.1, help="momentum of the running statistics"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
-        "--quick", action="store_true", help="a thousand images: only to see that it runs"
+        "--quick", action="store_true", help="train on a thousand images, only to see that it runs"
     )
     args = parser.parse_args(argv)
     if args.quick:

@@ -1,9 +1,9 @@
-"""Fit a noisy curve with a small network: regression in forty lines.
+"""Fit a noisy curve with a small network, by regression.
 
     python examples/regression.py
 
-The data are a wave of two frequencies: 400 points with noise of 0.1 and a few outliers, which
-Huber's loss weighs less than the squared error would.
+The curve is a wave of two frequencies. Of its 400 points, most have noise of 0.1 and a few are far
+off; Huber's loss weighs these less than the squared error does.
 """
 
 import argparse
@@ -29,7 +29,7 @@ def points(count, rng):
 
 
 def fit(x, y, loss_of, steps, seed=0):
-    """Return a network trained on all points at once."""
+    """Return a network that was trained on all points at once."""
     md.manual_seed(seed)
     model = nn.Sequential(nn.Dense(1, 64), nn.Tanh(), nn.Dense(64, 64), nn.Tanh(), nn.Dense(64, 1))
     optimizer = optim.Adam(model.parameters(), lr=1e-2)
@@ -45,7 +45,7 @@ def fit(x, y, loss_of, steps, seed=0):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--quick", action="store_true", help="300 steps")
+    parser.add_argument("--quick", action="store_true", help="train for 300 steps only")
     args = parser.parse_args()
     x, y = points(400, np.random.default_rng(0))
     grid = np.linspace(-0.95, 0.95, 500, dtype=np.float32)[:, None]
@@ -55,7 +55,7 @@ def main():
     ):
         model = fit(x, y, loss_of, 300 if args.quick else args.steps)
         off = np.abs(model.predict(grid) - wave(grid)).mean()
-        print(f"{name}: the curve is met to {off:.3f} on average")
+        print(f"{name}: the curve is off by {off:.3f} on average")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The smallest complete program trains 784-256-BatchNorm-ReLU-10 on MNIST, written out.
+"""Train 784-256-BatchNorm-ReLU-10 on MNIST: the smallest complete program.
 
 python examples/seed_net.py --epochs 3
 """

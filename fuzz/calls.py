@@ -20,7 +20,7 @@ from .call_cases import CALLS, anything, example
 from .draw import Draw
 from .mutate import corrupted
 from .values import Invalid, arrays_in, shown, value_of
-from .watch import Fault, Watch, place_of
+from .watch import Fault, Watch, internal_error, place_of
 
 ERRORS = (
     TypeError,
@@ -97,11 +97,7 @@ def run(case: dict[str, Any], watch: Watch) -> str:
         _check(error, name)
         return type(error).__name__
     except Exception as error:
-        raise Fault(
-            "internal error",
-            f"{type(error).__name__}: {error}",
-            f"{type(error).__name__} {place_of(error)}",
-        ) from None
+        raise internal_error(error) from None
     finally:
         md.set_num_threads(2)
         md.set_precision("default")
@@ -131,9 +127,7 @@ def _check(error: Exception, name: str) -> None:
     text = str(error)
     where = place_of(error)
     if isinstance(error, INTERNAL) or type(error).__name__ == "UFuncNoLoopError":
-        raise Fault(
-            "internal error", f"{type(error).__name__}: {text}", f"{type(error).__name__} {where}"
-        )
+        raise internal_error(error)
     if isinstance(error, MemoryError | OSError):
         return
     if not where:

@@ -22,7 +22,7 @@ from .draw import Draw
 from .file_formats import FORMATS, changed, content, mutation
 from .file_states import random_state, same
 from .values import Invalid, value_of
-from .watch import Fault, Watch, place_of
+from .watch import Fault, Watch, internal_error, place_of
 
 _folder = tempfile.TemporaryDirectory()
 
@@ -72,9 +72,7 @@ def run(case: dict[str, Any], watch: Watch) -> str:
                 return "MemoryError"
             except TypeError as error:  # raised by what takes a state
                 if form not in ("optimizer", "loader", "model") or not str(error):
-                    raise Fault(
-                        "internal error", f"TypeError: {error}", f"TypeError {place_of(error)}"
-                    ) from None
+                    raise internal_error(error) from None
                 return "TypeError"
             except OSError as error:
                 if error.filename is None and path.name not in str(error):
@@ -83,11 +81,7 @@ def run(case: dict[str, Any], watch: Watch) -> str:
                     ) from None
                 return type(error).__name__
             except Exception as error:
-                raise Fault(
-                    "internal error",
-                    f"{type(error).__name__}: {error}",
-                    f"{type(error).__name__} {place_of(error)}",
-                ) from None
+                raise internal_error(error) from None
 
 
 def _check(error: Exception, path: Path, case: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ from .draw import Draw
 from .kernel_cases import arguments
 from .mutate import corrupted
 from .values import Invalid, arrays_in, bits, shown, values_of
-from .watch import Fault, Watch, place_of
+from .watch import Fault, Watch, internal_error
 
 FAMILY = {name: family for family, names in FAMILIES.items() for name in names}
 # Kernels that change their arguments. They must not have changed any of them when they refuse.
@@ -181,11 +181,7 @@ def _called(
     except (MemoryError, *REFUSALS) as error:
         return None, error
     except Exception as error:
-        raise Fault(
-            "internal error",
-            f"{type(error).__name__}: {error}",
-            f"{type(error).__name__} {place_of(error)}",
-        ) from None
+        raise internal_error(error) from None
 
 
 def _same_on_threads(

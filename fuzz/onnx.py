@@ -23,7 +23,7 @@ from .file_formats import changed, mutation
 from .onnx_changes import change
 from .onnx_models import random_model
 from .values import Invalid, value_of
-from .watch import Fault, Watch, place_of
+from .watch import Fault, Watch, internal_error, place_of
 
 MOST = 1 << 16  # the largest number of values of an input
 REFUSALS = (NotImplementedError, ValueError)
@@ -80,7 +80,7 @@ def run(case: dict[str, Any], watch: Watch) -> str:
             _check(error, case, ("md.onnx.load",))
             return f"load {type(error).__name__}"
         except Exception as error:
-            raise _internal(error) from None
+            raise internal_error(error) from None
         inputs = _inputs(model, case)
         if inputs is None:
             return "loaded"
@@ -92,7 +92,7 @@ def run(case: dict[str, Any], watch: Watch) -> str:
             _check(error, case, ("of node", "the model"))
             return f"run {type(error).__name__}"
         except Exception as error:
-            raise _internal(error) from None
+            raise internal_error(error) from None
         if (
             case["valid"]
             and case["layout"] == "NCHW"
@@ -101,14 +101,6 @@ def run(case: dict[str, Any], watch: Watch) -> str:
             _compare(outputs, content, inputs, model, watch)
         _go_backward(outputs)
     return "ran"
-
-
-def _internal(error: Exception) -> Fault:
-    return Fault(
-        "internal error",
-        f"{type(error).__name__}: {error}",
-        f"{type(error).__name__} {place_of(error)}",
-    )
 
 
 def _check(error: Exception, case: dict[str, Any], words: tuple[str, ...]) -> None:
@@ -179,7 +171,7 @@ def _go_backward(outputs: list[Any]) -> None:
     except MemoryError:
         pass
     except Exception as error:
-        raise _internal(error) from None
+        raise internal_error(error) from None
 
 
 # ------------------------------------------------------------------------- from data to a file

@@ -22,6 +22,12 @@ class Fault(Exception):
         self.kind, self.text, self.where = kind, text, where
 
 
+def internal_error(error: Exception) -> Fault:
+    """The fault of a case in which an error came up that no user should get."""
+    name = type(error).__name__
+    return Fault("internal error", f"{name}: {error}", f"{name} {place_of(error)}")
+
+
 class Watch:
     """What a case reports of itself while it runs."""
 

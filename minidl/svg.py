@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 # The colours to draw with, and the variable of the page's style that replaces each.
@@ -50,6 +50,7 @@ DARK = {
     "--e": "#d9bb5c",
 }
 SIZE = (4.7, 2.9)  # inches
+POINTS = 12  # lines with at most so many values have a marker at each
 PHONE = 4.0  # inches, about the width of a phone, where text is then hardly scaled down
 
 
@@ -97,6 +98,32 @@ def drawable(values: Iterable[float], log: bool = False) -> list[float]:
     """The values, with NaN where they are not finite or, if `log`, have no logarithm."""
     numbers = [float(value) for value in values]
     return [v if math.isfinite(v) and (v > 0 or not log) else math.nan for v in numbers]
+
+
+def layers(
+    ax: Any,
+    x: Sequence[float],
+    series: Mapping[str, Sequence[float]],
+    log: bool = False,
+    colours: tuple[str, str] = (A, B),
+) -> None:
+    """Draw a line for each layer, by its name. The first and the last layer are drawn in colour and
+    named in a legend, the others in grey. Short lines have a marker at each value."""
+    for number, (name, values) in enumerate(series.items()):
+        first = number == 0
+        end = first or number == len(series) - 1
+        ax.plot(
+            x,
+            drawable(values, log),
+            color=colours[0] if first else colours[1] if end else GREY,
+            linewidth=1.8 if end else 0.8,
+            alpha=1 if end else 0.7,
+            zorder=3 if end else 2,
+            marker="o" if end and len(values) <= POINTS else None,
+            markersize=3.5,
+            label=text(f"{name} (the {'first' if first else 'last'})") if end else None,
+        )
+    legend(ax)
 
 
 def guide(ax: Any, value: float, label: str, below: bool = False) -> None:

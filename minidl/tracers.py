@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 
-class Tracer(Protocol):
-    """An object that is told of everything that a thread computes."""
+class Tracer:
+    """An object that is told of everything that a thread computes. This one takes no notice of
+    anything; a subclass overrides the methods for what it follows."""
 
     def operation(
         self,
@@ -38,6 +39,7 @@ class Tracer(Protocol):
         self, layer: Any, run: Callable[..., Any], inputs: tuple[Any, ...], options: dict[str, Any]
     ) -> Any:
         """A layer is called: return run(*inputs, **options)."""
+        return run(*inputs, **options)
 
     def read(self, tensor: Any) -> None:
         """Python has taken the values of a tensor."""

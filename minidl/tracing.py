@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import weakref
 from collections.abc import Callable
+from numbers import Real
 from types import FunctionType, GeneratorType, ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from .mode import evaluation
 from .ops.common import SMALL
 from .tensor import Tensor
 from .traced import Call, Graph, Node, Value, unused_name
-from .tracers import following
+from .tracers import Tracer, following
 
 if TYPE_CHECKING:
     from .nn.layer import Layer
@@ -40,8 +41,9 @@ def model_input(x: Any, dtype: np.dtype) -> Tensor:
 def trace(f: Callable[..., Any], *examples: Any, training: bool = False) -> Graph:
     """The graph of what f, a layer or any function of tensors, computes for the examples.
 
-    `examples` are what f takes. Arrays become tensors, also in tuples, lists and dicts; uint8
-    images are divided by 255, as `predict` does; everything else is passed on as it is. f runs
+    `examples` are what f takes. Arrays and lists of numbers become tensors, also in tuples, lists
+    and dicts; uint8 images are divided by 255, as `predict` does; everything else is passed on as
+    it is. f runs
     once, on this thread, without a graph for gradients, and computes no more than it does without
     the trace: results that wait for their first use go on waiting. The trace does not see what
     other threads compute.
@@ -87,7 +89,14 @@ def trace(f: Callable[..., Any], *examples: Any, training: bool = False) -> Grap
     )
 
 
-class _Tracer:
+def _numbers(x: Any) -> bool:
+    """Whether x is a number, or a list of numbers, nested or not."""
+    if not isinstance(x, list):
+        return isinstance(x, (Real, np.generic))
+    return all(map(_numbers, x))
+
+
+class _Tracer(Tracer):
     """The tracer that records what its thread does. It recognizes tensors by identity while they
     live. It keeps none alive, because a tensor that is gone never has to be computed."""
 
@@ -195,10 +204,7 @@ class _Tracer:
         inputs of the graph."""
         if isinstance(x, dict):
             return {key: self.argument(item, dtype) for key, item in x.items()}
-        if isinstance(x, tuple) or (
-            isinstance(x, list)
-            and any(isinstance(item, (Tensor, np.ndarray, tuple, dict)) for item in x)
-        ):
+        if isinstance(x, (list, tuple)) and not _numbers(x):
             items = [self.argument(item, dtype) for item in x]
             return type(x)(*items) if hasattr(x, "_fields") else type(x)(items)
         if isinstance(x, np.generic) or not (isinstance(x, (Tensor, list)) or array_like(x)):

@@ -30,7 +30,7 @@ from benchmarks import (
 from benchmarks import profile as profile_benchmark
 from benchmarks.cases import Case
 from benchmarks.serve import measure, peak_bytes, warm_up
-from minidl import kernels
+from tests.support.kernel_calls import kernels_run
 
 FIRST_OF_KIND = {case.kind: case for case in reversed(cases.network_cases())}
 
@@ -163,22 +163,13 @@ def test_a_train_step_trains(tmp_path):
 
 @pytest.mark.parametrize("name", minidl_cases.NORM_OPTIONS)
 def test_options_of_batch_norm(name, monkeypatch):
-    kernels_called = []
-    for kernel in ("masked_norm_apply", "batch_norm_apply"):
-        f = getattr(kernels, kernel)
-        monkeypatch.setattr(
-            kernels,
-            kernel,
-            lambda *args, kernel=kernel, f=f, **options: (
-                kernels_called.append(kernel) or f(*args, **options)
-            ),
-        )
+    calls = kernels_run(monkeypatch, "masked_norm_apply", "batch_norm_apply")
     minidl_cases.norm_option(name, 64, 4, 4, 16)()
     expected = {
         "ghost_batch=32": ["batch_norm_apply"] * 2,
         "ghost_batch=4": ["batch_norm_apply"] * 16,
     }
-    assert kernels_called == expected.get(
+    assert calls == expected.get(
         name, ["masked_norm_apply" if "mask" in name else "batch_norm_apply"]
     )
 

@@ -144,6 +144,15 @@ def test_several_inputs_and_outputs():
     )
 
 
+def test_lists_of_numbers_are_inputs_and_other_lists_are_passed_on():
+    def f(numbers, words, mixed):
+        return numbers + mixed[1][0], words, mixed[0]
+
+    graph = md.trace(f, [[1.0, 2.0]], ["a", "b"], ["c", [uniform(2)]])
+    assert [value.shape for value in graph.inputs] == [(1, 2), (2,)]
+    assert graph.outputs[1:] == (["a", "b"], "c")
+
+
 def test_one_array_as_two_inputs():
     x = uniform(2)
     graph = md.trace(lambda a, b: (a + b, b), x, x)

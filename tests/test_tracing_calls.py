@@ -13,6 +13,7 @@ from minidl.tracers import tracers
 from tests.support.arrays import uniform
 from tests.support.errors import refuses
 from tests.support.graphs import operations, same
+from tests.support.kernel_calls import kernels_run
 from tests.support.marks import small_batches
 
 pytestmark = pytest.mark.usefixtures("no_tracer_is_left")
@@ -40,18 +41,7 @@ def test_no_graph_for_gradients_is_made():
 
 
 def test_lazy_results_stay_lazy_and_what_is_gone_is_never_computed(monkeypatch):
-    from minidl import kernels
-
-    calls = []
-    for name in ("batch_norm_apply", "relu", "batch_norm_pool"):
-        kernel = getattr(kernels, name)
-        monkeypatch.setattr(
-            kernels,
-            name,
-            lambda *args, kernel=kernel, name=name, **options: (
-                calls.append(name) or kernel(*args, **options)
-            ),
-        )
+    calls = kernels_run(monkeypatch, "batch_norm_apply", "relu", "batch_norm_pool")
     conv, norm = nn.Conv(1, 16, 3), nn.BatchNorm(16)
     f = lambda x: md.max_pool(md.relu(norm(conv(x))), 2)  # noqa: E731
     x = uniform(2, 6, 6, 1)

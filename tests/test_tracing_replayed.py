@@ -6,24 +6,16 @@ import numpy as np
 import pytest
 
 import minidl as md
-from minidl import models, nn
+from minidl import nn
 from tests.support.arrays import uniform
 from tests.support.graphs import check, operations, settled
 from tests.support.layer_table import LAYERS
+from tests.support.marks import every_model
 
 pytestmark = pytest.mark.usefixtures("no_tracer_is_left")
 
 
-@pytest.mark.parametrize(
-    ("model", "shape"),
-    [
-        (models.MLP, (4, 784)),
-        (models.MnistCNN, (2, 28, 28, 1)),
-        (models.VGG8, (2, 32, 32, 3)),
-        (models.ResNet20, (2, 16, 16, 3)),
-        (models.Mobile, (2, 16, 16, 3)),
-    ],
-)
+@every_model
 @pytest.mark.parametrize("norm", ["batch", "group"])
 def test_models_computed_again(model, shape, norm):
     graph = check(settled(model(norm=norm)), uniform(*shape))

@@ -27,6 +27,7 @@ from .program import Operation, Program, Ref, at, computed, program_of, with_arr
 ARENA_FLOATS = 2 * 1024 * 1024  # of one thread: a larger arena would not fit into its caches
 MOST_GROUP = 8  # images that a thread computes together
 MOST_PLANS = 16  # plans that a part keeps; the oldest is dropped
+MOST_SIZES = 64  # sizes of the batch whose shapes are kept
 
 
 class Part:
@@ -40,6 +41,8 @@ class Part:
         self.shapes = [program.values[n].shape for n in made]
         self.planner = Planner(layers, program.values, list(given), list(made), exact)
         self.plans: dict[tuple[int, int, bool], kernels.Plan] = {}
+        # For a batch and a number of threads: the plan, and the shapes of what it makes.
+        self.known: dict[tuple[int, int], tuple[kernels.Plan, list[tuple[int, ...]]]] = {}
         self.lock = threading.Lock()
         self.floats = self.planner.plan(1, 1, False).arena  # for one image
 
@@ -63,11 +66,24 @@ class Part:
         return plan
 
     def run(self, arrays: dict[int, np.ndarray], batch: int) -> None:
-        made = [np.empty(at(shape, batch), np.float32) for shape in self.shapes]
-        plan = self.plan(batch, settings.get_num_threads())
-        with tracers.part("Plan.run", "forward"):
-            plan.run([*[arrays[n] for n in self.given], *made], batch)
-        arrays.update(zip(self.made, made, strict=True))
+        key = batch, settings.get_num_threads()
+        known = self.known.get(key)
+        if known is None:
+            known = self.plan(*key), [at(shape, batch) for shape in self.shapes]
+            with self.lock:
+                while len(self.known) >= MOST_PLANS:
+                    del self.known[next(iter(self.known))]
+                self.known[key] = known
+        plan, shapes = known
+        made = [np.empty(shape, np.float32) for shape in shapes]
+        given = [arrays[n] for n in self.given]
+        if tracers.profilers:
+            with tracers.part("Plan.run", "forward"):
+                plan.run(given + made, batch)
+        else:
+            plan.run(given + made, batch)
+        for number, array in zip(self.made, made, strict=True):
+            arrays[number] = array
 
 
 class Compiled:
@@ -97,6 +113,7 @@ class Compiled:
         self._constants = {
             k: known.array for k, known in enumerate(program.values) if known.array is not None
         }
+        self._inputs = [(number, program.values[number].dtype) for number in program.inputs]
         self._repeated = [
             (k, known) for k, known in enumerate(program.values) if known.entry is not None
         ]
@@ -110,6 +127,8 @@ class Compiled:
         # Outputs that no plan writes may share memory with inputs or constants: they are copied.
         planned = {n for part in self._parts if isinstance(part, Part) for n in part.made}
         self._lent = [n for n in program.outputs() if n not in planned]
+        # For a size of the batch: the shapes of the inputs, and the structure that is returned.
+        self._sizes: dict[int, tuple[list[tuple[int, ...]], Any]] = {}
 
     @property
     def steps(self) -> list[str]:
@@ -140,7 +159,7 @@ class Compiled:
         first axis. Images of uint8 are divided by 255 as `predict` does. ValueError for other
         shapes, TypeError for another number of inputs or other dtypes."""
         arrays: dict[int, Any] = dict(self._constants)
-        batch = self._take(inputs, arrays)
+        batch, returned = self._take(inputs, arrays)
         planned = kernels.backend() == "native" and batch > 0
         if not planned:
             for operation in self._program.operations:
@@ -154,11 +173,11 @@ class Compiled:
                 del arrays[number]
         for number in self._lent if planned else self._program.outputs():
             arrays[number] = np.array(arrays[number])
-        return with_arrays(at(self._program.returned, batch), arrays)
+        return with_arrays(returned, arrays)
 
-    def _take(self, inputs: tuple[Any, ...], arrays: dict[int, Any]) -> int:
+    def _take(self, inputs: tuple[Any, ...], arrays: dict[int, Any]) -> tuple[int, Any]:
         """Put the inputs among the arrays, if their shapes and dtypes are right. Returns the size
-        of the batch."""
+        of the batch, and the structure that is returned for it."""
         program = self._program
         if len(inputs) != len(program.inputs):
             count = len(program.inputs)
@@ -167,19 +186,29 @@ class Compiled:
                 f"got {len(inputs)}"
             )
         batch = 1 if program.batch is None else program.batch
-        for k, (x, number) in enumerate(zip(inputs, program.inputs, strict=True)):
-            known = program.values[number]
-            array = self._array(x, known.dtype, k)
-            if k == 0 and program.batch is None and array.ndim:
-                batch = len(array)
-            if array.shape != at(known.shape, batch):
+        for k, (number, dtype) in enumerate(self._inputs):
+            array = self._array(inputs[k], dtype, k)
+            if k == 0:
+                if program.batch is None and array.ndim:
+                    batch = len(array)
+                shapes, returned = self._sizes.get(batch) or self._sized(batch)
+            if array.shape != shapes[k]:
                 raise ValueError(
                     f"Compiled: input {k} must have shape {self._shape(number)}, got {array.shape}"
                 )
             arrays[number] = array
         for number, known in self._repeated:
             arrays[number] = known.constant(batch)
-        return batch
+        return batch, returned
+
+    def _sized(self, batch: int) -> tuple[list[tuple[int, ...]], Any]:
+        """The shapes of the inputs and the returned structure for a size of the batch."""
+        program = self._program
+        shapes = [at(program.values[number].shape, batch) for number in program.inputs]
+        if len(self._sizes) >= MOST_SIZES:
+            self._sizes = {}
+        sized = self._sizes[batch] = shapes, at(program.returned, batch)
+        return sized
 
     @staticmethod
     def _array(x: Any, dtype: np.dtype, k: int) -> np.ndarray:
@@ -196,7 +225,9 @@ class Compiled:
                 raise TypeError(
                     f"Compiled: input {k} must be {dtype}, got {x.dtype}; convert it with astype"
                 )
-        return x if x.flags.c_contiguous else np.ascontiguousarray(x).reshape(x.shape)
+        flags = x.flags
+        plain = flags.c_contiguous and flags.aligned
+        return x if plain else np.require(x, requirements=("C", "A"))
 
     def _shape(self, number: int) -> str:
         """The shape that an input must have, with N for a batch of any size."""

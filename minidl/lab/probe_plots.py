@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import checks, svg
-from ..svg import GREY, MUTED, A, B
+from ..svg import MUTED, A, B
 from ..train.report.curves import picture, save
 
 # The columns that layers have: the label of the axis, and whether it is logarithmic.
@@ -112,7 +112,9 @@ def draw(ax: Any, history: Mapping[str, Any], name: str, colours: tuple[str, str
         ax.plot(steps, svg.drawable(history[name], log), color=colours[0], linewidth=1.6)
     else:
         label, log = OF_LAYERS[name]
-        _layers(ax, steps, history["layers"], name, log, colours)
+        measured = [layer for layer in history["layers"] if _some(layer.get(name))]
+        series = {layer["name"]: layer[name] for layer in measured}
+        svg.layers(ax, steps, series, log, colours)
     ax.set_ylabel(label, color=MUTED, fontsize=10)
     if log:
         svg.logarithmic(ax.yaxis)
@@ -120,34 +122,6 @@ def draw(ax: Any, history: Mapping[str, Any], name: str, colours: tuple[str, str
         ax.set_ylim(0, max(0.1, 1.1 * ax.dataLim.y1))
     else:
         ax.margins(y=0.1)
-
-
-def _layers(
-    ax: Any,
-    steps: Sequence[int],
-    layers: Sequence[Mapping[str, Any]],
-    name: str,
-    log: bool,
-    colours: tuple[str, str],
-) -> None:
-    """Draw a line for each layer that has such a column. The first and the last layer are drawn in
-    colour, the others in grey."""
-    rows = [layer for layer in layers if _some(layer.get(name))]
-    for number, layer in enumerate(rows):
-        end = number in (0, len(rows) - 1)
-        colour = colours[0] if number == 0 else colours[1] if end else GREY
-        ax.plot(
-            steps,
-            svg.drawable(layer[name], log),
-            color=colour,
-            linewidth=1.6 if end else 0.8,
-            alpha=1 if end else 0.7,
-            zorder=3 if end else 2,
-            marker="o" if end and len(steps) <= 12 else None,
-            markersize=3,
-            label=svg.text(layer["name"]) if end else None,
-        )
-    svg.legend(ax)
 
 
 def _there(history: Mapping[str, Any], name: str) -> bool:

@@ -65,6 +65,12 @@ def subset(arrays: Arrays, count: int) -> Arrays:
     return arrays[0][:count], arrays[1][:count]
 
 
+def subsets(source: Callable[[str], Arrays], sizes: Mapping[str, Any]) -> tuple[Arrays, Arrays]:
+    """Return the first sizes["images"] items of a data set's training part, and the first
+    sizes["test"] items of its test part. `source` is `mnist` or `cifar10`."""
+    return subset(source("train"), sizes["images"]), subset(source("test"), sizes["test"])
+
+
 def batches(arrays: Arrays, size: int, seed: int) -> Iterator[Arrays]:
     """Yield batches without end. Each epoch has a new random order, and a smaller last batch is
     dropped."""

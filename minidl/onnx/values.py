@@ -19,7 +19,7 @@ import numpy as np
 from .. import ops
 from ..grad_mode import no_grad
 from ..tensor import Tensor
-from ..tracers import following
+from ..tracers import Tracer, following
 
 Axes = tuple[int, ...]
 
@@ -157,21 +157,9 @@ def _widened(value: Held, ndim: int) -> Held:
     return Held(ops.reshape(value.tensor, shape), axes, value.constant)
 
 
-class _NoTrace:
-    """A tracer that records nothing."""
-
-    def operation(self, *told: Any) -> None:
-        pass
-
-    read = copied = operation
-
-    def call(self, layer: Any, run: Any, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        return run(*inputs, **options)
-
-
 @contextlib.contextmanager
 def unrecorded() -> Iterator[None]:
     """Inside the block neither a trace nor the graph of gradients records what is computed, such as
     the arithmetic of shapes."""
-    with no_grad(), following(_NoTrace()):
+    with no_grad(), following(Tracer()):
         yield

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import array_like, plain_array
+from ..grad_mode import is_recording
 from ..tensor import Tensor
 from ..tracers import copied, tracers
 
@@ -25,9 +26,15 @@ def warn(message: str) -> None:
 
 
 def as_tensor(x: Any, where: str, name: str = "x") -> Tensor:
-    """x as a tensor; arrays and numbers become tensors without a gradient."""
+    """x as a tensor; arrays and numbers become tensors without a gradient. TypeError for a list of
+    tensors whose gradients would be lost."""
     if isinstance(x, Tensor):
         return x
+    if isinstance(x, (list, tuple)) and is_recording() and _requires_grad(x):
+        raise TypeError(
+            f"{where}: {name} is a {type(x).__name__} with tensors that require a gradient, which "
+            "would be lost; make one tensor of them with md.stack or md.concatenate"
+        )
     if isinstance(x, (np.ndarray, np.generic, int, float, list, tuple)) or array_like(x):
         try:
             array = plain_array(x)
@@ -44,6 +51,13 @@ def as_tensor(x: Any, where: str, name: str = "x") -> Tensor:
             raise TypeError(f"{where}: {name} must be numbers, got {array.dtype}")
         return constant(array, x)
     raise TypeError(f"{where}: {name} must be a tensor or an array, got {type(x).__name__}")
+
+
+def _requires_grad(items: Any) -> bool:
+    """Whether a tensor in nested lists and tuples requires a gradient."""
+    if isinstance(items, (list, tuple)):
+        return any(map(_requires_grad, items))
+    return isinstance(items, Tensor) and items._requires_grad
 
 
 def constant(array: np.ndarray, given: Any) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -324,7 +325,7 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: float =
     axis; modes constant, edge, reflect, wrap.
 
     ValueError for another mode or widths that do not fit, TypeError for widths that are not
-    integers.
+    integers or a value that is no number.
 
     >>> md.pad(md.tensor([1., 2., 3.]), (1, 2))
     tensor([0., 1., 2., 3., 0., 0.])
@@ -333,6 +334,8 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: float =
     """
     t = as_tensor(x, "pad")
     checks.choice(mode, "pad", "mode", ("constant", "edge", "reflect", "wrap"))
+    if not isinstance(constant_values, (Real, np.bool_)):
+        raise TypeError(checks.message("pad", "constant_values", "a number", constant_values))
     try:
         given = np.asarray(pad_width)
         widths = np.broadcast_to(given, (t.ndim, 2)).tolist()

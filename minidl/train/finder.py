@@ -163,6 +163,8 @@ class LearningRateFinder(hints.Explained):
             raise ImportError(
                 "LearningRateFinder.plot: needs matplotlib: pip install 'minidl[plot]'"
             ) from None
+        from .report.curves import save
+
         figure = Figure(figsize=(6, 4), layout="constrained")
         ax = figure.add_subplot()
         ax.semilogx(self.rates, self.losses)
@@ -177,7 +179,7 @@ class LearningRateFinder(hints.Explained):
         ax.set_xlabel("learning rate")
         ax.set_ylabel("loss")
         if path is not None:
-            figure.savefig(path)
+            save(figure, checks.path(path, "LearningRateFinder.plot"))
         return figure
 
     def state_dict(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 from ..grad_mode import no_grad
 from ..nn.layer import Layer
 from ..tensor import Tensor
-from ..tracers import following
+from ..tracers import Tracer, following
 
 SHOWN = 3  # parameters that a message names
 
@@ -49,7 +49,7 @@ def bad_gradients(model: Layer) -> str:
     return f"those of {_listed(bad[::-1])} are not (the nearest to the loss first)"
 
 
-class _Search:
+class _Search(Tracer):
     """A tracer that finds the first layer whose output is not finite. Inner layers return before
     the layers that call them, so the layer found is the innermost one."""
 
@@ -65,21 +65,6 @@ class _Search:
             name, kind = self.names.get(id(layer), ""), type(layer).__name__
             self.found = f"{name!r} ({kind})" if name else f"the model itself ({kind}.forward)"
         return output
-
-    def operation(
-        self,
-        function: Any,
-        inputs: tuple[Any, ...],
-        options: dict[str, Any],
-        outputs: tuple[Any, ...],
-    ) -> None:
-        pass
-
-    def read(self, tensor: Any) -> None:
-        pass
-
-    def copied(self, tensor: Any, array: Any) -> None:
-        pass
 
 
 def _finite(x: Any) -> bool:

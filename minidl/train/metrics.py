@@ -161,14 +161,18 @@ def _accuracy(
 
 
 def _top(k: int, outputs: Any, labels: Any, count: int) -> tuple[float, float] | None:
-    """Count the labels whose score is among the k largest of their row."""
+    """Count the labels whose score is among the k largest of their row. As in `_accuracy`, of equal
+    scores the first comes first, and a row with NaN is never right."""
     arrays = _arrays(outputs, labels)
     rows = arrays and _classes(*arrays)
     if not rows:
         return None
     scores, given = rows
-    own = scores[np.arange(len(given)), given][:, None]
-    return float(np.count_nonzero((scores > own).sum(axis=1) < k)), len(given)
+    given = given[:, None]
+    own = np.take_along_axis(scores, given, axis=1)
+    before = (scores > own) | ((scores == own) & (np.arange(scores.shape[1]) < given))
+    right = (before.sum(axis=1) < k) & ~np.isnan(scores).any(axis=1)
+    return float(np.count_nonzero(right)), len(given)
 
 
 def _error(name: str, outputs: Any, labels: Any, count: int) -> tuple[float, float] | None:

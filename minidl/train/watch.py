@@ -16,6 +16,7 @@ from ..nn.normalization import Normalization
 from ..nn.parameter import Parameter
 from ..ops.activation import Curve
 from ..tensor import Tensor
+from ..tracers import Tracer
 
 ACTIVATIONS = ("ReLU", *(curve.__name__ for curve in Curve.__subclasses__()))
 
@@ -33,7 +34,7 @@ def units_of(array: np.ndarray) -> Units:
     return Units(mean, np.sqrt(var))
 
 
-class Watch:
+class Watch(Tracer):
     """A tracer (see `tracers`) of one thread that records statistics of a model's layers.
 
     `rows` has an entry for each layer with parameters, each normalization and each activation, be
@@ -117,12 +118,6 @@ class Watch:
             number += 1
             made = f"{name} {number}"
         return made
-
-    def read(self, tensor: Any) -> None:
-        pass
-
-    def copied(self, tensor: Any, array: Any) -> None:
-        pass
 
 
 def given_to(inputs: tuple[Any, ...], options: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -68,8 +68,9 @@ struct PlanBlocks<std::integer_sequence<int, R...>> {
 constexpr auto &plan_blocks = PlanBlocks<std::make_integer_sequence<int, MR>>::of;
 
 /* P panels of a dense layer, for one row. A single sum would have to wait for each addition; sums
- * of several panels do not wait for one another, and each keeps its order. */
-enum { ROW_PANELS = 4 };
+ * of several panels do not wait for one another, and each keeps its order. Each weight is used
+ * once, so that its memory limits the speed: it is prefetched some terms ahead. */
+enum { ROW_PANELS = 4, ROW_AHEAD = 8 };
 
 template <int P>
 ALWAYS_INLINE void plan_row(const float *a, const float *w, ptrdiff_t n, float *out,
@@ -77,6 +78,8 @@ ALWAYS_INLINE void plan_row(const float *a, const float *w, ptrdiff_t n, float *
     pv sum[P][2] = {};
     for (ptrdiff_t k = 0; k < n; k++) _Pragma("GCC unroll 4") for (int p = 0; p < P; p++) {
             const float *at = w + p * n * PANEL + k * PANEL;
+            for (int line = 0; line < PANEL; line += 16)
+                __builtin_prefetch(at + ROW_AHEAD * PANEL + line);
             sum[p][0] += a[k] * PLOAD(at);
             sum[p][1] += a[k] * PLOAD(at + PV);
         }
@@ -104,60 +107,84 @@ ALWAYS_INLINE int plan_segments(const Step *s, ptrdiff_t *a_off, ptrdiff_t *n) {
     return count;
 }
 
+/* Applies an activation that is no ReLU to stored outputs. */
+ALWAYS_INLINE void plan_curve(const Step *s, float *out, ptrdiff_t columns) {
+    if (s->activation >= 0) curve(s->activation, out, out, columns, s->p, s->q);
+}
+
+/* A convolution with a single pixel and segment, as a dense layer for one image: all panels. */
+static void plan_pixel(const Step *s, const Work *k, ptrdiff_t offset, ptrdiff_t n) {
+    const ptrdiff_t own = s->co / s->groups, panels = (own + PANEL - 1) / PANEL;
+    const int relu_out = s->activation == ACTIVATION_RELU;
+    ptrdiff_t item, end;
+    plan_share(k, panels * s->groups, &item, &end);
+    while (item < end) {
+        const ptrdiff_t group = item / panels, panel = item % panels;
+        const ptrdiff_t channel = group * own + panel * PANEL;
+        const int several = panels - panel >= ROW_PANELS && end - item >= ROW_PANELS;
+        const ptrdiff_t most = several ? ROW_PANELS * PANEL : PANEL, left = own - panel * PANEL;
+        const ptrdiff_t columns = left < most ? left : most;
+        const float *x = plan_at(k, &s->x, 0, -s->top, -s->left) + group * (s->ci / s->groups);
+        const float *w = s->weights + item * n * PANEL;
+        const float *bias = s->bias ? s->bias + item * PANEL : NULL;
+        const float *add = s->adds ? plan_at(k, &s->r, 0, 0, 0) + channel : NULL;
+        float *out = plan_at(k, &s->y, 0, 0, 0) + channel;
+        if (several) plan_row<ROW_PANELS>(x + offset, w, n, out, add, bias, relu_out, columns);
+        else plan_row<1>(x + offset, w, n, out, add, bias, relu_out, columns);
+        plan_curve(s, out, columns);
+        item += several ? ROW_PANELS : 1;
+    }
+}
+
 /* A convolution: all pixels times all panels of weights, in blocks of at most MR pixels and one
- * panel. */
+ * panel. Where a block begins is known from the one before, which spares divisions. */
 static void plan_conv(const Step *s, const Work *k) {
     const ptrdiff_t pixels = k->images * s->oh * s->ow, blocks = (pixels + MR - 1) / MR;
     const ptrdiff_t own = s->co / s->groups, panels = (own + PANEL - 1) / PANEL;
     const ptrdiff_t taps = s->kh * s->kw * (s->ci / s->groups);
+    const int relu_out = s->activation == ACTIVATION_RELU;
     ptrdiff_t a_off[PLAN_SEGMENTS], n, item, end;
     const int segments = plan_segments(s, a_off, &n);
+    if (pixels == 1 && segments == 1) {
+        plan_pixel(s, k, a_off[0], n);
+        return;
+    }
     plan_share(k, blocks * panels * s->groups, &item, &end);
-    for (; item < end; item++) {
-        const ptrdiff_t panel = item / blocks, block = item % blocks, group = panel / panels;
-        ptrdiff_t first, end_pixel;
-        plan_part(pixels, block, blocks, &first, &end_pixel);
-        const ptrdiff_t channel = group * own + panel % panels * PANEL;
-        ptrdiff_t columns = own - panel % panels * PANEL;
+    ptrdiff_t panel = item / blocks, block = item % blocks, first = pixels * block / blocks;
+    ptrdiff_t image = first / (s->oh * s->ow), row = first / s->ow % s->oh, col = first % s->ow;
+    for (; item < end; item++, block++) {
+        if (block == blocks) panel++, block = first = image = row = col = 0;
+        const ptrdiff_t next = pixels * (block + 1) / blocks, group = panel / panels;
+        const ptrdiff_t left = own - panel % panels * PANEL, channel = (group + 1) * own - left;
+        const ptrdiff_t columns = left < PANEL ? left : PANEL;
         const float *a[MR], *add[MR];
         float *out[MR];
-        ptrdiff_t image = first / (s->oh * s->ow), row = first / s->ow % s->oh, col = first % s->ow;
-        const int rows = (int)(end_pixel - first);
+        const int rows = (int)(next - first);
+        first = next;
         for (int r = 0; r < rows;) {
             const float *x = plan_at(k, &s->x, image, row * s->sh - s->top, col * s->sw - s->left) +
                              group * (s->ci / s->groups);
-            const float *add_row = s->adds ? plan_at(k, &s->r, image, row, col) + channel : NULL;
             float *y = plan_at(k, &s->y, image, row, col) + channel;
             const int here = (int)(s->ow - col < rows - r ? s->ow - col : rows - r);
             for (int i = 0; i < here; i++) {
                 a[r + i] = x + i * s->sw * s->x.pixel;
                 out[r + i] = y + i * s->y.pixel;
-                add[r + i] = add_row ? add_row + i * s->r.pixel : NULL;
+            }
+            if (s->adds) {
+                const float *added = plan_at(k, &s->r, image, row, col) + channel;
+                for (int i = 0; i < here; i++) add[r + i] = added + i * s->r.pixel;
             }
             r += here;
-            col = 0;
-            if (++row == s->oh) row = 0, image++;
+            col += here;
+            if (col == s->ow) {
+                col = 0;
+                if (++row == s->oh) row = 0, image++;
+            }
         }
-        const float *w = s->weights + panel * taps * PANEL;
-        const float *bias = s->bias ? s->bias + panel * PANEL : NULL;
-        const int relu_out = s->activation == ACTIVATION_RELU;
-        if (rows == 1 && segments == 1) {       /* one pixel: each item is a panel */
-            const int several = panels - panel % panels >= ROW_PANELS && end - item >= ROW_PANELS;
-            const ptrdiff_t most = several ? ROW_PANELS * PANEL : PANEL;
-            if (columns > most) columns = most;
-            const float *added = s->adds ? add[0] : NULL;
-            if (several)
-                plan_row<ROW_PANELS>(a[0] + a_off[0], w, n, out[0], added, bias, relu_out, columns);
-            else plan_row<1>(a[0] + a_off[0], w, n, out[0], added, bias, relu_out, columns);
-            if (several) item += ROW_PANELS - 1;
-        } else {
-            if (columns > PANEL) columns = PANEL;
-            plan_blocks[rows - 1][columns > PV](a, w, segments, a_off, n, out, s->adds ? add : NULL,
-                                                bias, relu_out, columns);
-        }
-        if (s->activation >= 0)
-            for (int r = 0; r < rows; r++)
-                curve(s->activation, out[r], out[r], columns, s->p, s->q);
+        plan_blocks[rows - 1][columns > PV](
+            a, s->weights + panel * taps * PANEL, segments, a_off, n, out, s->adds ? add : NULL,
+            s->bias ? s->bias + panel * PANEL : NULL, relu_out, columns);
+        for (int r = 0; r < rows; r++) plan_curve(s, out[r], columns);
     }
 }
 
@@ -213,9 +240,7 @@ static void plan_depthwise(const Step *s, const Work *k) {
         for (; col < s->ow; col++)
             plan_depthwise_pixels<1>(s, x + col * s->sw * s->x.pixel, y + col * s->y.pixel,
                                      r ? r + col * s->r.pixel : NULL);
-        if (s->activation >= 0)
-            for (col = 0; col < s->ow; col++)
-                curve(s->activation, y + col * s->y.pixel, y + col * s->y.pixel, s->co, s->p, s->q);
+        for (col = 0; col < s->ow; col++) plan_curve(s, y + col * s->y.pixel, s->co);
     }
 }
 

@@ -20,6 +20,7 @@ from tests.support.compiled_models import (
     steps,
 )
 from tests.support.errors import refuses
+from tests.support.kernels import misaligned, strided, swapped
 from tests.support.marks import small_batches
 from tests.support.processes import printed
 from tests.support.threads import in_threads, threads
@@ -56,7 +57,8 @@ def test_results_belong_to_the_caller():
 
 def test_inputs_of_any_kind():
     compiled, expected = md.compile(MODEL, X), evaluated(MODEL, X)
-    for x in (md.tensor(X), X.tolist(), np.asfortranarray(X), np.repeat(X, 2, 0)[::2]):
+    layouts = (strided, misaligned, swapped)
+    for x in (md.tensor(X), X.tolist(), np.asfortranarray(X), *[f(X) for f in layouts]):
         assert_equal(compiled(x), expected)
     read_only = X.copy()
     read_only.flags.writeable = False

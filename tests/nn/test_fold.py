@@ -8,7 +8,7 @@ import pytest
 import minidl as md
 from minidl import models, nn
 from tests.support.folding import Custom, agrees, folds_completely, images, norms, quietly, settled
-from tests.support.marks import small_batches
+from tests.support.marks import every_model, small_batches
 
 pytestmark = pytest.mark.usefixtures("seeded")
 FLOATS = pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -97,16 +97,7 @@ def test_neighbours(name, example, dtype):
 
 
 @FLOATS
-@pytest.mark.parametrize(
-    ("model", "shape"),
-    [
-        (models.MLP, (4, 784)),
-        (models.MnistCNN, (2, 28, 28, 1)),
-        (models.VGG8, (2, 32, 32, 3)),
-        (models.ResNet20, (2, 16, 16, 3)),
-        (models.Mobile, (2, 16, 16, 3)),
-    ],
-)
+@every_model
 def test_models(model, shape, dtype):
     folds_completely(settled(model(), dtype), images(*shape, dtype=dtype))
 

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 import minidl as md
-from minidl import kernels, models, nn
+from minidl import models, nn
 from tests.support.errors import read_only, refuses
 from tests.support.folding import Custom, agrees, folds_completely, images, norms, quietly, settled
+from tests.support.kernel_calls import kernels_run
 
 pytestmark = pytest.mark.usefixtures("seeded")
 
@@ -290,16 +291,8 @@ def test_a_folded_state_goes_into_another_folded_copy(tmp_path):
 
 
 def test_a_folded_residual_block_is_convolutions_alone(monkeypatch):
-    calls = []
-    for name in ("add", "relu", "batch_norm_apply", "winograd_conv", "winograd_weights"):
-        kernel = getattr(kernels, name)
-        monkeypatch.setattr(
-            kernels,
-            name,
-            lambda *args, kernel=kernel, name=name, **options: (
-                calls.append(name) or kernel(*args, **options)
-            ),
-        )
+    names = ("add", "relu", "batch_norm_apply", "winograd_conv", "winograd_weights")
+    calls = kernels_run(monkeypatch, *names)
     model = settled(models.ResNet20())
     folded = nn.fold(model, images(1, 16, 16, 3))
     for _ in range(2):

@@ -40,6 +40,21 @@ def same_state(layer, before):
     return all(np.array_equal(value, before[name]) for name, value in layer.state_dict().items())
 
 
+def step(layer, x, dy):
+    """Everything that a train step through the layer and a ReLU computes."""
+    t = md.tensor(x, requires_grad=True)
+    y = md.relu(layer(t))
+    y.backward(dy)
+    return [
+        y.data,
+        t.grad,
+        layer.gamma.grad,
+        layer.beta.grad,
+        layer.running_mean,
+        layer.running_var,
+    ]
+
+
 # -------------------------------------------------------------------------- running statistics
 
 
@@ -171,22 +186,7 @@ def test_same_bits_on_any_number_of_threads():
     bits = []
     for n in (1, 2, 3, 4):
         with threads(n):
-            layer, t = nn.BatchNorm(24), md.tensor(x, requires_grad=True)
-            y = md.relu(layer(t))
-            y.backward(dy)
-            bits.append(
-                [
-                    a.tobytes()
-                    for a in (
-                        y.data,
-                        t.grad,
-                        layer.gamma.grad,
-                        layer.beta.grad,
-                        layer.running_mean,
-                        layer.running_var,
-                    )
-                ]
-            )
+            bits.append([a.tobytes() for a in step(nn.BatchNorm(24), x, dy)])
     assert bits[0] == bits[1] == bits[2] == bits[3]
 
 
@@ -264,19 +264,7 @@ def test_nan_and_infinity_stay_in_their_channel(dtype, backend, bad):
     results = []
     with md.use_backend(backend), np.errstate(invalid="ignore"):
         for values in (x, spoiled):
-            layer, t = nn.BatchNorm(19).astype(dtype), md.tensor(values, requires_grad=True)
-            y = md.relu(layer(t))
-            y.backward(dy)
-            results.append(
-                [
-                    y.data,
-                    t.grad,
-                    layer.gamma.grad,
-                    layer.beta.grad,
-                    layer.running_mean,
-                    layer.running_var,
-                ]
-            )
+            results.append(step(nn.BatchNorm(19).astype(dtype), values, dy))
     for clean, found in zip(*results, strict=True):
         np.testing.assert_array_equal(found[..., others], clean[..., others])
         assert np.isfinite(found[..., others]).all()

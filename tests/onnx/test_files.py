@@ -130,30 +130,27 @@ def test_errors_name_the_node():
 # --------------------------------------------------------------------------------- other files
 
 
-def test_weights_in_a_file_of_their_own(tmp_path):
-    model = onnx.load_model_from_string(network())
+def save_in_two_files(folder):
+    """Save a network as net.onnx, with its weights beside it in weights.bin."""
     onnx.save_model(
-        model,
-        tmp_path / "net.onnx",
+        onnx.load_model_from_string(network()),
+        folder / "net.onnx",
         save_as_external_data=True,
         location="weights.bin",
         size_threshold=0,
     )
+
+
+def test_weights_in_a_file_of_their_own(tmp_path):
+    save_in_two_files(tmp_path)
     assert (tmp_path / "weights.bin").exists()
     x = draw(2, 4, 5, 3)
     assert_close(md.onnx.load(tmp_path / "net.onnx")(x).data, md.onnx.load(network())(x).data)
 
 
 def test_bytes_lead_to_no_other_file(tmp_path, monkeypatch):
-    """A file in the current folder is not read either, even if it has the name."""
-    model = onnx.load_model_from_string(network())
-    onnx.save_model(
-        model,
-        tmp_path / "net.onnx",
-        save_as_external_data=True,
-        location="weights.bin",
-        size_threshold=0,
-    )
+    """Nor is a file read that happens to lie in the current folder."""
+    save_in_two_files(tmp_path)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=r"'body\.conv\.weight' stand in another file"):
         md.onnx.load((tmp_path / "net.onnx").read_bytes())

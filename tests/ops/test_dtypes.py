@@ -151,6 +151,17 @@ def test_an_array_operand_gets_no_gradient_but_gives_one():
     np.testing.assert_allclose(x.grad, array + 1 / array, rtol=1e-6)
 
 
+@pytest.mark.parametrize("f", [md.sum, md.exp, lambda x: md.add(x, 1.0), lambda x: md.ones(2) * x])
+def test_a_list_of_tensors_that_require_a_gradient_is_refused(f):
+    w = md.tensor(2.0, requires_grad=True)
+    for given in ([w, 1.0], (1.0, (w,)) if f is not md.sum else (w, w)):
+        with pytest.raises(TypeError, match=r"gradient, which would be lost; .* md\.stack"):
+            f(given)
+    plain = np.asarray(f([w.detach(), md.tensor(2.0)]))
+    with md.no_grad():
+        np.testing.assert_array_equal(f([w, w]), plain)
+
+
 def test_in_place_operators_make_new_tensors():
     x = md.tensor([1.0, 2.0], requires_grad=True)
     y = x

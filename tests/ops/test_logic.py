@@ -117,19 +117,19 @@ test_errors = errors_of(
 )
 
 
+def operands(a, b):
+    """Pairs of which one operand or both are tensors, the other an array or a number."""
+    x, y = md.tensor(a), md.tensor(b)
+    return (x, y), (x, b), (a, y), (x, 2), (7, y)
+
+
 @pytest.mark.parametrize(
     "operate",
     [operator.floordiv, operator.mod, lambda a, b: divmod(a, b)[0], lambda a, b: divmod(a, b)[1]],
 )
 def test_division_operators(operate):
     a, b = np.array([7.5, -7.5]), np.array([2.0, 3.0])
-    for x, y in (
-        (md.tensor(a), md.tensor(b)),
-        (md.tensor(a), b),
-        (a, md.tensor(b)),
-        (md.tensor(a), 2),
-        (7, md.tensor(b)),
-    ):
+    for x, y in operands(a, b):
         expected = operate(*(np.asarray(v) for v in (x, y)))
         np.testing.assert_array_equal(operate(x, y), expected)
 
@@ -139,13 +139,7 @@ def test_division_operators(operate):
 )
 def test_bit_operators(operate):
     a, b = np.array([6, 9]), np.array([3, 1])
-    for x, y in (
-        (md.tensor(a), md.tensor(b)),
-        (md.tensor(a), b),
-        (a, md.tensor(b)),
-        (md.tensor(a), 2),
-        (7, md.tensor(b)),
-    ):
+    for x, y in operands(a, b):
         got = operate(x, y)
         assert isinstance(got, md.Tensor)
         np.testing.assert_array_equal(got, operate(*(np.asarray(v) for v in (x, y))))

@@ -259,6 +259,8 @@ test_errors = errors_of(
         (lambda: X.reshape(4, 2), ValueError, "reshape: shape (2, 3) does not fit into (4, 2)"),
         (lambda: X.reshape(-1, -1), ValueError, "reshape: shape (2, 3) does not fit into (-1, -1)"),
         (lambda: md.reshape("text", 2), TypeError, "reshape: x must be a tensor", "str"),
+        (lambda: md.pad(X, 1, constant_values=None), TypeError, "pad: constant_values", "None"),
+        (lambda: md.pad(X, 1, constant_values="0"), TypeError, "pad: constant_values", "'0'"),
         (
             lambda: md.flatten(X, 2),
             ValueError,

@@ -6,6 +6,7 @@ Therefore a kernel and its twin are compared with ==, whatever the order of thei
 """
 
 import numpy as np
+from hypothesis import strategies as st
 
 from tests.support.kernels import identical, kernels_of, values, whole
 
@@ -25,16 +26,22 @@ KERNELS = {
 }
 
 
-def output_size(size, kernel, stride, padding, dilation):
-    return (size + sum(padding) - dilation * (kernel - 1) - 1) // stride + 1
+# Strategies for strides, dilations and small kernels, and for padding.
+PAIRS = st.tuples(st.integers(1, 3), st.integers(1, 3))
+PADS = st.tuples(*[st.tuples(st.integers(0, 4), st.integers(0, 4))] * 2)
+
+
+def output_sizes(h, w, kernel, stride, padding, dilation):
+    """The height and the width of a convolution's output; below 1 where there is none."""
+    options = zip((h, w), kernel, stride, padding, dilation, strict=True)
+    return tuple((n + sum(p) - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in options)
 
 
 def depthwise_cases(
     n, h, w, channels, kernel=(3, 3), stride=(1, 1), padding=SAME, dilation=(1, 1), make=whole
 ):
-    """Return the arguments of the forward and of the backward for one geometry."""
-    oh = output_size(h, kernel[0], stride[0], padding[0], dilation[0])
-    ow = output_size(w, kernel[1], stride[1], padding[1], dilation[1])
+    """Arguments of the forward and of the backward for one geometry."""
+    oh, ow = output_sizes(h, w, kernel, stride, padding, dilation)
     forward = {
         "x": make(n, h, w, channels),
         "w": make(*kernel, 1, channels, seed=1),
@@ -115,8 +122,7 @@ def direct_cases(
 ):
     """Return the arguments of the direct convolution and of its two gradients for one geometry."""
     n, h, w, channels = x_shape
-    oh = output_size(h, kernel[0], stride[0], padding[0], dilation[0])
-    ow = output_size(w, kernel[1], stride[1], padding[1], dilation[1])
+    oh, ow = output_sizes(h, w, kernel, stride, padding, dilation)
     options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
     x = make(*x_shape, dtype=dtype)
     weights = make(*kernel, channels // groups, outputs, dtype=dtype, seed=1)

@@ -6,6 +6,7 @@ replace any of them by a bad one, or make `out` overlap it in memory.
 """
 
 import importlib
+import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -40,7 +41,7 @@ NORM_SHAPES = (
 
 many = settings(
     derandomize=True,
-    max_examples=150,
+    max_examples=int(os.environ.get("MINIDL_TEST_EXAMPLES", 150)),  # fewer on an emulated CPU
     deadline=None,
     database=None,
     suppress_health_check=list(HealthCheck),

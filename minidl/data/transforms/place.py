@@ -25,6 +25,7 @@ def _cropped(
     """Crop images. It uses one thread, because the others compute the model at the same time."""
     if flips is None:
         flips = np.zeros(len(images), np.uint8)
+    tops, lefts = np.ascontiguousarray(tops), np.ascontiguousarray(lefts)
     return kernels.crop(images, size, tops, lefts, flips, mode, value, threads=1)
 
 
@@ -84,13 +85,7 @@ class RandomCrop(Transform):
             )
         tops, lefts = draws.below(places).T
         return _cropped(
-            images,
-            self.size,
-            np.ascontiguousarray(tops - down),
-            np.ascontiguousarray(lefts - right),
-            None,
-            self.mode,
-            self.value,
+            images, self.size, tops - down, lefts - right, mode=self.mode, value=self.value
         ), labels
 
 
@@ -202,13 +197,7 @@ class RandomTranslate(Transform):
         _check_reflect("RandomTranslate", "amount", self.mode, (down, right), images)
         tops, lefts = draws.below((2 * down + 1, 2 * right + 1)).T
         return _cropped(
-            images,
-            size,
-            np.ascontiguousarray(tops - down),
-            np.ascontiguousarray(lefts - right),
-            None,
-            self.mode,
-            self.value,
+            images, size, tops - down, lefts - right, mode=self.mode, value=self.value
         ), labels
 
 

@@ -105,8 +105,7 @@ class Dropout(Experiment):
     quick = {"images": 2_000, "test": 1_000, "epochs": 2, "keeps": [0.5]}
 
     def run(self, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
-        arrays = problems.subset(problems.cifar10("train"), settings["images"])
-        test = problems.subset(problems.cifar10("test"), settings["test"])
+        arrays, test = problems.subsets(problems.cifar10, settings)
         accuracy: dict[str, float] = {}
         ratios: dict[str, list[dict[str, float]]] = {}
         chosen = [

@@ -126,8 +126,7 @@ class SmallBatches(Experiment):
     def run(self, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
         pool = settings.get("pool", 1)
         arrays, test = (
-            smaller(problems.subset(problems.cifar10(part), settings[count]), pool)
-            for part, count in (("train", "images"), ("test", "test"))
+            smaller(part, pool) for part in problems.subsets(problems.cifar10, settings)
         )
         shares: dict[str, dict[str, float]] = {}
         for norm, sizes in settings["sizes"].items():

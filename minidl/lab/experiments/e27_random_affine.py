@@ -138,8 +138,7 @@ class RandomAffine(Experiment):
         found: dict[str, Any] = {"mlp": {}, "c6": {}}
         for network, source, chosen in (("mlp", mnist, ARMS), ("c6", cifar, STARTS)):
             recipe = settings[network]
-            train = problems.subset(source("train"), recipe["images"])
-            test = problems.subset(source("test"), recipe["test"])
+            train, test = problems.subsets(source, recipe)
             for arm in chosen:
                 model = build(network, arm, seed)
                 losses = arms.train_with_linear_decay(model, train, recipe, seed)

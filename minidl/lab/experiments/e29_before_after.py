@@ -83,8 +83,7 @@ class BeforeAfter(Experiment):
         found: dict[str, Any] = {}
         for network, source in (("mlp", problems.mnist), ("c6", problems.cifar10)):
             recipe = settings[network]
-            train = problems.subset(source("train"), recipe["images"])
-            test = problems.subset(source("test"), recipe["test"])
+            train, test = problems.subsets(source, recipe)
             for arm in ("before", "after"):
                 md.manual_seed(seed)
                 after = arm == "after"

@@ -86,8 +86,7 @@ class BatchOrLayerInCNN(Experiment):
     quick_seeds = 3
 
     def run(self, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
-        train = problems.subset(problems.cifar10("train"), settings["images"])
-        test = problems.subset(problems.cifar10("test"), settings["test"])
+        train, test = problems.subsets(problems.cifar10, settings)
         found: dict[str, Any] = {arm: {} for arm in ARMS}
         for arm, norm in ARMS.items():
             for rate in settings["rates"]:

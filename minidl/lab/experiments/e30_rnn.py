@@ -133,8 +133,8 @@ class BatchOrLayerInRNN(Experiment):
         }
 
     def run(self, seed: int, settings: Mapping[str, Any]) -> dict[str, Any]:
-        train = rows(problems.subset(problems.mnist("train"), settings["images"]), settings)
-        test = rows(problems.subset(problems.mnist("test"), settings["test"]), settings)
+        parts = problems.subsets(problems.mnist, settings)
+        train, test = (rows(arrays, settings) for arrays in parts)
         found: dict[str, Any] = {size: {} for size in settings["steps"]}
         for size, steps in settings["steps"].items():
             for arm, options in ARMS.items():

@@ -18,7 +18,7 @@ from ...backward import grad
 from ...mode import evaluation
 from ...nn.layer import Layer
 from ...tensor import Tensor
-from ...tracers import following
+from ...tracers import Tracer, following
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 
@@ -43,7 +43,7 @@ def grad_cam(model: Layer, x: np.ndarray, classes: np.ndarray) -> np.ndarray | N
     return np.maximum((weights * search.maps.data).sum(axis=3), 0)
 
 
-class _LastMaps:
+class _LastMaps(Tracer):
     """A tracer that finds the feature maps of the last convolution: its output after the
     normalization and the activation that follow it, which keep the shape.
 
@@ -97,9 +97,3 @@ class _LastMaps:
         new = id(thing) not in self._seen
         self._seen[id(thing)] = thing
         return new
-
-    def read(self, tensor: Any) -> None:
-        pass
-
-    def copied(self, tensor: Any, array: Any) -> None:
-        pass

@@ -7,9 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ... import svg
-from ...svg import GREY, MUTED, A, B
-
-POINTS = 12  # lines with at most so many values have a marker at each
+from ...svg import MUTED, POINTS, A, B
 
 Lines = Mapping[str, Sequence[float]]
 
@@ -44,23 +42,7 @@ def many(
 ) -> str:
     """Plot a line for each layer; the first and the last layer are highlighted."""
     figure, ax = _figure("epoch")
-    names = list(series)
-    for label, values in series.items():
-        colour = A if label == names[0] else B if label == names[-1] else GREY
-        ends = colour != GREY
-        place = "first" if colour == A else "last"
-        ax.plot(
-            x,
-            svg.drawable(values, log),
-            color=colour,
-            linewidth=1.8 if ends else 0.8,
-            alpha=1 if ends else 0.7,
-            zorder=3 if ends else 2,
-            marker="o" if ends and len(values) <= POINTS else None,
-            markersize=3.5,
-            label=svg.text(f"{label} (the {place})") if ends else None,
-        )
-    svg.legend(ax)
+    svg.layers(ax, x, series, log)
     if percent:
         from matplotlib.ticker import PercentFormatter
 

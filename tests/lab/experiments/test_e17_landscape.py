@@ -11,6 +11,14 @@ from minidl.lab.experiments import e17_landscape as e17
 from minidl.lab.verdict import Verdict
 
 experiment = e17.Landscape()
+SHORT = {
+    **experiment.settings(True),
+    "steps": 4,
+    "every": 2,
+    "batch": 8,
+    "images": 40,
+    "widths": [8, 8, 8],
+}
 
 
 def arm(ranges):
@@ -111,16 +119,8 @@ def noise(monkeypatch):
 
 
 @pytest.mark.usefixtures("noise")
-def test_it_runs_and_is_judged_and_plotted():
-    settings = {
-        **experiment.settings(True),
-        "steps": 4,
-        "every": 2,
-        "batch": 8,
-        "images": 40,
-        "widths": [8, 8, 8],
-    }
-    found = experiment.run(0, settings)
+def test_run_judge_and_plot():
+    found = experiment.run(0, SHORT)
     assert found["none"]["at"] == [2, 4]
     assert experiment.judge([found]).verdict is Verdict.INCONCLUSIVE
     pytest.importorskip("matplotlib")
@@ -129,14 +129,5 @@ def test_it_runs_and_is_judged_and_plotted():
 
 @pytest.mark.usefixtures("noise")
 def test_an_arm_that_diverges():
-    settings = {
-        **experiment.settings(True),
-        "steps": 4,
-        "every": 2,
-        "batch": 8,
-        "images": 40,
-        "widths": [8, 8, 8],
-        "rate": 1e30,
-    }
-    found = e17.train_arm("none", 0, **settings)
+    found = e17.train_arm("none", 0, **{**SHORT, "rate": 1e30})
     assert len(found["rate loss"]) == 2 and not math.isfinite(found["end"])

@@ -8,9 +8,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tests.support.kernel_convs import (
+    PADS,
+    PAIRS,
     agree,
     depthwise_cases,
-    output_size,
+    output_sizes,
     whole_consumer,
     whole_factors,
 )
@@ -50,10 +52,6 @@ def cases(*shape, make=whole, **geometry):
     }
 
 
-pair = st.tuples(st.integers(1, 3), st.integers(1, 3))
-pads = st.tuples(*[st.tuples(st.integers(0, 4), st.integers(0, 4))] * 2)
-
-
 @many
 @given(
     n=st.integers(0, 3),
@@ -61,13 +59,12 @@ pads = st.tuples(*[st.tuples(st.integers(0, 4), st.integers(0, 4))] * 2)
     w=st.integers(1, 20),
     channels=st.integers(1, 3),
     kernel=st.tuples(st.integers(1, 5), st.integers(1, 5)),
-    stride=pair,
-    dilation=pair,
-    padding=pads,
+    stride=PAIRS,
+    dilation=PAIRS,
+    padding=PADS,
 )
 def test_any_geometry(n, h, w, channels, kernel, stride, dilation, padding):
-    assume(output_size(h, kernel[0], stride[0], padding[0], dilation[0]) >= 1)
-    assume(output_size(w, kernel[1], stride[1], padding[1], dilation[1]) >= 1)
+    assume(min(output_sizes(h, w, kernel, stride, padding, dilation)) >= 1)
     made = cases(
         n, h, w, 16 * channels, kernel=kernel, stride=stride, padding=padding, dilation=dilation
     )
@@ -81,10 +78,10 @@ def test_any_geometry(n, h, w, channels, kernel, stride, dilation, padding):
     h=st.integers(1, 9),
     w=st.integers(1, 12),
     channels=st.integers(1, 3),
-    kernel=pair,
-    stride=pair,
-    dilation=pair,
-    padding=pads,
+    kernel=PAIRS,
+    stride=PAIRS,
+    dilation=PAIRS,
+    padding=PADS,
     norm=st.booleans(),
     relu=st.booleans(),
     consumer=st.booleans(),
@@ -106,9 +103,8 @@ def test_any_geometry_between_two_normalizations(
     consumer_relu,
     centre,
 ):
-    """What else holds between normalizations is in test_between_norms."""
-    assume(output_size(h, kernel[0], stride[0], padding[0], dilation[0]) >= 1)
-    assume(output_size(w, kernel[1], stride[1], padding[1], dilation[1]) >= 1)
+    """What else holds there is in test_between_norms."""
+    assume(min(output_sizes(h, w, kernel, stride, padding, dilation)) >= 1)
     made = depthwise_cases(n, h, w, 16 * channels, kernel, stride, padding, dilation)
     agree(
         "depthwise",

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tests.support.kernel_convs import SAME, direct_cases, output_size
+from tests.support.kernel_convs import PADS, PAIRS, SAME, direct_cases, output_sizes
 from tests.support.kernels import (
     FLOATS,
     bad_values_are_local,
@@ -70,10 +70,6 @@ def test_gradients_are_adjoint():
     assert np.vdot(y, dy) == np.vdot(x, dx) == np.vdot(w, dw) != 0
 
 
-pair = st.tuples(st.integers(1, 3), st.integers(1, 3))
-pads = st.tuples(*[st.tuples(st.integers(0, 4), st.integers(0, 4))] * 2)
-
-
 @many
 @given(
     n=st.integers(0, 3),
@@ -83,17 +79,16 @@ pads = st.tuples(*[st.tuples(st.integers(0, 4), st.integers(0, 4))] * 2)
     channels=st.integers(1, 20),
     outputs=st.integers(1, 36),
     kernel=st.tuples(st.integers(1, 4), st.integers(1, 4)),
-    stride=pair,
-    dilation=pair,
-    padding=pads,
+    stride=PAIRS,
+    dilation=PAIRS,
+    padding=PADS,
     dtype=st.sampled_from([np.float32, np.float64]),
     bias=st.booleans(),
 )
 def test_any_geometry(
     n, h, w, groups, channels, outputs, kernel, stride, dilation, padding, dtype, bias
 ):
-    assume(output_size(h, kernel[0], stride[0], padding[0], dilation[0]) >= 1)
-    assume(output_size(w, kernel[1], stride[1], padding[1], dilation[1]) >= 1)
+    assume(min(output_sizes(h, w, kernel, stride, padding, dilation)) >= 1)
     are_the_twins(
         (n, h, w, groups * channels),
         kernel,
@@ -124,8 +119,7 @@ wide = st.tuples(*[st.tuples(st.integers(0, 30), st.integers(0, 30))] * 2)
 def test_taps_that_only_meet_padding_and_strides_beyond_the_image(
     h, w, groups, kernel, stride, dilation, padding
 ):
-    assume(output_size(h, kernel[0], stride[0], padding[0], dilation[0]) >= 1)
-    assume(output_size(w, kernel[1], stride[1], padding[1], dilation[1]) >= 1)
+    assume(min(output_sizes(h, w, kernel, stride, padding, dilation)) >= 1)
     are_the_twins((2, h, w, groups * 2), kernel, groups * 3, groups, stride, padding, dilation)
 
 
