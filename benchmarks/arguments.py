@@ -31,7 +31,7 @@ def folder(text: str) -> Path:
 
 
 def parser(module: str, description: str | None) -> argparse.ArgumentParser:
-    """The parser of a program that `python -m module` runs, which `description` explains."""
+    """Return the parser of a program that `python -m module` runs, which `description` explains."""
     return argparse.ArgumentParser(
         prog=f"python -m {module}",
         description=description,

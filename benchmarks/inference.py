@@ -249,7 +249,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def parsed() -> argparse.Namespace:
-    """The arguments, checked."""
+    """Return the arguments of the command line, checked."""
     parser = arguments.parser("benchmarks.inference", __doc__)
     parser.add_argument(
         "models", nargs="*", metavar="model", help=f"of {', '.join(MODELS)}; all without any"

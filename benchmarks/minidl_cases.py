@@ -40,7 +40,7 @@ def train_step(name: str, path: str) -> tuple[training_file.Feed, Run]:
 
 
 def recipe_step(path: str, batch: int) -> tuple[training_file.Feed, Run]:
-    """A step of the recipe cifar10-fast (see recipe.py)."""
+    """Return a step of the recipe cifar10-fast (see recipe.py)."""
     weights, images, labels = training_file.load(path)
     recipe = recipes.create("cifar10-fast", batch_size=batch)
     model = models.create("cifar-fast")

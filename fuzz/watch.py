@@ -23,7 +23,7 @@ class Fault(Exception):
 
 
 def internal_error(error: Exception) -> Fault:
-    """The fault of a case in which an error came up that no user should get."""
+    """Return the fault of a case in which an error was raised that no user should get."""
     name = type(error).__name__
     return Fault("internal error", f"{name}: {error}", f"{name} {place_of(error)}")
 

@@ -41,7 +41,7 @@ def same_state(layer, before):
 
 
 def step(layer, x, dy):
-    """Everything that a train step through the layer and a ReLU computes."""
+    """Return everything that a train step through the layer and a ReLU computes."""
     t = md.tensor(x, requires_grad=True)
     y = md.relu(layer(t))
     y.backward(dy)

@@ -149,7 +149,7 @@ def test_weights_in_a_file_of_their_own(tmp_path):
 
 
 def test_bytes_lead_to_no_other_file(tmp_path, monkeypatch):
-    """Nor is a file read that happens to lie in the current folder."""
+    """A file in the current folder is not read either, even if it has the name."""
     save_in_two_files(tmp_path)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=r"'body\.conv\.weight' stand in another file"):

@@ -32,7 +32,7 @@ PADS = st.tuples(*[st.tuples(st.integers(0, 4), st.integers(0, 4))] * 2)
 
 
 def output_sizes(h, w, kernel, stride, padding, dilation):
-    """The height and the width of a convolution's output; below 1 where there is none."""
+    """Return the height and width of a convolution's output, which are below 1 if it is empty."""
     options = zip((h, w), kernel, stride, padding, dilation, strict=True)
     return tuple((n + sum(p) - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in options)
 
@@ -40,7 +40,7 @@ def output_sizes(h, w, kernel, stride, padding, dilation):
 def depthwise_cases(
     n, h, w, channels, kernel=(3, 3), stride=(1, 1), padding=SAME, dilation=(1, 1), make=whole
 ):
-    """Arguments of the forward and of the backward for one geometry."""
+    """Return the arguments of the forward and of the backward for one geometry."""
     oh, ow = output_sizes(h, w, kernel, stride, padding, dilation)
     forward = {
         "x": make(n, h, w, channels),

@@ -22,7 +22,7 @@ every_model = pytest.mark.parametrize(
         (models.Mobile, (2, 16, 16, 3)),
     ],
 )
-# For tests whose batches are as small as BatchNorm warns of.
+# For tests whose batches are so small that BatchNorm warns.
 small_batches = pytest.mark.filterwarnings("ignore:BatchNorm.*values a channel")
 needs_root = pytest.mark.skipif(
     not hasattr(os, "geteuid") or os.geteuid() != 0,

@@ -119,7 +119,7 @@ def noise(monkeypatch):
 
 
 @pytest.mark.usefixtures("noise")
-def test_run_judge_and_plot():
+def test_it_runs_and_is_judged_and_plotted():
     found = experiment.run(0, SHORT)
     assert found["none"]["at"] == [2, 4]
     assert experiment.judge([found]).verdict is Verdict.INCONCLUSIVE

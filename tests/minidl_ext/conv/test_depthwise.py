@@ -103,7 +103,7 @@ def test_any_geometry_between_two_normalizations(
     consumer_relu,
     centre,
 ):
-    """What else holds there is in test_between_norms."""
+    """What else holds between normalizations is in test_between_norms."""
     assume(min(output_sizes(h, w, kernel, stride, padding, dilation)) >= 1)
     made = depthwise_cases(n, h, w, 16 * channels, kernel, stride, padding, dilation)
     agree(

@@ -248,7 +248,7 @@ def test_any_number_of_threads_gives_the_same_bits(shape, dtype):
 
 
 @pytest.mark.parametrize("name", ROWS + BACKWARD)
-def test_out_and_bad_arrays_of_rows(name):
+def test_out_of_rows_is_filled_and_bad_arrays_are_refused(name):
     kernel, case = getattr(native, name), row_case(name, (4, 6), np.float32)
     for argument in case:
         refuses(kernel, case, argument, LAYOUTS | KINDS | RANKS)

@@ -167,7 +167,7 @@ def test_deviations_are_the_twin_s(dtype):
 
 @FLOATS
 @pytest.mark.parametrize("shape", ((1, 300_001, 1), (1, 9001, 37), (300, 201, 3), (5, 20_000, 1)))
-def test_threads_do_not_matter_to_moments(shape, dtype):
+def test_any_number_of_threads_gives_the_same_bits_of_moments(shape, dtype):
     x = values(*shape, dtype=dtype)
     same_bits(native.moments, {"x": x})
     ones = np.ones((shape[0], shape[2]))
