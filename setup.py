@@ -138,9 +138,7 @@ def dotted(source):
 
 
 class Library(Extension):
-    """A library has all families for one level, or is one baseline module, whose `level` is
-    None.
-    """
+    """Has all families for one level, or is one baseline module, whose `level` is None."""
 
     def __init__(self, name, sources, level):
         self.stem, self.level = name.rpartition(".")[2], level
@@ -161,9 +159,7 @@ def libraries():
 
 
 class Toolchain:
-    """The C++ compiler: its version, and which of our flags it knows, which is found out by
-    trying.
-    """
+    """The C++ compiler: its version, and which of our flags it accepts when they are tried."""
 
     def __init__(self, compiler):
         if compiler.compiler_type not in ("unix", "mingw32"):

@@ -118,7 +118,7 @@ test_errors = errors_of(
 
 
 def operands(a, b):
-    """Yield pairs in which one operand or both are tensors, and the other an array or a number."""
+    """Return pairs in which one operand or both are tensors, the other an array or a number."""
     x, y = md.tensor(a), md.tensor(b)
     return (x, y), (x, b), (a, y), (x, 2), (7, y)
 
