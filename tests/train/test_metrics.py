@@ -1,4 +1,4 @@
-"""These tests compare the metrics of a trainer, which count over a batch, with a loop over its rows."""
+"""These tests compare the metrics of a trainer, counts over a batch, with a loop over its rows."""
 
 import numpy as np
 import pytest
