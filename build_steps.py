@@ -1,4 +1,5 @@
-"""The steps of a build. Each makes one file, and is repeated only if what it read has changed.
+"""This module runs the steps of a build. Each step makes one file, and is repeated only if what it
+read has changed.
 
 `setup.py` says which steps there are.
 """
@@ -41,7 +42,7 @@ class Step:
         return self.target.with_name(f"{self.target.name}.stamp")
 
     def is_due(self):
-        """Whether `target` is missing, or was made in another way or from older inputs."""
+        """Return whether `target` is missing, or was made in another way or from older inputs."""
         stamp, listed = self.stamp, Path(f"{self.target}.dep")
         if not (self.target.exists() and stamp.exists() and stamp.read_text() == self.made_by):
             return True

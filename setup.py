@@ -131,12 +131,14 @@ DIRECTIVES |= dict.fromkeys(CHECKS, DEBUG)
 
 
 def dotted(source):
-    """The name, inside the package, of the module that a source becomes: "norm.layer_norm"."""
+    """Return the name, inside the package, of the module that a source becomes:
+    "norm.layer_norm".
+    """
     return ".".join(Path(source).relative_to(PACKAGE).with_suffix("").parts)
 
 
 class Library(Extension):
-    """All families for one level, or one baseline module, whose `level` is None."""
+    """Has all families for one level, or is one baseline module, whose `level` is None."""
 
     def __init__(self, name, sources, level):
         self.stem, self.level = name.rpartition(".")[2], level
@@ -144,7 +146,9 @@ class Library(Extension):
 
 
 def libraries():
-    """All libraries there can be; `build_ext` builds those of the levels that are asked for."""
+    """Return all libraries that there can be. `build_ext` builds those of the levels that are asked
+    for.
+    """
     families, found = [], []
     for source in sorted(PACKAGE.rglob("*.pyx")):
         if source.parent == BASELINE:
@@ -155,7 +159,7 @@ def libraries():
 
 
 class Toolchain:
-    """The C++ compiler: its version, and which of our flags it knows, which is tried out."""
+    """The C++ compiler: its version, and which of our flags it accepts when they are tried."""
 
     def __init__(self, compiler):
         if compiler.compiler_type not in ("unix", "mingw32"):
@@ -208,7 +212,7 @@ class Toolchain:
             say("NOTICE: this compiler has no OpenMP; the kernels will use a single thread")
 
     def accepts(self, flags, program="int minidl;\n", link=None):
-        """Whether a small program compiles with `flags` (and links, if `link` is given)."""
+        """Return whether a small program compiles with `flags` (and links, if `link` is given)."""
         with tempfile.TemporaryDirectory() as folder:
             action = ["-c"] if link is None else []
             command = [*self.command, *self.includes, *flags, *action, "-x", "c++", *LANGUAGE, "-"]
@@ -220,7 +224,7 @@ class Toolchain:
             return done.returncode == 0
 
     def known(self, flags):
-        """Those of `flags` that the compiler accepts without a warning."""
+        """Return those of `flags` that the compiler accepts without a warning."""
         if self.accepts([*flags, *self.strict]):
             return flags
         return [flag for flag in flags if self.accepts([flag, *self.strict])]
@@ -260,7 +264,7 @@ class build_ext(_build_ext):
                 copy_if_changed(self.library(ext), Path(self.build_lib, self.in_tree(ext)))
 
     def choose_levels(self, cpu):
-        """The levels to build, as MINIDL_BUILD_ISA asks."""
+        """Return the levels to build, as MINIDL_BUILD_ISA asks."""
         asked = os.environ.get("MINIDL_BUILD_ISA") or "native"
         if asked == "all":
             return [x for x in ALL_LEVELS if x in self.tools.levels] or ["base"]
@@ -279,11 +283,11 @@ class build_ext(_build_ext):
         return levels
 
     def translated(self, source):
-        """Where the C++ of a module is kept."""
+        """Return where the C++ of a module is kept."""
         return self.cache / "c++" / f"{dotted(source)}.cpp"
 
     def translation(self, source):
-        """The step that translates one module to C++, which is the same for all levels."""
+        """Return the step that translates one module to C++, which is the same for all levels."""
         target = self.translated(source)
         options = ["--cplus", *[f"-X{name}={value}" for name, value in DIRECTIVES.items()]]
         command = [sys.executable, "-m", "cython", "--depfile", "--module-name"]
@@ -309,19 +313,19 @@ class build_ext(_build_ext):
         perform([self.linking(ext) for ext in extensions])
 
     def library(self, ext):
-        """Where a library is kept between builds."""
+        """Return where a library is kept between builds."""
         return self.cache / (ext.level or "baseline") / f"{ext.stem}{self.suffix}"
 
     def object(self, ext, source):
-        """Where a source's object code for this library is kept."""
+        """Return where a source's object code for this library is kept."""
         return self.cache / (ext.level or "baseline") / f"{dotted(source)}.o"
 
     def in_tree(self, ext):
-        """Where a library belongs in the package."""
+        """Return where a library belongs in the package."""
         return Path(*ext.name.split(".")[:-1], f"{ext.stem}{self.suffix}")
 
     def compilation(self, ext, source):
-        """The step that compiles one module for one level."""
+        """Return the step that compiles one module for one level."""
         translated, target = self.translated(source), self.object(ext, source)
         folder = Path(source).parent.name
         openmp = (self.tools.kernels if ext.level else self.tools.openmp)[0]
@@ -345,8 +349,9 @@ class build_ext(_build_ext):
         return target
 
     def linking(self, ext):
-        """The step that links one library. Of the modules in runtime/, only `threads` links OpenMP:
-        it reads its settings when it is loaded, and the package makes them before."""
+        """Return the step that links one library. Of the modules in runtime/, only `threads` links
+        OpenMP, which reads its settings when it is loaded, after the package has made them.
+        """
         library, objects = self.library(ext), [self.object(ext, x) for x in ext.sources]
         flags = [*self.tools.kernels[1], *self.tools.folding]
         if not ext.level:
@@ -380,7 +385,7 @@ class build_ext(_build_ext):
 
 
 class build(_build):
-    """Starts from an empty folder, since a wheel would contain what an older build left there."""
+    """Builds in an empty folder, since a wheel would contain what an older build left there."""
 
     def run(self):
         if Path(self.build_lib).parts[0] == "build":

@@ -1,11 +1,12 @@
-"""Native kernels against their NumPy twins, on this machine.
+"""This program measures the native kernels beside their NumPy twins, on this machine.
 
     python -m benchmarks                      the kernels and the train steps of MNIST
     python -m benchmarks "train step" conv    only the cases whose names contain one of these
 
-Each side runs in its own process with the same number of threads, in turn, the waiting one
-stopped; a figure is the median over the rounds of the median of single calls. Writes the table,
-everything measured as JSON, and a bar chart.
+Each side runs in its own process with the same number of threads. The sides take turns, and the one
+that waits is stopped. A figure is the median over the rounds of the median of single calls. The
+program writes the table, everything measured as JSON, and a bar chart. Two more programs compare
+with PyTorch:
 
     python -m benchmarks.versus_torch         train steps against PyTorch
     python -m benchmarks.kernels              more kernels, also against PyTorch and the machine

@@ -1,13 +1,14 @@
-"""Rounding errors of the native kernels and of PyTorch, both against NumPy in float64.
+"""This program measures the rounding errors of the native kernels and of PyTorch, against NumPy in
+float64.
 
     .venv-parity/bin/python -m benchmarks.accuracy                  after `make parity`
     .venv-parity/bin/python -m benchmarks.accuracy --only winograd variance --out errors.md
 
-Every kernel that rounds more than once a value, on float32 inputs of six kinds. A cell has our
-error and PyTorch's, the worst of three draws. An error is max|y - y64| / max|y64|, the worst of a
-kernel's results; for variances, exp, log, tanh and sigmoid max(|y - y64| / |y64|), where values
-below the smallest normal float32 count as that, and what float32 cannot hold must be infinite.
-The claims:
+It measures every kernel that rounds more than once for a value, on float32 inputs of six kinds. A
+cell of the table has our error and PyTorch's; each is the worst of three draws. An error is
+max|y - y64| / max|y64|, the worst of a kernel's results. For variances, exp, log, tanh and sigmoid
+it is max(|y - y64| / |y64|), where values below the smallest normal float32 count as that value,
+and where float32 cannot hold a value the result must be infinite. These are the claims:
 
     direct      at most 4 times PyTorch's error, plus one rounding of float32
     winograd    at most 1e-5
@@ -36,7 +37,9 @@ HEAD = ["error of minidl / PyTorch", "claim", *KINDS, "holds"]
 
 
 def error(got: Arrays, want: Arrays, pointwise: bool) -> float:
-    """The largest error of one or several results; infinite where one is not a number."""
+    """Return the largest error of one or several results. It is infinite where one is not a
+    number.
+    """
     if isinstance(got, tuple) and isinstance(want, tuple):
         return max(error(a, b, pointwise) for a, b in zip(got, want, strict=True))
     got, want = np.asarray(got), np.asarray(want)
@@ -57,7 +60,9 @@ def holds(claim: str, ours: float, theirs: float) -> bool:
 
 
 def errors(case: Case, kind: str, sides: Sequence[ModuleType]) -> list[float]:
-    """Of each side (a module that has the cases' functions), the worst of a few draws."""
+    """Return the errors of each side, the worst of a few draws. A side is a module that has the
+    cases' functions.
+    """
     worst = [0.0] * len(sides)
     for number in range(DRAWS):
         arrays = case.draw(kind, number)
@@ -73,7 +78,7 @@ def errors(case: Case, kind: str, sides: Sequence[ModuleType]) -> list[float]:
 
 
 def row(case: Case, found: dict[str, list[float]]) -> list[str]:
-    """A line of the table; errors beyond a claim stand in bold."""
+    """Return a line of the table, in which errors beyond a claim are printed in bold."""
     cells, failed = [], []
     for kind, (ours, theirs) in found.items():
         good = holds(case.claim, ours, theirs)

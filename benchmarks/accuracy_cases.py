@@ -1,4 +1,4 @@
-"""Whose rounding errors are measured, on which values, and how minidl does each.
+"""The cases say which rounding errors are measured, on which values; here is how minidl runs each.
 
 A case names a function that is here for minidl and in `torch_accuracy.py` for PyTorch. On the
 NumPy backend and float64 arrays the function here gives the value that both are compared with.
@@ -21,7 +21,7 @@ from minidl.settings import get_precision
 
 Arrays = np.ndarray | tuple[np.ndarray, ...]
 
-EPS = 1e-5  # of batch normalization
+EPS = 1e-5  # the eps of batch normalization
 
 
 # ------------------------------------------------------------------------------------ inputs
@@ -38,7 +38,8 @@ KINDS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 @dataclass(frozen=True)
 class Case:
-    """A kernel on arrays of these shapes: the first of a kind above, the others normal.
+    """A case is a kernel on arrays of these shapes: the first has values of a kind from `KINDS`,
+    and the others have normally distributed values.
 
     `claim` and `pointwise` say what is promised of the error and how it is measured, see
     `accuracy.py`.
@@ -53,7 +54,9 @@ class Case:
     positive: bool = False
 
     def draw(self, kind: str, number: int = 0) -> list[np.ndarray]:
-        """Inputs in float32, a function of the case, the kind and the number."""
+        """Return the inputs in float32, which depend on the case, the kind and the number of the
+        draw alone.
+        """
         rng = np.random.default_rng((zlib.crc32(f"{self.name} {kind}".encode()), number))
         first, *others = (rng.standard_normal(shape) for shape in self.shapes)
         first = KINDS[kind](first)
@@ -70,7 +73,7 @@ def matmul(a: np.ndarray, b: np.ndarray, transpose_a: bool, transpose_b: bool) -
 
 
 def around(k: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    """The padding of all convolutions here."""
+    """Return the padding that all convolutions here have."""
     return (k // 2, k // 2), (k // 2, k // 2)
 
 
@@ -101,7 +104,7 @@ def conv_weight_grad(x: np.ndarray, dy: np.ndarray, how: str, stride: int, k: in
 
 
 def public_conv(x: np.ndarray, w: np.ndarray, dy: np.ndarray, precision: str) -> Arrays:
-    """The operation that users call, with its gradients."""
+    """Run the operation that users call, and return its result and its gradients."""
     before = get_precision()
     md.set_precision(precision)
     try:
@@ -113,7 +116,7 @@ def public_conv(x: np.ndarray, w: np.ndarray, dy: np.ndarray, precision: str) ->
 
 
 def batch_stats(x: np.ndarray) -> Arrays:
-    """Variances only: means are much easier."""
+    """Return the variances alone, as means are much easier to compute exactly."""
     return kernels.batch_stats(x)[1]
 
 
@@ -163,12 +166,12 @@ def unary(x: np.ndarray, name: str) -> Arrays:
 
 
 def sum(x: np.ndarray) -> Arrays:
-    """Over the middle axis of three."""
+    """Sum over the middle axis of three."""
     return kernels.sum(x)
 
 
 def avg_pool(x: np.ndarray) -> Arrays:
-    """Windows that overlap and reach over the edge."""
+    """Pool with windows that overlap and reach over the edge of the image."""
     return kernels.avg_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
 
 
@@ -200,7 +203,7 @@ def matmul_cases(m: int, k: int, n: int) -> list[Case]:
 def conv_cases(
     n: int, size: int, ci: int, co: int, k: int = 3, stride: int = 1, how: str = "direct"
 ) -> list[Case]:
-    """A convolution in its three passes; the values of a kind are those of x, or of dy."""
+    """Yield the three passes of a convolution. The values of a kind are those of x, or of dy."""
     title = f"{how} conv {k}x{k} {ci}→{co} {size}²{f' stride {stride}' if stride > 1 else ''}"
     x, w = (n, size, size, ci), (k, k, 1 if how == "depthwise" else ci, co)
     out = (size + 2 * (k // 2) - k) // stride + 1

@@ -1,4 +1,4 @@
-"""Arguments that the benchmarks share, checked."""
+"""The command-line arguments that the benchmarks share are defined and checked here."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ def positive(text: str) -> float:
 
 
 def folder(text: str) -> Path:
-    """A folder, which need not be there yet: a file is refused before anything is measured."""
+    """Convert an argument to a folder, which need not exist yet. A file is refused, before anything
+    is measured.
+    """
     path = Path(text)
     if path.exists() and not path.is_dir():
         raise argparse.ArgumentTypeError(f"must be a folder, got the file {text}")
@@ -29,7 +31,7 @@ def folder(text: str) -> Path:
 
 
 def parser(module: str, description: str | None) -> argparse.ArgumentParser:
-    """The parser of a program that `python -m module` runs, which `description` explains."""
+    """Return the parser of a program that `python -m module` runs, which `description` explains."""
     return argparse.ArgumentParser(
         prog=f"python -m {module}",
         description=description,
@@ -49,7 +51,7 @@ def add_only(parser: argparse.ArgumentParser) -> None:
 
 
 def add(parser: argparse.ArgumentParser, *names: str, seconds: float, threads: int = 2) -> None:
-    """Add those of threads, rounds, seconds and out that are named."""
+    """Add those of the options threads, rounds, seconds and out that are named."""
     kinds = {
         "threads": {"type": at_least_one, "default": threads, "help": "of each side"},
         "rounds": {"type": at_least_one, "default": 5, "help": "in which the sides take turns"},

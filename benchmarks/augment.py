@@ -1,21 +1,23 @@
-"""Augmentation: images a second beside NumPy and torchvision, and its share of a train step.
+"""This program measures augmentation: images a second beside NumPy and torchvision, and the
+loader's share of a train step.
 
     python -m benchmarks.augment                    all of it; writes augment.json
     python -m benchmarks.augment crop rotation      some pipelines
     python -m benchmarks.augment --rounds 1 --seconds 0.1       a look, without worth
 
-Each pipeline takes a batch of bytes, makes floats of them and draws for each image by itself, on
-one thread: loaders work on one, beside the model. NumPy's side are the twins of minidl's kernels;
-what minidl does by NumPy is the same on both sides. torchvision's side is `transforms.v2` on
-tensors, image by image, since its transforms draw once for all that they get; a whole batch with
-one draw stands beside. Without torchvision its columns are left out: `pip install --no-deps
-torchvision` of the version for the installed PyTorch brings it.
+Each pipeline takes a batch of bytes, converts it to floats and draws for each image separately. It
+runs on one thread, because a loader works on one thread beside the model. NumPy's side runs the
+twins of minidl's kernels; what minidl itself does with NumPy is the same on both sides.
+torchvision's side is `transforms.v2` on tensors, called image by image, since its transforms draw
+once for everything they are given. A whole batch with one draw is shown beside it. Without
+torchvision its columns are left out; `pip install --no-deps torchvision`, with the version that
+belongs to the installed PyTorch, installs it.
 
-The share: a train step of resnet20 with batches from a loader (crop, flip, normalize, cutout)
-beside the same step with batches that were ready, and the making a batch, alone for a batch,
-divided by a step's time.
+The share of a train step is measured in two ways. A step of resnet20 with batches from a loader
+(crop, flip, normalize, cutout) is timed beside the same step with batches that were made before.
+And the time for making one batch, with nothing else running, is divided by the time of a step.
 
-Sides are processes of their own and take turns (see compare.py).
+The sides are processes of their own and take turns (see compare.py).
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from .cases import Case
 from .compare import Side
 
 EACH, BATCH = "torchvision, each image", "torchvision, one draw a batch"
-AT_MOST = 0.03  # of a step may be the loader's
+AT_MOST = 0.03  # the largest share of a step that the loader may take
 
 HEAD = ["", "images a second", "NumPy", "ratio", EACH, "ratio", BATCH, "ratio"]
 SHARE_HEAD = [
@@ -49,7 +51,7 @@ def have_torchvision() -> bool:
 
 
 def pipeline(name: str, torch: bool, args: argparse.Namespace) -> dict[str, Any]:
-    """One pipeline in new processes."""
+    """Measure one pipeline in new processes."""
     with ExitStack() as opened:
 
         def prepared(side: Side, *more: Any) -> Side:
@@ -68,7 +70,7 @@ def pipeline(name: str, torch: bool, args: argparse.Namespace) -> dict[str, Any]
 
 
 def share(args: argparse.Namespace) -> dict[str, Any]:
-    """The loader's share of a step of resnet20."""
+    """Measure the loader's share of a step of resnet20."""
     with (
         compare.native(args.threads) as ready,
         compare.native(args.threads) as loading,
@@ -84,7 +86,9 @@ def share(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def cells(row: dict[str, Any]) -> list[str]:
-    """Images a second of each side, and how many times ours the others' time is."""
+    """Return a row's cells: the images a second of each side, and the ratio of the others' time to
+    ours.
+    """
     found = [row["case"], f"{row['images'] / row['ours']['median']:,.0f}"]
     for title in ("NumPy", EACH, BATCH):
         other = row["others"].get(title)
@@ -114,7 +118,7 @@ def share_cells(row: dict[str, Any]) -> list[str]:
 
 
 def tables(results: dict[str, Any]) -> dict[str, str]:
-    """The tables of results, by name, as pages have them."""
+    """Return the tables of the results by name, as pages show them."""
     found = {"augmentation": report.table(HEAD, [cells(row) for row in results["pipelines"]])}
     if results["share"]:
         found["loader's share"] = report.table(SHARE_HEAD, [share_cells(results["share"])])

@@ -1,6 +1,7 @@
-"""What is measured of augmentation, and how minidl does it; PyTorch's side is `torch_augment.py`.
+"""The pipelines of augmentation that are measured, as minidl runs them. PyTorch's side is in
+`torch_augment.py`.
 
-A pipeline goes from uint8 images (N, H, W, C) to float32 ones, and draws for each image by itself.
+A pipeline converts uint8 images (N, H, W, C) to float32 ones, and draws for each image separately.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from .training_file import BATCH, BATCHES, LEARNING_RATE, MOMENTUM
 
 Run = Callable[[], Any]
 SMALL, LARGE = (BATCH, 32, 32, 3), (32, 256, 256, 3)
-MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)  # CIFAR-10's
+# The mean and the deviation of CIFAR-10's channels.
+MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 RECIPE = "crop, flip, normalize, cutout"
 
-# name: the shape of the images, and the transforms. `torch_augment.PIPELINES` has the same names.
+# Each name has the shape of the images, and the transforms. `torch_augment.PIPELINES` has the same
+# names.
 PIPELINES: dict[str, tuple[tuple[int, ...], Callable[[], list[Any]]]] = {
     "crop": (SMALL, lambda: [T.RandomCrop(32, padding=4)]),
     "flip": (SMALL, lambda: [T.RandomFlip()]),
@@ -41,14 +44,16 @@ def pictures(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def augment(name: str) -> Run:
-    """A batch through a pipeline, on one thread, as the thread of a loader makes it."""
+    """Return a function that sends a batch through a pipeline on one thread, as a loader's thread
+    does.
+    """
     shape, make = PIPELINES[name]
     images, transform, rng = pictures(shape), T.Compose(*make()), np.random.default_rng(0)
     return lambda: transform(images, rng)
 
 
 def loader(prefetch: int) -> data.DataLoader:
-    """Batches of CIFAR-10's shape with crop, flip and cutout."""
+    """Return a loader of images of CIFAR-10's shape, with crop, flip and cutout."""
     images = pictures((BATCHES * BATCH, *SMALL[1:]))
     labels = np.random.default_rng(1).integers(0, 10, len(images))
     return data.DataLoader(
@@ -67,14 +72,17 @@ def endless(batches: Iterable[Any]) -> Iterator[Any]:
 
 
 def loader_batch() -> Run:
-    """A batch of the loader, made when it is asked for: what its thread works for a step."""
+    """Return a function that makes one batch of the loader when it is called: the work of the
+    loader's thread for one step.
+    """
     batches = endless(loader(prefetch=0))
     return lambda: next(batches)
 
 
 def loader_step(source: str) -> Run:
-    """A train step of ResNet-20, and the batch for it: from the "loader", whose thread works beside
-    the step, or "ready" ones that it has made before."""
+    """Return a train step of ResNet-20 and its batches. With "loader" a loader's thread makes the
+    batches beside the step; with "ready" they were made before.
+    """
     made = loader(prefetch=2)
     batches = endless(made if source == "loader" else list(made))
     net = models.ResNet20()

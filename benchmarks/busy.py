@@ -1,12 +1,14 @@
-"""Train steps on a machine that others use too, by the number of threads.
+"""This program measures train steps on a machine that other processes use too, by the number of
+threads.
 
     python -m benchmarks.busy                     beside busy processes, and two trainings at once
     python -m benchmarks.busy --torch             with PyTorch imported first, too
     python -m benchmarks.busy --before FOLDER     alone, beside the checkout in FOLDER, in turns
 
-Milliseconds a step (means over a turn, medians of rounds) with one thread, with two, and with the
-default number, which may fall where other processes use the CPUs. All runs of a situation take
-turns. "OMP_WAIT_POLICY=active" lets OpenMP's threads wait in a loop for as long as it takes.
+It prints milliseconds a step (means over a turn, medians of the rounds) with one thread, with two,
+and with the default number, which may decrease where other processes use the CPUs. All runs of a
+situation take turns. With "OMP_WAIT_POLICY=active" OpenMP's threads wait in a loop for as long as
+it takes.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ MODELS = ("mlp", "cnn", "lstm")
 THREADS = ("1", "2", "default")
 BUSY = "while True: pass"
 
-# name: busy processes, trainings, environment, module imported first
+# Each name has the number of busy processes, the number of trainings, environment variables, and
+# the module that is imported first.
 SITUATIONS: dict[str, tuple[int, int, dict[str, str], str]] = {
     "alone": (0, 1, {}, ""),
     "beside one busy process": (1, 1, {}, ""),
@@ -41,7 +44,7 @@ for _name, (_busy, _trainings, _, _) in list(SITUATIONS.items()):
 
 @contextlib.contextmanager
 def busy(count: int) -> Iterator[None]:
-    """Processes that compute all the time."""
+    """Run `count` processes that compute all the time within the `with` block."""
     processes = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(count)]
     try:
         yield
@@ -58,7 +61,9 @@ def step(
     seconds: float,
     folder: Path | None = None,
 ) -> float:
-    """Milliseconds a step of a training, or the mean of several at once, in their processes."""
+    """Return the milliseconds a step of a training, or the mean of several trainings that run at
+    once, each in its own process.
+    """
     others, trainings, more, first = situation
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))
@@ -92,7 +97,7 @@ def step(
 
 
 def against(folder: Path, args: argparse.Namespace) -> None:
-    """The default alone, here and in another checkout."""
+    """Compare the default number of threads alone, in this checkout and in another one."""
     print("| alone | before | now | now / before | rounds |\n|---|---|---|---|---|")
     for model in args.models:
         pairs = [

@@ -1,8 +1,9 @@
-"""A training that tells how long its steps take: `python -m benchmarks.busy_worker MODEL SECONDS`.
+"""This program trains and reports how long its steps take: `python -m benchmarks.busy_worker MODEL
+SECONDS`.
 
-It is given its threads by OMP_NUM_THREADS, and imports PyTorch first where a third argument says
-so. One line when it is ready, then it waits for one, trains, and prints milliseconds a step: the
-mean, since a wait for a CPU hits few steps.
+OMP_NUM_THREADS gives it its threads, and it imports PyTorch first if a third argument says so. It
+prints a line when it is ready, waits for a line, trains, and prints the milliseconds a step. This
+is the mean and not the median, because a wait for a CPU delays few steps.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import sys
 import time
 
 if len(sys.argv) > 3:
-    importlib.import_module(sys.argv[3])  # before minidl: the first one loads OpenMP
+    # Before minidl, because the first module to be imported loads OpenMP.
+    importlib.import_module(sys.argv[3])
 
 import numpy as np
 
@@ -23,7 +25,7 @@ BATCH = 128
 
 
 class Sequence(nn.Layer):
-    """An LSTM over the 28 rows of a digit, and a classifier of its last output."""
+    """An LSTM reads the 28 rows of a digit, and a dense layer classifies its last output."""
 
     def __init__(self) -> None:
         super().__init__()

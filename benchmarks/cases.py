@@ -1,8 +1,8 @@
-"""What is measured: kernels on shapes of the networks, and whole train steps.
+"""The cases say what is measured: kernels on the shapes of the networks, and whole train steps.
 
-A case says what is done, not how: `minidl_cases.py` and `torch_cases.py` have a function by the
-name of its kind, which takes its arguments and returns what to time. Nothing is imported here
-that only one side has.
+A case says what is done, not how. `minidl_cases.py` and `torch_cases.py` each have a function with
+the name of its kind, which takes its arguments and returns what to time. Nothing that only one side
+has is imported here.
 """
 
 from __future__ import annotations
@@ -14,27 +14,28 @@ from typing import Any
 
 from .training_file import BATCH
 
-# parameters of the networks on which the optimizers are measured
+# the numbers of parameters of the networks on which the optimizers are measured
 PARAMETERS = {"mnist-cnn": 421_866, "resnet20": 272_474}
 
 
 @dataclass(frozen=True)
 class Case:
-    """A named piece of work.
+    """A case is a named piece of work.
 
-    `work` is what one run does: floating point operations of the textbook formula for what
-    computes (Winograd needs fewer), bytes that must be read and written for what moves memory.
+    `work` is what one run does. For what computes, it is the number of floating point operations in
+    the textbook formula (Winograd needs fewer); for what moves memory, the bytes that must be read
+    and written.
     """
 
     name: str
     kind: str
     arguments: tuple[Any, ...]
     work: float = 0
-    unit: str = ""  # "GFLOP/s", "GB/s" or "" where neither says much
+    unit: str = ""  # "GFLOP/s", "GB/s", or "" where neither means much
 
 
 def train_cases(names: list[str], folder: Path) -> list[Case]:
-    """Train steps whose files are in `folder` (see workloads.py)."""
+    """Return the train steps whose files are in `folder` (see workloads.py)."""
     return [
         Case(f"train step {name}", "train_step", (name, str(folder / f"{name}.npz")))
         for name in names
@@ -44,9 +45,9 @@ def train_cases(names: list[str], folder: Path) -> list[Case]:
 def conv_cases(
     size: int, ci: int, co: int, k: int = 3, stride: int = 1, depthwise: bool = False
 ) -> list[Case]:
-    """A convolution with padding k // 2 and its gradients, at the networks' batch size.
+    """Return a convolution with padding k // 2 and its gradients, at the networks' batch size.
 
-    Without the gradient of the input for the first layer of a network, which needs none.
+    The first layer of a network has no case for the gradient of its input, which nobody needs.
     """
     title = (
         f"{'depthwise ' if depthwise else ''}{k}x{k} {ci}→{co} {size}²"
@@ -54,7 +55,7 @@ def conv_cases(
     )
     arguments = (BATCH, size, ci, co, k, stride, ci if depthwise else 1)
     out = (size + 2 * (k // 2) - k) // stride + 1
-    if depthwise:  # little to compute for each value that is moved
+    if depthwise:  # it computes little for each value that it moves
         work, unit = 4.0 * BATCH * (size * size * ci + out * out * co), "GB/s"
     else:
         work, unit = 2.0 * BATCH * out * out * co * ci * k * k, "GFLOP/s"
@@ -65,7 +66,7 @@ def conv_cases(
 
 
 def matmul_cases(k: int, n: int) -> list[Case]:
-    """A dense layer's product and its two gradients."""
+    """Return the product of a dense layer and its two gradients."""
     return [
         Case(
             f"{title} {BATCH}x{k}x{n}",
@@ -79,10 +80,10 @@ def matmul_cases(k: int, n: int) -> list[Case]:
 
 
 def norm_cases(*shape: int) -> list[Case]:
-    """Batch normalization with its ReLU, and each kernel of it.
+    """Return batch normalization with its ReLU, and each kernel of it.
 
-    The least traffic of the whole: the statistics read x; the output reads x and writes y; the
-    sums of the backward read x and dy, and so does its output, which writes dx.
+    The least traffic of both passes together: the statistics read x; the output reads x and writes
+    y; the sums of the backward pass read x and dy, and so does its output, which writes dx.
     """
     size, title = 4.0 * prod(shape), "x".join(map(str, shape))
     return [
@@ -143,7 +144,9 @@ def loss_cases(m: int, classes: int) -> list[Case]:
 
 
 def cell_cases(n: int, hidden: int) -> list[Case]:
-    """A step of a recurrent layer, without its products: sums of gates, and states."""
+    """Return a step of a recurrent layer without its products: the sums of gates, and the
+    states.
+    """
     size = 4.0 * n * hidden
     return [
         Case(f"lstm_cell {n}x{hidden}", "lstm_cell", (n, hidden), 15 * size, "GB/s"),
@@ -152,7 +155,7 @@ def cell_cases(n: int, hidden: int) -> list[Case]:
 
 
 def sequence_cases(n: int, steps: int, features: int, hidden: int) -> list[Case]:
-    """Recurrent layers, whole: forward and backward over sequences (N, T, C)."""
+    """Return complete recurrent layers: forward and backward over sequences (N, T, C)."""
     return [
         Case(
             f"{kind} forward+backward {n}x{steps}x{features}→{hidden}",
@@ -172,7 +175,7 @@ def optimizer_cases(network: str) -> list[Case]:
 
 
 def sample_cases() -> list[Case]:
-    """One or two shapes of each kernel."""
+    """Return one or two shapes of each kernel."""
     return [
         *norm_cases(128, 28, 28, 32),
         *norm_cases(128, 8, 8, 256),
@@ -194,7 +197,7 @@ def sample_cases() -> list[Case]:
 
 
 def network_cases() -> list[Case]:
-    """The layers of all five networks, and the rest of the kernels."""
+    """Return the layers of all five networks, and the rest of the kernels."""
     return [
         *conv_cases(28, 1, 32),
         *conv_cases(14, 32, 64),  # mnist-cnn

@@ -1,10 +1,12 @@
-"""The training of examples/cifar10.py in PyTorch: the same columns, to compare.
+"""This program is the training of examples/cifar10.py in PyTorch, and prints the same columns to
+compare.
 
     python -m benchmarks.cifar10_torch --epochs 10      where PyTorch is installed
 
-The same first weights, batches, augmentation and schedule; eager, channels_last. Only the network
-and its step are PyTorch's, the rest is the example's. PyTorch is faster where the C library keeps
-its memory: set MALLOC_MMAP_THRESHOLD_ and MALLOC_TRIM_THRESHOLD_ as `KEEP` in versus_torch.py.
+It has the same first weights, batches, augmentation and schedule, and runs eagerly with
+channels_last. Only the network and its step are PyTorch's; the rest is the example's. PyTorch is
+faster where the C library keeps its memory: set MALLOC_MMAP_THRESHOLD_ and MALLOC_TRIM_THRESHOLD_
+as `KEEP` in versus_torch.py does.
 """
 
 from __future__ import annotations

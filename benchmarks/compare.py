@@ -1,4 +1,6 @@
-"""Sides measured side by side: each in its own process, in turn, the waiting ones stopped."""
+"""This module measures sides beside each other. Each runs in its own process; they take turns, and
+those that wait are stopped.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +17,11 @@ from typing import Any
 from .cases import Case
 
 WARM_UP = 3
-TURNS = 3  # in which a side may find all of its threads
+TURNS = 3  # the turns that a side has to get all of its threads
 
 
 class Side:
-    """A worker process. It is stopped while it waits, so that its threads do not spin."""
+    """A side is a worker process. It is stopped while it waits, so that its threads do not spin."""
 
     def __init__(self, worker: str, *arguments: str, threads: int, **environment: str) -> None:
         count = str(threads)
@@ -37,7 +39,7 @@ class Side:
             stdout=subprocess.PIPE,
             text=True,
         )
-        self.about = self._answer()  # it has started, and is no burden to the others
+        self.about = self._answer()  # now it has started, and no longer disturbs the others
 
     def _answer(self) -> dict[str, Any]:
         assert self.process.stdout
@@ -45,7 +47,7 @@ class Side:
         if not line:
             raise RuntimeError(f"the worker died: {self.process.args}")
         self.process.send_signal(signal.SIGSTOP)
-        if hasattr(os, "waitid"):  # until it stands still: its threads may spin
+        if hasattr(os, "waitid"):  # wait until it has stopped: its threads may spin until then
             os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
         answer = json.loads(line)
         if "error" in answer:
@@ -60,17 +62,18 @@ class Side:
         return self._answer()
 
     def prepare(self, case: Case, steps: int = WARM_UP) -> list[float]:
-        """Make the case and run it `steps` times; the losses of a train step.
+        """Make the case and run it `steps` times, and return the losses if it is a train step.
 
-        RuntimeError says why that failed.
+        Raises RuntimeError, which says why, if that failed.
         """
         return self._ask(prepare=[case.kind, case.arguments], steps=steps)["losses"]
 
     def measure(self, seconds: float) -> tuple[float, int]:
-        """Median time of a run over about that long, and the process's peak memory in bytes.
+        """Return the median time of a run, measured for about that many seconds, and the process's
+        peak memory in bytes.
 
-        A turn in which a run went on fewer threads than the side was given is taken again, some
-        times; if that does not help, other processes use the CPUs, and a warning says so.
+        A turn in which a run had fewer threads than the side was given is repeated, up to `TURNS`
+        times. If that does not help, other processes use the CPUs, and a warning says so.
         """
         for _ in range(TURNS):
             answer = self._ask(measure=seconds)
@@ -105,7 +108,9 @@ def numpy(threads: int) -> Side:
 
 
 def figures(rounds: list[float]) -> dict[str, Any]:
-    """Median of the rounds, their range, and half of it relative to the median."""
+    """Return the median of the rounds, their range, and half of the range relative to the
+    median.
+    """
     median, low, high = statistics.median(rounds), min(rounds), max(rounds)
     return {
         "median": median,
@@ -117,9 +122,10 @@ def figures(rounds: list[float]) -> dict[str, Any]:
 
 
 def alternate(ours: Side, others: dict[str, Side], rounds: int, seconds: float) -> dict[str, Any]:
-    """The prepared work of one side against that of each other one, A B A B.
+    """Measure the prepared work of one side in turn with that of each other side: A B A B.
 
-    Figures of `ours`; for each other side its times, and the ratio to our time just before.
+    Return the figures of `ours`, and for each other side its times and the ratio to our time just
+    before.
     """
     our_times: list[float] = []
     times: dict[str, list[float]] = {name: [] for name in others}
@@ -144,10 +150,11 @@ def alternate(ours: Side, others: dict[str, Side], rounds: int, seconds: float) 
 
 
 def rotate(ours: Side, others: dict[str, Side], rounds: int, seconds: float) -> dict[str, Any]:
-    """The prepared work of all sides, each once a round, every second round in reverse order, so
-    that none gains by a machine that gets faster or slower.
+    """Measure the prepared work of all sides, each once a round. Every second round has the reverse
+    order, so that no side gains if the machine gets faster or slower.
 
-    Figures of `ours`; for each other side its times, and the ratio to our time in the same round.
+    Return the figures of `ours`, and for each other side its times and the ratio to our time in the
+    same round.
     """
     sides = {"ours": ours, **others}
     times: dict[str, list[float]] = {name: [] for name in sides}
@@ -172,10 +179,10 @@ def rotate(ours: Side, others: dict[str, Side], rounds: int, seconds: float) -> 
 
 
 def fastest(others: dict[str, dict[str, Any]]) -> str:
-    """The name with the least median time."""
+    """Return the name with the smallest median time."""
     return min(others, key=lambda name: others[name]["median"])
 
 
 def distance(losses: list[float], right: list[float]) -> float:
-    """The largest relative distance of two runs' losses."""
+    """Return the largest relative difference between the losses of two runs."""
     return max(abs(a - b) / abs(b) for a, b in zip(losses, right, strict=True))

@@ -1,10 +1,12 @@
-"""The job of `minidl train FOLDER` in PyTorch, written as its users write it: to count its lines.
+"""This program does the job of `minidl train FOLDER` in PyTorch as a user of PyTorch would write
+it, so that its lines can be counted.
 
     python -m benchmarks.folder_torch photos out --epochs 3
 
-Pictures of one size in a folder a class; a tenth of them to validate; shifted and mirrored; a
-ResNet-20 by SGD on one cycle; the best model and a checkpoint that is resumed. There is no report,
-the checkpoint is not safe from a kill, and a resumed training is not the same to the last bit.
+It reads pictures of one size from a folder for each class, and keeps a tenth of them for
+validation. It shifts and mirrors them, trains a ResNet-20 by SGD over one cycle, and saves the best
+model and a checkpoint that can be resumed. There is no report, a kill can destroy the checkpoint,
+and a resumed training does not give the same bits.
 """
 
 import argparse

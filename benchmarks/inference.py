@@ -1,17 +1,18 @@
-"""Inference: a compiled model beside ONNX Runtime, OpenVINO and PyTorch, on this machine.
+"""This program compares a compiled model with ONNX Runtime, OpenVINO and PyTorch, on this machine.
 
     make inference                          sets up an environment with all of them, runs all
     python -m benchmarks.inference resnet20 --batch 1 --threads 2
                                             some, where they are installed
 
-Every side has the same weights (random, and so are the statistics of BatchNorm), gets the same
-images in the layout that it likes best, and its logits are compared with those of float64: float32
-may differ by 1e-4 of the largest. Each side runs in a process of its own with the same number of
-threads; those that wait are stopped. In a round every side has a turn, one round forwards, the next
-backwards. A time is the median over the rounds of the median of single calls; a ratio is taken
-within a round. The peer is the fastest in float32; what bfloat16 brings is shown beside it, and
-minidl's own model in evaluation mode. PyTorch runs channels-last, frozen and optimized by
-TorchScript, and by torch.compile, in both with glibc told to keep its memory.
+All sides have the same weights (which are random, as are the statistics of BatchNorm) and get the
+same images, each in the layout that suits it best. Their logits are compared with those in float64,
+from which float32 may differ by 1e-4 of the largest. Each side runs in a process of its own with
+the same number of threads, and those that wait are stopped. Every side has a turn in each round;
+every second round has the reverse order. A time is the median over the rounds of the median of
+single calls, and a ratio is taken within a round. The peer is the fastest side in float32. The
+table also shows what bfloat16 brings, and minidl's own model in evaluation mode. PyTorch runs
+channels-last, once frozen and optimized by TorchScript and once by torch.compile, both with a glibc
+that is told to keep its memory.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ TOLERANCE = 1e-4
 
 
 def write(folder: Path, name: str, images: int) -> np.ndarray:
-    """Write weights, images and the ONNX file of a model; returns the logits in float64."""
+    """Write weights, images and the ONNX file of a model, and return the logits in float64."""
     rng = np.random.default_rng(0)
     md.manual_seed(0)
     model = WORKLOADS[name][0]()
@@ -88,7 +89,9 @@ def case(
     exact: np.ndarray,
     args: argparse.Namespace,
 ) -> dict[str, Any]:
-    """One model and batch by all sides, which are running; one that cannot is noted."""
+    """Measure one model and batch size on all sides, which are running. A side that cannot run it
+    is noted.
+    """
     working, failed, distances = {}, {}, {}
     for side, process in sides.items():
         try:
@@ -120,7 +123,9 @@ def distance(logits: np.ndarray, exact: np.ndarray) -> float:
 
 
 def table(found: dict[str, Any]) -> str:
-    """All rows in Markdown, with the geometric mean of the models for each batch and threads."""
+    """Return all rows in Markdown, with the geometric mean over the models for each batch size and
+    number of threads.
+    """
     groups: dict[tuple[int, int], list[dict[str, Any]]] = {}
     for row in found["rows"]:
         groups.setdefault((row["batch"], row["threads"]), []).append(row)
@@ -176,7 +181,7 @@ def table(found: dict[str, Any]) -> str:
 
 
 def ratio_of(row: dict[str, Any]) -> dict[str, Any]:
-    """The peer's time by ours."""
+    """Return the ratio of the peer's time to ours."""
     return row["others"][row["peer"]]["ratio"]
 
 
@@ -207,7 +212,7 @@ def cells(row: dict[str, Any]) -> list[str]:
 
 
 def milliseconds(figures: dict[str, Any]) -> str:
-    """A median with three digits or so, and half of the rounds' range."""
+    """Return the text of a median with about three digits, and of half of the rounds' range."""
     median = figures["median"] * 1e3
     return (
         f"{median:.{3 if median < 1 else 2 if median < 10 else 1}f} ms "
@@ -216,7 +221,7 @@ def milliseconds(figures: dict[str, Any]) -> str:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Measure, saying each row as it comes; what to save."""
+    """Measure all cases, print each row as it comes, and return what is saved."""
     rows, about = [], {}
     with tempfile.TemporaryDirectory(prefix="minidl-benchmark-") as name:
         folder = Path(name)
@@ -244,7 +249,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def parsed() -> argparse.Namespace:
-    """The arguments, checked."""
+    """Return the arguments of the command line, checked."""
     parser = arguments.parser("benchmarks.inference", __doc__)
     parser.add_argument(
         "models", nargs="*", metavar="model", help=f"of {', '.join(MODELS)}; all without any"

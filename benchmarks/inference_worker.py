@@ -1,11 +1,12 @@
-"""One side of a comparison of inference: a process that runs models in one runtime (see serve.py).
+"""This program is one side of a comparison of inference: a process that runs models in one runtime
+(see serve.py).
 
     python -m benchmarks.inference_worker SIDE THREADS
 
-A function for each side makes of a `Work` what to time: a call that ends with the logits as a
-NumPy array. Each runtime gets what suits it: images in its own layout, weights folded and packed
-as it likes, shapes fixed, and inputs and outputs bound once where it has a way for that. A side
-imports its own runtime alone; that of the others is not among its threads.
+Each side has a function that takes a `Work` and returns what to time: a call that ends with the
+logits as a NumPy array. Each runtime gets what suits it: images in its own layout, weights folded
+and packed as it likes, fixed shapes, and inputs and outputs that are bound once where it can do
+that. A side imports only its own runtime, so that the threads of the others are not in its process.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ Run = Callable[[], np.ndarray]
 
 @dataclass(frozen=True)
 class Work:
-    """A model of the benchmarks, whose files are in a folder (see inference.write), and a batch."""
+    """A model of the benchmarks, whose files are in a folder (see inference.write), and a batch
+    size.
+    """
 
     folder: Path
     name: str
@@ -37,12 +40,12 @@ class Work:
         return x if layout == "NHWC" else np.ascontiguousarray(x.transpose(0, 3, 1, 2))
 
     def weights(self) -> dict[str, np.ndarray]:
-        """By minidl's names, in its layouts."""
+        """Return the weights by minidl's names, in its layouts."""
         with np.load(self.folder / f"{self.name}.npz") as file:
             return {name: file[name] for name in file.files}
 
     def onnx(self) -> str:
-        """The file of the model that takes (N, C, H, W)."""
+        """Return the path of the ONNX file of the model that takes (N, C, H, W)."""
         return str(self.folder / f"{self.name}.onnx")
 
 
@@ -123,7 +126,7 @@ def openvino(work: Work, precision: str = "f32") -> Run:
 
 
 def torch_run(work: Work, prepared: Callable[[Any, Any], Any]) -> Run:
-    """PyTorch's channels-last model, `prepared(module, images)`."""
+    """Return a call of PyTorch's channels-last model as `prepared(module, images)` makes it."""
     import torch
 
     from . import torch_models
@@ -158,12 +161,12 @@ def torch_compiled(work: Work) -> Run:
     import torch
     from torch._inductor import config
 
-    config.freezing = True  # weights are constants, folded and packed
-    torch._dynamo.reset()  # else it makes one program for batches of any size
+    config.freezing = True  # weights are constants, which are folded and packed
+    torch._dynamo.reset()  # without this, it compiles one program for batches of any size
     return torch_run(work, lambda module, x: torch.compile(module))
 
 
-# name of a side: its function, and the package that it runs
+# Each side's name has its function, and the package that it runs.
 SIDES: dict[str, tuple[Callable[[Work], Run], str]] = {
     "minidl": (minidl, "minidl"),
     "evaluation mode": (evaluation_mode, "minidl"),
@@ -176,7 +179,7 @@ SIDES: dict[str, tuple[Callable[[Work], Run], str]] = {
 
 
 def outputs(folder: Path, name: str, batch: int, side: str) -> Path:
-    """Where a side leaves its logits."""
+    """Return the path where a side leaves its logits."""
     return folder / f"{name}-{batch}-{side}.npy"
 
 
@@ -191,7 +194,7 @@ def main(side: str, threads: int) -> None:
 
     version = __import__(package).__version__
     count_threads = None
-    if package == "minidl":  # whose threads give way to other processes
+    if package == "minidl":  # its threads give way to other processes
         from minidl_ext.runtime.threads import thread_count as count_threads
     serve(make, {package: version, "threads": threads}, count_threads)
 

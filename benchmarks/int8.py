@@ -1,8 +1,9 @@
-"""Would bytes be faster than float32? `python -m benchmarks.int8`: the arithmetic of both.
+"""This program answers whether bytes would be faster than float32: `python -m benchmarks.int8`
+measures the arithmetic of both.
 
-Measured with int8.c on one thread, for as many terms as the layers of small networks have, beside
-3x3 convolutions of a compiled model, which Winograd computes in float32 with a quarter of the
-products. Needs a CPU with AVX512_VNNI.
+int8.c measures them on one thread, with as many terms as the layers of small networks have. The 3x3
+convolutions of a compiled model are shown beside them, which Winograd computes in float32 with a
+quarter of the products. The program needs a CPU with AVX512_VNNI.
 """
 
 from __future__ import annotations
@@ -21,11 +22,14 @@ from .machine import best, compiled_library
 
 PIXELS, CHANNELS = 12, 32
 TERMS = (32, 64, 128, 256, 576, 2304)
-WINOGRAD = ((16, 32), (32, 16), (64, 8), (64, 32), (128, 16), (256, 8))  # channels, size
+# (channels, size) of the convolutions.
+WINOGRAD = ((16, 32), (32, 16), (64, 8), (64, 32), (128, 16), (256, 8))
 
 
 def products(library: ctypes.CDLL, terms: int) -> tuple[float, float]:
-    """Operations a second (1e9) of a block of so many terms, in float32 and in bytes."""
+    """Return how many operations a second (in 1e9) a block of so many terms does, in float32 and in
+    bytes.
+    """
     rng = np.random.default_rng(0)
     times = 2_000_000 // terms
     rates = []
@@ -41,7 +45,9 @@ def products(library: ctypes.CDLL, terms: int) -> tuple[float, float]:
 
 
 def winograd(channels: int, size: int) -> float:
-    """The same of a compiled 3x3 convolution, counted as the direct one's operations."""
+    """Return the same for a compiled 3x3 convolution, where the operations of the direct one are
+    counted.
+    """
     layer = nn.Conv(channels, channels, 3, padding=1).eval()
     x = np.random.default_rng(0).random((1, size, size, channels), np.float32)
     compiled = compile(layer, x)

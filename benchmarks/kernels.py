@@ -1,16 +1,18 @@
-"""Each kernel against what this machine can do, against PyTorch and against NumPy.
+"""This program compares each kernel with what this machine can do, with PyTorch and with NumPy.
 
     python -m benchmarks.kernels
     python -m benchmarks.kernels --only "conv 3x3" matmul     names that contain one of these
     .venv-parity/bin/python -m benchmarks.kernels             with PyTorch, after `make parity`
 
-Where PyTorch is installed, it runs the same shapes channels-last, eagerly, and keeps its memory
-(a fresh array every time would measure the system's page faults instead of the kernel). Each side
-runs in its own process with the same number of threads, in turn, those that wait stopped.
+Where PyTorch is installed, it runs the same shapes channels-last and eagerly, and keeps its memory;
+a fresh array for every call would measure the system's page faults instead of the kernel. Each side
+runs in its own process with the same number of threads. The sides take turns, and those that wait
+are stopped.
 
 "of peak" is the share of the multiply-adds that the CPU can do on registers (fma.c), or of the
-bandwidth of copying 256 MiB; arrays that caches hold go faster than that. Convolutions count the
-textbook's operations, of which Winograd does less than a third: it may come out above 100%.
+bandwidth of copying 256 MiB. Arrays that fit into caches are faster than that. For convolutions the
+operations of the textbook's formula are counted, of which Winograd does less than a third, so that
+it may reach more than 100%.
 """
 
 from __future__ import annotations

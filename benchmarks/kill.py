@@ -1,18 +1,19 @@
-"""Trainings and saves that are killed: what is left, and whether the end is the same.
+"""This program kills trainings and saves, and checks what is left and whether the training ends the
+same.
 
     python -m benchmarks.kill                   some minutes; writes benchmarks/results/kill.json
     python -m benchmarks.kill --kills 3 --saves 5 --epochs 2 --images 1280      a short version
 
 *Trainings*: a convolutional network with BatchNorm learns MNIST in a process of its own, with every
-part that has a state in use (see `kill_worker.training`). The process is killed with SIGKILL at
-random moments, some of them before it has begun to train, and started again with resume="auto",
-in turn on one thread and on two, until the training is complete. The SHA-256 over weights, averaged
-weights, the optimizers' state and the history must be that of a run that nobody killed, on either
-number of threads.
+part in use that has a state (see `kill_worker.training`). The process is killed with SIGKILL at
+random moments, some of them before it has begun to train. It is then started again with
+resume="auto", on one thread and on two in turn, until the training is complete. The SHA-256 over
+weights, averaged weights, the optimizers' state and the history must be that of a run that nobody
+killed, on either number of threads.
 
-*Saves*: a process that does nothing but write large checkpoints, one after the other, is killed
-at a random instant inside a save. Each time `files.newest` must find a good file, bit for bit one
-of those that were written, and none older than the last save that was complete.
+*Saves*: a process that only writes large checkpoints, one after the other, is killed at a random
+instant within a save. Each time `files.newest` must find a good file. It must be bit for bit one of
+those that were written, and not older than the last save that was complete.
 """
 
 from __future__ import annotations
@@ -35,15 +36,17 @@ from minidl.train import files
 
 from . import arguments, kill_worker, machine, report
 
-# Of each life: its threads, the step that it went on from (None: it never came so far), the batches
-# that it has trained on, and what it has left.
+# What is recorded of each life: its threads, the step from which it resumed (None if it did not get
+# that far), the number of batches that it trained on, and the files that it left.
 LIFE = ("threads", "resumed_at_step", "batches", "left")
 
-LEAST = 2 * kill_worker.EVERY * kill_worker.ACCUMULATE  # batches of the longest life
+LEAST = (
+    2 * kill_worker.EVERY * kill_worker.ACCUMULATE
+)  # the fewest batches that the longest life must have
 
 
 class Victim:
-    """A process of `kill_worker`, and the lines that it has told."""
+    """A process of `kill_worker`, and the lines that it has printed."""
 
     def __init__(self, *job: Any, threads: int) -> None:
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
@@ -55,7 +58,9 @@ class Victim:
         self._rest = b""
 
     def line(self, seconds: float | None = None) -> list[str] | None:
-        """The words of the next line; [] at the end; None if none has come for so long."""
+        """Return the words of the next line; [] at the end of the output; None if no line has come
+        for so long.
+        """
         assert self.process.stdout
         until = None if seconds is None else time.monotonic() + seconds
         while b"\n" not in self._rest:
@@ -70,7 +75,7 @@ class Victim:
         return text.decode().split()
 
     def kill(self) -> list[list[str]]:
-        """Kill it, and give the lines that were told until then."""
+        """Kill the process, and return the lines that it had printed until then."""
         self.process.send_signal(signal.SIGKILL)
         lines = []
         while words := self.line():
@@ -85,7 +90,7 @@ class Victim:
 
 
 def uninterrupted(job: list[Any], threads: int) -> tuple[str, int]:
-    """The hash of a training that nobody kills, and its batches."""
+    """Return the hash of a training that nobody kills, and its number of batches."""
     with tempfile.TemporaryDirectory(prefix="minidl-kill-") as folder:
         lines = Victim("train", folder, *job, threads=threads)
         batches, found = 0, ""
@@ -100,11 +105,12 @@ def uninterrupted(job: list[Any], threads: int) -> tuple[str, int]:
 def killed(
     folder: str, job: list[Any], kills: int, batches: int, rng: random.Random
 ) -> dict[str, Any]:
-    """A training that is killed until it is complete: its hash, and where it was killed.
+    """Kill a training again and again until it is complete, and return its hash and where it was
+    killed.
 
-    A life ends after a number of batches that is drawn, and some milliseconds more, so that some
-    end inside a save; one in six at any moment from the start of Python on. No life is longer than
-    a share of the training, or there would be too few kills.
+    A life ends after a random number of batches and some more milliseconds, so that some lives end
+    inside a save. One life in six ends at any moment from the start of Python on. No life is longer
+    than a share of the training, or there would be too few kills.
     """
     longest = batches // kills
     if longest < LEAST:
@@ -113,7 +119,7 @@ def killed(
             f"next checkpoint, so it needs {LEAST}; take more --images or --epochs"
         )
     lives: list[dict[str, Any]] = []
-    start = 0.5  # seconds until the first line, of the life before
+    start = 0.5  # seconds until the first line of the previous life
     while True:
         threads = 1 + len(lives) % 2
         began = time.monotonic()
@@ -137,7 +143,7 @@ def killed(
             raise SystemExit(f"the training failed after {len(lives)} kills")
         time.sleep(rng.random() * 0.02)
         for words in victim.kill():
-            if words[0] == "end":  # it was complete, and the kill too late
+            if words[0] == "end":  # the training was complete, and the kill came too late
                 return {"hash": words[1], "lives": lives}
             life["batches"] += words[0] == "batch"
         life["left"] = left_behind(folder)
@@ -145,7 +151,7 @@ def killed(
 
 
 def left_behind(folder: str) -> str:
-    """What a killed process was doing, by what it has left."""
+    """Return what a killed process was doing, as the files that it left show."""
     names = os.listdir(folder) if os.path.isdir(folder) else []
     if any(name.startswith(".minidl-") for name in names):
         return "a half-written file"
@@ -194,13 +200,13 @@ def saves(args: argparse.Namespace) -> dict[str, Any]:
     found: Counter[str] = Counter()
     inside = outside = 0
     faults: list[str] = []
-    complete = -1  # the number of the newest save that was told to be complete
-    length = 0.1  # seconds of a save
+    complete = -1  # the number of the newest save that was reported as complete
+    length = 0.1  # seconds that a save takes
     with tempfile.TemporaryDirectory(prefix="minidl-kill-") as folder:
         while inside < args.saves:
             victim = Victim("save", folder, args.megabytes, threads=1)
             begun, since = complete, 0.0
-            left = rng.randrange(3)  # whole saves before the one that is killed
+            left = rng.randrange(3)  # complete saves before the one that is killed
             while left >= 0:
                 if not (words := victim.line()):
                     raise SystemExit("the process that saves has failed")
@@ -233,7 +239,7 @@ def saves(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def fault_of(folder: str, complete: int, begun: int, megabytes: int) -> list[str]:
-    """What is wrong with a folder after a kill: nothing, or one line."""
+    """Return one line on what is wrong with a folder after a kill, or "" if nothing is."""
     with warnings.catch_warnings(record=True) as damaged:
         warnings.simplefilter("always")
         try:

@@ -1,10 +1,10 @@
-"""What `benchmarks.kill` kills.
+"""This program trains or saves until `benchmarks.kill` kills it.
 
     python -m benchmarks.kill_worker train FOLDER EPOCHS IMAGES   a training, from where FOLDER is
     python -m benchmarks.kill_worker save FOLDER MEGABYTES        nothing but saves, for ever
 
-Both tell on stdout, a line each, how far they are: "resumed STEP", "batch N" and "end HASH"; "begin
-N" and "end N" around each save.
+Both forms print a line on stdout at each step of their progress: "resumed STEP", "batch N" and "end
+HASH"; or "begin N" and "end N" around each save.
 """
 
 from __future__ import annotations
@@ -25,12 +25,14 @@ from minidl.train import files
 
 SEED = 11
 BATCH, ACCUMULATE = 64, 2
-EVERY = 3  # optimizer steps between two checkpoints
+EVERY = 3  # the number of optimizer steps between two checkpoints
 KEEP = 3
 
 
 def say(*words: Any) -> None:
-    """A line that the parent has before anything else happens, also if this process is killed."""
+    """Print a line that reaches the parent before anything else happens, even if this process is
+    killed next.
+    """
     os.write(1, (" ".join(map(str, words)) + "\n").encode())
 
 
@@ -38,12 +40,12 @@ def say(*words: Any) -> None:
 
 
 def noise(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A transform of the user's, with the generator that the loader gives it."""
+    """A user's transform that adds noise, drawn from the generator that the loader passes."""
     return images + 0.02 * rng.standard_normal(images.shape, np.float32)
 
 
 def network() -> nn.Layer:
-    """A small convolutional network with BatchNorm and Dropout."""
+    """Return a small convolutional network with BatchNorm and Dropout."""
     md.manual_seed(SEED)
     return nn.Sequential(
         nn.Conv(1, 16, 3, padding=1, bias=False),
@@ -61,7 +63,7 @@ def network() -> nn.Layer:
 
 
 class Tells:
-    """A callback with a state: it counts batches, and tells of each."""
+    """A callback with a state, which counts batches and prints a line for each."""
 
     def __init__(self) -> None:
         self.batches = 0
@@ -81,9 +83,10 @@ class Tells:
 
 
 def training(folder: str, epochs: int, count: int) -> train.Trainer:
-    """A training in which every part that has a state is used: two optimizers, one of them behind
-    Lookahead, two schedules in a row, averages of the weights, dropout, transforms that draw,
-    accumulated gradients, callbacks."""
+    """Return a training that uses every part with a state: two optimizers, one of them wrapped in
+    Lookahead, two schedules in a row, averages of the weights, dropout, random transforms,
+    accumulated gradients, and callbacks.
+    """
     digits, test = data.MNIST(split="train"), data.MNIST(split="test")
     net = network()
     weights, others = optim.groups(net, weight_decay=5e-4)
@@ -123,7 +126,7 @@ def training(folder: str, epochs: int, count: int) -> train.Trainer:
 
 
 def digest(value: Any) -> str:
-    """SHA-256 over nested dicts and lists of arrays and plain values."""
+    """Return the SHA-256 over nested dicts and lists of arrays and plain values."""
     found = hashlib.sha256()
 
     def feed(part: Any) -> None:
@@ -144,8 +147,9 @@ def digest(value: Any) -> str:
 
 
 def result(trainer: train.Trainer) -> str:
-    """The hash of the weights at the end, the averaged ones, the optimizers' state and the history
-    but for its times."""
+    """Return the hash of the final weights, of the averaged ones, of the optimizers' state and of
+    the history without its times.
+    """
     assert trainer.averaged is not None
     history = {name: column for name, column in trainer.history.items() if name != "seconds"}
     return digest(
@@ -162,14 +166,16 @@ def result(trainer: train.Trainer) -> str:
 
 
 def content(number: int, megabytes: int) -> dict[str, Any]:
-    """What the save of a number writes: arrays of random bytes that follow from it."""
+    """Return what the save with this number writes: arrays of random bytes that follow from the
+    number.
+    """
     rng = np.random.default_rng(number)
     parts = [rng.integers(0, 2**32, (2**20 // 4,), np.uint32) for _ in range(megabytes)]
     return {"number": number, "parts": parts}
 
 
 def save(folder: str, megabytes: int) -> None:
-    """Save for ever, from the number after the newest that is there."""
+    """Save for ever, beginning with the number after that of the newest file."""
     found = files.newest(folder)
     first = 0 if found is None else found[1]["number"] + 1
     for number in itertools.count(first):

@@ -1,4 +1,4 @@
-"""What the machine is, and what it can do: the best rates measured here and now."""
+"""This module describes the machine and measures the best rates that it reaches here and now."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ from minidl import kernels, machine
 
 
 def describe(**others: Any) -> dict[str, Any]:
-    """The machine and the software, for the record; `others`: what another side says of itself."""
+    """Return a record of the machine and the software. `others` is what another side reports of
+    itself.
+    """
     return {
         "cpu": machine.cpu(),
         "cpus": os.cpu_count(),
@@ -36,7 +38,7 @@ def describe(**others: Any) -> dict[str, Any]:
 
 
 def best(run: Callable[[], Any], seconds: float = 1.0) -> float:
-    """The shortest time of a call."""
+    """Return the shortest time of a call."""
     times: list[float] = []
     end = time.perf_counter() + seconds
     while len(times) < 3 or time.perf_counter() < end:
@@ -47,7 +49,7 @@ def best(run: Callable[[], Any], seconds: float = 1.0) -> float:
 
 
 def on_threads(threads: int, run: Callable[[int], Any]) -> None:
-    """run(0) ... run(threads - 1) at the same time; each should leave the GIL alone."""
+    """Call run(0) ... run(threads - 1) at the same time. Each call should release the GIL."""
     workers = [threading.Thread(target=run, args=(k,)) for k in range(threads)]
     for worker in workers:
         worker.start()
@@ -56,7 +58,7 @@ def on_threads(threads: int, run: Callable[[int], Any]) -> None:
 
 
 def sgemm_peaks(threads: int) -> dict[str, float]:
-    """GFLOP/s of NumPy's sgemm and of ours (1024^3)."""
+    """Return the GFLOP/s of NumPy's sgemm and of ours (1024^3)."""
     md.set_num_threads(threads)
     a = np.random.default_rng(0).standard_normal((1024, 1024), dtype=np.float32)
     flops = 2 * 1024**3
@@ -67,11 +69,11 @@ def sgemm_peaks(threads: int) -> dict[str, float]:
 
 
 def copy_rate(threads: int, size: int) -> float:
-    """GB/s read and written of copying `size` bytes by all threads."""
+    """Return the GB/s, read and written, of copying `size` bytes with all threads."""
     source = np.zeros(size, np.uint8)
     target = np.ones_like(source)
     parts = list(zip(np.array_split(target, threads), np.array_split(source, threads), strict=True))
-    repeats = max(1, 2**27 // size)  # threads start slowly; one copy may be too short
+    repeats = max(1, 2**27 // size)  # threads start slowly, so one copy may be too short to measure
 
     def copy(k: int) -> None:
         for _ in range(repeats):
@@ -81,12 +83,16 @@ def copy_rate(threads: int, size: int) -> float:
 
 
 def copy_peaks(threads: int) -> dict[str, float]:
-    """A copy in memory, and one of a size that the caches may hold, as a layer's arrays are."""
+    """Return the rates of a copy in memory, and of one whose arrays the caches may hold, as those
+    of a layer.
+    """
     return {"copy GB/s": copy_rate(threads, 2**28), "copy 8 MiB GB/s": copy_rate(threads, 2**23)}
 
 
 def compiled_library(source: Path, folder: Path) -> ctypes.CDLL:
-    """A C source, compiled for this very CPU. RuntimeError without a C compiler."""
+    """Compile a C source for this very CPU, and load it. Raises RuntimeError without a C
+    compiler.
+    """
     compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")[0]
     library = folder / f"{source.stem}.so"
     try:
@@ -110,16 +116,16 @@ def compiled_library(source: Path, folder: Path) -> ctypes.CDLL:
 
 
 def fma_peak(threads: int) -> dict[str, float]:
-    """The most that the arithmetic units can do in float32, by all threads.
+    """Return the most that the arithmetic units can do in float32, with all threads.
 
-    Measured with fma.c: independent multiply-adds on registers, no memory at all, compiled for
-    this very CPU. No kernel can be faster, except one like Winograd that does less arithmetic
-    than the textbook formula by which it is counted. RuntimeError without a C compiler.
+    fma.c measures it: independent multiply-adds on registers that do not touch memory, compiled for
+    this very CPU. No kernel can be faster, except one like Winograd that does less arithmetic than
+    the textbook formula by which it is counted. Raises RuntimeError without a C compiler.
     """
     with tempfile.TemporaryDirectory() as folder:
         run = compiled_library(Path(__file__).with_name("fma.c"), Path(folder)).fma_rounds
     run.argtypes = [ctypes.c_long, ctypes.c_float, ctypes.c_void_p]
-    rounds = 10**6  # some milliseconds
+    rounds = 10**6  # takes some milliseconds
     flops = threads * rounds * run(1, 0.999, ctypes.byref(ctypes.c_float()))
     seconds = best(
         lambda: on_threads(threads, lambda k: run(rounds, 0.999, ctypes.byref(ctypes.c_float())))

@@ -1,4 +1,4 @@
-"""How minidl does each case (see cases.py), with the native kernels or with their NumPy twins."""
+"""How minidl runs each case (see cases.py), with the native kernels or with their NumPy twins."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def train_step(name: str, path: str) -> tuple[training_file.Feed, Run]:
 
 
 def recipe_step(path: str, batch: int) -> tuple[training_file.Feed, Run]:
-    """A step of the recipe cifar10-fast (see recipe.py)."""
+    """Return a step of the recipe cifar10-fast (see recipe.py)."""
     weights, images, labels = training_file.load(path)
     recipe = recipes.create("cifar10-fast", batch_size=batch)
     model = models.create("cifar-fast")
@@ -67,8 +67,10 @@ def recipe_step(path: str, batch: int) -> tuple[training_file.Feed, Run]:
 def convolve(
     n: int, size: int, ci: int, co: int, k: int, stride: int, groups: int
 ) -> tuple[Conv, Run]:
-    """A node of the graph and its forward: the node knows which kernel suits the shapes. It may
-    put off the work until the values are asked for, so that they are asked for."""
+    """Return a node of the graph and its forward. The node chooses the kernel that suits the
+    shapes. Its forward may put off the work until the values are asked for, so the returned
+    function asks for them.
+    """
     x, w = normal(n, size, size, ci), normal(k, k, ci // groups, co)
     node = Conv()
     node.needs_grad = (True, True, False)
@@ -111,8 +113,9 @@ def matmul_weight_grad(m: int, k: int, n: int) -> Run:
 
 
 def computed(y: md.Tensor) -> md.Tensor:
-    """y with its values: the backward of a normalization does not need them, and nobody else here
-    does, so that they would not be computed."""
+    """Return y with its values computed. The backward pass of a normalization does not need them
+    and nobody else here does, so that they would never be computed.
+    """
     y.data  # noqa: B018
     return y
 
@@ -129,7 +132,7 @@ def batch_norm_relu(*shape: int) -> Run:
     return run
 
 
-# Options of BatchNorm, and masks by how they count positions.
+# The options of BatchNorm, and the masks by the positions that they count.
 NORM_OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {},
     "ghost_batch=32": {"ghost_batch": 32},
@@ -142,7 +145,7 @@ NORM_OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def norm_option(name: str, *shape: int) -> Run:
-    """relu(bn(x) + shortcut), forward and backward."""
+    """Return relu(bn(x) + shortcut), forward and backward."""
     options = dict(NORM_OPTIONS[name])
     mask = None
     if "mask" in options:
@@ -233,7 +236,7 @@ def to_float(n: int) -> Run:
 
 
 def crop_pictures(n: int, side: int) -> Run:
-    """Parts from places within a padding of 4, half of them mirrored."""
+    """Return crops at random places within a padding of 4, half of them mirrored."""
     x, rng = normal(n, side, side, 3), np.random.default_rng(0)
     tops, lefts = rng.integers(-4, 5, (2, n))
     flips = rng.integers(0, 2, n).astype(np.uint8)
@@ -241,14 +244,14 @@ def crop_pictures(n: int, side: int) -> Run:
 
 
 def warp_pictures(n: int, side: int) -> Run:
-    """Turns of 10 degrees."""
+    """Return a rotation by 10 degrees."""
     x, cos, sin = normal(n, side, side, 3), np.cos(0.17), np.sin(0.17)
     maps = np.tile([cos, sin, -2.0, -sin, cos, 2.0], (n, 1))
     return lambda: kernels.warp(x, (side, side), maps)
 
 
 def blend_pictures(n: int, side: int) -> Run:
-    """One axis to the same length, of four pixels each."""
+    """Return a resampling of one axis to the same length, from four pixels for each."""
     x, weights = normal(n, side, side, 3), np.full((1, side, 4), 0.25, np.float32)
     starts = np.arange(side)[None].clip(0, side - 4)
     return lambda: kernels.blend(x, starts, weights)
@@ -292,7 +295,7 @@ def gru_cell(n: int, hidden: int) -> Run:
 
 
 def parameters_of(network: str, copies: int) -> list[list[np.ndarray]]:
-    """Lists of arrays of the shapes of a network's parameters."""
+    """Return a list of arrays with the shapes of a network's parameters."""
     shapes = [p.shape for p in WORKLOADS[network][0]().parameters()]
     return [[normal(*shape) for shape in shapes] for _ in range(copies)]
 

@@ -1,10 +1,11 @@
-"""What the options of BatchNorm cost: relu(bn(x) + shortcut), forward and backward, beside plain.
+"""This program measures what the options of BatchNorm cost in relu(bn(x) + shortcut), forward and
+backward.
 
     python -m benchmarks.norm_options
 
-Each option in a process of its own, taking turns with a plain BatchNorm, the waiting one stopped;
-medians of rounds. Masks count nine tenths of the positions: at random, or without the end of each
-image, as of sequences of different lengths.
+Each option runs in a process of its own, in turn with a plain BatchNorm; the one that waits is
+stopped. The figures are medians of the rounds. Masks count nine tenths of the positions, which are
+chosen at random, or are all but the end of each image, as in sequences of different lengths.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
-"""The Python share of a train step: what it takes when the kernels cost nothing.
+"""This program measures the Python share of a train step: the time that it takes when the kernels
+cost nothing.
 
     python -m benchmarks.overhead
 
-Each kernel call of a step gets a number, and returns what the same call returned in a step
-before; what is left is the engine: tensors, graph, layers, the walk back. An operation is a node
-of the graph, forward and backward together; the optimizer, zero_grad and the running statistics
-are counted in. The kernels' own entry (argument checks, an output from the pool) is not, so it
-is shown apart: a sum of 4 values, over the addition itself.
+Each kernel call of a step gets a number, and returns what the same call returned in a previous
+step. What remains is the engine: tensors, the graph, layers, and the backward walk. An operation is
+a node of the graph, forward and backward together. The optimizer, zero_grad and the running
+statistics are included. The entry of a kernel itself (argument checks, an output from the pool) is
+not, so it is shown separately, as a sum of 4 values minus the addition itself.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class Replay:
 
 
 def nodes_of(step: Callable[[], Any]) -> int:
-    """How many operations a step records."""
+    """Return how many operations a step records."""
     count = 0
     apply = Function.apply.__func__  # type: ignore[attr-defined]
 
@@ -125,7 +126,7 @@ def measure(name: str, folder: Path, seconds: float) -> dict[str, Any]:
 
 
 def kernel_entry(seconds: float) -> float:
-    """Seconds that a call of a kernel takes before and after its work."""
+    """Return the seconds that a call of a kernel takes before and after its work."""
     a = np.ones(4, np.float32)
     return median_time(lambda: [kernels.add(a, a) for _ in range(100)], seconds) / 100
 

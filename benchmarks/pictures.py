@@ -1,14 +1,16 @@
-"""The memory that a folder of pictures takes which does not fit into it.
+"""This program measures the memory that is taken by a folder of pictures which does not fit into
+memory.
 
     python -m benchmarks.pictures                   30,000 pictures of 256 x 256: 5.9 GB decoded
     python -m benchmarks.pictures --count 1000      a short version
 
-The pictures are some JPEG files under many names (hard links), in ten classes. A process of its own
-decodes them into the cache, another one goes through them in the order of `shuffle=True`, with a
-crop and a flip. Of each the most memory of its own (RssAnon, looked at every 5 ms) is measured, and
-what it held besides of files (the cache, as far as it was read, which the system takes back when
-somebody else needs memory). Both run under a limit of their own memory (RLIMIT_DATA), far below
-that of the pictures. Writes benchmarks/results/pictures.json. Linux alone.
+The pictures are a few JPEG files under many names (hard links), in ten classes. One process decodes
+them into the cache; another one iterates over them in the order of `shuffle=True`, with a crop and
+a flip. The peak of each process's own memory (RssAnon, read every 5 ms) is measured, and how much
+of the files it held besides (the cache as far as it was read, which the system takes back when
+others need memory). Both processes have a limit on their own memory (RLIMIT_DATA) that is far below
+the size of the pictures. The program writes benchmarks/results/pictures.json, and runs on Linux
+only.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ BATCH = 32
 
 
 def write_pictures(root: Path, count: int, size: int) -> None:
-    """`count` names of a few pictures, in class folders."""
+    """Write a few pictures under `count` names, in class folders."""
     from PIL import Image
 
     rng = np.random.default_rng(0)
@@ -50,13 +52,13 @@ def write_pictures(root: Path, count: int, size: int) -> None:
 
 
 def kilobytes(name: str) -> int:
-    """A figure of this process's status."""
+    """Return a figure of this process's status in kilobytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
 
 class Watch:
-    """The most memory that this process has held, looked at again and again."""
+    """Reads again and again how much memory this process holds, and keeps the largest value."""
 
     def __init__(self) -> None:
         self.own = self.files = 0
@@ -78,7 +80,7 @@ class Watch:
 
 
 def work(job: str, root: str, megabytes: int) -> dict[str, Any]:
-    """What a process does and measures: "decode" or "iterate"."""
+    """Do and measure the work of one process: "decode" or "iterate"."""
     import resource
 
     from minidl import data
@@ -107,7 +109,7 @@ def work(job: str, root: str, megabytes: int) -> dict[str, Any]:
 
 
 def measured(job: str, root: Path, megabytes: int) -> dict[str, Any]:
-    """`work` in a process of its own."""
+    """Run `work` in a process of its own, and return its figures."""
     command = [
         sys.executable,
         "-m",

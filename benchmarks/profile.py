@@ -1,13 +1,14 @@
-"""What a profile costs while it is on, and whether its rows add up to the time of a step.
+"""This program measures what a profile costs while it is on, and whether its rows add up to the
+time of a step.
 
     python -m benchmarks.profile
 
-Turns of steps without and with `md.profile` alternate in one process; the first steps of each turn
-are left out, since the interpreter adapts to functions that have been replaced. Of each side the
-median of single steps is shown; the overhead is the median, over the turns, of the ratio of
-neighbours. Rows are compared with the steps' wall time, taken around each step: all of them, and
-those of operations, layers, the walk back and the optimizer alone, without the row "Python and
-other". The tables of the quickest profile are saved too.
+Turns of steps without and with `md.profile` alternate in one process. The first steps of each turn
+are left out, since the interpreter has to adapt to functions that have been replaced. The median of
+single steps is shown for each side; the overhead is the median, over the turns, of the ratio of
+neighbouring turns. The rows are compared with the steps' wall time, which is taken around each
+step: once all rows, and once those of operations, layers, the backward walk and the optimizer
+alone, without the row "Python and other". The tables of the fastest profile are saved too.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ import minidl as md
 
 from . import arguments, machine, minidl_cases, report, workloads
 
-TURN = 0.3  # seconds of a turn, about
-LEAST = 5  # steps of a turn
-ADAPTS = 0.2  # of them, that are left out
-SHOWN = 16  # rows of the tables that are kept
+TURN = 0.3  # seconds that a turn takes, about
+LEAST = 5  # the smallest number of steps in a turn
+ADAPTS = 0.2  # the share of them that is left out
+SHOWN = 16  # the number of rows that are kept of each table
 
 
 def turn(step: Callable[[], Any], steps: int) -> list[float]:
-    """The seconds of each of so many steps."""
+    """Return the seconds of each of so many steps."""
     times = []
     for _ in range(steps):
         start = time.perf_counter()
@@ -42,12 +43,12 @@ def turn(step: Callable[[], Any], steps: int) -> list[float]:
 
 
 def median(times: list[float]) -> float:
-    """Of all but the first steps of a turn."""
+    """Return the median of all but the first steps of a turn."""
     return float(np.median(times[math.ceil(ADAPTS * len(times)) :]))
 
 
 def measure(name: str, folder: Path, seconds: float) -> dict[str, Any]:
-    """One workload for so many seconds."""
+    """Measure one workload for so many seconds."""
     feed, run = minidl_cases.train_step(name, str(folder / f"{name}.npz"))
     images, labels = feed()
 
@@ -55,7 +56,7 @@ def measure(name: str, folder: Path, seconds: float) -> dict[str, Any]:
         return run(images, labels)
 
     steps = max(LEAST, round(TURN / median(turn(step, LEAST))))
-    turns: list[tuple[float, float]] = []  # medians
+    turns: list[tuple[float, float]] = []  # the medians of each pair of turns
     sums: list[float] = []
     named: list[float] = []
     best: md.Profile | None = None

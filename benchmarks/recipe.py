@@ -1,13 +1,15 @@
-"""A step of the recipe cifar10-fast against the same step in PyTorch, on this machine.
+"""This program compares a step of the recipe cifar10-fast with the same step in PyTorch, on this
+machine.
 
     make versus-torch ARGS="..." sets up an environment with PyTorch; there
     python -m benchmarks.recipe                     both modes of PyTorch
     python -m benchmarks.recipe --batch 500
 
-A step is forward, summed loss, backward, Muon on the filters and Nesterov's SGD on the rest, from
-the same weights and on the same batches of CIFAR-10 (normalized before, outside of the time); the
-losses of both sides must agree. Each side runs in a process of its own, in turn, as in
-`benchmarks.versus_torch`. The whole training is the step's time by the number of steps.
+A step is forward, summed loss, backward, Muon on the filters and Nesterov's SGD on the rest. Both
+sides start from the same weights and get the same batches of CIFAR-10, which are normalized
+beforehand, outside of the measured time. Their losses must agree. Each side runs in a process of
+its own, in turn, as in `benchmarks.versus_torch`. The time of a whole training is that of a step
+times the number of steps.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 
 
 def write(path: Path, batch: int) -> int:
-    """The file from which both sides start; returns how many steps the recipe has."""
+    """Write the file from which both sides start, and return the number of steps of the recipe."""
     pictures = data.CIFAR10(split="train")
     images, labels = pictures.images[: batch * BATCHES], pictures.labels[: batch * BATCHES]
     normalize = T.Normalize(MEAN, STD)

@@ -1,13 +1,14 @@
-"""What the recipes reach: `minidl train DATA --recipe NAME` for several seeds, as a user runs it.
+"""This program measures what the recipes reach: it runs `minidl train DATA --recipe NAME` for
+several seeds, as a user would.
 
     python -m benchmarks.recipes cifar10-fast --seeds 3
     python -m benchmarks.recipes mnist --seeds 5 --runs runs
 
-Each seed is a process of its own, one after the other, with all threads. Kept are the accuracy on
-the test pictures, which are looked at once, after the last epoch; the seconds of training, and of
-the whole command; and each epoch's line. A run that was begun before, in the folder `--runs`, goes
-on where it was, and its whole seconds are then those of the last command alone. Other recipes in
-the file of results stay as they are.
+Each seed is a process of its own, one after the other, with all threads. The results are the
+accuracy on the test pictures, which is computed once, after the last epoch; the seconds of the
+training and of the whole command; and the line of each epoch. A run in the folder `--runs` that was
+begun before is resumed, and its seconds are then those of the last command alone. Other recipes in
+the file of results are left as they are.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ NAME = "recipes"
 
 
 def trained(recipe: str, seed: int, threads: int, folder: Path) -> dict[str, Any]:
-    """The figures of one seed."""
+    """Return the figures of one seed."""
     command = [
         sys.executable,
         "-m",

@@ -1,4 +1,4 @@
-"""Tables, pictures and files of results."""
+"""The tables, pictures and files of results are made here."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 
 
 def save(folder: Path, name: str, results: dict[str, Any]) -> None:
-    """Write results to <name>.json in the folder, which is made, and say so."""
+    """Save results as <name>.json in the folder, which is made if it does not exist, and print the
+    path.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
     path.write_text(json.dumps(results, indent=1))
@@ -16,7 +18,7 @@ def save(folder: Path, name: str, results: dict[str, Any]) -> None:
 
 
 def time_text(seconds: float) -> str:
-    """Seconds in a readable unit."""
+    """Return a number of seconds in a readable unit."""
     if seconds < 1e-3:
         return f"{seconds * 1e6:.1f} µs"
     return f"{seconds * 1e3:.2f} ms" if seconds < 1 else f"{seconds:.2f} s"
@@ -32,22 +34,24 @@ def range_text(figures: dict[str, Any]) -> str:
 
 
 def rate_text(row: dict[str, Any]) -> str:
-    """What our side achieves, where that is known."""
+    """Return the rate that our side achieves, if it is known."""
     return f"{row['rate']:.0f} {row['unit']}" if row["unit"] else ""
 
 
 def line(cells: list[str]) -> str:
-    """A line of a table in Markdown."""
+    """Return a line of a table in Markdown."""
     return f"| {' | '.join(cells)} |"
 
 
 def table(head: list[str], rows: list[list[str]] | None = None) -> str:
-    """A table in Markdown, or the start of one whose lines come later."""
+    """Return a table in Markdown, or its head if the lines are printed later."""
     return "\n".join(map(line, [head, ["---"] * len(head), *(rows or [])]))
 
 
 def rates(row: dict[str, Any], can: dict[str, float]) -> None:
-    """Add to a row with `work` and `unit` what our side achieves, and its share of the peak."""
+    """Add the rate that our side achieves, and its share of the peak, to a row with `work` and
+    `unit`.
+    """
     row["rate"] = row["work"] / row["ours"]["median"] / 1e9
     peak = {"GFLOP/s": "FMA GFLOP/s", "GB/s": "copy GB/s"}.get(row["unit"])
     row["share"] = row["rate"] / can[peak] if peak in can else None
@@ -72,7 +76,9 @@ def numpy_cells(row: dict[str, Any]) -> list[str]:
 
 
 def losses_text(rows: list[dict[str, Any]]) -> list[str]:
-    """The first losses of both sides of each train step: they did the same work."""
+    """Return the first losses of both sides of each train step, which show that they did the same
+    work.
+    """
     texts = []
     for row in rows:
         if row["losses"]["ours"]:
@@ -84,7 +90,7 @@ def losses_text(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def draw(rows: list[dict[str, Any]], title: str, path: Path) -> None:
-    """A bar per case: how many times faster than NumPy."""
+    """Draw a bar for each case: how many times faster it is than NumPy."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -145,7 +151,7 @@ TORCH_HEAD = [
 
 
 def torch_cells(row: dict[str, Any]) -> list[str]:
-    """One case against the fastest mode of PyTorch."""
+    """Return the cells of one case beside the fastest mode of PyTorch."""
     peer = row["others"][row["peer"]]
     ratio = peer["ratio"]
     ours, theirs = (row["peak_bytes"][side] for side in ("ours", row["peer"]))
@@ -163,7 +169,7 @@ def torch_cells(row: dict[str, Any]) -> list[str]:
 
 
 def modes_cells(row: dict[str, Any], modes: list[str]) -> list[str]:
-    """The median and the peak memory of each mode of PyTorch."""
+    """Return the median and the peak memory of each mode of PyTorch."""
 
     def cell(mode: str) -> str:
         if mode in row["failed"]:
@@ -178,7 +184,7 @@ def modes_cells(row: dict[str, Any], modes: list[str]) -> list[str]:
 
 
 def agreement_text(row: dict[str, Any]) -> str:
-    """The losses of both sides, and whether they differ by rounding only."""
+    """Return the losses of both sides, and whether they differ by rounding only."""
 
     def some(losses: list[float]) -> str:
         return ", ".join(f"{v:.5f}" for v in losses[:3]) + f" ... {losses[-1]:.5f}"
@@ -204,7 +210,7 @@ NORM_HEAD = ["", "minidl", "GB/s", "of copying", "PyTorch, its fastest", "mode",
 
 
 def norm_cells(row: dict[str, Any]) -> list[str]:
-    """BatchNorm with ReLU against the fastest mode of PyTorch."""
+    """Return the cells of BatchNorm with ReLU beside the fastest mode of PyTorch."""
     _, ours, theirs, mode, ratio, rounds, *_ = torch_cells(row)
     return [
         row["case"],
@@ -219,7 +225,7 @@ def norm_cells(row: dict[str, Any]) -> list[str]:
 
 
 def scaling_cells(row: dict[str, Any]) -> list[str]:
-    """All threads against one."""
+    """Return the cells that compare all threads with one."""
     one = row["others"]["1 thread"]
     ratio = one["ratio"]
     return [

@@ -1,6 +1,6 @@
-"""What the workers of every side share: a process that times what it is told to.
+"""The workers of every side share this loop: a process that times what it is told to.
 
-It says once what it is, then reads lines of JSON and answers each with a line:
+It first describes itself, then reads lines of JSON and answers each with a line:
 
     {"prepare": [kind, arguments], "steps": n}   makes that piece of work and runs it n times;
                                                  the losses, where it returns any
@@ -24,23 +24,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-# Makes a piece of work: what to time, or (feed, what to time); feed() makes the arguments of the
-# next run, outside the time.
+# A function that makes a piece of work. It returns what to time, or (feed, what to time), where
+# feed() makes the arguments of the next run, which is not timed.
 Make = Callable[[str, list[Any]], Any]
 
 
-WARM_UP = 0.2  # seconds of runs that are not timed, after the process was stopped
-LONGEST_WARM_UP = 4.0  # where threads are still missing: teams try again every second at most
+WARM_UP = 0.2  # seconds of runs that are not timed, after the process has been stopped
+LONGEST_WARM_UP = 4.0  # for missing threads: minidl tries to get them back once a second at most
 
 
 def warm_up(
     feed: Callable[[], tuple], run: Callable[..., Any], seconds: float, full: Callable[[], bool]
 ) -> None:
-    """Run once at least, for `seconds`, and then until all threads take part.
+    """Run at least once, for `seconds`, and then until all threads take part.
 
-    A process that goes on after a stop wakes its threads one after the other, perhaps on one CPU,
-    while the other side is still being stopped; caches are cold, and minidl's team of threads may
-    give way to what looks like a busy machine. None of that is the work's own.
+    A process that continues after a stop wakes its threads one after the other, perhaps on one CPU,
+    while the other side is still being stopped. Caches are cold, and minidl's threads may give way
+    because the machine looks busy. None of that belongs to the work itself.
     """
     start = time.perf_counter()
     while True:
@@ -56,8 +56,9 @@ def measure(
     seconds: float,
     team: Callable[[], int] = lambda: 1,
 ) -> tuple[list[float], int]:
-    """Times of single runs over about `seconds`, at least 3, and the fewest threads that `team`
-    has told of after one of them."""
+    """Return the times of single runs over about `seconds`, of at least 3 runs, and the smallest
+    number of threads that `team` reported after one of them.
+    """
     times: list[float] = []
     least = team()
     end = time.perf_counter() + seconds
@@ -71,9 +72,9 @@ def measure(
 
 
 def peak_bytes() -> int:
-    """The most memory that this process has held.
+    """Return the largest amount of memory that this process has held.
 
-    On Linux not ru_maxrss: the kernel carries that over from the parent that started us.
+    On Linux this is not ru_maxrss, because the system carries that over from the parent process.
     """
     status = Path("/proc/self/status")
     if status.exists():
@@ -85,19 +86,22 @@ def peak_bytes() -> int:
 
 
 def die_with_parent() -> None:
-    """On Linux: else a worker whose parent is killed while it is stopped would stay for ever."""
+    """End this process with its parent on Linux. A worker whose parent is killed while the worker
+    is stopped would otherwise stay for ever.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def serve(make: Make, about: dict[str, Any], team: Callable[[], int] | None = None) -> None:
-    """Answer requests until there are no more. `about` says how many `threads` there should be,
-    `team()` how many the next run gets; without it, always all."""
+    """Answer requests until there are no more. `about` gives the number of `threads` that there
+    should be, and `team()` the number that the next run gets; without it, all are expected.
+    """
     wanted = about["threads"]
     team = team or (lambda: wanted)
     die_with_parent()
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print does not get among the answers
+    os.dup2(2, 1)  # what libraries print must not get among the answers
 
     def answer(value: dict[str, Any]) -> None:
         answers.write(json.dumps(value) + "\n")
@@ -110,7 +114,7 @@ def serve(make: Make, about: dict[str, Any], team: Callable[[], int] | None = No
         request = json.loads(line)
         try:
             if "prepare" in request:
-                feed = run = tuple  # frees the work before, which is no part of this one
+                feed = run = tuple  # frees the previous work, which is not part of this one
                 made = make(*request["prepare"])
                 feed, run = made if isinstance(made, tuple) else (tuple, made)
                 values = [run(*feed()) for _ in range(request["steps"])]
@@ -119,6 +123,6 @@ def serve(make: Make, about: dict[str, Any], team: Callable[[], int] | None = No
                 warm_up(feed, run, WARM_UP, lambda: team() >= wanted)
                 times, least = measure(feed, run, request["measure"], team)
                 answer({"times": times, "threads": least, "peak_bytes": peak_bytes()})
-        except Exception as error:  # whatever it is, the other side can go on without us
+        except Exception as error:  # whatever the error is, the other side can continue
             text = str(error).strip().splitlines()
             answer({"error": f"{type(error).__name__}: {text[0] if text else ''}"})

@@ -1,9 +1,10 @@
-"""The tables of figures in README.md and in docs/, from benchmarks/results/*.json.
+"""This program writes the tables of figures in README.md and in docs/, from
+benchmarks/results/*.json.
 
     python -m benchmarks.tables
 
-A table stands between two comments of its page, `<!-- table NAME -->` and `<!-- end -->`. Whoever
-measures again runs this afterwards; a test compares the pages with the files.
+A table is between two comments of its page, `<!-- table NAME -->` and `<!-- end -->`. Run this
+program after every new measurement; a test compares the pages with the files.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = (ROOT / "README.md", ROOT / "docs" / "performance.md", ROOT / "docs" / "guide-profile.md")
 
 STEP, NORM = "train step ", "BatchNorm+ReLU"
-# What a train step was to reach at least, and its aim: times as fast as PyTorch.
+# The factors by which a train step was to be faster than PyTorch: the least, and the aim.
 AIMS = {
     "mlp-bn": ("1.5x", "2x"),
     "mnist-cnn": ("2.2x", "3x"),
@@ -38,7 +39,7 @@ def results(name: str) -> dict[str, Any]:
 
 
 def ms(seconds: float) -> str:
-    """Milliseconds: two places, and none from 100 on."""
+    """Return milliseconds with two decimals, or without any from 100 on."""
     return f"{seconds * 1e3:.{2 if seconds < 0.1 else 0}f}"
 
 
@@ -47,7 +48,7 @@ def ranged(figures: dict[str, Any]) -> str:
 
 
 def steps_summary() -> str:
-    """Train steps beside PyTorch's fastest mode, in a few figures: for the README."""
+    """Return a few figures of the train steps beside PyTorch's fastest mode, for the README."""
     rows = []
     for row in results("torch")["rows"]:
         if row["case"].startswith(STEP):
@@ -64,7 +65,9 @@ def steps_summary() -> str:
 
 
 def inference_summary() -> str:
-    """Compiled models on two threads beside the fastest other runtime, for the README."""
+    """Return a few figures of compiled models on two threads beside the fastest other runtime, for
+    the README.
+    """
     rows = []
     for row in results("inference")["rows"]:
         if row["threads"] == 2:
@@ -84,7 +87,7 @@ def inference_summary() -> str:
 
 
 def steps() -> str:
-    """The same with every round's range, and what was to be reached."""
+    """Return the table of train steps with the range of the rounds, and what was to be reached."""
     found = results("torch")
     rows = []
     for row in found["rows"]:
@@ -109,7 +112,7 @@ def steps() -> str:
 
 
 def memory() -> str:
-    """The most memory that the process of a train step held."""
+    """Return the peak memory of the process of each train step."""
     rows = []
     for row in results("torch")["rows"]:
         if row["case"].startswith(STEP):
@@ -126,14 +129,14 @@ def memory() -> str:
 
 
 def numpy() -> str:
-    """Native kernels and train steps beside their NumPy twins."""
+    """Return the native kernels and train steps beside their NumPy twins."""
     return report.table(
         report.NUMPY_HEAD, [report.numpy_cells(row) for row in results("numpy")["rows"]]
     )
 
 
 def recipes() -> str:
-    """What the recipes reach on the test pictures."""
+    """Return what the recipes reach on the test pictures."""
     rows = []
     for name, entry in results("recipes").items():
         runs = entry["runs"]
@@ -161,19 +164,19 @@ def recipes() -> str:
 
 
 def recipe() -> str:
-    """A step of cifar10-fast beside PyTorch's."""
+    """Return a step of cifar10-fast beside PyTorch's."""
     found = results("recipe")
     return report.table(report.TORCH_HEAD, [report.torch_cells(row) for row in found["rows"]])
 
 
 def profiled(by: str) -> str:
-    """A profile of resnet20's train step, as `Profile.table` writes it."""
+    """Return a profile of resnet20's train step, as `Profile.table` writes it."""
     row = next(row for row in results("profile")["rows"] if row["case"] == "resnet20")
     return f"```text\n{row['tables'][by]}\n```"
 
 
 def profile_costs() -> str:
-    """What a profile costs, and what its rows account for."""
+    """Return what a profile costs, and how much of the time its rows account for."""
     rows = [
         [
             row["case"],

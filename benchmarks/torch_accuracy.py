@@ -1,6 +1,7 @@
-"""How PyTorch does each case of `accuracy_cases.py`, in float32 on the CPU.
+"""How PyTorch runs each case of `accuracy_cases.py`, in float32 on the CPU.
 
-Arrays in and out, in our layouts; images are channels-last inside, as its fastest mode has them.
+The functions take and return arrays in our layouts. Inside, images are channels-last, as in
+PyTorch's fastest mode.
 """
 
 from __future__ import annotations
@@ -17,13 +18,15 @@ aten = torch.ops.aten
 
 
 def there(array: np.ndarray) -> torch.Tensor:
-    """Images (N, H, W, C) as (N, C, H, W) in the same memory; other arrays as they are."""
+    """Return images (N, H, W, C) as (N, C, H, W) in the same memory, and other arrays as they
+    are.
+    """
     tensor = torch.from_numpy(array)
     return tensor.permute(0, 3, 1, 2) if array.ndim == 4 else tensor
 
 
 def weight(array: np.ndarray) -> torch.Tensor:
-    """(KH, KW, in, out) as (out, in, KH, KW)."""
+    """Return a weight (KH, KW, in, out) as (out, in, KH, KW)."""
     return torch.from_numpy(array).permute(3, 2, 0, 1)
 
 
@@ -83,7 +86,9 @@ def public_conv(x: np.ndarray, w: np.ndarray, dy: np.ndarray, precision: str) ->
 
 
 def batch_stats(x: np.ndarray) -> Arrays:
-    """The variances that its batch normalization computes: as it would keep them, made biased."""
+    """Return the variances that PyTorch's batch normalization computes. It keeps unbiased ones,
+    which are converted to biased ones.
+    """
     mean, var = torch.zeros(x.shape[-1]), torch.ones(x.shape[-1])
     F.batch_norm(there(x), mean, var, training=True, momentum=1.0)
     m = x.size // x.shape[-1]

@@ -1,9 +1,9 @@
 """How torchvision's `transforms.v2` augments, on tensors (see augment_cases.py).
 
-Its transforms draw once for all that they are given. To draw for each image by itself, as minidl
-does, they are called image by image ("each image"); the whole batch with one draw ("one draw a
-batch") is less work, and shown beside. Floats are made of bytes where that costs least, and what
-draws nothing gets the whole batch.
+Its transforms draw once for everything that they are given. To draw for each image separately, as
+minidl does, they are called image by image ("each image"). The whole batch with one draw ("one draw
+a batch") is less work, and is shown beside it. Bytes are converted to floats where that costs
+least, and what draws nothing gets the whole batch.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ import torch
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 SMALL, LARGE = (128, 32, 32, 3), (32, 256, 256, 3)
 
-_operators = torch.library.Library("torchvision", "FRAGMENT")  # as long as this module lives
+# The registration lasts as long as this module.
+_operators = torch.library.Library("torchvision", "FRAGMENT")
 
 
 def imported() -> Any:
-    """`torchvision.transforms.v2`; ImportError where there is no torchvision.
+    """Return `torchvision.transforms.v2`. Raises ImportError without torchvision.
 
-    Its wheels are built for CUDA, and their operators do not load beside a PyTorch without it.
-    Transforms use none of these, so that it is enough to declare them.
+    The operators of its wheels, which are built for CUDA, do not load beside a PyTorch without
+    CUDA. The transforms use none of these operators, so it is enough to declare them.
     """
     try:
         import torchvision
@@ -37,8 +38,8 @@ def imported() -> Any:
     return v2
 
 
-# name: the shape of the images, what draws before they are floats, whether they are normalized, and
-# what draws after it
+# Each name has the shape of the images, what draws before they are floats, whether they are
+# normalized, and what draws after that.
 Pipeline = tuple[tuple[int, ...], Callable[[Any], list[Any]], bool, Callable[[Any], list[Any]]]
 
 
@@ -47,7 +48,7 @@ def crop(v2: Any) -> Any:
 
 
 def cutout(v2: Any) -> Any:
-    """A square of 8 x 8, a sixteenth of the image."""
+    """Cut out a square of 8 x 8, a sixteenth of the image."""
     return v2.RandomErasing(p=1, scale=(1 / 16, 1 / 16), ratio=(1, 1))
 
 
@@ -83,7 +84,9 @@ PIPELINES: dict[str, Pipeline] = {
 
 
 def augment(name: str, each: bool) -> Callable[[], torch.Tensor]:
-    """A batch through a pipeline: with a draw for each image, or with one for all."""
+    """Return a function that sends a batch through a pipeline, with a draw for each image or with
+    one for all.
+    """
     v2 = imported()
     shape, before, normalized, after = PIPELINES[name]
     array = np.random.default_rng(0).integers(0, 256, shape, np.uint8)

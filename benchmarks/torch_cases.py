@@ -1,8 +1,9 @@
-"""How PyTorch does each case (see cases.py).
+"""How PyTorch runs each case (see cases.py).
 
-Train steps and BatchNorm+ReLU in a mode: memory format, and how: "eager", "compiled", or, to
-see what rounding does, "nchw" (eager, every convolution's output in NCHW) or "float64". Single
-kernels on channels-last images, in the form that its autograd calls.
+Train steps and BatchNorm with ReLU run in a mode, which is a memory format and one of "eager" and
+"compiled". Two more modes show what rounding does: "nchw" (eager, with every convolution's output
+in NCHW) and "float64". Single kernels run on channels-last images, in the form in which PyTorch's
+autograd calls them.
 """
 
 from __future__ import annotations
@@ -25,13 +26,15 @@ aten = torch.ops.aten
 
 
 def images(array: np.ndarray, memory_format: torch.memory_format) -> torch.Tensor:
-    """An array (N, H, W, C) as a tensor (N, C, H, W) of that memory format; rows as they are."""
+    """Return an array (N, H, W, C) as a tensor (N, C, H, W) of this memory format, and rows as they
+    are.
+    """
     x = torch.from_numpy(array)
     return x.permute(0, 3, 1, 2).contiguous(memory_format=memory_format) if x.ndim == 4 else x
 
 
 def normal(*shape: int, memory_format: torch.memory_format = torch.channels_last) -> torch.Tensor:
-    """Random values; `shape` is (N, H, W, C) for images."""
+    """Return random values of a shape, which is (N, H, W, C) for images."""
     values = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
     return images(values, memory_format)
 
@@ -44,7 +47,7 @@ def train_step(
     torch_models.load(net, weights)
     dtype = torch.float64 if how == "float64" else torch.float32
     net = net.to(memory_format=memory_format, dtype=dtype)
-    if how == "nchw":  # images of one channel count as channels-last, and what follows
+    if how == "nchw":  # images of one channel count as channels-last, and so would their outputs
         for layer in net.modules():
             if isinstance(layer, nn.Conv2d):
                 layer.register_forward_hook(lambda layer, inputs, y: y.contiguous())
@@ -86,7 +89,7 @@ def batch_norm_relu(*shape: int, memory_format: torch.memory_format, how: str) -
 def conv_arrays(
     n: int, size: int, ci: int, co: int, k: int, stride: int, groups: int
 ) -> tuple[torch.Tensor, ...]:
-    """x, w and dy."""
+    """Return x, w and dy."""
     out = (size + 2 * (k // 2) - k) // stride + 1
     w = normal(co, k, k, ci // groups)
     return normal(n, size, size, ci), w, normal(n, out, out, co)
@@ -129,7 +132,7 @@ def matmul_weight_grad(m: int, k: int, n: int) -> Run:
 
 
 def axes_of(x: torch.Tensor) -> list[int]:
-    """All but the channels."""
+    """Return all axes but that of the channels."""
     return [0, *range(2, x.ndim)]
 
 
@@ -216,7 +219,7 @@ def to_float(n: int) -> Run:
 
 
 def crop_pictures(n: int, side: int) -> Run:
-    """PyTorch has no operation for it: a part, and a flip, of one image after the other."""
+    """Crop and flip one image after the other, because PyTorch has no operation for a batch."""
     x, (tops, lefts) = normal(n, side, side, 3), torch.randint(0, 9, (2, n)).tolist()
     flips = (torch.rand(n) < 0.5).tolist()
 

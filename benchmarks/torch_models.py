@@ -1,6 +1,7 @@
-"""The networks of `minidl.models` in PyTorch, and how weights get from one to the other.
+"""The networks of `minidl.models` in PyTorch, and the conversion of weights between the two.
 
-The same names of layers, PyTorch's own layouts, and ReLU in place, as its users write them.
+The layers have the same names. Layouts are PyTorch's own, and ReLU works in place, as users of
+PyTorch write it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-# our name of a parameter or buffer: PyTorch's, where they differ
+# Our names of parameters and buffers, and PyTorch's where they differ.
 NAMES = {"gamma": "weight", "beta": "bias", "num_batches": "num_batches_tracked"}
 
 
@@ -19,7 +20,8 @@ def relu(x: torch.Tensor) -> torch.Tensor:
 
 
 class MLP(nn.Module):
-    flattened = {"fc1": (28, 28, 1)}  # dense layers after a flatten, and (H, W, C) of that
+    # The dense layers after a flatten, and the shape (H, W, C) that is flattened.
+    flattened = {"fc1": (28, 28, 1)}
 
     def __init__(self) -> None:
         super().__init__()
@@ -151,7 +153,8 @@ MODELS = {
 
 
 def to_torch(value: np.ndarray, flattened: tuple[int, ...] | None = None) -> np.ndarray:
-    """HWIO as OIHW, (in, out) as (out, in); `flattened`: the inputs are (H, W, C), not in a row.
+    """Convert HWIO to OIHW, and (in, out) to (out, in). With `flattened` the inputs of a dense
+    layer are the values of images (H, W, C).
 
     PyTorch flattens images in the order C, H, W.
     """
@@ -165,7 +168,9 @@ def to_torch(value: np.ndarray, flattened: tuple[int, ...] | None = None) -> np.
 
 
 def load(module: nn.Module, weights: dict[str, np.ndarray]) -> None:
-    """Give a network its twin's parameters and buffers, by name; each must be there."""
+    """Load the parameters and buffers of its twin into a network, by name. Each of them must be
+    there.
+    """
     state = {}
     for name, value in weights.items():
         layer, _, last = name.rpartition(".")

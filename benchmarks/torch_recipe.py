@@ -1,4 +1,4 @@
-"""The recipe cifar10-fast in PyTorch: network, Muon and a step (see recipe.py)."""
+"""The recipe cifar10-fast in PyTorch: the network, Muon and a step (see recipe.py)."""
 
 from __future__ import annotations
 

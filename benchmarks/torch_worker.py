@@ -1,7 +1,8 @@
-"""PyTorch's side of a comparison: a process that runs cases in one mode (see serve.py).
+"""This program is PyTorch's side of a comparison: a process that runs cases in one mode (see
+serve.py).
 
-It does not import minidl, nor the other side PyTorch: the memory of each side is
-its own.
+It does not import minidl, and the other side does not import PyTorch, so that each side has only
+its own memory.
 """
 
 import re
@@ -12,7 +13,7 @@ import torch
 from . import torch_cases
 from .serve import serve
 
-# The others are single channels-last kernels.
+# All other kinds are single channels-last kernels.
 BY_MODE = ("train_step", "recipe_step", "batch_norm_relu")
 
 
@@ -22,7 +23,7 @@ def main(threads, layout, how):
 
     def make(kind, arguments):
         if kind == "augment":
-            from . import torch_augment  # which needs torchvision
+            from . import torch_augment  # imported only here, because it needs torchvision
 
             return torch_augment.augment(*arguments)
         options = mode if kind in BY_MODE else {}

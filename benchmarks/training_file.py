@@ -1,6 +1,7 @@
-"""The file from which both sides of a train step start: first weights and batches.
+"""This module writes and reads the file from which both sides of a train step start: first weights
+and batches.
 
-Weights stand there in minidl's names and layouts. NumPy alone reads it.
+The weights have minidl's names and layouts. NumPy alone is needed to read the file.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ Feed = Callable[[], tuple[np.ndarray, np.ndarray]]
 def write(
     path: Path, weights: dict[str, np.ndarray], images: np.ndarray, labels: np.ndarray
 ) -> None:
-    """Write the file. For `read`, images are uint8 (BATCHES * BATCH, H, W, C)."""
+    """Write the file. `read` needs images that are uint8 (BATCHES * BATCH, H, W, C)."""
     np.savez(
         path,
         images=images,
@@ -29,7 +30,7 @@ def write(
 
 
 def load(path: str) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-    """The first weights, all images and all labels."""
+    """Return the first weights, all images and all labels."""
     with np.load(path) as file:
         weights = {
             key.removeprefix("weight/"): file[key]
@@ -40,7 +41,7 @@ def load(path: str) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
 
 
 def read(path: str) -> tuple[dict[str, np.ndarray], Feed]:
-    """The first weights, and a function that gives the next batch: float32 images, labels."""
+    """Return the first weights, and a function that returns the next batch: images, labels."""
     weights, images, labels = load(path)
     step = -1
 

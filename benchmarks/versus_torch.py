@@ -1,20 +1,21 @@
-"""minidl's train steps against PyTorch's, on this machine.
+"""This program compares minidl's train steps with PyTorch's, on this machine.
 
     make versus-torch                             sets up an environment with PyTorch, runs all
     python -m benchmarks.versus_torch resnet20    some, where PyTorch is installed
     python -m benchmarks.versus_torch --threads-scaling
                                                   minidl against itself on one thread instead
 
-Both sides start from the same weights and see the same batches of 128 images, SGD with momentum,
-float32. A step is forward, loss, gradients to zero, backward, optimizer and the loss's value.
-Each side, and each mode of PyTorch, runs each workload in a process of its own, with the same
-number of threads, in turn: minidl, a mode, minidl, the next mode; those that wait are stopped. A
-time is the median over the rounds of the median of single steps; a ratio is taken between
-neighbours. The fastest mode of PyTorch is the peer. A process's memory is the most it held, from
-its start; a compiled mode's includes the compiler, which runs in that process.
+Both sides start from the same weights and see the same batches of 128 images, with SGD with
+momentum in float32. A step is the forward pass, the loss, zeroing the gradients, the backward pass,
+the optimizer and reading the loss's value. Each side, and each mode of PyTorch, runs each workload
+in a process of its own, with the same number of threads. They take turns: minidl, a mode, minidl,
+the next mode; those that wait are stopped. A time is the median over the rounds of the median of
+single steps, and a ratio is taken between neighbours. The fastest mode of PyTorch is the peer. A
+process's memory is the most that it held since its start; that of a compiled mode includes the
+compiler, which runs in the same process.
 
-Besides: BatchNorm with ReLU, forward and backward, with the traffic that it needs at least and
-the share of the measured copy bandwidth (more than 100% where caches hold part of it).
+BatchNorm with ReLU is measured as well, forward and backward, with the least traffic that it needs
+and its share of the measured copy bandwidth (more than 100% where caches hold part of it).
 """
 
 from __future__ import annotations
@@ -32,10 +33,11 @@ from .cases import Case, norm_cases, train_cases
 from .compare import Side, alternate, distance, fastest
 from .training_file import BATCHES
 
-# Else every large array is given back to the system and asked for again, page by page.
+# Without these settings every large array is given back to the system and requested again, page by
+# page.
 KEEP = {"MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
 
-# mode: memory format, whether compiled, settings of the environment
+# Each mode has its memory format, whether it is compiled, and settings of the environment.
 MODES: dict[str, tuple[str, str, dict[str, str]]] = {
     "eager": ("contiguous_format", "eager", {}),
     "channels_last": ("channels_last", "eager", {}),
@@ -45,7 +47,7 @@ MODES: dict[str, tuple[str, str, dict[str, str]]] = {
     "compile, memory kept": ("contiguous_format", "compiled", KEEP),
     "compile channels_last, memory kept": ("channels_last", "compiled", KEEP),
 }
-# Not timed: their losses are what the others' are compared with (see agreement).
+# These are not timed: their losses are what the others' are compared with (see agreement).
 REFERENCES: dict[str, tuple[str, str, dict[str, str]]] = {
     "NCHW": ("contiguous_format", "nchw", {}),
     "float64": ("contiguous_format", "float64", {}),
@@ -55,7 +57,7 @@ NORM = [norm_cases(128, 32, 32, 64)[0], norm_cases(128, 28, 28, 32)[0]]
 
 def torch_side(threads: int, mode: str) -> Side:
     layout, how, environment = {**MODES, **REFERENCES}[mode]
-    # Compiling in the process itself leaves no other processes behind.
+    # Compiling in the process itself leaves no other processes running afterwards.
     return Side(
         "torch_worker",
         str(threads),
@@ -73,14 +75,15 @@ def torch_losses(case: Case, mode: str, threads: int) -> list[float]:
 
 
 def agreement(losses: dict[str, list[float]]) -> dict[str, Any]:
-    """Whether our losses differ from PyTorch's by rounding only.
+    """Return whether our losses differ from PyTorch's by rounding only.
 
-    Training makes differences of rounding grow, so there are two measures for them: PyTorch's own
-    losses in two layouts, and what it computes in float64. `agrees`: from its eager NCHW run we
-    are at most three times as far as its channels_last run. `as_exact`: from its float64 run at
-    most three times as far as its eager NCHW run. In that run NCHW is kept throughout; the timed
-    "eager" is as users have it, where a network for images of one channel (mnist-cnn) runs
-    channels-last whatever one asks for, and PyTorch's BatchNorm of those is less exact.
+    Training amplifies differences of rounding, so there are two measures for them: the losses of
+    PyTorch itself in two layouts, and those that it computes in float64. `agrees` means that we are
+    at most three times as far from its eager NCHW run as its channels_last run is. `as_exact` means
+    that we are at most three times as far from its float64 run as its eager NCHW run is. That run
+    keeps NCHW throughout. The timed "eager" is what users get: there a network for images of one
+    channel (mnist-cnn) runs channels-last whatever one asks for, and PyTorch's BatchNorm of those
+    is less exact.
     """
     from_nchw = {side: distance(losses[side], losses["NCHW"]) for side in ("ours", "channels_last")}
     from_float64 = {
@@ -96,7 +99,7 @@ def agreement(losses: dict[str, list[float]]) -> dict[str, Any]:
 
 
 def versus(case: Case, modes: list[str], args: argparse.Namespace) -> dict[str, Any]:
-    """One case in new processes; a mode that does not work here is noted and left out."""
+    """Measure one case in new processes. A mode that does not work here is noted and left out."""
     steps = BATCHES if case.kind == "train_step" else compare.WARM_UP
     others: dict[str, Side] = {}
     failed: dict[str, str] = {}
@@ -131,7 +134,7 @@ def versus(case: Case, modes: list[str], args: argparse.Namespace) -> dict[str, 
 
 
 def scaling(case: Case, args: argparse.Namespace) -> dict[str, Any]:
-    """Ours with all threads against ours with one."""
+    """Compare our time with all threads with our time with one."""
     with compare.native(args.threads) as ours, compare.native(1) as one:
         losses = {"ours": ours.prepare(case, BATCHES), "1 thread": one.prepare(case, BATCHES)}
         row = alternate(ours, {"1 thread": one}, args.rounds, args.seconds)
@@ -144,7 +147,7 @@ def scaling(case: Case, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def compare_threads(cases: list[Case], args: argparse.Namespace) -> dict[str, Any]:
-    """Run and print the comparison with one thread; what to save."""
+    """Run and print the comparison with one thread, and return what is saved."""
     print(
         report.table(
             ["", f"{args.threads} threads", "1 thread", "ratio", "rounds", "the same losses"]
@@ -161,7 +164,7 @@ def compare_threads(cases: list[Case], args: argparse.Namespace) -> dict[str, An
 def compare_torch(
     cases: list[Case], sources: dict[str, str], args: argparse.Namespace
 ) -> dict[str, Any]:
-    """Run and print the comparison with PyTorch; what to save."""
+    """Run and print the comparison with PyTorch, and return what is saved."""
     can = machine.copy_peaks(args.threads)
     print(", ".join(f"{name}: {value:.0f}" for name, value in can.items()), flush=True)
     rows = []

@@ -1,4 +1,6 @@
-"""minidl's side of a comparison: a process that runs cases on one backend (see serve.py)."""
+"""This program is minidl's side of a comparison: a process that runs cases on one backend (see
+serve.py).
+"""
 
 import sys
 
@@ -20,7 +22,8 @@ if __name__ == "__main__":
     if backend == "numpy":
         md.set_precision("high")  # in NumPy, im2col is faster than Winograd
     with md.use_backend(backend):
-        # Other processes may cost native kernels a thread, so that is watched; NumPy has its own.
+        # Other processes may cost the native kernels a thread, so this is watched; NumPy has
+        # threads of its own.
         serve(
             make,
             {"minidl": md.__version__, "threads": md.get_num_threads()},

@@ -13,7 +13,7 @@ from minidl.data import cifar, store
 from . import training_file
 from .training_file import BATCH, BATCHES
 
-# name: network and data set
+# Each name has its network and its data set.
 WORKLOADS = {
     "mlp-bn": (models.MLP, "MNIST"),
     "mnist-cnn": (models.MnistCNN, "MNIST"),
@@ -24,7 +24,7 @@ WORKLOADS = {
 
 
 def have_cifar() -> bool:
-    """Whether CIFAR-10 is on this machine; a benchmark does not download it."""
+    """Return whether CIFAR-10 is on this machine. A benchmark does not download it."""
     try:
         store.locate("CIFAR-10", "cifar10", lambda f: cifar._match(f, cifar.BATCHES["test"]), [])
     except FileNotFoundError:
@@ -33,7 +33,9 @@ def have_cifar() -> bool:
 
 
 def images_of(name: str) -> tuple[np.ndarray, np.ndarray, str]:
-    """Enough test images of a data set, their labels, and a word on what they are."""
+    """Return enough test images of a data set, their labels, and a phrase that says what they
+    are.
+    """
     rng = np.random.default_rng(0)
     count = BATCH * BATCHES
     if name == "CIFAR-10" and not have_cifar():
@@ -45,7 +47,7 @@ def images_of(name: str) -> tuple[np.ndarray, np.ndarray, str]:
 
 
 def write(names: list[str], folder: Path) -> dict[str, str]:
-    """Write the file of each workload, `<name>.npz`; returns what its images are."""
+    """Write the file of each workload, `<name>.npz`, and return what its images are."""
     found = {dataset: images_of(dataset) for dataset in {WORKLOADS[name][1] for name in names}}
     sources = {}
     for name in names:

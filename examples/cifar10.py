@@ -23,7 +23,7 @@ from tqdm import tqdm
 import minidl as md
 from minidl import data, models, optim
 
-MEAN = np.array([0.4914, 0.4822, 0.4465], np.float32)  # of the training images' channels
+MEAN = np.array([0.4914, 0.4822, 0.4465], np.float32)  # of the channels of the training images
 STD = np.array([0.2470, 0.2435, 0.2616], np.float32)
 PAD = 4
 MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
@@ -111,7 +111,7 @@ def fit(step, predict, train, test, args):
 def options(description):
     """Return a parser of the options that every program with this training has."""
     parser = argparse.ArgumentParser(description=description)
-    parser.set_defaults(norm="batch")  # an option of this program only, see main
+    parser.set_defaults(norm="batch")  # this program alone has it as an option, see main
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--lr", type=float, default=0.2, help="the highest learning rate")

@@ -61,7 +61,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="train for 50 steps only")
     args = parser.parse_args()
-    x = md.tensor(np.linspace(-4.05, 4.05, 31), requires_grad=True)  # float64, off the kinks
+    x = md.tensor(np.linspace(-4.05, 4.05, 31), requires_grad=True)  # float64, away from the kinks
     md.gradcheck(HardSwish.apply, [x])
     print("the gradient agrees with central differences")
     steps = 50 if args.quick else 468

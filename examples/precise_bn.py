@@ -18,7 +18,7 @@ import numpy as np
 import minidl as md
 from minidl import data, nn, optim
 
-RATE = 0.1 / 32  # learning rate for each image of a batch
+RATE = 0.1 / 32  # the learning rate for each image of a batch
 
 
 def network(channels):
@@ -51,10 +51,10 @@ def accuracies(model, train, test, images):
     with nn.batch_statistics(model):
         batches = md.accuracy(model.predict(test.images, 500), test.labels)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the gaps are the subject here
+        warnings.simplefilter("ignore")  # this program measures these gaps on purpose
         report = nn.recalibrate(model, data.DataLoader(train, 500), -(-images // 500))
     precise = md.accuracy(model.predict(test.images), test.labels)
-    report.restore()  # training goes on with the running ones
+    report.restore()  # training continues with the running statistics
     return (running, precise, batches), report
 
 

@@ -1,4 +1,4 @@
-"""The command line of the fuzzers; see the package's docstring."""
+"""This is the command line of the fuzzers; the package's docstring describes it."""
 
 import argparse
 import importlib
@@ -47,7 +47,7 @@ def main() -> int:
         print(f"{name}: {args.minutes:g} minutes, seed {seed}", flush=True)
         return Session(name, seed).run(args.minutes)
 
-    for name in names:  # here, since threads that import one package at a time may fail
+    for name in names:  # imported here, since threads that import one package at a time may fail
         importlib.import_module(f"fuzz.{name}")
     with ThreadPoolExecutor(args.jobs) as pool:
         sessions = list(pool.map(run, names))
@@ -62,7 +62,7 @@ def main() -> int:
 
 
 def again(name: str, seed: int, number: int) -> bool:
-    """Run one case, say what it is and what came of it; whether it is a fault."""
+    """Run one case, print the case and its outcome, and return whether it is a fault."""
     module = importlib.import_module(f"fuzz.{name}")
     key = [name, seed, number]
     print(module.describe(module.make(Draw(*key))))

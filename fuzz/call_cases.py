@@ -1,4 +1,4 @@
-"""Calls of public names that are in order, and what is put in the place of their arguments."""
+"""This module has valid calls of public names, and the values that may replace their arguments."""
 
 import copy
 import inspect
@@ -12,12 +12,12 @@ F, INT = "float32", "int64"
 
 
 def t(*shape: int, dtype: str = F, grad: bool = True, **more: Value) -> Value:
-    """A tensor."""
+    """Describe a tensor."""
     return {"tensor": a(*shape, dtype=dtype, **more), "grad": grad and dtype.startswith("float")}
 
 
 def a(*shape: int, dtype: str = F, **more: Value) -> Value:
-    """An array."""
+    """Describe an array."""
     return {
         "array": list(shape),
         "dtype": dtype,
@@ -36,7 +36,9 @@ def optimizer() -> Value:
 
 
 def call(*args: Value, on: list[Value] | None = None, **options: Value) -> dict[str, Any]:
-    """A call: arguments, the options of which some are used, and what the result is called on."""
+    """Describe a call: its arguments, the options of which some are used, and what its result is
+    called on.
+    """
     made: dict[str, Any] = {
         "args": {str(i): value for i, value in enumerate(args)},
         "options": options,
@@ -317,7 +319,7 @@ CALLS: dict[str, dict[str, Any]] = {
         {"dataset": [a(5, 4, 4, 1), a(5, dtype=INT)]}, tuple_of(0.6, 0.4), seed=2, stratify=True
     ),
     "data.mean_std": call(a(5, 4, 4, 3)),
-    # transforms, and the images that they get
+    # transforms, and the images that they are called on
     "T.RandomCrop": call(6, on=[PICTURES], padding=2, mode="constant", value=0.5),
     "T.RandomFlip": call(on=[PICTURES], p=0.5, alternate=True),
     "T.Cutout": call(3, on=[PICTURES], value=0.5, p=0.5),
@@ -336,7 +338,7 @@ CALLS: dict[str, dict[str, Any]] = {
 
 
 def example(draw: Draw, name: str) -> dict[str, Any]:
-    """A call of a name that is in order, with some of its options."""
+    """Return a valid call of a name, with some of its options."""
     made = copy.deepcopy(CALLS[name])
     options = made.pop("options")
     made["args"] |= {key: value for key, value in options.items() if draw.chance(0.5)}
@@ -346,7 +348,7 @@ def example(draw: Draw, name: str) -> dict[str, Any]:
 
 
 def _to_double(value: Any) -> None:
-    """float32 to float64, all through."""
+    """Replace float32 by float64 in all parts of a call."""
     if isinstance(value, dict):
         if value.get("dtype") == F:
             value["dtype"] = "float64"
@@ -357,7 +359,7 @@ def _to_double(value: Any) -> None:
             _to_double(item)
 
 
-# What may stand in any place.
+# Texts that may replace any argument.
 WORDS = (
     "same",
     "valid",
@@ -374,7 +376,7 @@ WORDS = (
 
 
 def anything(draw: Draw) -> Value:
-    """A value that hardly ever is right."""
+    """Return a value that is hardly ever right."""
     if draw.chance(0.15):
         return draw.pick(*WORDS)
     if draw.chance(0.2):

@@ -1,8 +1,9 @@
-"""Public functions and layers with absurd arguments: a result, or an error that says what is wrong.
+"""This fuzzer calls public functions and layers with absurd arguments. Each call must give a
+result, or an error that says what is wrong.
 
 A case is {"call": dotted name, "args": {"0": ..., "name": ...}, "input": ..., "valid": bool}. What
-a call returns is used as far as that goes: tensors are read and walked backward, layers are called
-on `input`, optimizers and schedules step, loaders are iterated.
+a call returns is then used: tensors are read and walked backward, layers are called on `input`,
+optimizers and schedules step, and loaders are iterated.
 """
 
 import itertools
@@ -15,9 +16,9 @@ import numpy as np
 import minidl as md
 from minidl import data, nn, optim
 
-from .bend import corrupted
 from .call_cases import CALLS, anything, example
 from .draw import Draw
+from .mutate import corrupted
 from .values import Invalid, arrays_in, shown, value_of
 from .watch import Fault, Watch, internal_error, place_of
 
@@ -33,7 +34,8 @@ ERRORS = (
     OSError,
     BufferError,
 )
-INTERNAL = (NotImplementedError, RecursionError)  # kinds of RuntimeError that are not meant
+# These kinds of RuntimeError are not meant for users.
+INTERNAL = (NotImplementedError, RecursionError)
 PLACES = {
     "md": md,
     "nn": nn,
@@ -48,25 +50,25 @@ _folder = tempfile.TemporaryDirectory()
 
 
 def make(draw: Draw) -> dict[str, Any]:
-    """A call of a random public name, one time in eight with nothing wrong in it."""
+    """Return a call of a random public name; one in eight is valid."""
     name = draw.pick(*CALLS)
     case = {"call": name, **example(draw, name), "valid": name not in REFUSED}
     wrong = draw.pick(0, 1, 1, 1, 1, 2, 2, 3)
     for _ in range(wrong):
         part = "input" if "input" in case and draw.chance(0.25) else "args"
         kept = {"0": case[part]["0"]} if name.startswith("Tensor.") else {}
-        case[part] = corrupted(draw, case[part], anything) | kept  # a method has a tensor
+        case[part] = corrupted(draw, case[part], anything) | kept  # a method always has its tensor
         case["valid"] = False
     return case
 
 
 def title(case: dict[str, Any]) -> str:
-    """What a finding of this case is filed under."""
+    """Return the title that a finding of this case is filed under."""
     return str(case["call"])
 
 
 def describe(case: dict[str, Any]) -> str:
-    """The case in a line."""
+    """Return a description of the case in one line."""
     args = ", ".join(
         shown(v) if k.isdigit() else f"{k}={shown(v)}" for k, v in case["args"].items()
     )
@@ -75,8 +77,8 @@ def describe(case: dict[str, Any]) -> str:
 
 
 def run(case: dict[str, Any], watch: Watch) -> str:
-    """Run a case: "returned", or the name of the error, which is one that users may get."""
-    os.chdir(_folder.name)  # what is saved under absurd names stays there
+    """Run a case. Return "returned", or the name of the error if it is one that users may get."""
+    os.chdir(_folder.name)  # what is saved under absurd names stays in there
     place, _, name = case["call"].rpartition(".")
     before: list[np.ndarray] = []
     args, options = _split(case["args"])
@@ -105,18 +107,23 @@ def run(case: dict[str, Any], watch: Watch) -> str:
     return "returned"
 
 
-REFUSED = ("Tensor.__setitem__", "nn.fold", "md.load")  # always, or without a file
+# These are always refused, or are without a file.
+REFUSED = ("Tensor.__setitem__", "nn.fold", "md.load")
 PURE = frozenset(f"md.{name}" for name in md.ops.__all__ if name != "batch_norm")
 
 
 def _split(args: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-    """Positional and named arguments; the former are filed under their numbers."""
+    """Return the positional and the named arguments. A case stores the positional ones under their
+    numbers.
+    """
     positional = [value_of(args[key]) for key in sorted(filter(str.isdigit, args), key=int)]
     return positional, {key: value_of(v) for key, v in args.items() if not key.isdigit()}
 
 
 def _check(error: Exception, name: str) -> None:
-    """Fault unless an error is meant for the user: of a plain kind, and naming the function."""
+    """Raise Fault unless an error is meant for the user: it must have a plain type and name the
+    function.
+    """
     text = str(error)
     where = place_of(error)
     if isinstance(error, INTERNAL) or type(error).__name__ == "UFuncNoLoopError":
@@ -125,7 +132,7 @@ def _check(error: Exception, name: str) -> None:
         return
     if not where:
         if isinstance(error, TypeError):
-            return  # Python's own, of a call that does not fit the signature
+            return  # Python itself raises it for a call that does not fit the signature
         raise Fault("unexpected", f"{type(error).__name__}: {text}", type(error).__name__)
     if not text or not any(word in text for word in (name, *OTHER_NAMES.get(name, ()))):
         raise Fault(
@@ -133,7 +140,7 @@ def _check(error: Exception, name: str) -> None:
         )
 
 
-# What errors call a function that users know by another name, or leave to another function.
+# The names in errors of functions that users know by another name, or that call another function.
 OTHER_NAMES = {
     "__getitem__": ("index", "getitem"),
     "__setitem__": ("index", "assign"),
@@ -176,9 +183,9 @@ OTHER_NAMES = {
     "Parameter": ("Tensor", "tensor"),
     "Tensor": ("tensor",),
     "Sequential": ("layer ",),
-    "LayerList": ("layer ",),  # which of them, and its own words
+    "LayerList": ("layer ",),  # the error says which layer it is, in that layer's own words
     **{
-        name: (f"{name.lower()}_update",)  # in a step: the update's own words
+        name: (f"{name.lower()}_update",)  # in a step, the error is that of the update
         for name in ("SGD", "Adam", "RMSprop", "Adagrad", "LARS")
     },
     "AdamW": ("adam_update",),
@@ -190,7 +197,7 @@ OTHER_NAMES = {
 
 
 def _used(result: Any, inputs: Any) -> Any:
-    """Do with a result what a user would do."""
+    """Use a result as a user would."""
     if isinstance(result, nn.Layer):
         if not inputs:
             return repr(result)
@@ -203,7 +210,7 @@ def _used(result: Any, inputs: Any) -> Any:
             tensor.sum()
             for tensor in tensors
             if tensor.requires_grad and tensor.dtype in (np.float32, np.float64)
-        ]  # others have no sum
+        ]  # tensors of other dtypes have no sum
         if sums:
             sum(sums[1:], sums[0]).backward()
     elif isinstance(result, optim.Optimizer):
@@ -229,7 +236,7 @@ def _used(result: Any, inputs: Any) -> Any:
 
 
 def _tensors(result: Any) -> list[md.Tensor]:
-    """All tensors in a result."""
+    """Return all tensors in a result."""
     if isinstance(result, md.Tensor):
         return [result]
     if isinstance(result, tuple | list):

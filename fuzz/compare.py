@@ -1,4 +1,4 @@
-"""Whether two results are the same up to rounding."""
+"""This module decides whether two results are the same up to rounding."""
 
 from typing import Any
 
@@ -9,16 +9,20 @@ from .watch import Fault
 
 
 def check_shapes(got: Any, want: Any) -> None:
-    """Fault unless both hold the same arrays: number, shapes and kinds of dtype."""
+    """Raise Fault unless both results hold the same arrays, by number, shapes and kinds of
+    dtype.
+    """
     a, b = arrays_in(got), arrays_in(want)
     if [x.shape for x in a] != [x.shape for x in b]:
         raise Fault("shape", f"shapes {[x.shape for x in a]}, right {[x.shape for x in b]}")
 
 
 def outside(got: np.ndarray, want: np.ndarray, tolerance: Any) -> np.ndarray:
-    """Where got differs from want by more than the tolerance; NaN equals NaN, inf itself."""
+    """Return where `got` differs from `want` by more than the tolerance. NaN equals NaN, and
+    infinity equals itself.
+    """
     if got.dtype.kind not in "biufc" or want.dtype.kind not in "biufc":
-        return got != want  # texts, which NumPy adds too
+        return got != want  # texts, for NumPy can add these too
     with np.errstate(all="ignore"):
         wide, right = got.astype(np.longdouble), want.astype(np.longdouble)
         near = np.abs(wide - right) <= tolerance
@@ -26,7 +30,7 @@ def outside(got: np.ndarray, want: np.ndarray, tolerance: Any) -> np.ndarray:
 
 
 def report(name: str, got: np.ndarray, want: np.ndarray, bad: np.ndarray) -> Fault:
-    """A fault of the kind "difference" that shows the first of the wrong values."""
+    """Return a fault of the kind "difference" that shows the first of the wrong values."""
     at = tuple(map(int, np.argwhere(bad)[0]))
     return Fault(
         "difference",

@@ -1,7 +1,8 @@
-"""The cases that once found something: fuzz/corpus/<fuzzer>/*.json, replayed by the tests.
+"""The corpus has the cases that once found something. They are in fuzz/corpus/<fuzzer>/*.json, and
+the tests replay them.
 
-A new finding goes to fuzz/corpus/open/ and waits there to be mended; `python -m fuzz corpus` runs
-all of them again and moves those that are mended into the corpus.
+A new finding goes to fuzz/corpus/open/ until it is fixed. `python -m fuzz corpus` runs all cases
+again, and moves those that are fixed into the corpus.
 """
 
 import hashlib
@@ -18,30 +19,32 @@ OPEN = FOLDER / "open"
 
 
 def place(fuzzer: str, name: str) -> Path:
-    """Where a finding of this name waits to be mended."""
+    """Return the path at which a finding of this name waits to be fixed."""
     mark = hashlib.sha256(name.encode()).hexdigest()[:6]
     words = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:50]
     return OPEN / f"{fuzzer}-{words}-{mark}.json"
 
 
 def keep(fuzzer: str, name: str, case: Any, text: str) -> Path:
-    """Save a finding; its path, relative to the project."""
+    """Save a finding, and return its path relative to the project."""
     path = place(fuzzer, name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = text.replace(f"{ROOT}/", "")[:1000]  # wherever this checkout lies
+    text = text.replace(f"{ROOT}/", "")[:1000]  # the place of this checkout does not matter
     entry = {"fuzzer": fuzzer, "finding": name, "text": text, "case": case}
     path.write_text(json.dumps(entry, indent=1) + "\n")
     return path.relative_to(ROOT)
 
 
 def entries(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """The cases of a folder and of those inside, by path; or that of one file."""
+    """Return the cases of a folder and its subfolders by path, or the case of a single file."""
     for path in sorted(folder.rglob("*.json")) if not folder.suffix else [folder]:
         yield path, json.loads(path.read_text())
 
 
 def replay(paths: list[Path]) -> int:
-    """Run kept cases (none: all) again; mended ones leave `open`. How many still fail."""
+    """Run kept cases again (all, if none is named), move those that are fixed out of `open`, and
+    return how many still fail.
+    """
     found = [item for path in paths or [FOLDER] for item in entries(path)]
     failed = 0
     workers: dict[str, Worker] = {}

@@ -1,14 +1,14 @@
 """Random choices, and the values that cases are made of.
 
-An array is described, not stored: {"array": shape, "dtype": ..., "values": ..., "memory": ...,
-"seed": ...}. Other values that JSON has no word for are dicts with one telling key as well;
-`fuzz.values` turns descriptions into values.
+A case describes an array and does not store it: {"array": shape, "dtype": ..., "values": ...,
+"memory": ..., "seed": ...}. Other values that JSON cannot express are dicts with one special key as
+well. `fuzz.values` turns descriptions into values.
 """
 
 import random
 from typing import Any
 
-Value = Any  # what JSON holds
+Value = Any  # a value that JSON can express
 
 FLOATS = ("float32", "float32", "float64")
 # fmt: off
@@ -73,29 +73,31 @@ ABSURD_OTHERS = (
 
 
 class Draw:
-    """Random choices that follow from a key alone."""
+    """A source of random choices that depend on a key alone."""
 
     def __init__(self, *key: Any) -> None:
         self.random = random.Random(":".join(map(str, key)))
 
     def pick(self, *options: Any) -> Any:
-        """One of the options."""
+        """Return one of the options."""
         return self.random.choice(options)
 
     def chance(self, share: float) -> bool:
-        """True in this share of cases."""
+        """Return True in this share of cases."""
         return self.random.random() < share
 
-    def whole(self, low: int, high: int) -> int:
-        """An integer from low to high, both included."""
+    def integer(self, low: int, high: int) -> int:
+        """Return an integer from low to high, both included."""
         return self.random.randint(low, high)
 
     def size(self, most: int, least: int = 0) -> int:
-        """The length of an axis."""
+        """Return the length of an axis."""
         return self.random.choice([n for n in SIZES if least <= n <= most] or [least])
 
     def shape(self, axes: int, elements: int = 4000, least: int = 0) -> list[int]:
-        """A shape of so many axes and at most about so many elements; 0 is rarely in it."""
+        """Return a shape with so many axes and at most about so many elements. It rarely has a
+        0.
+        """
         shape: list[int] = []
         room = elements
         for _ in range(axes):
@@ -106,21 +108,21 @@ class Draw:
         return shape
 
     def values(self) -> str:
-        """The name of a distribution, mostly a plain one."""
+        """Return the name of a distribution, mostly a plain one."""
         return self.pick(*WILD_VALUES) if self.chance(0.25) else self.pick(*PLAIN_VALUES)
 
     def array(
         self, shape: list[int], dtype: str = "float32", values: str = "normal", **more: Value
     ) -> dict[str, Value]:
-        """The description of an array."""
+        """Return the description of an array."""
         return {
             "array": list(shape),
             "dtype": dtype,
             "values": values,
-            "seed": self.whole(0, 9999),
+            "seed": self.integer(0, 9999),
             **more,
         }
 
     def absurd(self) -> Value:
-        """A number that is hardly ever right, or something that is no number."""
+        """Return a number that is hardly ever right, or something that is not a number."""
         return self.pick(*ABSURD_NUMBERS) if self.chance(0.6) else self.pick(*ABSURD_OTHERS)

@@ -1,4 +1,6 @@
-"""Small files of every format that minidl reads, and changes to them that know their parts."""
+"""This module makes small files of every format that minidl reads, and changes to them that know
+the parts of the format.
+"""
 
 import bz2
 import copy
@@ -87,7 +89,7 @@ SIZE = 9 + 28 * 28
 
 
 def content(form: str, base: dict[str, Any]) -> bytes:
-    """A file in order."""
+    """Return the content of a valid file."""
     rng, count = np.random.default_rng(base["seed"]), base["count"]
     if form == "idx":
         return _packed(struct.pack(">4I", 0x803, count, 28, 28) + rng.bytes(count * 784), base)
@@ -129,7 +131,7 @@ def _tar(members: list[tuple[str, bytes, dict[str, Any]]], form: int = tarfile.G
 
 
 def _state(form: str, rng: np.random.Generator) -> tuple[dict[str, Any], dict[str, str] | None]:
-    """(arrays, metadata) as `md.save` writes them."""
+    """Return (arrays, metadata) as `md.save` writes them."""
     import tempfile
 
     import minidl as md
@@ -160,7 +162,7 @@ def _state(form: str, rng: np.random.Generator) -> tuple[dict[str, Any], dict[st
 
 
 def mutation(draw: Draw, form: str) -> list[Any]:
-    """A change: of bytes, or of a part that the format has."""
+    """Return a change: of bytes, or of a part that the format has."""
     kinds = ["flip", "cut", "byte", "word", "insert", "repeat"]
     if form in SAFETENSORS:
         kinds += ["header"] * 8 + ["metadata"] * 12 + ["length"]
@@ -173,7 +175,7 @@ def mutation(draw: Draw, form: str) -> list[Any]:
     if kind in ("header", "metadata"):
         return [
             kind,
-            draw.whole(0, 400),
+            draw.integer(0, 400),
             draw.pick("set", "set", "set", "delete", "copy", "deep"),
             draw.pick(*ODD),
         ]
@@ -193,7 +195,7 @@ def mutation(draw: Draw, form: str) -> list[Any]:
 
 
 def changed(raw: bytes, mutations: list[Any], form: str) -> bytes:
-    """The content after all changes."""
+    """Return the content after all changes."""
     for change in mutations:
         try:
             raw = _changed(raw, change, form)
@@ -232,7 +234,7 @@ def _changed(raw: bytes, change: list[Any], form: str) -> bytes:
                 continue
             return packed(_changed(inner, how[0], form))
         return _changed(raw, how[0], form)
-    if kind == "bomb":  # a small file that announces, and holds, a lot
+    if kind == "bomb":  # a small file that announces and unpacks to a lot
         size = 3 << 28
         head = struct.pack(">4I", 0x803, size // 784, 28, 28) if form == "idx" else raw[:512]
         pack: Any = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}[how[0]]
@@ -253,7 +255,7 @@ def _changed(raw: bytes, change: list[Any], form: str) -> bytes:
 
 
 def _in_header(raw: bytes, kind: str, how: list[Any]) -> bytes:
-    """A change of safetensors' header, or of minidl's tree in its metadata."""
+    """Return a change of safetensors' header, or of minidl's tree in its metadata."""
     size = struct.unpack("<Q", raw[:8])[0]
     if kind == "length":
         return struct.pack("<Q", int(how[1]) % 2**64) + raw[8:]
@@ -269,7 +271,7 @@ def _in_header(raw: bytes, kind: str, how: list[Any]) -> bytes:
 
 
 def _edited(tree: Any, number: int, how: str, value: Any) -> Any:
-    """A JSON tree with its part of this number (counted around) changed."""
+    """Change the part of a JSON tree that has this number (modulo the number of parts)."""
     tree = copy.deepcopy(tree)
     parts: list[tuple[Any, Any]] = []
 
@@ -301,7 +303,7 @@ def _edited(tree: Any, number: int, how: str, value: Any) -> Any:
 
 
 def _with_member(raw: bytes, what: str, number: int) -> bytes:
-    """The tar with a member before the others that is odd."""
+    """Put an odd member before the others of the tar."""
     name = "cifar-10-batches-bin/test_batch.bin"
     size = abs(number) % 2**36
     if what == "long":

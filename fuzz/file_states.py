@@ -1,4 +1,4 @@
-"""Random nested states, and whether a loaded one is what was saved."""
+"""This module makes random nested states, and compares a loaded state with the saved one."""
 
 from typing import Any
 
@@ -82,13 +82,13 @@ ORDERS = ("plain", "plain", "strided", "reversed", "fortran", "unaligned", "read
 
 
 def random_state(draw: Draw) -> Value:
-    """A dict or a list of anything; rarely deep."""
+    """Return a dict or a list of anything, which is rarely deep."""
     if draw.chance(0.03):
         value: Value = 1
         for _ in range(draw.pick(50, 300, 900, 1500, 5000)):
             value = [value] if draw.chance(0.5) else {"dict": {"a": value}}
         return value
-    return _value(draw, draw.whole(1, 4), top=True)
+    return _value(draw, draw.integer(1, 4), top=True)
 
 
 def _value(draw: Draw, depth: int, top: bool = False) -> Value:
@@ -101,20 +101,21 @@ def _value(draw: Draw, depth: int, top: bool = False) -> Value:
         kind = "leaf"
     if kind == "dict":
         return {
-            "dict": {draw.pick(*KEYS): _value(draw, depth - 1) for _ in range(draw.whole(0, 4))}
+            "dict": {draw.pick(*KEYS): _value(draw, depth - 1) for _ in range(draw.integer(0, 4))}
         }
     if kind in ("list", "tuple"):
-        items = [_value(draw, depth - 1) for _ in range(draw.whole(0, 3))]
+        items = [_value(draw, depth - 1) for _ in range(draw.integer(0, 3))]
         return items if kind == "list" else {"tuple": items}
     if kind == "array":
-        shape = draw.shape(draw.whole(0, 3), 40)
+        shape = draw.shape(draw.integer(0, 3), 40)
         return draw.array(shape, draw.pick(*DTYPES), "special", memory=draw.pick(*ORDERS))
     return draw.pick(*LEAVES)
 
 
 def same(a: Any, b: Any) -> bool:
-    """Whether b is a, arrays bit by bit; NumPy's scalars become Python's numbers, and float16, as
-    the documentation of `load` says, float32."""
+    """Return whether b is a, with arrays compared bit by bit. NumPy's scalars may become Python's
+    numbers, and float16 float32, as the documentation of `load` says.
+    """
     if isinstance(a, np.ndarray):
         if not isinstance(b, np.ndarray) or a.shape != b.shape:
             return False

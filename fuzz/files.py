@@ -1,8 +1,10 @@
-"""Damaged data files and model files: the documented error, in bounded memory and time.
+"""This fuzzer reads damaged data files and model files. It expects the documented error, within
+bounded memory and time.
 
-A case is {"format": which file, "base": options of it, "mutations": [...]}. The file is made,
-changed byte by byte or part by part (`fuzz.file_formats`), and read as a user would read it. The
-format "state" is a round trip instead: a random nested state through `md.save` and `md.load`.
+A case is {"format": which file, "base": its options, "mutations": [...]}. The file is made, changed
+byte by byte or part by part (`fuzz.file_formats`), and read as a user would read it. The format
+"state" is a round trip instead: a random nested state is saved by `md.save` and loaded by
+`md.load`.
 """
 
 import os
@@ -26,12 +28,12 @@ _folder = tempfile.TemporaryDirectory()
 
 
 def make(draw: Draw) -> dict[str, Any]:
-    """A file of a random format, with up to four changes; or a state."""
+    """Return a file of a random format with up to four changes, or a state."""
     form = draw.pick(*FORMATS, "state", "state")
     if form == "state":
         return {"format": form, "state": random_state(draw), "mutations": []}
     base = {
-        "seed": draw.whole(0, 99),
+        "seed": draw.integer(0, 99),
         "count": draw.pick(1, 2, 3, 10),
         "compress": draw.pick("", "", "gz", "bz2", "xz"),
     }
@@ -40,17 +42,17 @@ def make(draw: Draw) -> dict[str, Any]:
 
 
 def title(case: dict[str, Any]) -> str:
-    """What a finding of this case is filed under."""
+    """Return the title that a finding of this case is filed under."""
     return str(case["format"])
 
 
 def describe(case: dict[str, Any]) -> str:
-    """The case in a line."""
+    """Return a description of the case in one line."""
     return f"{case['format']} {case.get('base') or case.get('state')}: {case['mutations']}"
 
 
 def run(case: dict[str, Any], watch: Watch) -> str:
-    """Run a case: "read", or the name of the documented error."""
+    """Run a case. Return "read", or the name of the documented error."""
     form = case["format"]
     if form == "state":
         return _round_trip(value_of(case["state"]))
@@ -63,12 +65,12 @@ def run(case: dict[str, Any], watch: Watch) -> str:
             try:
                 read()
                 return "read"
-            except ValueError as error:  # and its kinds: DataFileError, StateError
+            except ValueError as error:  # and its subclasses DataFileError and StateError
                 _check(error, path, case)
                 return type(error).__name__
             except MemoryError:
                 return "MemoryError"
-            except TypeError as error:  # of what takes a state
+            except TypeError as error:  # raised by what takes a state
                 if form not in ("optimizer", "loader", "model") or not str(error):
                     raise internal_error(error) from None
                 return "TypeError"
@@ -83,7 +85,7 @@ def run(case: dict[str, Any], watch: Watch) -> str:
 
 
 def _check(error: Exception, path: Path, case: dict[str, Any]) -> None:
-    """An error of a data file names the file; a file in order is read."""
+    """Raise Fault unless the error of a data file names the file. A valid file must be read."""
     if not case["mutations"]:
         raise Fault("refused", f"{type(error).__name__}: {error}")
     if isinstance(error, UnicodeError) or not str(error):
@@ -99,7 +101,9 @@ def _check(error: Exception, path: Path, case: dict[str, Any]) -> None:
 
 
 def _placed(form: str, folder: Path, raw: bytes, count: int) -> tuple[Path, Any]:
-    """(the file, what reads it) with the content at its place, images beside labels."""
+    """Write the content to its place, images beside labels, and return the file and the function
+    that reads it.
+    """
     other = {"seed": 1, "count": count, "compress": ""}
     if form == "idx":
         path = folder / "t10k-images-idx3-ubyte"
@@ -116,7 +120,8 @@ def _placed(form: str, folder: Path, raw: bytes, count: int) -> tuple[Path, Any]
         read = lambda: data.CIFAR10(folder, split="test")  # noqa: E731
     elif form == "tar":
         path = folder / "cifar-10-binary.tar.gz"
-        os.environ["MINIDL_CACHE"] = str(folder / "cache")  # of this process, the case's own
+        # Of this process alone, so that each case has its own cache.
+        os.environ["MINIDL_CACHE"] = str(folder / "cache")
         read = lambda: data.CIFAR10(folder, split="test")  # noqa: E731
     else:
         path = folder / "state.safetensors"
@@ -126,7 +131,7 @@ def _placed(form: str, folder: Path, raw: bytes, count: int) -> tuple[Path, Any]
 
 
 def _load(form: str, path: Path) -> None:
-    """Load a state and give it to what it is of; use that then."""
+    """Load a state into what it is a state of, and use that."""
     state = md.load(path)
     if form == "model":
         model = nn.Sequential(nn.Dense(3, 4), nn.BatchNorm(4))
@@ -149,7 +154,9 @@ def _load(form: str, path: Path) -> None:
 
 
 def _round_trip(state: Any) -> str:
-    """Save a state and load it: the same, or refused in words."""
+    """Save a state and load it. The result must be the same, or saving must be refused with a
+    reason.
+    """
     path = os.path.join(_folder.name, "round.safetensors")
     try:
         md.save(path, state)

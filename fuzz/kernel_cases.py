@@ -1,4 +1,4 @@
-"""Arguments of kernels that are in order, at random."""
+"""This module makes random valid arguments of kernels."""
 
 from typing import Any
 
@@ -14,24 +14,27 @@ Args = dict[str, Value]
 
 
 def arguments(draw: Draw, kernel: str) -> Args:
-    """Arguments that the kernel must take, described."""
+    """Return the description of arguments that the kernel must accept."""
     return MAKERS[kernel](Kernel(draw, kernel))
 
 
 class Kernel:
-    """The draw of one call: its arrays are of one dtype, and mostly of one distribution."""
+    """The random choices for one call: its arrays have one dtype, and mostly one distribution."""
 
     def __init__(self, draw: Draw, name: str) -> None:
         self.draw, self.name = draw, name
         self.dtype = draw.pick(*FLOATS)
         self.values = draw.values()
-        # Where steps follow one another, wild values overflow in some of them: nothing is right.
+        # If steps follow one another, wild values overflow in some of them, and then no result is
+        # right.
         if name not in WILD:
             self.values = draw.pick("normal", "uniform", "whole", "offset", "zeros", "equal")
         self.elements = draw.pick(60, 600, 4000, 4000, 60_000)
 
     def array(self, shape: list[int], **more: Value) -> Value:
-        """An array of the call's dtype; once in ten with its start moved, which changes nothing."""
+        """Describe an array of the call's dtype. One in ten has its start moved, which must not
+        change anything.
+        """
         if self.draw.chance(0.1):
             more = {"memory": self.draw.pick("shifted", "readonly", "subclass"), **more}
         more = {"values": self.values, "dtype": self.dtype, **more}
@@ -41,15 +44,15 @@ class Kernel:
         return self.draw.shape(axes, self.elements, least)
 
     def blocks(self, most: int = 5) -> int:
-        """A number of channels of the kernels that take them in blocks."""
-        return 16 * self.draw.whole(1, most)
+        """Return a number of channels for the kernels that take channels in blocks."""
+        return 16 * self.draw.integer(1, most)
 
     def maybe(self, share: float, **options: Value) -> Args:
-        """Some of the options."""
+        """Return some of the options."""
         return {name: value for name, value in options.items() if self.draw.chance(share)}
 
     def geometry(self) -> tuple[list[int], list[int], list[int], list[Any]]:
-        """(kernel, stride, dilation, padding) for images that fit."""
+        """Return (kernel, stride, dilation, padding) for which fitting images can be drawn."""
         draw = self.draw
         kernel = [draw.pick(1, 2, 3, 3, 5, 7), draw.pick(1, 2, 3, 3, 4)]
         stride = [draw.pick(1, 1, 2, 3), draw.pick(1, 1, 2, 5)]
@@ -60,18 +63,18 @@ class Kernel:
     def image(
         self, kernel: list[int], dilation: list[int], padding: list[Any], channels: int
     ) -> list[int]:
-        """The shape of images that are at least as large as the kernel."""
+        """Return the shape of images that are at least as large as the kernel."""
         sizes = []
         for axis in range(2):
             least = max(1, dilation[axis] * (kernel[axis] - 1) + 1 - sum(padding[axis]))
             sizes.append(self.draw.size(max(40, least), least))
         room = max(1, self.elements // max(1, sizes[0] * sizes[1] * channels))
-        n = 0 if self.draw.chance(0.03) else self.draw.whole(1, min(5, room))
+        n = 0 if self.draw.chance(0.03) else self.draw.integer(1, min(5, room))
         return [n, *sizes, channels]
 
 
 def _unary(k: Kernel) -> Args:
-    return {"x": k.array(k.shape(k.draw.whole(0, 4)))}
+    return {"x": k.array(k.shape(k.draw.integer(0, 4)))}
 
 
 def _numeric(k: Kernel) -> Args:
@@ -82,15 +85,15 @@ def _numeric(k: Kernel) -> Args:
 
 def _two(first: str, second: str) -> Any:
     def make(k: Kernel) -> Args:
-        shape = k.shape(k.draw.whole(0, 4))
+        shape = k.shape(k.draw.integer(0, 4))
         return {first: k.array(shape), second: k.array(shape)}
 
     return make
 
 
 def _binary(k: Kernel) -> Args:
-    shape = k.shape(k.draw.whole(0, 4))
-    other = [1 if k.draw.chance(0.25) else n for n in shape][k.draw.whole(0, len(shape)) :]
+    shape = k.shape(k.draw.integer(0, 4))
+    other = [1 if k.draw.chance(0.25) else n for n in shape][k.draw.integer(0, len(shape)) :]
     if k.draw.chance(0.15):
         k.dtype = k.draw.pick("int64", "int32", "uint8")
     a, b = k.array(shape), k.array(other)
@@ -103,7 +106,7 @@ def _binary(k: Kernel) -> Args:
 
 def _activation(**options: tuple[float, ...]) -> Any:
     def make(k: Kernel) -> Args:
-        shape = k.shape(k.draw.whole(1, 3))
+        shape = k.shape(k.draw.integer(1, 3))
         args = {"x": k.array(shape)}
         if k.name.endswith("_backward"):
             args = {"dy": k.array(shape), **args}
@@ -128,7 +131,7 @@ def _deviations(k: Kernel) -> Args:
 def _matmul(k: Kernel) -> Args:
     draw = k.draw
     m, n, depth = k.shape(3)
-    stack = [draw.whole(0, 4)] if draw.chance(0.4) else []
+    stack = [draw.integer(0, 4)] if draw.chance(0.4) else []
     ta, tb = draw.chance(0.5), draw.chance(0.5)
     if k.name == "matmul_panels":
         return {"b": k.array([n, depth]), **k.maybe(0.5, transpose_b=True)}
@@ -141,7 +144,7 @@ def _matmul(k: Kernel) -> Args:
 
 
 def _global_pool(k: Kernel) -> Args:
-    shape = k.shape(k.draw.whole(3, 4), least=1)
+    shape = k.shape(k.draw.integer(3, 4), least=1)
     if k.name == "global_avg_pool":
         return {"x": k.array(shape)}
     return {"dy": k.array([shape[0], shape[-1]]), "input_shape": tuples(shape)}
@@ -184,7 +187,7 @@ def _cross_entropy(k: Kernel) -> Args:
     m, classes = k.shape(2, least=1)
     args = {"logits": k.array([m, classes])}
     if k.name.endswith("_backward"):
-        # Rows of probabilities sum to 1; of others the twins may make what they like.
+        # Rows of probabilities must sum to 1; for other rows the twins may return anything.
         args = {"dlosses": k.array([m]), "probabilities": k.array([m, classes], values="shares")}
     args["labels"] = k.draw.array([m], "int64", low=k.draw.pick(0, -1), high=classes - 1)
     return args | k.maybe(0.4, weight=k.array([classes], values="uniform"), smoothing=0.1)
@@ -192,9 +195,10 @@ def _cross_entropy(k: Kernel) -> Args:
 
 def _update(k: Kernel) -> Args:
     draw = k.draw
-    shapes = [k.shape(draw.whole(0, 3)) for _ in range(draw.whole(0, 3))]
+    shapes = [k.shape(draw.integer(0, 3)) for _ in range(draw.integer(0, 3))]
 
-    def arrays(values: str = k.values) -> Value:  # written to, so never read-only
+    # The kernel writes to them, so they are never read-only.
+    def arrays(values: str = k.values) -> Value:
         return [draw.array(shape, k.dtype, values) for shape in shapes]
 
     args: Args = {"params": arrays(), "grads": arrays()}

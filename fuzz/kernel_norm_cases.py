@@ -1,4 +1,4 @@
-"""Arguments of the kernels of normalization, at random."""
+"""This module makes random valid arguments of the kernels of normalization."""
 
 from typing import Any
 
@@ -6,14 +6,15 @@ Args = dict[str, Any]
 
 
 def factors(k: Any, channels: int) -> Any:
-    """Factors of a normalization: whatever they are, both sides must compute the same, as long as
-    mean_lo is what a mean loses by rounding. Of one that is not, the backward takes a large part
-    from a sum that has been rounded: what comes out is good to no bound."""
+    """Describe the factors of a normalization. Whatever they are, both sides must compute the same,
+    as long as mean_lo is what a mean loses by rounding. If it is not, the backward pass takes a
+    large part from a sum that has been rounded, and no bound holds for its result.
+    """
     return k.array([5, channels], values="factors")
 
 
 def _stats(k: Any) -> Args:
-    return {"x": k.array(k.shape(k.draw.whole(2, 4), least=1))}
+    return {"x": k.array(k.shape(k.draw.integer(2, 4), least=1))}
 
 
 def _factors(k: Any) -> Args:
@@ -44,7 +45,7 @@ def _running(k: Any) -> Args:
 
 
 def _apply(k: Any) -> Args:
-    shape = k.shape(k.draw.whole(2, 4), least=1)
+    shape = k.shape(k.draw.integer(2, 4), least=1)
     return {
         "x": k.array(shape),
         "factors": factors(k, shape[-1]),
@@ -53,7 +54,7 @@ def _apply(k: Any) -> Args:
 
 
 def _backward(k: Any) -> Args:
-    shape = k.shape(k.draw.whole(2, 4), least=1)
+    shape = k.shape(k.draw.integer(2, 4), least=1)
     args = {
         "dy": k.array(shape),
         "x": k.array(shape),
@@ -73,7 +74,7 @@ def _finish(k: Any) -> Args:
     return {
         "sums": k.array([2, c], dtype="float64"),
         "factors": factors(k, c),
-        "count": float(k.draw.whole(1, 5000)),
+        "count": float(k.draw.integer(1, 5000)),
     }
 
 
@@ -85,7 +86,7 @@ def _mask(k: Any, shape: list[int]) -> Any:
 
 
 def _masked(k: Any) -> Args:
-    shape = k.shape(k.draw.whole(2, 4), least=1)
+    shape = k.shape(k.draw.integer(2, 4), least=1)
     x, mask = k.array(shape), _mask(k, shape)
     if k.name == "masked_stats":
         return {"x": x, "mask": mask}
@@ -105,7 +106,7 @@ def _masked(k: Any) -> Args:
 
 def _pool(k: Any) -> Args:
     k.dtype = "float32"
-    n, h, w, c = k.draw.whole(1, 4), k.draw.size(33, 2), k.draw.size(33, 2), k.blocks()
+    n, h, w, c = k.draw.integer(1, 4), k.draw.size(33, 2), k.draw.size(33, 2), k.blocks()
     args = {"x": k.array([n, h, w, c]), "factors": factors(k, c), **k.maybe(0.5, relu=True)}
     if k.name == "batch_norm_pool":
         return args
@@ -114,7 +115,7 @@ def _pool(k: Any) -> Args:
 
 
 def _activation(k: Any) -> Args:
-    shape = k.shape(k.draw.whole(2, 4), least=1)
+    shape = k.shape(k.draw.integer(2, 4), least=1)
     curve = k.draw.pick(
         ("gelu", False),
         ("gelu", True),

@@ -1,4 +1,4 @@
-"""Arguments of the kernels of pictures, at random."""
+"""This module makes random valid arguments of the kernels of pictures."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ Args = dict[str, Any]
 
 
 def _to_float(k: Any) -> Args:
-    return {"x": k.draw.array(k.shape(k.draw.whole(0, 4)), "uint8", low=0, high=255)}
+    return {"x": k.draw.array(k.shape(k.draw.integer(0, 4)), "uint8", low=0, high=255)}
 
 
 def _crop(k: Any) -> Args:
@@ -31,7 +31,7 @@ def _warp(k: Any) -> Args:
 
 def _blend(k: Any) -> Args:
     n, r, h, line = k.shape(4, least=1)
-    size, taps = k.draw.pick(1, 3, 8, 31), k.draw.whole(1, h)
+    size, taps = k.draw.pick(1, 3, 8, 31), k.draw.integer(1, h)
     tables = [k.draw.pick(1, n), size]
     return {
         "x": k.array([n, r, h, line]),
@@ -41,7 +41,9 @@ def _blend(k: Any) -> Args:
 
 
 def _pictures(k: Any) -> tuple[list[int], Any, Args]:
-    """Shapes of pictures, the size of a part, and what is said of what lies outside."""
+    """Return shapes of pictures, the size of a crop, and the options for what lies outside of a
+    picture.
+    """
     shape = k.shape(4, least=1)
     size = {"tuple": [k.draw.pick(1, 2, 5, 16, 33), k.draw.pick(1, 3, 8, 31)]}
     return shape, size, k.maybe(0.7, mode=k.draw.pick("constant", "reflect", "edge"), value=0.25)

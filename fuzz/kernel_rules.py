@@ -1,14 +1,14 @@
-"""How near a native kernel must come to its twin.
+"""This module says how close the result of a native kernel must be to that of its twin.
 
-Four rules, by what a kernel computes:
+There are four rules, by what a kernel computes:
     exact       the same values (a zero of either sign, any NaN)
     ulp         each value within some units in the last place of the result in float64
     magnitude   a sum of products: within units of rounding of the sum of their absolute values,
                 which the twin gives for absolute arguments
     norm        everything else: within units of rounding of the largest value of the array
-The last also grants what happens to the result when the arguments are moved by a rounding error
-each: that is how ill-conditioned it is. A value may instead equal what the twin gives in the dtype
-of the arguments. Where numbers near the end of the range are summed nothing is asked.
+The last rule also allows what happens to the result when each argument is perturbed by a rounding
+error, which measures how ill-conditioned the result is. A value may instead equal what the twin
+gives in the dtype of the arguments. Sums of numbers near the end of the range are not compared.
 """
 
 import math
@@ -62,7 +62,7 @@ ULP = {
     "softplus_backward": 16,
     "silu": 16,
 }
-# Sums of products: how many roundings stand behind a result besides those of the sum.
+# For sums of products: how many rounding errors a result has besides those of the sum.
 MAGNITUDE = {
     "matmul": 4,
     "conv": 4,
@@ -79,7 +79,7 @@ MAGNITUDE = {
     "global_avg_pool_backward": 4,
     "max_pool_backward": 4,
 }
-# Units of rounding, relative to the largest value; others have 64.
+# Units of rounding, relative to the largest value; kernels that are not listed have 64.
 NORM = {
     "winograd_conv": 400,
     "winograd_input_grad": 400,
@@ -91,8 +91,8 @@ NORM = {
     "depthwise_conv": 400,
 }
 WINOGRAD = ("winograd_conv", "winograd_input_grad", "winograd_weight_grad")
-# Kernels whose results are right for wild values too. Where steps follow one another, some of them
-# overflow, and nothing is right.
+# These kernels must be right for wild values too. If steps follow one another in a kernel, some of
+# them overflow, and then no result is right.
 WILD = {
     *EXACT,
     *ULP,
@@ -108,19 +108,24 @@ WILD = {
     "group_norm",
 }
 STATISTICS = ("batch_stats", "layer_norm", "group_norm")
-EXAMPLES = ("layer_norm", "group_norm")  # statistics are those of an example, the first axis
-# Packed in an order of their own; or winners, which roundings choose among nearly equal values.
+# The statistics are those of an example, along the first axis.
+EXAMPLES = ("layer_norm", "group_norm")
+# Results in an order of their own, or the winners of a maximum, which rounding errors choose among
+# nearly equal values.
 PRIVATE = ("matmul_panels", "winograd_weights", "winograd_conv_pool")
 
 
 class Rule:
-    """The twin of a kernel, the references that it gives for a case, and the bound."""
+    """The rule of a kernel: its twin, the references that the twin gives for a case, and the
+    bound.
+    """
 
     def __init__(self, name: str, twin: Any, case: dict[str, Any]) -> None:
         self.name, self.twin, self.case = name, twin, case
         arrays = arrays_in(values_of(case["args"]))
-        self.terms = max((a.size for a in arrays), default=1)  # that a value may be a sum of
-        # Their roundings go one way or the other, but those of equal terms go one way.
+        # The number of terms that a value may be a sum of.
+        self.terms = max((a.size for a in arrays), default=1)
+        # Rounding errors go in both directions, but those of equal terms go in one direction.
         self.rounded = self.terms if "'equal'" in repr(case["args"]) else self.terms**0.5
         floats = [a.dtype for a in arrays if a.dtype.kind == "f"]
         self.dtype = min(floats, key=lambda d: d.itemsize, default=np.dtype(np.float64))
@@ -128,13 +133,14 @@ class Rule:
             f"'{values}'" in repr(case["args"])
             for values in ("special", "tiny", "huge", "denormal", "mixed")
         )
-        # Where a mean or what deviates from it leaves the range, results are infinite or NaN.
+        # If a mean or a deviation from it leaves the range of the dtype, results are infinite or
+        # NaN.
         self.beyond = self.name in STATISTICS and any(
             not np.isfinite(np.abs(a[np.isfinite(a)]).sum(dtype=a.dtype))
             for a in arrays
             if a.dtype.kind == "f"
         )
-        # A number of this size, for a share or an eps, leaves nothing of what it is added to.
+        # If a share or an eps is a number of this size, nothing remains of what it is added to.
         self.absurd = any(
             isinstance(v, int | float) and abs(v) >= 2**31
             for name, v in case["args"].items()
@@ -149,7 +155,7 @@ class Rule:
             default=0.0,
         )
         self.eps = float(np.finfo(self.dtype).eps)
-        # Winograd's transforms mix the values of a tile, products of which cancel afterwards.
+        # Winograd's transforms mix the values of a tile, whose products cancel afterwards.
         self.mixed = (
             math.prod(
                 [max(1.0, float(np.abs(a[np.isfinite(a)]).max(initial=0.0))) for a in arrays[:2]]
@@ -159,12 +165,12 @@ class Rule:
         )
 
     def reference(self) -> tuple[Any, Any]:
-        """(result, arguments afterwards) of the twin, in the dtype of the arguments."""
+        """Return (result, arguments afterwards) of the twin, in the dtype of the arguments."""
         args = values_of(self.case["args"])
         return self.twin(**args), args
 
     def check(self, got: Any, want: Any) -> None:
-        """Fault unless `got` is as near to the twin's result as the rule asks."""
+        """Raise Fault unless `got` is as close to the twin's result as the rule asks."""
         if self.name in PRIVATE:
             return
         compare.check_shapes(got, want)
@@ -172,11 +178,12 @@ class Rule:
             return
         if self.beyond:
             return
-        if isinstance(got, tuple) and self.case["args"].get("stats"):  # of the y given
+        # The statistics are those of the kernel's own y.
+        if isinstance(got, tuple) and self.case["args"].get("stats"):
             want = (want[0], *batch_stats(got[0].astype(np.float64)))
         if isinstance(got, float):
             got, want = np.float64(got), np.float64(want)
-        later: list[list[np.ndarray]] = []  # made once it is needed
+        later: list[list[np.ndarray]] = []  # computed only when it is needed
         for i, (a, b) in enumerate(zip(arrays_in(got), arrays_in(want), strict=True)):
             if a.dtype != b.dtype and self.name not in NUMPY_DTYPES:
                 raise Fault("dtype", f"result {i} is {a.dtype}, right {b.dtype}")
@@ -196,13 +203,14 @@ class Rule:
                 raise compare.report(f"result {i}", a, b, bad)
 
     def _bound(self, b: np.ndarray, magnitude: Any = None, moved: Any = None) -> Any:
-        """How far a result may be from b."""
+        """Return how far a result may be from b."""
         if self.name in EXACT or b.dtype.kind != "f":
             return 0.0
         tiny = float(np.finfo(self.dtype).tiny)
         if self.name in ULP:
             return ULP[self.name] * self.eps * np.abs(b) + tiny
-        own = self.terms / 4 if self.dtype == np.float64 else 0  # roundings of the twin itself
+        # The rounding errors of the twin itself.
+        own = self.terms / 4 if self.dtype == np.float64 else 0
         if self.name in MAGNITUDE:
             if magnitude is None:
                 return 0.0
@@ -210,7 +218,7 @@ class Rule:
         finite = np.isfinite(b)
         largest = float(np.abs(b[finite]).max(initial=0.0))
         bound = (NORM.get(self.name, 64) + own) * self.eps * largest + tiny
-        if not self.wild:  # what is 0 because its parts cancel
+        if not self.wild:  # for values that are 0 because their parts cancel
             bound += 64 * self.eps * max(self.largest, self.mixed)
         if moved is not None:
             far = np.abs(moved - b)
@@ -218,9 +226,10 @@ class Rule:
         return bound
 
     def _lost(self, shape: tuple[int, ...]) -> Any:
-        """Where a value belongs to an example that holds an infinite one. Beside it, with a root
-        mean square of infinity, finite values are 0 in theory; promised is only that what is not
-        finite stays in its example."""
+        """Return where a value belongs to an example that holds an infinite one. With an infinite
+        root mean square its finite values become 0 in theory; the kernels only promise that what is
+        not finite stays in its example.
+        """
         x = values_of(self.case["args"])["x"]
         lost = ~np.isfinite(x).all(axis=tuple(range(1, x.ndim)))
         return lost.reshape(-1, *(1,) * (len(shape) - 1))
@@ -231,8 +240,9 @@ class Rule:
         return ~(np.abs(values) < float(np.finfo(self.dtype).max) / 64)
 
     def _references(self) -> list[list[np.ndarray]]:
-        """The twin's results in float64: for the arguments, their absolute values, and for
-        arguments that are moved by a rounding error each."""
+        """Return the twin's results in float64: for the arguments, for their absolute values, and
+        for arguments that are perturbed by a rounding error each.
+        """
         rng = np.random.default_rng(0)
 
         def moved(a: np.ndarray) -> np.ndarray:
@@ -245,7 +255,9 @@ class Rule:
         ]
 
     def _transformed(self, f: Any) -> list[np.ndarray]:
-        """The twin's results (of an update the arguments afterwards) for changed arrays."""
+        """Return the twin's results (the arguments afterwards, for an update) for changed
+        arrays.
+        """
         args = _mapped(
             values_of(self.case["args"]),
             lambda a: f(a.astype(np.float64)) if a.dtype.kind == "f" else a,

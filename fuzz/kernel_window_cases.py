@@ -1,4 +1,6 @@
-"""Arguments of the kernels of convolutions and of pools with windows, at random."""
+"""This module makes random valid arguments of the kernels of convolutions and of pools with
+windows.
+"""
 
 from typing import Any
 
@@ -10,7 +12,7 @@ Args = dict[str, Any]
 
 
 def tuples(value: Any) -> Any:
-    """Lists as tuples, all through."""
+    """Describe lists as tuples, at every depth."""
     return {"tuple": [tuples(item) for item in value]} if isinstance(value, list) else value
 
 
@@ -22,7 +24,7 @@ def outputs(
     padding: list[Any],
     channels: int,
 ) -> list[int]:
-    """The shape of a convolution's (or pool's) output."""
+    """Return the shape of the output of a convolution or a pool."""
     sizes = []
     for axis in range(2):
         room = shape[1 + axis] + sum(padding[axis]) - dilation[axis] * (kernel[axis] - 1) - 1
@@ -57,9 +59,9 @@ def _convolution(
     co: int,
     args: Args,
 ) -> Args:
-    """The arguments of a convolution, or of one of its gradients, by the kernel's name."""
-    # A zero of the padding times infinity is NaN, or was never computed: what meets zeros is finite
-    # and stays so where something else is made wrong.
+    """Return the arguments of a convolution or of one of its gradients, by the kernel's name."""
+    # A zero of the padding times infinity is NaN, or is never computed. So arrays that meet these
+    # zeros are finite, and stay finite if something else is made wrong.
     finite = k.draw.pick("normal", "whole") if k.values == "special" else k.values
     k.values = k.values if k.name == "conv" else finite
     args = args | {
@@ -85,7 +87,7 @@ def _convolution(
 
 
 def between_norms(k: Any, before: int, y: list[int]) -> Args:
-    """The options of a convolution's backward between two normalizations."""
+    """Return the options of a convolution's backward between two normalizations."""
     options = k.maybe(0.6, factors=factors(k, before), relu=True)
     if k.draw.chance(0.5):
         centre = k.array([2, y[3]]) if k.draw.chance(0.6) else None
@@ -107,7 +109,7 @@ def _pointwise(k: Any) -> Args:
 
 def _winograd(k: Any) -> Args:
     k.dtype, ci, co = "float32", k.blocks(), k.blocks()
-    padding = [[k.draw.whole(0, 3), k.draw.whole(0, 3)] for _ in range(2)]
+    padding = [[k.draw.integer(0, 3), k.draw.integer(0, 3)] for _ in range(2)]
     shape = k.image([3, 3], [1, 1], padding, ci)
     y = outputs(shape, [3, 3], [1, 1], [1, 1], padding, co)
     x, w, dy = k.array(shape), k.array([3, 3, ci, co]), k.array(y)
@@ -124,7 +126,7 @@ def _winograd(k: Any) -> Args:
     args: Args = {"padding": tuples(padding)}
     if k.draw.chance(0.4):  # a max-pool
         pooled = [y[0], y[1] // 2, y[2] // 2, y[3]]
-        dy, place = k.array(pooled), k.draw.whole(0, 3)
+        dy, place = k.array(pooled), k.draw.integer(0, 3)
         args["argmax"] = k.draw.array(pooled, "uint8", low=place, high=place)
     if k.name == "winograd_input_grad":
         return {"dy": dy, "w": w, "input_shape": tuples(shape), **args}
@@ -135,13 +137,13 @@ def _pool(k: Any) -> Args:
     draw = k.draw
     window, stride, dilation, _ = k.geometry()
     if draw.chance(0.1):
-        window = [17, 16]  # places that a byte does not number
+        window = [17, 16]  # has more positions than a byte can number
     if draw.chance(0.3):
         window, stride, dilation = [2, 2], [2, 2], [1, 1]
-    # The middle of a window is always inside, and its last values may be beyond the image.
+    # The middle of a window is always inside of the image, and its last values may be beyond it.
     middle = [(taps - 1) // 2 for taps in window]
     padding = [
-        [draw.whole(0, m * d), draw.whole(0, (taps - 1 - m) * d)]
+        [draw.integer(0, m * d), draw.integer(0, (taps - 1 - m) * d)]
         for taps, m, d in zip(window, middle, dilation, strict=True)
     ]
     shape = k.image(window, dilation, padding, draw.size(70, 1))
@@ -154,7 +156,7 @@ def _pool(k: Any) -> Args:
         "dilation": tuples(dilation),
     }
     if k.name.startswith("avg"):
-        some = [[draw.whole(0, n) for n in sides] for sides in padding]
+        some = [[draw.integer(0, n) for n in sides] for sides in padding]
         counted = draw.pick(None, None, [[0, 0], [0, 0]], some)
         args["counted"] = counted and tuples(counted)
     if k.name in ("max_pool", "avg_pool"):

@@ -1,9 +1,10 @@
-"""Native kernels against their NumPy twins: the same values, or a refusal.
+"""This fuzzer runs native kernels beside their NumPy twins. They must give the same values or be
+refused.
 
 A case is {"kernel": name, "args": {name: description}, "out": how, "valid": whether the arguments
-are in order}. Native, it runs on 1, 2 and 3 threads (the same bits), with and without `out`; what
-it refuses it must leave as it was; what it returns must be the twin's result within the bound of
-`fuzz.kernel_rules`.
+are valid}. The native kernel runs on 1, 2 and 3 threads, which must give the same bits, with and
+without `out`. It must not change what it refuses, and what it returns must be the twin's result
+within the bound of `fuzz.kernel_rules`.
 """
 
 import importlib
@@ -14,14 +15,14 @@ import numpy as np
 from minidl.kernels import FAMILIES
 
 from . import kernel_rules
-from .bend import corrupted
 from .draw import Draw
 from .kernel_cases import arguments
+from .mutate import corrupted
 from .values import Invalid, arrays_in, bits, shown, values_of
 from .watch import Fault, Watch, internal_error
 
 FAMILY = {name: family for family, names in FAMILIES.items() for name in names}
-# Kernels that change arguments, and those that need nothing changed to be refused.
+# Kernels that change their arguments. They must not have changed any of them when they refuse.
 UPDATES = (*FAMILIES["optim.updates"][:-1], "running_update")
 WITH_OUT = frozenset(
     [
@@ -77,24 +78,25 @@ WITH_OUT = frozenset(
     ]
 )
 NO_THREADS = ("batch_norm_factors", "batch_norm_finish", "running_update")
-# Of places that no forward gives: where they are only compared, and never an address, they win
-# nothing, and a look at each would cost as much as the kernel.
+# These kernels may be given positions that no forward pass gives. They only compare them and never
+# use them as addresses, so that a wrong one wins nothing; to check each of them would take as long
+# as the kernel.
 UNCHECKED = ("max_pool_backward",)
 REFUSALS = (TypeError, ValueError, ArithmeticError, IndexError)
 
 
 def make(draw: Draw) -> dict[str, Any]:
-    """A call of a random kernel, four times in ten with something wrong in it."""
+    """Return a call of a random kernel; four in ten have something wrong."""
     name = draw.pick(*FAMILY)
     case = {"kernel": name, "args": arguments(draw, name), "valid": True, "out": None}
     if name in WITH_OUT and draw.chance(0.4):
         case["out"] = draw.pick(
             "fresh", "fresh", "same", "overlap", "overlap", "readonly", "strided", "shape", "dtype"
         )
-        case["shift"] = draw.whole(0, 70)
-        case["over"] = draw.whole(0, 3)
+        case["shift"] = draw.integer(0, 70)
+        case["over"] = draw.integer(0, 3)
     if name in UPDATES and draw.chance(0.4):
-        case["shared"] = [draw.whole(0, 30), draw.whole(0, 30), draw.whole(0, 70)]
+        case["shared"] = [draw.integer(0, 30), draw.integer(0, 30), draw.integer(0, 70)]
     if draw.chance(0.4):
         case["args"] = corrupted(draw, case["args"])
         case["valid"] = False
@@ -106,19 +108,19 @@ def make(draw: Draw) -> dict[str, Any]:
 
 
 def title(case: dict[str, Any]) -> str:
-    """What a finding of this case is filed under."""
+    """Return the title that a finding of this case is filed under."""
     return str(case["kernel"])
 
 
 def describe(case: dict[str, Any]) -> str:
-    """The case in a line."""
+    """Return a description of the case in one line."""
     args = ", ".join(f"{name}={shown(value)}" for name, value in case["args"].items())
     out = f", out={case['out']}" if case.get("out") else ""
     return f"kernels.{case['kernel']}({args}{out})"
 
 
 def run(case: dict[str, Any], watch: Watch) -> str:
-    """Run a case: "agrees", "refused" or "no reference"."""
+    """Run a case, and return "agrees", "refused" or "no reference"."""
     name = case["kernel"]
     kernel = getattr(importlib.import_module(f"minidl_ext.{FAMILY[name]}"), name)
     args = _arguments(case, watch)
@@ -160,7 +162,9 @@ def run(case: dict[str, Any], watch: Watch) -> str:
 
 
 def _arguments(case: dict[str, Any], watch: Watch) -> dict[str, Any]:
-    """The arguments anew. A backward has some of its forward's twin, whose memory is not its."""
+    """Return new arguments. A backward gets some of them from the twin of its forward, whose memory
+    does not count as the kernel's.
+    """
     with watch.reference():
         return values_of(case["args"])
 
@@ -168,7 +172,9 @@ def _arguments(case: dict[str, Any], watch: Watch) -> dict[str, Any]:
 def _called(
     kernel: Any, name: str, args: dict[str, Any], threads: int
 ) -> tuple[Any, Exception | None]:
-    """The result of a native kernel, or its refusal; a fault if it fails in another way."""
+    """Return the result of a native kernel, or its refusal. Raises Fault if it fails in another
+    way.
+    """
     options = {} if name in NO_THREADS or "threads" in args else {"threads": threads}
     try:
         return kernel(**args, **options), None
@@ -193,14 +199,16 @@ def _same_on_threads(
 
 
 def _with_out(kernel: Any, name: str, case: dict[str, Any], result: Any, watch: Watch) -> str:
-    """The call again with an `out`: the same bits in it, or a refusal that changes nothing."""
+    """Repeat the call with an `out`. It must hold the same bits, or be refused without any
+    change.
+    """
     first = result[0] if isinstance(result, tuple) else result
     if not isinstance(first, np.ndarray):
         return "agrees"
     args = _arguments(case, watch)
     try:
         out = _out(case, args, first)
-    except (ValueError, MemoryError) as problem:  # an empty array, twice as long an axis
+    except (ValueError, MemoryError) as problem:  # an empty array, or an axis that is twice as long
         raise Invalid(f"out: {problem}") from None
     before = bits([args, out])
     given, error = _called(kernel, name, args | {"out": out}, 2)
@@ -216,15 +224,16 @@ def _with_out(kernel: Any, name: str, case: dict[str, Any], result: Any, watch: 
     if case["out"] == "readonly":
         raise Fault("out", "a read-only out was written")
     if out.dtype != first.dtype or out.shape != first.shape:
-        return "agrees"  # NumPy has cast or broadcast it
+        return "agrees"  # NumPy has converted or broadcast the result
     if bits(given) != bits(result):
         raise Fault("out", f"another result with out={case['out']}")
     return "agrees"
 
 
 def _with_shared(kernel: Any, twin: Any, name: str, case: dict[str, Any]) -> None:
-    """The update again with two of its arrays in one memory: native and twin refuse it both, which
-    changes nothing, or accept it both."""
+    """Repeat the update with two of its arrays in the same memory. Native kernel and twin must both
+    refuse it without any change, or both accept it.
+    """
     ours, theirs = values_of(case["args"]), values_of(case["args"])
     if not (case.get("shared") and _share(case, ours) and _share(case, theirs)):
         return
@@ -243,8 +252,9 @@ def _with_shared(kernel: Any, twin: Any, name: str, case: dict[str, Any]) -> Non
 
 
 def _share(case: dict[str, Any], args: dict[str, Any]) -> bool:
-    """Put two arrays of the arguments, or of lists among them, into one memory, the second some
-    values after the first; False where there are not two."""
+    """Put two arrays of the arguments, or of lists among them, into the same memory, the second
+    some values after the first. Return False if there are not two arrays.
+    """
     lists = [args, *[value for value in args.values() if isinstance(value, list)]]
     places = [
         (values, key)
@@ -261,7 +271,9 @@ def _share(case: dict[str, Any], args: dict[str, Any]) -> bool:
 
 
 def _one_memory(a: np.ndarray, like: np.ndarray, shift: int) -> tuple[np.ndarray, np.ndarray]:
-    """a, and an array like another one that begins `shift` of its values after a, or at its end."""
+    """Return a, and an array like the other one that begins `shift` of its values after the start
+    of a, or at the end of a.
+    """
     start = min(shift, a.nbytes // like.itemsize) * like.itemsize
     memory = np.zeros(max(a.nbytes, start + like.nbytes), np.uint8)
     moved = memory[: a.nbytes].view(a.dtype).reshape(a.shape)
@@ -270,7 +282,7 @@ def _one_memory(a: np.ndarray, like: np.ndarray, shift: int) -> tuple[np.ndarray
 
 
 def _out(case: dict[str, Any], args: dict[str, Any], like: np.ndarray) -> np.ndarray:
-    """An array to write to; "same" and "overlap" share memory with one of the arguments."""
+    """Return an array to write to. "same" and "overlap" share memory with one of the arguments."""
     kind, out = case["out"], np.full(like.shape, 7, like.dtype)
     names = [
         n

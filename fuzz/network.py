@@ -1,4 +1,6 @@
-"""A model of a list of layers: each takes what comes, and is left out where it does not fit."""
+"""This module makes a model from a list of layers. Each takes the output of the one before it, and
+is left out where it does not fit.
+"""
 
 from typing import Any
 
@@ -23,13 +25,13 @@ ACTIVATIONS = (
     "softmax",
     "log_softmax",
 )
-MANY = 40_000  # values in a layer's output, at most
+MANY = 40_000  # the largest number of values in a layer's output
 
 
 def random_layers(draw: Draw) -> list[dict[str, Any]]:
-    """A list of layers: blocks that networks are made of, and any of them in between."""
+    """Return a list of layers: typical blocks of networks, and any layers in between."""
     layers: list[dict[str, Any]] = []
-    for _ in range(draw.whole(1, 6)):
+    for _ in range(draw.integer(1, 6)):
         kind = draw.pick("block", "block", "block", "any", "any", "residual", "separable")
         if kind == "any":
             layers.append(_any(draw))
@@ -159,7 +161,7 @@ def _called(x: md.Tensor, part: nn.Layer) -> md.Tensor:
 
 
 class Network(nn.Layer):
-    """The model of a case. Its layers are made while a first input of this shape goes through."""
+    """The model of a case. Its layers are made while a first input of this shape passes through."""
 
     def __init__(self, layers: list[dict[str, Any]], shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -174,12 +176,12 @@ class Network(nn.Layer):
                     continue
                 try:
                     y = self._apply(step, md.Tensor(x))
-                except ValueError:  # too small for it
+                except ValueError:  # the input is too small for this layer
                     continue
                 if 0 < y.size <= MANY and y.shape[0] == shape[0]:
                     self._steps.append(step)
                     x = np.zeros(y.shape, np.float32)
-        for part in self.parts:  # what the first input has moved
+        for part in self.parts:  # undo what the first input has changed
             if isinstance(part, nn.BatchNorm) and part.running_mean is not None:
                 part.running_mean[...] = 0
                 part.running_var[...] = 1
@@ -189,7 +191,9 @@ class Network(nn.Layer):
         return self.run(x, False)
 
     def run(self, x: Any, read: bool) -> md.Tensor:
-        """The output for x; `read`: each intermediate result is looked at, which computes it."""
+        """Return the output for x. With `read` each intermediate result is read, so that it is
+        computed.
+        """
         x = x if isinstance(x, md.Tensor) else md.Tensor(x)
         self._kept = [x]
         for step in self._steps:
@@ -205,12 +209,12 @@ class Network(nn.Layer):
         return step.function(x, self.parts[step.part])
 
     def _part(self, part: nn.Layer, function: Any = None) -> "Step":
-        """A step that calls a layer: by its number, since folding puts others in its place."""
+        """Return a step that calls a layer by its number, since folding replaces layers."""
         self.parts.append(part)
         return Step(function or _called, len(self.parts) - 1)
 
     def _step(self, layer: dict[str, Any], x: np.ndarray) -> Any:
-        """What computes a layer, or None where it does not fit x."""
+        """Return the step that computes a layer, or None if the layer does not fit x."""
         op = layer["op"]
         make = getattr(self, f"_{op}", None)
         if make is not None:
@@ -328,7 +332,9 @@ class Network(nn.Layer):
         return Step(lambda x, _: x + md.relu(x) * 0.5)
 
     def _again(self, layer: dict[str, Any], x: np.ndarray) -> Any:
-        """One of the layers before a second time: shared weights."""
+        """Return a step that calls one of the earlier layers a second time, so that weights are
+        shared.
+        """
         for number, part in enumerate(self.parts):
             if isinstance(part, nn.Conv) and x.ndim == 4 and part.in_channels == x.shape[-1]:
                 return Step(_called, number)

@@ -1,12 +1,13 @@
-"""Random small networks: forward, backward and two steps of an optimizer, against float64.
+"""This fuzzer runs random small networks (forward, backward and two optimizer steps) and compares
+them with float64.
 
-A case is {"input": shape, "layers": [...], "optimizer": name, ...}; `fuzz.network` makes a model of
-it. The reference is the twins in float64 with every intermediate result read, so that nothing is
-fused. Native runs must come to the same outputs, gradients, parameters and running statistics: in
-float64 and float32, fused and not; also eval mode, folded and not.
+A case is {"input": shape, "layers": [...], "optimizer": name, ...}, of which `fuzz.network` makes a
+model. The reference is the twins in float64, where every intermediate result is read, so that
+nothing is fused. Native runs must give the same outputs, gradients, parameters and running
+statistics, in float64 and float32, fused and not; and also in evaluation mode, folded and not.
 
-How near: within what happens to the reference when parameters and inputs are moved by some
-rounding errors, a few times over.
+The bound on a difference is a multiple of what happens to the reference when its parameters and
+inputs are perturbed by some rounding errors.
 """
 
 import warnings
@@ -22,14 +23,15 @@ from .network import Network, random_layers
 from .values import Invalid
 from .watch import Fault, Watch, place_of
 
-MOVED = 100  # rounding errors that inputs and parameters are moved by
+MOVED = 100  # the number of rounding errors by which inputs and parameters are perturbed
 TIMES = 3
-MORE_TIMES = 12  # where that does not explain a difference: and by one rounding error, too
+# If that does not explain a difference, perturbations by one rounding error are added.
+MORE_TIMES = 12
 Figures = dict[str, np.ndarray]
 
 
 def make(draw: Draw) -> dict[str, Any]:
-    """A network, its input and how it is trained."""
+    """Return a network, its input and how it is trained."""
     flat = draw.chance(0.2)
     n = draw.pick(1, 2, 3, 4, 8)
     shape = (
@@ -38,10 +40,10 @@ def make(draw: Draw) -> dict[str, Any]:
         else [n, draw.size(17, 2), draw.size(17, 2), draw.pick(1, 2, 3, 4, 8, 16, 16, 32)]
     )
     if not flat and draw.chance(0.15):  # sequences
-        shape = [n, draw.whole(1, 6), draw.size(12, 1)]
+        shape = [n, draw.integer(1, 6), draw.size(12, 1)]
     return {
         "input": shape,
-        "seed": draw.whole(0, 9999),
+        "seed": draw.integer(0, 9999),
         "layers": random_layers(draw),
         "optimizer": draw.pick("SGD", "SGD", "Adam", "RMSprop", "Adagrad", "LARS"),
         "loss": draw.pick("square", "weighted", "cross_entropy"),
@@ -51,12 +53,12 @@ def make(draw: Draw) -> dict[str, Any]:
 
 
 def title(case: dict[str, Any]) -> str:
-    """What a finding of this case is filed under: its layers."""
+    """Return the title that a finding of this case is filed under: its layers."""
     return "-".join(sorted({layer["op"] for layer in case["layers"]}))[:60]
 
 
 def describe(case: dict[str, Any]) -> str:
-    """The case in a line."""
+    """Return a description of the case in one line."""
     layers = ", ".join(
         layer["op"] + "".join(f" {k}={v}" for k, v in layer.items() if k != "op")
         for layer in case["layers"]
@@ -65,7 +67,7 @@ def describe(case: dict[str, Any]) -> str:
 
 
 def run(case: dict[str, Any], watch: Watch) -> str:
-    """Run a case: "agrees", or why there is nothing to compare."""
+    """Run a case. Return "agrees", or why there is nothing to compare."""
     if len(case["input"]) < 2 or min(case["input"]) < 1:
         raise Invalid("no input")
     with warnings.catch_warnings():
@@ -104,7 +106,7 @@ def run(case: dict[str, Any], watch: Watch) -> str:
 
 
 def compare(name: str, got: Figures, want: Figures, bounds: Figures) -> None:
-    """Fault unless all figures are within the bounds; those of rounding are forgiven a blow-up."""
+    """Raise Fault unless all figures are within the bounds."""
     for key, right in want.items():
         value = got[key]
         if value.shape != right.shape:
@@ -127,8 +129,9 @@ def _bounds(
     errors: tuple[int, ...] = (MOVED,),
     draws: range = range(TIMES),
 ) -> Figures:
-    """How far each figure may be from the reference, in this dtype: by what moves of so many
-    rounding errors do to it, each drawn so often."""
+    """Return how far each figure may be from the reference in this dtype: by the effect of
+    perturbations of so many rounding errors, each drawn several times.
+    """
     eps = float(np.finfo(dtype).eps)
     moved = [
         figures(case, np.float64, "numpy", read=True, noise=error * eps, draw=i)
@@ -136,7 +139,8 @@ def _bounds(
         for i in draws
     ]
     bounds = {}
-    # Of a bias before a normalization the gradient is 0, but for the rounding of what cancels.
+    # The gradient of a bias before a normalization is 0, except for the rounding errors of what
+    # cancels.
     scale: dict[str, float] = {}
     for key, right in want.items():
         kind = key.partition(" ")[0].partition("-")[0]
@@ -156,12 +160,13 @@ def _bounds(
 
 
 def _widened(case: dict[str, Any], want: Figures, dtype: Any) -> Figures:
-    """The bounds by more moves, and a few times what the twins, unfused, lose in this dtype.
+    """Return bounds from more perturbations, and from a few times the error of the unfused twins in
+    this dtype.
 
-    A value that rounding takes across the bend of a ReLU changes gradients by leaps, and only some
-    moves take it across. Only the twins show what is 0 in float64 whatever the arguments are, since
-    equal terms cancel, behind a normalization of a single value (whose factor, 1 / sqrt(eps), is
-    large).
+    If rounding takes a value across the kink of a ReLU, gradients change by leaps, and only some
+    perturbations take it across. And some gradients are 0 in float64 whatever the arguments are,
+    because equal terms cancel: after a normalization of a single value, for example, whose factor 1
+    / sqrt(eps) is large. Only the twins show the error of these.
     """
     bounds = _bounds(case, want, dtype, (1, MOVED), range(TIMES, TIMES + MORE_TIMES))
     rounded = figures(case, dtype, "numpy", read=True)
@@ -176,7 +181,7 @@ def _widened(case: dict[str, Any], want: Figures, dtype: Any) -> Figures:
 def figures(
     case: dict[str, Any], dtype: Any, backend: str, read: bool, noise: float = 0.0, draw: int = 0
 ) -> Figures:
-    """All that a run comes to, by name."""
+    """Return all figures that a run computes, by name."""
     rng = np.random.default_rng(case["seed"])
     shift = np.random.default_rng(draw + 1)
 
@@ -188,7 +193,7 @@ def figures(
     md.manual_seed(case["seed"])
     md.set_num_threads(case["threads"])
     found: Figures = {}
-    with md.use_backend("numpy"):  # the same start for all
+    with md.use_backend("numpy"):  # so that all runs start alike
         model = Network(case["layers"], x.shape)
     with md.use_backend(backend), np.errstate(all="ignore"):
         model.astype(np.float64)
@@ -208,7 +213,8 @@ def figures(
             found[f"loss {step}"] = np.float64(loss.item())
             found[f"output {step}"] = np.asarray(y.data, np.float64)
             found[f"gradient-x {step}"] = np.asarray(given.grad, np.float64)
-            # Adam and its like divide by the root of the squares: what is 0 becomes anything.
+            # Adam and similar optimizers divide by the root of the squares, so that what is 0
+            # becomes anything.
             if step == 0 or case["optimizer"] in ("SGD", "LARS"):
                 for name, p in model.named_parameters():
                     if p.grad is not None:

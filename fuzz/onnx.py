@@ -1,10 +1,10 @@
-"""ONNX files, in order and damaged: `md.onnx.load` and a run of what it gives, against ONNX's own
-reference where nothing is wrong.
+"""This fuzzer loads ONNX files, valid and damaged, by `md.onnx.load`, and runs the result. Where
+nothing is wrong, it is compared with ONNX's own reference.
 
 A case is a model as data (`fuzz.onnx_nodes`), in which something may be wrong
-(`fuzz.onnx_changes`), and changes of the file's bytes. It must load or be refused, by a
-NotImplementedError or ValueError of `md.onnx.load`; what loads must run and go backward, or say
-which node cannot. ONNX's reference is written in Python, so that it ends no process.
+(`fuzz.onnx_changes`), and changes of the file's bytes. It must load, or `md.onnx.load` must refuse
+it by NotImplementedError or ValueError. A loaded model must run and go backward, or say which node
+cannot. ONNX's reference is written in Python, so that it cannot end the process.
 """
 
 import math
@@ -25,7 +25,7 @@ from .onnx_models import random_model
 from .values import Invalid, value_of
 from .watch import Fault, Watch, internal_error, place_of
 
-MOST = 1 << 16  # values of an input
+MOST = 1 << 16  # the largest number of values of an input
 REFUSALS = (NotImplementedError, ValueError)
 ERRORS = (ValueError, TypeError, IndexError, NotImplementedError)
 TOLERANCE = 1e-4
@@ -35,7 +35,7 @@ DIFFERENT = {"AveragePool", "LRN", "LpNormalization", "LpPool", "MaxPool"}
 
 
 def make(draw: Draw) -> dict[str, Any]:
-    """A model, one time in five with nothing wrong in it."""
+    """Return a model; one in five is valid."""
     model = random_model(draw)
     wrong = draw.pick(0, 1, 1, 2, 3)
     damaged = draw.pick(0, 0, 0, 1, 2) if wrong else 0
@@ -50,12 +50,12 @@ def make(draw: Draw) -> dict[str, Any]:
 
 
 def title(case: dict[str, Any]) -> str:
-    """What a finding of this case is filed under: its operators."""
+    """Return the title that a finding of this case is filed under: its operators."""
     return "-".join(sorted({str(node["op"]) for node in case["nodes"]}))[:40]
 
 
 def describe(case: dict[str, Any]) -> str:
-    """The case in a line."""
+    """Return a description of the case in one line."""
     nodes = "; ".join(
         f"{', '.join(node['out'])} = {node['op']}({', '.join(node['in'])}){node['options'] or ''}"
         for node in case["nodes"]
@@ -69,7 +69,7 @@ def describe(case: dict[str, Any]) -> str:
 
 
 def run(case: dict[str, Any], watch: Watch) -> str:
-    """Run a case: how far it has come, or the name of the documented error."""
+    """Run a case. Return how far it got, or the name of the documented error."""
     with watch.reference():
         content = changed(_file(case), case["mutations"], "")
     with warnings.catch_warnings():
@@ -104,7 +104,7 @@ def run(case: dict[str, Any], watch: Watch) -> str:
 
 
 def _check(error: Exception, case: dict[str, Any], words: tuple[str, ...]) -> None:
-    """An error says where it comes from; a model in order has none."""
+    """Raise Fault unless an error says where it comes from. A valid model must not have one."""
     if isinstance(error, MemoryError):
         return
     if case["valid"]:
@@ -118,7 +118,7 @@ def _check(error: Exception, case: dict[str, Any], words: tuple[str, ...]) -> No
 
 
 def _inputs(model: Any, case: dict[str, Any]) -> list[np.ndarray] | None:
-    """What a model asks for; None if that is too large."""
+    """Return the inputs that a model asks for; None if they are too large."""
     program = model.unregistered.program
     inputs = []
     for (name, dtype, shape), order in zip(program.inputs, program.input_orders, strict=True):
@@ -145,7 +145,7 @@ def _inputs(model: Any, case: dict[str, Any]) -> list[np.ndarray] | None:
 def _compare(
     outputs: list[Any], content: bytes, inputs: list[np.ndarray], model: Any, watch: Watch
 ) -> None:
-    """What ONNX's reference computes, if it can."""
+    """Compare with what ONNX's reference computes, if it can."""
     names = [name for name, _, _ in model.unregistered.program.inputs]
     with watch.reference(), np.errstate(all="ignore"):
         try:
@@ -178,7 +178,7 @@ def _go_backward(outputs: list[Any]) -> None:
 
 
 def _file(case: dict[str, Any]) -> bytes:
-    """The bytes of a model; Invalid for one that has no file."""
+    """Return the bytes of a model. Raises Invalid if no file can hold it."""
     try:
         graph = helper.make_graph(
             [_node(node) for node in case["nodes"]],
@@ -243,7 +243,9 @@ def _tensor(name: str, item: dict[str, Any]) -> Any:
 
 
 def _told(name: str, item: dict[str, Any], shape: Any) -> Any:
-    """What a file says of an input or output; `shape` "none": not even its dtype."""
+    """Return what a file says of an input or output. With `shape` "none" it does not even give its
+    dtype.
+    """
     dtype = np.dtype(item["dtype"])
     number = TensorProto.STRING if dtype.kind == "O" else helper.np_dtype_to_tensor_dtype(dtype)
     if shape == "own":

@@ -1,11 +1,12 @@
-"""Changes to models of ONNX, as `fuzz.onnx_nodes` describes them, that know their parts:
-attributes, names, shapes, dtypes, arrays, the order of nodes, cycles, versions, functions."""
+"""This module changes ONNX models, which `fuzz.onnx_nodes` describes, by their parts: attributes,
+names, shapes, dtypes, arrays, the order of nodes, cycles, versions and functions.
+"""
 
 from collections.abc import Callable
 from typing import Any
 
-from .bend import bent
 from .draw import Draw, Value
+from .mutate import mutated
 from .onnx_nodes import FORMS, Model
 
 NUMBERS = (
@@ -111,7 +112,7 @@ ATTRIBUTES = sorted(
 
 
 def attribute(draw: Draw, model: Model) -> None:
-    """Another value for an attribute, or one less or more."""
+    """Change the value of an attribute, or add or remove one."""
     node = draw.pick(*model["nodes"])
     options = node["options"]
     if not options or draw.chance(0.25):
@@ -134,9 +135,9 @@ def attribute(draw: Draw, model: Model) -> None:
 
 
 def _list(draw: Draw, items: list[Any]) -> list[Any]:
-    """One item changed, gone or more."""
+    """Change, remove or add one item."""
     items = list(items)
-    at = draw.whole(0, len(items) - 1)
+    at = draw.integer(0, len(items) - 1)
     how = draw.pick("set", "set", "set", "gone", "more")
     if how == "set":
         items[at] = draw.pick(*(FLOATS if isinstance(items[at], float) else NUMBERS))
@@ -148,7 +149,7 @@ def _list(draw: Draw, items: list[Any]) -> list[Any]:
 
 
 def _names(model: Model) -> list[str]:
-    """All names of values that there are."""
+    """Return all names of values in the model."""
     return [
         *model["inputs"],
         *model["arrays"],
@@ -157,7 +158,9 @@ def _names(model: Model) -> list[str]:
 
 
 def wiring(draw: Draw, model: Model) -> None:
-    """Another input or output of a node: none, one that does not exist, its own (a cycle)."""
+    """Change the input or output of a node: to none, to one that does not exist, or to its own (a
+    cycle).
+    """
     node = draw.pick(*model["nodes"])
     side = draw.pick("in", "in", "out")
     names = list(node[side])
@@ -165,14 +168,14 @@ def wiring(draw: Draw, model: Model) -> None:
     if not names or draw.chance(0.2):
         names.append(name)
     elif draw.chance(0.2):
-        del names[draw.whole(0, len(names) - 1)]
+        del names[draw.integer(0, len(names) - 1)]
     else:
-        names[draw.whole(0, len(names) - 1)] = name
+        names[draw.integer(0, len(names) - 1)] = name
     node[side] = names
 
 
 def operator(draw: Draw, model: Model) -> None:
-    """Another operator, or another domain."""
+    """Change an operator or its domain."""
     node = draw.pick(*model["nodes"])
     if draw.chance(0.2):
         node["domain"] = draw.pick("ai.onnx", "ai.onnx.ml", "nix", "com.microsoft")
@@ -181,9 +184,9 @@ def operator(draw: Draw, model: Model) -> None:
 
 
 def order(draw: Draw, model: Model) -> None:
-    """Nodes in another order, one twice, one gone, one of another kind."""
+    """Reorder the nodes, repeat or remove one, or change its kind."""
     nodes = model["nodes"]
-    how, at = draw.pick("turn", "twice", "gone", "new"), draw.whole(0, len(nodes) - 1)
+    how, at = draw.pick("turn", "twice", "gone", "new"), draw.integer(0, len(nodes) - 1)
     if how == "turn":
         nodes.reverse()
     elif how == "twice":
@@ -202,20 +205,20 @@ def order(draw: Draw, model: Model) -> None:
 
 
 def array(draw: Draw, model: Model) -> None:
-    """Another array: its numbers, shape, dtype; or a header that says something else of it."""
+    """Change the numbers, the shape or the dtype of an array, or let its header contradict it."""
     kind = draw.pick("arrays", "arrays", "inputs")
     if not model[kind]:
         return
     name = draw.pick(*model[kind])
     item = dict(model[kind][name])
-    how = draw.pick("bent", "bent", "bent", "dims", "type", "gone", "elsewhere")
+    how = draw.pick("mutated", "mutated", "mutated", "dims", "type", "gone", "elsewhere")
     if how == "gone":
         del model[kind][name]
         return
     if how == "dims":
-        item["dims"] = [draw.pick(*NUMBERS) for _ in range(draw.whole(0, 4))]
+        item["dims"] = [draw.pick(*NUMBERS) for _ in range(draw.integer(0, 4))]
     elif how == "type":
-        item["type"] = draw.whole(-1, 26)
+        item["type"] = draw.integer(-1, 26)
     elif how == "elsewhere":
         item["elsewhere"] = draw.pick("weights.bin", "../weights.bin", "/dev/zero", "")
     elif "numbers" in item:
@@ -226,13 +229,13 @@ def array(draw: Draw, model: Model) -> None:
             else draw.pick(*NUMBERS, [], [1, 2], [[1, 2]])
         )
     else:
-        made = bent(draw, item, Draw.absurd)
+        made = mutated(draw, item, Draw.absurd)
         item = made if isinstance(made, dict) and "array" in made else item
     model[kind][name] = item
 
 
 def dtypes(draw: Draw, model: Model) -> None:
-    """Another dtype: of an array, or of all floats."""
+    """Change the dtype of an array, or of all floats."""
     dtype = draw.pick(*DTYPES)
     for kind in ("arrays", "inputs"):
         for name, item in model[kind].items():
@@ -241,8 +244,9 @@ def dtypes(draw: Draw, model: Model) -> None:
 
 
 def told(draw: Draw, model: Model) -> None:
-    """What the file says of an input or output: no shape, words and absurd sizes in it; a value
-    that is both, or does not exist."""
+    """Change what the file says of an input or output: no shape, words or absurd sizes in it; or a
+    value that is both, or does not exist.
+    """
     if model["inputs"] and draw.chance(0.6):
         name = draw.pick(*model["inputs"])
         shape: Value = draw.pick(
@@ -268,7 +272,9 @@ def told(draw: Draw, model: Model) -> None:
 
 
 def version(draw: Draw, model: Model) -> None:
-    """Another operator set, or none, or two; another version of the format."""
+    """Change the operator set, remove it or add a second one, or change the version of the
+    format.
+    """
     if draw.chance(0.8):
         model["opset"] = draw.pick(*OPSETS)
     else:
@@ -276,7 +282,7 @@ def version(draw: Draw, model: Model) -> None:
 
 
 def naming(draw: Draw, model: Model) -> None:
-    """Another name for a value, everywhere."""
+    """Rename a value everywhere."""
     old, new = draw.pick(*_names(model), ""), draw.pick(*NAMES)
     for kind in ("inputs", "arrays", "outputs"):
         model[kind] = {new if name == old else name: item for name, item in model[kind].items()}
@@ -288,9 +294,10 @@ def naming(draw: Draw, model: Model) -> None:
 
 
 def function(draw: Draw, model: Model) -> None:
-    """A node becomes a call of a function of the file; one that may call itself, or others many
-    times over."""
-    at = draw.whole(0, len(model["nodes"]) - 1)
+    """Replace a node by a call of a function of the file, which may call itself, or call others
+    many times over.
+    """
+    at = draw.integer(0, len(model["nodes"]) - 1)
     node = model["nodes"][at]
     inside = {**node, "domain": "own", "op": "F"} if draw.chance(0.3) else dict(node)
     functions = [{"name": "F", "in": node["in"], "out": node["out"], "nodes": [inside]}]

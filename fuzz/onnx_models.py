@@ -1,11 +1,13 @@
-"""Random models of ONNX that are in order: a node of `fuzz.onnx_nodes`, or a small network."""
+"""This module makes random valid ONNX models: a single node of `fuzz.onnx_nodes`, or a small
+network.
+"""
 
 from typing import Any
 
 from .draw import Draw, Value
 from .onnx_nodes import FORMS, POSITIVE, Form, Model, ints
 
-NEWEST = (18, 20, 21, 22)  # operator sets of models in order
+NEWEST = (18, 20, 21, 22)  # the operator sets of valid models
 LAYERS = (
     *("Conv", "Conv", "BatchNormalization", "Relu", "MaxPool", "Add", "Concat"),
     *("Transpose", "Pad", "Resize", "Dropout"),
@@ -13,7 +15,7 @@ LAYERS = (
 
 
 def random_model(draw: Draw) -> Model:
-    """A model that is in order: a node, sometimes with others behind it, or a small network."""
+    """Return a valid model: a node, sometimes followed by others, or a small network."""
     return _network(draw) if draw.chance(0.25) else _single(draw, draw.pick(*FORMS))
 
 
@@ -50,7 +52,7 @@ def _single(draw: Draw, form: Form) -> Model:
 
 
 def _given(draw: Draw, model: Model, name: str, item: Value, dtype: str, first: bool) -> str:
-    """Put an input of a node among those of the file, or its arrays; its name."""
+    """Add an input of a node to those of the file, or to its arrays, and return its name."""
     if item is None:
         return ""
     if isinstance(item, list):
@@ -87,12 +89,12 @@ def _node(
 
 
 def _network(draw: Draw) -> Model:
-    """Layers of images one after the other, and a classifier behind them."""
+    """Return layers of images one after the other, followed by a classifier."""
     opset = draw.pick(*NEWEST)
     model: Model = {"opset": opset, "nodes": [], "inputs": {}, "arrays": {}, "outputs": {}}
     model["inputs"]["x"] = draw.array([2, 3, 9, 8])
     name, channels, arrays = "x", 3, model["arrays"]
-    for k in range(draw.whole(1, 5)):
+    for k in range(draw.integer(1, 5)):
         y, op = f"v{k}", draw.pick(*LAYERS)
         if op == "Conv":
             arrays[f"w{k}"], arrays[f"b{k}"] = draw.array([4, channels, 3, 3]), draw.array([4])

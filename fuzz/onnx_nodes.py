@@ -1,9 +1,9 @@
-"""How operators of ONNX are called. `fuzz.onnx_models` makes models of them.
+"""This module says how operators of ONNX are called. `fuzz.onnx_models` makes models of them.
 
 A model is data: {"opset": ..., "nodes": [{"op", "in", "out", "options"}, ...], "inputs": {name:
 description of an array}, "arrays": {name: the same} (initializers), "outputs": {name: dtype}}. An
-array may also be given by its numbers, {"numbers": [...], "dtype": ...}; `fuzz.onnx` makes a file
-of it.
+array may also be given by its numbers, {"numbers": [...], "dtype": ...}. `fuzz.onnx` makes a file
+of a model.
 """
 
 from dataclasses import dataclass, field
@@ -17,30 +17,31 @@ X = [2, 4, 5, 6]
 
 @dataclass(frozen=True)
 class Form:
-    """How an operator may be called. `inputs` are shapes of floats (of `dtype`) or descriptions, a
-    tuple of them where there is a choice, None for one that is left out; `options` what there is
-    to choose from for each attribute, None again for nothing; `gives` the dtypes of outputs."""
+    """A way to call an operator. `inputs` are shapes of floats (of `dtype`) or descriptions; a
+    tuple of them offers a choice, and None is an input that is left out. `options` has the choices
+    for each attribute, where None again leaves it out. `gives` has the dtypes of the outputs.
+    """
 
     op: str
     inputs: tuple[Any, ...]
     options: dict[str, tuple[Any, ...]] = field(default_factory=dict)
-    gives: tuple[str, ...] = ("",)  # "": that of the floats
+    gives: tuple[str, ...] = ("",)  # "" stands for the dtype of the floats
     dtype: str = "float32"
-    opset: int = 0  # the oldest; below 13 the only one
+    opset: int = 0  # the oldest operator set that has the form; below 13, the only one
 
 
 def ints(*numbers: int) -> Value:
-    """A list of integers that is known."""
+    """Return a list of integers that is a constant of the file."""
     return {"numbers": list(numbers), "dtype": "int64"}
 
 
 def number(value: float, dtype: str = "float32") -> Value:
-    """A number that is known."""
+    """Return a number that is a constant of the file."""
     return {"numbers": value, "dtype": dtype}
 
 
-def whole(shape: list[int], dtype: str = "int64", low: int = 0, high: int = 3) -> Value:
-    """An array of integers."""
+def integers(shape: list[int], dtype: str = "int64", low: int = 0, high: int = 3) -> Value:
+    """Describe an array of integers."""
     return {"array": shape, "dtype": dtype, "low": low, "high": high, "seed": 1}
 
 
@@ -115,11 +116,11 @@ FORMS = (
     *(Form(op, (X, OTHER)) for op in ("Add", "Sub", "Mul", "Div", "Max", "Min", "Sum", "Mean")),
     *(Form(op, (X, OTHER), gives=("bool",)) for op in COMPARISONS),
     *(
-        Form(op, (whole(X, "bool"), whole([5, 6], "bool")), gives=("bool",))
+        Form(op, (integers(X, "bool"), integers([5, 6], "bool")), gives=("bool",))
         for op in ("And", "Or", "Xor")
     ),
     *(
-        Form(op, (whole(X, "int32"), whole([6], "int32")), gives=("int32",))
+        Form(op, (integers(X, "int32"), integers([6], "int32")), gives=("int32",))
         for op in ("BitwiseAnd", "BitwiseOr", "BitwiseXor")
     ),
     *(
@@ -144,23 +145,23 @@ FORMS = (
     Form("Gelu", (X,), {"approximate": (None, "none", "tanh")}, opset=20),
     Form("IsNaN", (X,), gives=("bool",)),
     Form("IsInf", (X,), {"detect_positive": (None, 0)}, ("bool",)),
-    Form("Not", (whole(X, "bool"),), gives=("bool",)),
-    Form("BitwiseNot", (whole(X, "int32"),), gives=("int32",)),
+    Form("Not", (integers(X, "bool"),), gives=("bool",)),
+    Form("BitwiseNot", (integers(X, "int32"),), gives=("int32",)),
     Form(
         "BitShift",
-        (whole(X, "uint8"), whole([6], "uint8")),
+        (integers(X, "uint8"), integers([6], "uint8")),
         {"direction": ("LEFT", "RIGHT")},
         ("uint8",),
     ),
-    Form("Mod", (whole(X, "int32"), whole([6], "int32", 1)), gives=("int32",)),
+    Form("Mod", (integers(X, "int32"), integers([6], "int32", 1)), gives=("int32",)),
     Form("Mod", (X, [6]), {"fmod": (1,)}),
     Form("Pow", ({**POSITIVE, "array": X}, ([6], number(2.0)))),
     Form("PRelu", (X, ([4, 1, 1], [1]))),
     Form("Clip", (X, (number(-0.5), None), (number(0.5), None))),
-    Form("Where", (whole(X, "bool"), X, OTHER)),
+    Form("Where", (integers(X, "bool"), X, OTHER)),
     Form("Cast", (X,), {"to": (7,)}, ("int64",)),
-    Form("Cast", (whole(X, "int8"),), {"to": (11,)}, ("float64",)),
-    Form("CastLike", (X, whole([1], "int32")), gives=("int32",)),
+    Form("Cast", (integers(X, "int8"),), {"to": (11,)}, ("float64",)),
+    Form("CastLike", (X, integers([1], "int32")), gives=("int32",)),
     Form("Dropout", (X, (number(0.5), None)), {"seed": (None, 1)}),
     Form(
         "Conv", ([2, 4, 7, 8], [6, 4, 3, 3], ([6], None)), {**CONV, "kernel_shape": (None, [3, 3])}
@@ -217,11 +218,11 @@ FORMS = (
     Form("Slice", (X, ints(1, -1), ints(3, -100), ints(1, 3), (ints(1, -2), ints(2, -1)))),
     Form(
         "Gather",
-        (X, (whole([2], high=1), whole([2, 2], high=1), number(-1, "int64"))),
+        (X, (integers([2], high=1), integers([2, 2], high=1), number(-1, "int64"))),
         {"axis": (None, 1, 3)},
     ),
-    Form("GatherElements", (X, whole([2, 3, 5, 6], high=1)), {"axis": (None, 1, 2)}),
-    Form("GatherND", (X, whole([2, 3, 2], high=1)), {"batch_dims": (None, 1)}),
+    Form("GatherElements", (X, integers([2, 3, 5, 6], high=1)), {"axis": (None, 1, 2)}),
+    Form("GatherND", (X, integers([2, 3, 2], high=1)), {"batch_dims": (None, 1)}),
     Form(
         "Pad",
         (X, ints(0, 0, 1, 2, 0, 0, 0, 3), (number(2.0), None)),
@@ -244,10 +245,10 @@ FORMS = (
     Form("Trilu", (X, (number(1, "int64"), None)), {"upper": (None, 0)}),
     Form(
         "OneHot",
-        (whole([3]), number(5, "int64"), {"numbers": [0.0, 2.0], "dtype": "float32"}),
+        (integers([3]), number(5, "int64"), {"numbers": [0.0, 2.0], "dtype": "float32"}),
         {"axis": (None, 0)},
     ),
-    Form("NonZero", (whole([3, 4]),), gives=("int64",)),
+    Form("NonZero", (integers([3, 4]),), gives=("int64",)),
     Form("EyeLike", ([3, 4],), {"k": (None, 1)}),
     Form("Constant", (), {"value_floats": ([1.0, 2.0],)}),
     Form("Constant", (), {"value": ({"tensor": {"array": X, "dtype": "float32", "seed": 1}},)}),
@@ -260,5 +261,5 @@ FORMS = (
     Form("Shape", (X,), {"start": (None, 1), "end": (None, -1)}, ("int64",)),
     Form("Size", (X,), gives=("int64",)),
     Form("QuantizeLinear", (X, number(0.1), number(3, "uint8")), gives=("uint8",)),
-    Form("DequantizeLinear", (whole(X, "int8"), number(0.1), (number(3, "int8"), None))),
+    Form("DequantizeLinear", (integers(X, "int8"), number(0.1), (number(3, "int8"), None))),
 )

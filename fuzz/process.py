@@ -1,8 +1,8 @@
-"""A worker process from outside: cases go in, answers come out, or the process ends or hangs.
+"""This module runs a worker process: it sends cases, reads answers, and notices if the process ends
+or hangs.
 
-The worker (`fuzz.worker`) answers each case with a line. What it does meanwhile is watched: a
-process that ends is a crash, one that takes longer than it may is a hang, each charged to the
-case that it was given.
+The worker (`fuzz.worker`) answers each case with a line. A process that ends meanwhile is a crash,
+and one that takes longer than it may is a hang; both count against the case that it was given.
 """
 
 import contextlib
@@ -18,17 +18,17 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-LIMIT = 10.0  # seconds that a case may take
-PATIENCE = 12  # so many times longer on the clock: a busy machine is no fault of the case
+LIMIT = 10.0  # the CPU time in seconds that a case may take
+PATIENCE = 12  # the factor for wall time: a busy machine is not the fault of the case
 
 Answer = dict[str, Any]
 
 
 class Worker:
-    """A process that runs the cases of one fuzzer; it is started again when it is gone.
+    """A process that runs the cases of one fuzzer. It is started again when it has ended.
 
-    `setup` names a function ("module:function") that the process calls first: tests plant faults
-    so. `limit`: seconds of CPU time that a case may take.
+    `setup` names a function ("module:function") that the process calls first, by which tests plant
+    faults. `limit` is the CPU time in seconds that a case may take.
     """
 
     def __init__(self, fuzzer: str, limit: float = LIMIT, setup: str = "") -> None:
@@ -42,7 +42,8 @@ class Worker:
         self.stop()
 
     def run(self, message: dict[str, Any]) -> Answer:
-        """The answer to a case: {"outcome": word} or {"fault": kind, "where": ..., "text": ...}.
+        """Return the answer to a case: {"outcome": word} or {"fault": kind, "where": ..., "text":
+        ...}.
 
         `message` is {"case": description} or {"key": [fuzzer, seed, number]}.
         """
@@ -106,7 +107,7 @@ class Worker:
             env=environment,
         )
         self.buffer = b""
-        while not (line := self._line(1.0)):  # it says so when it is ready
+        while not (line := self._line(1.0)):  # the process writes a line when it is ready
             if self.process.poll() is not None:
                 raise RuntimeError(
                     f"the worker of {self.fuzzer} does not start:\n{self._said_since(0)}"
@@ -114,7 +115,9 @@ class Worker:
         assert json.loads(line) == {"phase": "ready"}
 
     def _line(self, seconds: float) -> bytes:
-        """The next line that the process has written, b"" if there is none for so long."""
+        """Return the next line that the process writes, or b"" if none comes within so many
+        seconds.
+        """
         assert self.process is not None and self.process.stdout is not None
         until = time.monotonic() + seconds
         while b"\n" not in self.buffer:
@@ -122,7 +125,7 @@ class Worker:
             if left <= 0 or not select.select([self.process.stdout], [], [], left)[0]:
                 return b""
             piece = os.read(self.process.stdout.fileno(), 1 << 16)
-            if not piece:  # the end: the process is ending
+            if not piece:  # end of file: the process is ending
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     self.process.wait(5)
                 return b""
@@ -131,7 +134,7 @@ class Worker:
         return line
 
     def _cpu_time(self) -> float:
-        """Seconds of CPU time that the process has taken; of the clock where /proc is missing."""
+        """Return the CPU time of the process in seconds, or wall time where /proc is missing."""
         assert self.process is not None
         try:
             fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
@@ -143,7 +146,7 @@ class Worker:
         assert self.process is not None
         code, text = self.process.wait(), self._said_since(self.heard)
         self.stop()
-        if code == -signal.SIGTERM:  # no program sends it to itself
+        if code == -signal.SIGTERM:  # no program sends this signal to itself
             return {"outcome": "ended from outside"}
         return {"fault": "crash", "where": "", "text": f"exit status {code}\n{text}"}
 
@@ -155,10 +158,12 @@ class Worker:
         return {"fault": "hang", "where": "", "text": f"no answer within {self.limit} s"}
 
     def _heard(self) -> int:
-        """How much the process has written to its standard error by now."""
+        """Return how many bytes the process has written to its standard error so far."""
         return self.said.seek(0, os.SEEK_END)
 
     def _said_since(self, place: int) -> str:
-        """The beginning of what it has written since: what a sanitizer or Python says first."""
+        """Return the beginning of what the process has written since, where a sanitizer or Python
+        gives the reason.
+        """
         self.said.seek(place)
         return self.said.read(2500).decode(errors="replace")

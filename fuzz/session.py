@@ -1,4 +1,6 @@
-"""A run of one fuzzer: cases until the time is up; findings made small, printed and kept."""
+"""A session is a run of one fuzzer: it runs cases until the time is up, and makes findings small,
+prints and keeps them.
+"""
 
 import importlib
 import time
@@ -15,21 +17,23 @@ SHRINK_SECONDS = 30.0
 
 
 def signature(fuzzer: str, case: Any, answer: Answer) -> str:
-    """What makes two findings the same: what was called, and what went wrong where."""
+    """Return what two findings have in common if they are the same: what was called, and what went
+    wrong where.
+    """
     title = importlib.import_module(f"fuzz.{fuzzer}").title(case)
-    if answer["fault"] == "unnamed error":  # the place says it: one finding for all callers
+    if answer["fault"] == "unnamed error":  # the place alone, so that all callers share one finding
         title = ""
     return " ".join(filter(None, [title, answer["fault"], answer["where"]]))
 
 
 @dataclass
 class Session:
-    """What a run of a fuzzer has come to."""
+    """The record of a fuzzer's run."""
 
     fuzzer: str
     seed: int
     outcomes: Counter[str] = field(default_factory=Counter)
-    found: dict[str, int] = field(default_factory=dict)  # how often, by signature
+    found: dict[str, int] = field(default_factory=dict)  # the number of findings, by signature
 
     def run(
         self,
@@ -39,7 +43,9 @@ class Session:
         limit: float = LIMIT,
         setup: str = "",
     ) -> "Session":
-        """Run random cases for so many minutes (at most so many cases); `keep` findings."""
+        """Run random cases for so many minutes (at most so many cases), and keep the findings if
+        `keep` is set.
+        """
         module = importlib.import_module(f"fuzz.{self.fuzzer}")
         until, number, said = time.monotonic() + 60 * minutes, 0, time.monotonic()
         with Worker(self.fuzzer, limit, setup) as worker:
@@ -49,7 +55,8 @@ class Session:
                 if "fault" in answer:
                     before = time.monotonic()
                     self._found(worker, module, key, answer, keep)
-                    until += time.monotonic() - before  # what is spent on it does not count
+                    # The time for making findings small does not count.
+                    until += time.monotonic() - before
                 self.outcomes[answer.get("outcome", "fault")] += 1
                 number += 1
                 if keep and time.monotonic() - said > 5:
@@ -85,7 +92,7 @@ class Session:
         print("\n".join(text), flush=True)
 
     def _small(self, worker: Worker, case: Any, answer: Answer, name: str) -> tuple[Any, Answer]:
-        """A smaller case of the same signature, and its answer."""
+        """Return a smaller case of the same signature, and its answer."""
         until = time.monotonic() + SHRINK_SECONDS
         if answer["fault"] == "hang":
             worker.limit, limit = worker.limit / 4, worker.limit
@@ -94,7 +101,7 @@ class Session:
             finally:
                 worker.limit = limit
         if (
-            answer["fault"] in ("refused", "unexpected")  # a smaller one may be refused rightly
+            answer["fault"] in ("refused", "unexpected")  # a smaller case may be refused rightly
             or (self.fuzzer == "onnx" and case["valid"])
         ):
             return case, answer

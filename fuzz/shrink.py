@@ -1,4 +1,6 @@
-"""Smaller cases: shorter lists, fewer options, smaller numbers, plainer arrays."""
+"""This module makes cases smaller: shorter lists, fewer options, smaller numbers, plainer
+arrays.
+"""
 
 import copy
 from collections.abc import Iterator
@@ -9,7 +11,9 @@ KEPT = ("valid", "seed", "kernel", "call", "format", "twin", "of", "fixed", "ite
 
 
 def smaller(case: Any) -> Iterator[Any]:
-    """Cases with one thing simpler; whether they still show the fault, the caller tries."""
+    """Yield cases with one thing simplified. The caller finds out whether they still show the
+    fault.
+    """
     for path in _paths(case):
         for value in _simpler(path, _at(case, path)):
             other = copy.deepcopy(case)
@@ -25,7 +29,7 @@ _GONE = object()
 
 
 def _paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The paths to all parts of a case, outer ones first."""
+    """Return the paths to all parts of a case, outer ones first."""
     items: Any = ()
     if isinstance(value, dict):
         items = value.items()
@@ -58,7 +62,7 @@ def _simpler(path: tuple[Any, ...], value: Any) -> Iterator[Any]:
             if 0 <= other < value:
                 yield other
     elif isinstance(value, list) and key == "array":
-        for i in range(len(value)):  # an axis less
+        for i in range(len(value)):  # without one of the axes
             yield value[:i] + value[i + 1 :]
     elif isinstance(value, list) and len(value) > 1 and key not in ("tuple",):
         yield value[: len(value) // 2]

@@ -1,4 +1,6 @@
-"""How much each fuzzer has run on this machine: build/fuzz/state.json, so that hours add up."""
+"""This module records how much each fuzzer has run on this machine, in build/fuzz/state.json, so
+that the hours add up.
+"""
 
 import json
 import os
@@ -9,11 +11,11 @@ from .process import ROOT
 
 PATH = ROOT / "build" / "fuzz" / "state.json"
 _lock = threading.Lock()
-_counted: dict[tuple[str, int], int] = {}  # cases of this run that are in the file already
+_counted: dict[tuple[str, int], int] = {}  # the cases of this run that are in the file already
 
 
 def read() -> dict[str, Any]:
-    """{fuzzer: {"seconds", "cases", "seed"}}: totals of all runs, and the next seed."""
+    """Return {fuzzer: {"seconds", "cases", "seed"}}: the totals of all runs, and the next seed."""
     try:
         return dict(json.loads(PATH.read_text()))
     except (OSError, ValueError):
@@ -21,7 +23,7 @@ def read() -> dict[str, Any]:
 
 
 def take_seed(fuzzer: str) -> int:
-    """A seed that this fuzzer has not had on this machine."""
+    """Return a seed that this fuzzer has not used on this machine."""
     with _lock:
         totals = read()
         own = totals.setdefault(fuzzer, {"seconds": 0.0, "cases": 0, "seed": 0})
@@ -31,7 +33,7 @@ def take_seed(fuzzer: str) -> int:
 
 
 def add(fuzzer: str, seconds: float, cases: int, seed: int) -> None:
-    """Count time, and the cases that a run has come to by now."""
+    """Add the time and the number of cases that a run has reached so far."""
     with _lock:
         totals = read()
         own = totals.setdefault(fuzzer, {"seconds": 0.0, "cases": 0, "seed": 0})
@@ -42,7 +44,7 @@ def add(fuzzer: str, seconds: float, cases: int, seed: int) -> None:
 
 
 def table() -> str:
-    """The totals as lines."""
+    """Return the totals as lines."""
     return "\n".join(
         f"{name:9} {own['seconds'] / 60:8.1f} minutes {own['cases']:10} cases in all"
         for name, own in sorted(read().items())

@@ -1,4 +1,4 @@
-"""Values from their descriptions; see `fuzz.draw`."""
+"""This module makes values from their descriptions, which `fuzz.draw` explains."""
 
 import importlib
 from typing import Any
@@ -7,15 +7,17 @@ import numpy as np
 
 
 class Invalid(Exception):
-    """A description that no value has, an array that is too large for one."""
+    """Raised for a description that no value can have, such as that of an array that is too
+    large.
+    """
 
 
 class Subclass(np.ndarray):
-    """An array of a user's own class."""
+    """An array of a class that a user has derived."""
 
 
 class Foreign:
-    """The array of another library: it has no more than `__array__`."""
+    """The array of another library, which has nothing but `__array__`."""
 
     def __init__(self, values: Any) -> None:
         self.values = values
@@ -25,7 +27,7 @@ class Foreign:
 
 
 def value_of(given: Any) -> Any:
-    """The value that a description stands for; Invalid if there is none."""
+    """Return the value that a description stands for. Raises Invalid if there is none."""
     if isinstance(given, list):
         return [value_of(item) for item in given]
     if not isinstance(given, dict):
@@ -44,7 +46,9 @@ def value_of(given: Any) -> Any:
 
 
 def values_of(args: dict[str, Any]) -> dict[str, Any]:
-    """The values of named arguments; some are what a kernel's twin makes of the others."""
+    """Return the values of named arguments. Some are results of a kernel's twin for the other
+    arguments.
+    """
     values = {name: None if _derived(given) else value_of(given) for name, given in args.items()}
     for name, given in args.items():
         if _derived(given):
@@ -57,8 +61,9 @@ def _derived(given: Any) -> bool:
 
 
 def _twin_result(given: dict[str, Any], values: dict[str, Any]) -> Any:
-    """What a backward kernel gets from its forward: {"twin": [family, kernel], "item": which of
-    its results, "of": the names of arguments, "fixed": others}."""
+    """Return what a backward kernel gets from its forward: {"twin": [family, kernel], "item": which
+    of its results, "of": the names of arguments, "fixed": others}.
+    """
     family, name = given["twin"]
     twin = getattr(importlib.import_module(f"minidl.kernels.reference.{family}"), name)
     try:
@@ -125,7 +130,7 @@ MAKERS = {
 
 
 def array_of(given: dict[str, Any]) -> np.ndarray:
-    """The array of a description."""
+    """Return the array of a description."""
     shape, dtype = tuple(given["array"]), np.dtype(given["dtype"])
     rng = np.random.default_rng(given.get("seed", 0))
     try:
@@ -156,7 +161,7 @@ def _filled(
 
 
 def _spread(x: np.ndarray, rng: np.random.Generator, kind: str, dtype: np.dtype) -> Any:
-    """Standard normal numbers as numbers of another distribution."""
+    """Convert standard normal numbers to numbers of another distribution."""
     wide = dtype.itemsize >= 8
     if kind == "uniform":
         return rng.random(x.shape)
@@ -165,7 +170,7 @@ def _spread(x: np.ndarray, rng: np.random.Generator, kind: str, dtype: np.dtype)
     if kind == "shares":  # probabilities along the last axis
         shares = np.exp(x)
         return shares / shares.sum(axis=-1, keepdims=True) if x.ndim else shares
-    if kind == "factors":  # of a normalization; the last row is mean_lo
+    if kind == "factors":  # factors of a normalization, whose last row is mean_lo
         factors = np.abs(x) + 0.1
         if x.ndim:
             factors[4:] *= np.finfo(dtype).eps
@@ -206,7 +211,7 @@ def _spread(x: np.ndarray, rng: np.random.Generator, kind: str, dtype: np.dtype)
 
 
 def _in_memory(x: np.ndarray, how: str) -> np.ndarray:
-    """The same values, in memory of another kind."""
+    """Return the same values in another kind of memory."""
     if how == "readonly":
         x.flags.writeable = False
     elif how == "strided" and x.ndim:
@@ -217,7 +222,8 @@ def _in_memory(x: np.ndarray, how: str) -> np.ndarray:
         x = np.asfortranarray(x)
     elif how == "bigendian":
         x = x.astype(x.dtype.newbyteorder(">"))
-    elif how in ("unaligned", "shifted"):  # the latter at a multiple of its own size only
+    # "shifted" is aligned to the size of a value and to nothing larger.
+    elif how in ("unaligned", "shifted"):
         before = 1 if how == "unaligned" else x.itemsize
         raw = np.zeros(x.nbytes + before, np.uint8)[before:]
         moved = raw.view(x.dtype).reshape(x.shape) if x.size else x
@@ -229,19 +235,19 @@ def _in_memory(x: np.ndarray, how: str) -> np.ndarray:
 
 
 def arrays_in(value: Any) -> list[np.ndarray]:
-    """All arrays inside a value, in order."""
+    """Return all arrays inside a value, in order."""
     if isinstance(value, np.ndarray | np.generic):
         return [np.asarray(value)]
     if isinstance(value, list | tuple):
         return [array for item in value for array in arrays_in(item)]
     if isinstance(value, dict):
         return [array for item in value.values() for array in arrays_in(item)]
-    data = getattr(value, "data", None)  # of a tensor
+    data = getattr(value, "data", None)  # a tensor
     return [data] if isinstance(data, np.ndarray) else []
 
 
 def bits(value: Any) -> list[bytes]:
-    """The bytes of all arrays inside a value, each with its shape and dtype."""
+    """Return the bytes of all arrays inside a value, each with its shape and dtype."""
     return [
         f"{a.shape}{a.dtype}".encode() + a.tobytes()
         for a in arrays_in(value)
@@ -250,7 +256,7 @@ def bits(value: Any) -> list[bytes]:
 
 
 def shown(given: Any) -> str:
-    """A description as a reader understands it best."""
+    """Return a description in the form that is easiest to read."""
     if isinstance(given, list):
         return "[" + ", ".join(map(shown, given)) + "]"
     if not isinstance(given, dict):

@@ -1,7 +1,7 @@
-"""The process that runs cases: `python -m fuzz.worker FUZZER [SETUP]`, spoken to by lines.
+"""This process runs cases, which it reads line by line: `python -m fuzz.worker FUZZER [SETUP]`.
 
-Its address space is limited, so that what asks for absurd memory gets a MemoryError, and the peak
-of the memory in use is measured for each case.
+Its address space is limited, so that a request for absurd memory gets a MemoryError. The peak of
+the memory in use is measured for each case.
 """
 
 import importlib
@@ -15,12 +15,12 @@ from .draw import Draw
 from .values import Invalid
 from .watch import GIB, Fault, Watch, memory, place_of
 
-ADDRESSES = 3 * GIB  # on top of what the process has at its start
-SECONDS = 120  # of CPU time for a case, in case nobody is left who ends a hang
+ADDRESSES = 3 * GIB  # the address space that it may use on top of what it has at its start
+SECONDS = 120  # the CPU time for a case, if nobody is left to end a hang
 
 
 def limit_addresses() -> None:
-    """Let the process have no more than ADDRESSES beside what it has."""
+    """Limit the address space of the process to ADDRESSES more than it has."""
     import resource
 
     most = memory("VmSize:") + ADDRESSES
@@ -29,7 +29,7 @@ def limit_addresses() -> None:
 
 
 def limit_time() -> None:
-    """Let the next case have no more than SECONDS."""
+    """Limit the CPU time of the next case to SECONDS."""
     import resource
 
     used = resource.getrusage(resource.RUSAGE_SELF)
@@ -38,7 +38,7 @@ def limit_time() -> None:
 
 
 def answer(module: Any, message: dict[str, Any], watch: Watch) -> dict[str, Any]:
-    """Run a case and say what came of it."""
+    """Run a case, and return its outcome."""
     case = message["case"] if "case" in message else module.make(Draw(*message["key"]))
     limit_time()
     watch.start()
@@ -52,7 +52,7 @@ def answer(module: Any, message: dict[str, Any], watch: Watch) -> dict[str, Any]
         return {"fault": fault.kind, "where": fault.where, "text": fault.text}
     except MemoryError:
         return {"outcome": "out of memory"}
-    except Exception as error:  # of the fuzzer itself, most likely: it should be seen
+    except Exception as error:  # most likely an error of the fuzzer itself, which should be seen
         text = "".join(traceback.format_exception(error)[-6:])
         return {
             "fault": "unexpected",

@@ -1,5 +1,6 @@
-"""What tests of several folders share, the options of a run, and failed assertions of helpers,
-which are explained as those of tests are."""
+"""This module has what the tests of several folders share, and the options of a run. Failed
+assertions in helpers are explained like those in tests.
+"""
 
 import pytest
 
@@ -40,7 +41,7 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture
 def seeded():
-    """Random numbers do not depend on which tests ran before."""
+    """Seed the generator, so that random numbers do not depend on which tests ran before."""
     import minidl as md
 
     md.manual_seed(0)
@@ -48,7 +49,7 @@ def seeded():
 
 @pytest.fixture
 def no_tracer_is_left(seeded):
-    """No trace goes on when a test is over."""
+    """Check that no trace continues when a test is over."""
     from minidl.tracers import tracers
 
     yield

@@ -1,4 +1,6 @@
-"""The table of rounding errors: how errors are measured, and the claims that need no PyTorch."""
+"""These tests check the table of rounding errors: how errors are measured, and the claims that need
+no PyTorch.
+"""
 
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ OTHERS = [case for case in all_cases() if case.claim == "direct"]
         ([0.0, 0.0], [0.0, 0.0], False, 0.0),
         ([1.0, 0.0], [0.0, 0.0], False, np.inf),
         ([np.nan, 1.0], [1.0, 1.0], True, np.inf),
-        ([np.inf, 1.0], [1e39, 1.0], True, 0.0),  # more than float32 can hold
+        ([np.inf, 1.0], [1e39, 1.0], True, 0.0),  # more than float32 can represent
         ([3e38, 1.0], [1e39, 1.0], True, np.inf),
         ([-np.inf, 1.0], [1e39, 1.0], True, np.inf),
         ([np.inf, 1.0], [1e38, 1.0], True, np.inf),

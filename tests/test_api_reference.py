@@ -1,4 +1,4 @@
-"""The Markdown that is made of docstrings."""
+"""These tests check the Markdown that is made from docstrings."""
 
 import pytest
 

@@ -1,5 +1,6 @@
-"""One policy for the arguments of all functions: a wrong type is a TypeError, a wrong value a
-ValueError, and the message names the function, the argument and what was given."""
+"""These tests check that all functions treat arguments alike: a wrong type is a TypeError, a wrong
+value a ValueError, and the message names the function, the argument and what was given.
+"""
 
 import math
 
@@ -14,7 +15,7 @@ X = md.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
 NONE = np.zeros(0)  # an array has no truth
 
 
-# A function of every family: its call with one argument left open, that argument's name, and
+# A function of every family: its call with one argument left open, the name of that argument, and
 # values of a wrong type and wrong values.
 W, IMAGES = md.ones(2, 2, 1, 1), md.ones(1, 4, 4, 1)
 PAIRS = data.ArrayDataset(np.zeros((4, 2)), np.zeros(4))
@@ -115,7 +116,7 @@ CALLS = {
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_one_policy(name):
+def test_wrong_types_and_values_raise_the_same_errors_everywhere(name):
     call, argument, wrong_type, wrong_value = CALLS[name]
     for error, values in ((TypeError, wrong_type), (ValueError, wrong_value)):
         for value in values:
@@ -136,11 +137,11 @@ def test_one_policy(name):
         lambda: md.manual_seed(np.uint64(3)),
     ],
 )
-def test_scalars_of_numpy_are_welcome(call):
+def test_scalars_of_numpy_are_accepted(call):
     call()
 
 
-# Errors of what is called rarely name the function: also where NumPy or Python raise them.
+# Errors in rarely used calls name the function, too, even if NumPy or Python raise them.
 REFUSED = {
     "tensor": (lambda: md.tensor(2**64), TypeError),
     "Tensor": (lambda: md.Tensor([[1.0], [2.0, 3.0]]), ValueError),

@@ -1,4 +1,6 @@
-"""What gives an array, tensors of other libraries, tables, pictures, is taken as one."""
+"""These tests check that whatever can become an array (tensors of other libraries, tables,
+pictures) is accepted as one.
+"""
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from tests.support.errors import refuses
 
 
 class Table:
-    """As a DataFrame: it gives an array, and has no dtype of its own."""
+    """Resembles a DataFrame: it can become an array, and has no dtype of its own."""
 
     def __init__(self, array):
         self.array = array
@@ -24,7 +26,7 @@ class Table:
 
 
 class Picture:
-    """As Pillow's images."""
+    """Resembles a picture of Pillow."""
 
     def __init__(self, array):
         self.__array_interface__ = array.__array_interface__
@@ -32,7 +34,7 @@ class Picture:
 
 
 class Wanting:
-    """As PyTorch's tensors that require a gradient."""
+    """Resembles a PyTorch tensor that requires a gradient."""
 
     requires_grad = True
 

@@ -1,5 +1,6 @@
-"""minidl.atomic: links, modes, what is no file, killed and simultaneous writers. Errors:
-test_atomic_errors."""
+"""These tests check minidl.atomic: links, modes, special files, killed and simultaneous writers.
+Errors are in test_atomic_errors.
+"""
 
 import errno
 import os
@@ -22,7 +23,8 @@ def mode(path):
     return stat.S_IMODE(path.stat().st_mode)
 
 
-# Writes a file but never finishes: it says so when all is written but the name, and waits.
+# A program that writes a file but never finishes. It prints a line when everything is written but
+# the file has not been renamed, and waits.
 STUCK = """
 real = os.fsync
 def stop(handle):
@@ -53,7 +55,7 @@ def test_a_new_file_has_the_mode_that_open_gives(mask, tmp_path, monkeypatch):
     before = os.umask(mask)
     try:
         (tmp_path / "plain").write_bytes(b"")
-        monkeypatch.setattr(os, "umask", None)  # nobody may change it, not for a moment
+        monkeypatch.setattr(os, "umask", None)  # nothing may change it, not even for a moment
         replace_file(tmp_path / "file", b"x")
     finally:
         monkeypatch.undo()
@@ -146,7 +148,7 @@ def test_what_is_no_file_is_refused(kind, through_a_link, tmp_path):
         os.mkfifo(path)
     elif kind == "socket":
         place = socket.socket(socket.AF_UNIX)
-        place.bind(os.path.relpath(path))  # names of sockets are short
+        place.bind(os.path.relpath(path))  # the names of sockets must be short
         place.close()
     else:
         path = type(path)("/dev/null")
@@ -194,7 +196,7 @@ def test_what_a_killed_writer_leaves_is_removed_by_the_next(tmp_path):
         assert killed.stdout.readline() == "writing\n"
         killed.send_signal(signal.SIGKILL)
     assert len(os.listdir(tmp_path)) == 2 and path.read_bytes() == b"old"
-    replace_file(tmp_path / "another", b"")  # not this one's
+    replace_file(tmp_path / "another", b"")  # it must not remove this one's
     assert len(os.listdir(tmp_path)) == 3
     replace_file(path, b"new")
     assert sorted(os.listdir(tmp_path)) == ["another", "file"] and path.read_bytes() == b"new"
@@ -234,7 +236,7 @@ def test_what_another_thread_is_writing_stays(tmp_path, monkeypatch):
 
 
 def test_a_temporary_that_is_taken_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
-    """Between its creation and its lock a temporary looks like one that was left behind."""
+    """Between its creation and its lock a temporary file looks like one that was left behind."""
     real = atomic._lock
     taken = []
 
@@ -252,7 +254,7 @@ def test_a_temporary_that_is_taken_before_it_is_locked_is_made_again(tmp_path, m
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
 def test_file_systems_without_locks(number, tmp_path, monkeypatch):
-    """Files are written as ever; what might be somebody's is not removed."""
+    """Files are written as usual, and a temporary file that may be in use is not removed."""
     left = tmp_path / (atomic._prefix("file") + "0" * 16)
     left.write_bytes(b"")
 

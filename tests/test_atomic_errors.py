@@ -1,5 +1,6 @@
-"""minidl.atomic: errors name the path and leave what was there, where folders are missing, a disk
-is full or a user may not; and rights of other users."""
+"""These tests check the errors of minidl.atomic, which name the path and leave the old file:
+missing folders, a full disk, missing permissions; and the permissions of other users.
+"""
 
 import errno
 import os
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="links and permission
 
 @pytest.fixture
 def common():
-    """A folder that every user can reach, which `tmp_path` is not."""
+    """Return a folder that every user can reach, which `tmp_path` is not."""
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)
         yield Path(folder)
@@ -58,7 +59,7 @@ def test_errors_of_the_system_name_the_path(step, number, kind, tmp_path, monkey
 
 
 def test_a_full_disk(tmp_path):
-    """A limit on the size of files stands for the disk's end: the write fails on its way."""
+    """A limit on the size of files simulates a full disk: the write fails halfway."""
     path = tmp_path / "file"
     path.write_bytes(b"old")
     code = """
@@ -77,7 +78,7 @@ except OSError as error:
 
 @needs_root
 @pytest.mark.parametrize("what, protect", [("file", 0o444), ("folder", 0o555), ("way", 0o600)])
-def test_permission_is_said(what, protect, common):
+def test_a_missing_permission_is_named(what, protect, common):
     place = common / "way" / "place"
     place.mkdir(parents=True)
     path = place / "file"

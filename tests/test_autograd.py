@@ -1,6 +1,7 @@
-"""backward, md.grad and retain_grad: whose gradient is where, and whose memory it is.
+"""These tests check backward, md.grad and retain_grad: which gradient goes where, and who owns its
+memory.
 
-Deep graphs: test_graph. Functions of one's own: test_function. no_grad: test_no_grad.
+Deep graphs are in test_graph, user-defined functions in test_function, and no_grad in test_no_grad.
 """
 
 import numpy as np
@@ -59,7 +60,9 @@ def test_an_array_taken_from_grad_never_changes():
 )
 @pytest.mark.parametrize("twice", [False, True])
 def test_gradients_share_no_memory(f, twice):
-    """With each other, the tensors, or the gradient passed in, which changes afterwards."""
+    """They do not share it with each other, with the tensors, or with the gradient passed in, which
+    may change afterwards.
+    """
     a, b = (md.tensor(uniform(2, 3, seed=k), requires_grad=True) for k in (0, 1))
     y = f(a, b) + (a.sum() if twice else 0)
     start = uniform(*y.shape, seed=2)
@@ -135,7 +138,7 @@ def used():
 
 
 def half_used():
-    """The other half of the graph is still there."""
+    """The other half of the graph has not been used."""
     trunk = X * X
     md.grad(trunk.sum(), X)
     return (trunk * 2).sum()
@@ -285,7 +288,7 @@ def test_grad_frees_and_keeps_the_graph():
         md.grad(y, x)
 
 
-def test_grads_are_nobody_elses():
+def test_grads_are_not_shared():
     x, y = leaf(1.0, 2.0), leaf(3.0, 4.0)
     start = np.ones(2, np.float32)
     a = x + y
@@ -299,7 +302,7 @@ def test_retain_grad():
     x = leaf(1.0, 2.0)
     a = x * 2
     b = a * a
-    for t in (a, b, a, x):  # twice is as good as once; for a leaf it changes nothing
+    for t in (a, b, a, x):  # a second call changes nothing, and neither does one for a leaf
         t.retain_grad()
     y = b.sum()
     y.backward(retain_graph=True)
@@ -312,7 +315,7 @@ def test_retain_grad():
 
 
 def test_retained_gradients_share_no_memory():
-    """A sum hands the same array on to all that it added."""
+    """A sum passes the same array on to all of its operands."""
     x, start = leaf(1.0, 2.0), np.array([3, 4], np.float32)
     a = x * 1
     b = a + x

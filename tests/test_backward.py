@@ -1,4 +1,6 @@
-"""Walks in several threads: over one leaf, over one kept graph, over one that is freed."""
+"""These tests walk backward in several threads: over one leaf, over one kept graph, and over one
+that is freed.
+"""
 
 import numpy as np
 import pytest
@@ -87,7 +89,7 @@ def test_an_error_within_a_freed_node_says_so():
             return x * 1
 
         def backward(self, dy):
-            self._inputs = None  # as another thread's walk does
+            self._inputs = None  # as the walk of another thread does
             self.__dict__.clear()
             return dy * self.x
 
@@ -96,7 +98,7 @@ def test_an_error_within_a_freed_node_says_so():
         y.backward()
 
 
-def test_what_waits_may_be_computed_by_several_threads():
+def test_a_pending_result_may_be_computed_by_several_threads():
     for trial in range(20):
         x = md.tensor(uniform(64, 8, seed=trial))
         y = md.batch_norm(x * 1, None, None, training=True)

@@ -1,4 +1,6 @@
-"""Bad input through the public API: a clear exception, or the right answer; never a crash."""
+"""These tests give the public API bad input, which must raise a clear exception or give the right
+answer, and never crash.
+"""
 
 import numpy as np
 import pytest
@@ -104,7 +106,7 @@ REFUSED = {
 def test_a_clear_exception(call, error, words, backend):
     with md.use_backend(backend), refuses(error, *words):
         call()
-    assert CNN(images(2)).shape == (2, 10)  # the model works on
+    assert CNN(images(2)).shape == (2, 10)  # the model can still be used
 
 
 # ---------------------------------------------------------------------------- the right answer
@@ -116,7 +118,7 @@ def test_empty_batches(backend):
     with md.use_backend(backend):
         y = model(images(0))
         assert y.shape == (0, 10) and y.requires_grad
-        assert np.isnan(md.cross_entropy(y, labels(0)).item())  # a mean of nothing
+        assert np.isnan(md.cross_entropy(y, labels(0)).item())  # the mean of nothing
         assert md.cross_entropy(y, labels(0), reduction="none").shape == (0,)
         loss = md.cross_entropy(y, labels(0), reduction="sum")
         assert loss.item() == 0
@@ -135,7 +137,9 @@ def test_one_image_in_eval_mode(backend):
 
 
 def gradients(x, y):
-    """The loss and every gradient of a fresh model, that of the images included, as bytes."""
+    """Return the loss and every gradient of a fresh model, including that of the images, as
+    bytes.
+    """
     md.manual_seed(0)
     model = models.MnistCNN()
     x = md.Tensor(x, requires_grad=True)

@@ -1,4 +1,4 @@
-"""Graphs for batches of two sizes."""
+"""These tests trace graphs for batches of two sizes."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def test_what_depends_on_the_batch_differs():
 
 
 def test_entries_come_again():
-    """So that examples of one entry do, and values are those that the model takes."""
+    """Examples with one entry repeat it, and all values are such that the model accepts them."""
     seen = []
     batch_traces(lambda x: seen.append(x.data.copy()) or x, (X[:1],), "f")
     np.testing.assert_array_equal(seen[1], np.repeat(X[:1], 3, 0))
@@ -49,7 +49,7 @@ def test_an_error_for_one_entry_is_no_other_shape():
     assert (first.outputs.shape, second.outputs.shape) == ((1, 3), (2, 3))
 
 
-def test_errors():
+def test_errors_of_the_function_and_bad_examples_are_raised():
     with pytest.raises(ZeroDivisionError):
         batch_traces(lambda x: x * (1 / 0), (X,), "f")
     with refuses(ValueError, "here: example must have at least one entry"):

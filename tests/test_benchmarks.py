@@ -1,4 +1,6 @@
-"""The benchmarks: that sides are compared as said, on the work as said. No timing is asserted."""
+"""These tests check that the benchmarks compare sides as they say, on the work that they say. They
+assert no times.
+"""
 
 import argparse
 import re
@@ -34,7 +36,7 @@ FIRST_OF_KIND = {case.kind: case for case in reversed(cases.network_cases())}
 
 
 class FakeSide:
-    """Answers with times from a list, and writes down when it was asked."""
+    """Answers with times from a list, and records when it was asked."""
 
     def __init__(self, name, times, asked):
         self.name, self.times, self.asked = name, iter(times), asked
@@ -179,7 +181,9 @@ def test_every_kind_of_case_runs(kind):
 
 @pytest.mark.parametrize("model", busy.MODELS)
 def test_steps_beside_a_busy_process_are_measured(model):
-    """Two trainings at once, each in its own process, beside a third that only computes."""
+    """Two trainings run at once, each in its own process, beside a third process that only
+    computes.
+    """
     assert busy.step(model, "2", (1, 2, {}, ""), seconds=0.01) > 0
 
 
@@ -202,7 +206,7 @@ def test_a_turn_is_warmed_up_until_all_threads_are_there():
     assert len(runs) == 3
 
 
-def test_the_fewest_threads_of_a_turn_are_told():
+def test_the_fewest_threads_of_a_turn_are_reported():
     team = iter([2, 2, 1, 2, 2, 2])
     assert measure(tuple, lambda: None, 0, lambda: next(team))[1] == 1
 
@@ -263,7 +267,7 @@ def test_our_workers_memory_is_ours_alone():
         ],
         check=True,
     )
-    # not what the process that started it held
+    # It is not what the process that started it held.
     held = np.ones(2**27, np.uint8)
     code = "from benchmarks.serve import peak_bytes; print(peak_bytes())"
     printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
@@ -278,7 +282,7 @@ def test_the_peak_of_the_cpu_is_plausible():
 @pytest.mark.parametrize("kind", ["conv", "conv_input_grad", "conv_weight_grad"])
 @pytest.mark.parametrize("shape", [(2, 8, 32, 32, 3, 1, 1), (2, 8, 3, 8, 3, 2, 1)])
 def test_a_convolution_is_computed_when_it_is_measured(kind, shape):
-    """Its operation may put it off until the values are asked for."""
+    """Its operation may put off the work until the values are asked for."""
     made = getattr(minidl_cases, kind)(*shape)()
     arrays = made if isinstance(made, tuple) else (made,)
     assert any(type(x) is np.ndarray for x in arrays)

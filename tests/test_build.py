@@ -1,7 +1,7 @@
-"""The build: what an sdist holds, and what a change makes the build do again.
+"""These tests check the build: what an sdist contains, and what a change makes the build do again.
 
 Builds of kernels are tried in a small project of their own, with the real `setup.py` and
-`minidl_ext/__init__.py` but one toy kernel, so that they take seconds.
+`minidl_ext/__init__.py` but only one toy kernel, so that they take seconds.
 """
 
 import os
@@ -34,7 +34,7 @@ THREADS = "cdef int _threads = 1\n"
 
 
 def run(*command, cwd, **env):
-    """Runs a Python command with exactly the build settings in `env`."""
+    """Run a Python command with exactly the build settings in `env`."""
     clean = {name: value for name, value in os.environ.items() if name not in KNOBS}
     command = [sys.executable, *command]
     done = subprocess.run(
@@ -44,14 +44,14 @@ def run(*command, cwd, **env):
 
 
 def build(project, **env):
-    """Builds in place; the modules that were compiled, and all that was printed."""
+    """Build in place, and return the modules that were compiled, and all that was printed."""
     done = run("setup.py", "-q", "build_ext", "--inplace", cwd=project, **env)
     assert done.returncode == 0, done.stdout + done.stderr
     return set(re.findall(r"compiling minidl_ext\.(\S+)", done.stdout)), done.stdout
 
 
 def ask(project, expression, **env):
-    """The value of an expression about the built package, as text."""
+    """Return the value of an expression about the built package, as text."""
     done = run("-c", f"import minidl_ext; print({expression})", cwd=project, **env)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
@@ -59,7 +59,7 @@ def ask(project, expression, **env):
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """The toy project, built for the level "base" alone."""
+    """Return the toy project, built for the level "base" alone."""
     folder = tmp_path_factory.mktemp("project")
     (folder / "minidl").mkdir()
     (folder / "minidl_ext" / "runtime").mkdir(parents=True)
@@ -89,7 +89,8 @@ def project(tmp_path_factory):
     assert sorted(progress) == sorted(
         [
             *(("cythoniz", f"({number} of 3)") for number in (1, 2, 3)),
-            *((step, "(1 of 1)") for step in ("compil", "link")),  # cpu, which knows the levels
+            # The module cpu, which knows the levels.
+            *((step, "(1 of 1)") for step in ("compil", "link")),
             *((step, f"({number} of 2)") for step in ("compil", "link") for number in (1, 2)),
         ]
     )
@@ -126,7 +127,8 @@ def test_a_change_of_levels_keeps_what_is_made(project):
     assert described == f"{names[-1]} minidl_ext.toy"
     assert ask(project, "minidl_ext.ISA", MINIDL_ISA="base") == "base"
     assert build(project, MINIDL_BUILD_ISA="base")[0] == set()
-    assert ask(project, "minidl_ext.AVAILABLE") == "('base',)"  # none that may be outdated
+    # A level that may be outdated is not used.
+    assert ask(project, "minidl_ext.AVAILABLE") == "('base',)"
 
 
 def test_by_default_the_best_level_of_this_cpu_is_built(project):
@@ -143,7 +145,7 @@ def test_by_default_the_best_level_of_this_cpu_is_built(project):
     build(project, MINIDL_BUILD_ISA="base")
 
 
-def test_a_debug_build_checks_bounds_and_stands_apart(project):
+def test_a_debug_build_checks_bounds_and_is_kept_separately(project):
     compiled, _ = build(project, MINIDL_BUILD_ISA="base", MINIDL_DEBUG="1")
     assert compiled == {"runtime.cpu", "runtime.threads", "base.toy"}
     done = run("-c", "import minidl_ext; minidl_ext.toy.item([1, 2], 2)", cwd=project)
@@ -154,7 +156,9 @@ def test_a_debug_build_checks_bounds_and_stands_apart(project):
 
 
 def compiler(folder, first):
-    """The compiler of this machine behind a shell script that does something `first`."""
+    """Return the compiler of this machine, wrapped in a shell script that does something
+    `first`.
+    """
     stand_in = folder / "cc"
     real = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     stand_in.write_text(f'#!/bin/sh\n{first}\nexec {real} "$@"\n')
@@ -184,7 +188,9 @@ def test_a_flag_that_the_compiler_warns_of_is_left_out(project, tmp_path):
 
 @pytest.mark.skipif(os.name != "posix", reason="the compiler stand-in is a shell script")
 def test_a_compiler_that_warns_of_everything_still_optimizes(project, tmp_path):
-    """The flags that Python was built with, which it gives to all extensions, may be such."""
+    """It may warn of the flags that Python was built with, which Python passes on for all
+    extensions.
+    """
     copy = shutil.copytree(project, tmp_path / "project")
     warns = f'case "$*" in *-Werror*) exit 1;; esac\necho "$*" >> {tmp_path}/calls'
     build(copy, MINIDL_BUILD_ISA="base", CC=compiler(tmp_path, warns))
@@ -230,8 +236,11 @@ def test_a_removed_kernel_is_gone(project):
 
 
 def test_a_package_from_an_sdist_installs_and_leaves_nothing_behind(project, tmp_path):
-    """The way of `pip install`, from a folder whose name is not plain, without git."""
-    if run("-m", "pip", "--version", cwd=project).returncode:  # its import would disable distutils
+    """This is what `pip install` does, from a folder whose name has special characters, without
+    git.
+    """
+    # Importing pip would disable distutils.
+    if run("-m", "pip", "--version", cwd=project).returncode:
         pytest.skip("needs pip")
     folder = shutil.copytree(project, tmp_path / "ein größerer Ordner", ignore=all_but_sources)
     venv.create(tmp_path / "environment")
@@ -254,7 +263,9 @@ def test_a_package_from_an_sdist_installs_and_leaves_nothing_behind(project, tmp
         return done.stdout + done.stderr
 
     def install(levels):
-        """What pip -v says, and the levels that then are there, if its kernels work."""
+        """Return what pip -v prints, and the levels that are then installed, if their kernels
+        work.
+        """
         offline = ("--no-index", "--no-deps", "--no-cache-dir")
         printed = pip(
             "wheel",
@@ -296,7 +307,7 @@ def test_nothing_is_written_beside_the_sources(project):
 
 @pytest.fixture(scope="module")
 def sdist(tmp_path_factory):
-    """The sdist's text files by name (large data by name alone)."""
+    """Return the sdist's text files by name, but large data by name alone."""
     folder = tmp_path_factory.mktemp("sdist")
     command = ("egg_info", "--egg-base", str(folder), "sdist", "--dist-dir", str(folder))
     done = run("setup.py", "-q", *command, cwd=ROOT)
@@ -329,7 +340,7 @@ def test_the_sdist_holds_all_sources_and_nothing_made(sdist):
                 needed.add(path.relative_to(ROOT).as_posix())
     assert needed - set(sdist) == set()
     made = [name for name in sdist if name.endswith((".c", ".so", ".o", ".pyc"))]
-    assert sorted(made) == ["benchmarks/fma.c", "benchmarks/int8.c"]  # which are sources
+    assert sorted(made) == ["benchmarks/fma.c", "benchmarks/int8.c"]  # these are sources
     assert [name for name in sdist if name.startswith(("build/", "../", ".venv"))] == []
 
 

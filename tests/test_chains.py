@@ -1,7 +1,8 @@
-"""Chains: one pass backward for what one pass computed, if nobody else needs what is in between.
+"""These tests check chains: what one forward pass has computed has one backward pass, if nobody
+else needs what is in between.
 
-Each program is run as it is and with every step computed at once; gradients are the same, whoever
-asks for what is inside.
+Each program is run fused and with every step computed at once. The gradients are the same, whoever
+asks for what is inside of the chain.
 """
 
 import numpy as np
@@ -52,7 +53,7 @@ def test_chained_and_step_by_step(training, name):
     agree(backward(name, training=training), backward(name, training=training, fused=False))
 
 
-# What runs on the way back where nobody else asks.
+# The kernels of the backward pass if nobody else asks for anything.
 KERNELS = (
     "batch_norm_backward",
     "batch_norm_sums",
@@ -128,7 +129,7 @@ def test_one_pass(name, monkeypatch):
 
 @every_place
 @pytest.mark.parametrize("how", ("retain_grad", "md.grad"))
-def test_a_gradient_asked_for_inside(how, name, k):
+def test_a_gradient_requested_inside(how, name, k):
     found = []
     for fused in (True, False):
         m, y, dy = run(name, fused)
@@ -146,7 +147,7 @@ def test_a_gradient_asked_for_inside(how, name, k):
 
 
 def test_retained_by_a_tensor_that_is_gone():
-    """Then nobody asks."""
+    """Then nobody asks for its gradient."""
     m, y, dy = run("bn relu")
     for t in m.made.values():
         t.retain_grad()
@@ -168,7 +169,7 @@ USES = {
 @pytest.mark.parametrize("use", USES)
 @pytest.mark.parametrize("when", ("before", "after"))
 def test_a_second_consumer(when, use, name, k):
-    """Of what is inside, used before or after the next step."""
+    """It uses a result inside of the chain, before or after the next step."""
     found = []
     for fused in (True, False):
         extra = []
@@ -202,7 +203,9 @@ def test_two_outputs_of_which_one_is_inside(name, k):
 
 @every_place
 def test_backward_from_inside(name, k):
-    """Only what is before it gets a gradient; then the whole graph, kept, gives its own."""
+    """Only what is before it gets a gradient. Afterwards the whole graph, which was kept, gives its
+    own.
+    """
     found = []
     for fused in (True, False):
         m, y, dy = run(name, fused)
@@ -222,7 +225,9 @@ FIXED = [(name, leaf) for name in PROGRAMS for leaf in run(name)[0].leaves]
 @pytest.mark.parametrize(("name", "fixed"), FIXED)
 @pytest.mark.parametrize("training", (True, False))
 def test_what_needs_no_gradient(training, name, fixed):
-    """x, the residual, a frozen gamma or beta, a weight: the others' gradients are as ever."""
+    """This may be x, the residual, a frozen gamma or beta, or a weight. The other gradients do not
+    change.
+    """
     one = backward(name, fixed=(fixed,), training=training)
     agree(one, backward(name, fixed=(fixed,), training=training, fused=False))
     assert one.pop(fixed) is None
@@ -240,7 +245,7 @@ def test_only_one_leaf_needs_a_gradient(name):
 
 @every_program
 def test_the_graph_is_used_twice(name):
-    """The same bits each time, and none the third."""
+    """The second pass gives the same bits, and a third one raises an error."""
     m, y, dy = run(name)
     y.backward(dy, retain_graph=True)
     first = gradients(m)
@@ -253,7 +258,9 @@ def test_the_graph_is_used_twice(name):
 
 @every_place
 def test_a_graph_that_was_freed_from_inside(name, k):
-    """backward through a part frees it; the rest says so, and stores nothing."""
+    """A backward through a part of the graph frees that part. The rest then raises an error, and
+    stores nothing.
+    """
     m, y, dy = run(name)
     t = list(m.made.values())[k]
     if t is y:
@@ -284,7 +291,7 @@ def test_two_threads_over_one_graph(name):
 
 
 @every_place
-def test_a_step_that_was_looked_at(name, k):
+def test_reading_a_step_changes_no_results(name, k):
     class Looked(Steps):
         def step(self, name, y):
             y = super().step(name, y)
@@ -300,7 +307,9 @@ def test_a_step_that_was_looked_at(name, k):
 
 @every_place
 def test_an_array_assigned_inside(name, k):
-    """What follows reads it; a normalization's gradient is that of what it was computed from."""
+    """The next steps read it, and the gradient of a normalization is that of what it was computed
+    from.
+    """
     found = []
     for fused in (True, False):
 
@@ -320,7 +329,7 @@ def test_an_array_assigned_inside(name, k):
 
 @every_place
 def test_part_of_it_without_a_graph(name, k):
-    """A step under no_grad cuts the graph: what is before it gets no gradient."""
+    """A step under no_grad cuts the graph, so what is before it gets no gradient."""
     found = []
     for fused in (True, False):
 

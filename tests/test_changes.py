@@ -1,4 +1,6 @@
-"""What is written to between forward and backward: an error, or the gradient of the forward."""
+"""These tests write to arrays between forward and backward, which must give an error or the
+gradient of the forward.
+"""
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ def leaf(*shape, seed=0, low=-1.0):
 
 
 def step(*params, kind=optim.SGD):
-    """An optimizer's step that changes these parameters."""
+    """Take an optimizer step that changes these parameters."""
     before = [p.grad for p in params]
     for p in params:
         p.grad = np.ones(p.shape, p.dtype)
@@ -42,7 +44,7 @@ def test_a_step_of_each_optimizer_is_seen(kind):
         md.grad(y, a)
 
 
-# What of (x, w), both (4, 3), a backward needs again: nothing, x, w.
+# Which of (x, w), both (4, 3), a backward needs again: none, x, or w.
 NEEDS = {
     "add": (lambda x, w: x + w, ""),
     "subtract": (lambda x, w: x - w, ""),
@@ -121,7 +123,7 @@ def test_an_error_where_the_old_value_is_needed_and_only_there(call, needs, chan
 
 
 @pytest.mark.parametrize("name", ["batch_norm", "norm and relu", "norm in parts"])
-def test_what_a_lazy_has_borrowed_stays_as_it_was(name):
+def test_what_a_lazy_reads_stays_as_it_was(name):
     x, w = leaf(4, 3, low=0.2), leaf(4, 3, seed=1, low=0.2)
     y = NEEDS[name][0](x, w)
     start = uniform(*y.shape, seed=2)
@@ -131,8 +133,9 @@ def test_what_a_lazy_has_borrowed_stays_as_it_was(name):
 
 
 def test_what_needs_no_gradient_is_not_kept():
-    """The product with data needs the data, not the weights; that with frozen weights the weights,
-    not the data."""
+    """The product with data needs the data and not the weights, and that with frozen weights needs
+    the weights and not the data.
+    """
     x, w = md.tensor(uniform(2, 3)), leaf(3, 3)
     y = x @ w
     step(w)
@@ -227,7 +230,9 @@ def test_another_array_leaves_the_old_one_as_it_was(change):
 
 
 def test_a_step_and_then_another_array():
-    """The step has written to the array that the forward read, though it is the leaf's no more."""
+    """The step has written to the array that the forward read, although the leaf has another array
+    now.
+    """
     w = leaf(3)
     y = (w * w).sum()
     step(w)
@@ -244,7 +249,7 @@ def test_astype_of_a_layer():
     np.testing.assert_array_equal(md.grad(y, x), expected)
 
 
-def test_neighbours_in_one_array_are_told_apart():
+def test_neighbours_in_one_array_are_distinguished():
     both = uniform(6)
     a, b = (md.Tensor(part, requires_grad=True) for part in (both[:3], both[3:]))
     y, z = (a * a).sum(), (b * b).sum()
@@ -254,7 +259,7 @@ def test_neighbours_in_one_array_are_told_apart():
         z.backward()
 
 
-def test_a_users_function_is_watched_too():
+def test_writes_to_what_a_users_function_keeps_are_seen():
     class Square(md.Function):
         def forward(self, x):
             self.kept = [{"x": x}]
@@ -270,7 +275,7 @@ def test_a_users_function_is_watched_too():
         y.backward()
 
 
-def test_what_waits_is_computed_before_a_write():
+def test_a_pending_result_is_computed_before_a_write():
     x = leaf(4, 3)
     y = md.batch_norm(x, None, None, training=True)
     expected = md.batch_norm(md.tensor(x.data.copy()), None, None, training=True).data
@@ -297,7 +302,7 @@ def test_the_record_of_memory_ends_with_it():
 
 
 def test_writes_of_many_threads_are_all_seen():
-    """However they overlap: no record is lost, and the clock of writes does not go back."""
+    """No record is lost, however the writes overlap, and the clock of writes does not go back."""
     shared = uniform(3)
     leaves = [md.Tensor(shared, requires_grad=True) for _ in range(4)]
     graphs = [(leaf * leaf).sum() for leaf in leaves]

@@ -1,5 +1,6 @@
-"""The checks of arguments: what each takes and what it makes of it, what it refuses, and how the
-message shows what was given."""
+"""These tests check the argument checks: what each accepts and makes of it, what it refuses, and
+how the message shows what was given.
+"""
 
 import math
 from fractions import Fraction
@@ -16,21 +17,21 @@ NONE = np.zeros(0)  # an array has no truth
 
 
 class Long:
-    """What has a repr that no message should show whole."""
+    """Has a repr that is too long for a message."""
 
     def __repr__(self):
         return "x" * 1000
 
 
 class Broken:
-    """What has no repr at all."""
+    """Has no repr at all."""
 
     def __repr__(self):
         raise RuntimeError
 
 
-# Each check with what it takes, and the value it makes of it, and with what it refuses; `expected`
-# is what the message says of the argument.
+# Each check has what it accepts and the value that it makes of this, and what it refuses.
+# `expected` is what the message says about the argument.
 CHECKS = {
     "integer": (
         checks.integer,
@@ -267,7 +268,7 @@ def test_checks(name):
             except error as raised:
                 assert str(raised).endswith(f", got {checks.shown(value)}") or isinstance(
                     value, tuple
-                )  # of several axes the one is shown that is wrong
+                )  # of several axes, the message shows the wrong one
 
 
 def test_members_of_a_list_are_named():

@@ -1,6 +1,7 @@
-"""docs/coming-from.md: what its tables say to write here can be written, and no name is missing.
+"""These tests check docs/coming-from.md: everything that its tables say to write here can be
+written, and no name is missing.
 
-What they say of PyTorch and Keras: tests/parity/test_coming_from.py.
+What the tables say about PyTorch and Keras is checked in tests/parity/test_coming_from.py.
 """
 
 import re
@@ -47,7 +48,7 @@ def names(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("code", pages.table_cells(TABLES, 2))
-def test_what_a_table_says_to_write_runs(code, names):
+def test_the_code_in_a_table_runs(code, names):
     md.save("net.safetensors", {"weight": np.ones(2)})
     if "predict(x)" in code or "compile" in code:
         names["x"] = np.ones((2, 8), np.float32)
@@ -88,7 +89,7 @@ def test_every_table_of_names_is_on_the_page():
 
 @pytest.mark.parametrize(("page", "owner"), [(TABLES, name) for name in ("nn", "optim")])
 def test_the_names_that_errors_do_not_know_are_the_same_here(page, owner):
-    """A name of PyTorch's in the first column is one of ours too, or its error names ours."""
+    """A PyTorch name in the first column is one of ours, too, or its error names ours."""
     ours = {"nn": (nn, foreign_names.LAYERS), "optim": (optim, foreign_names.OPTIMIZERS)}[owner]
     for code in pages.table_cells(page, 0):
         for name in re.findall(rf"^{owner}\.(\w+)", code):

@@ -1,4 +1,6 @@
-"""docs/coverage.md is what the tests' tables say, and has no empty cell."""
+"""These tests check that docs/coverage.md agrees with the tables of the tests, and has no empty
+cell.
+"""
 
 from tools import coverage_table
 

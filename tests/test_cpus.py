@@ -1,4 +1,6 @@
-"""The number of threads by default: the environment, the affinity, the control group's quota."""
+"""These tests check the default number of threads: the environment, the affinity, the quota of the
+control group.
+"""
 
 import os
 import re
@@ -71,7 +73,9 @@ def test_a_system_without_affinity(monkeypatch):
 
 @two_cpus
 def test_threads_from_the_affinity_of_the_process():
-    """One CPU, one thread, where two would be the default; OMP_NUM_THREADS comes first."""
+    """With one CPU there is one thread instead of the default two. OMP_NUM_THREADS takes
+    precedence.
+    """
     code = "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); " + THREADS
     assert python(code).stdout.strip() == "1"
     assert python(code, OMP_NUM_THREADS="3").stdout.strip() == "3"
@@ -93,7 +97,7 @@ BINDINGS = [
 
 
 def filled(variables):
-    """The variables with numbers of CPUs that this process may use."""
+    """Fill numbers of CPUs that this process may use into environment variables."""
     first, second = sorted(kernels.affinity())[:2]
     return {
         name: value.replace("FIRST", str(first)).replace("SECOND", str(second))
@@ -105,14 +109,14 @@ def filled(variables):
 @pytest.mark.skipif(not minidl_ext.OPENMP, reason="built without OpenMP")
 @pytest.mark.parametrize("variables, expected", BINDINGS, ids=str)
 def test_threads_where_openmp_binds_them(variables, expected):
-    """All CPUs that OpenMP's threads may use, although the main thread is bound to one."""
+    """All CPUs that OpenMP's threads may use count, although the main thread is bound to one."""
     done = python(THREADS, **filled(variables))
     assert done.stdout.strip() == str(expected or cpus.available_cpus()), done.stderr
 
 
 @pytest.fixture(scope="module")
 def second_openmp(tmp_path_factory):
-    """GNU OpenMP under another name, as packages bring it with them."""
+    """Copy GNU OpenMP under another name, as the wheels of other packages do."""
     name = b"libgomp.so.1"
     found = subprocess.run(
         ["gcc", f"-print-file-name={name.decode()}"], capture_output=True, text=True, check=False
@@ -129,7 +133,7 @@ def second_openmp(tmp_path_factory):
 @pytest.mark.skipif(not minidl_ext.OPENMP, reason="built without OpenMP")
 @pytest.mark.parametrize("variables, places", BINDINGS, ids=str)
 def test_another_openmp_that_bound_the_thread_first(variables, places, second_openmp):
-    """Ours still has all CPUs, and the main thread is again where the other one put it."""
+    """Ours still uses all CPUs, and the main thread is again where the other one has put it."""
     code = f"""
 import ctypes, os
 library = ctypes.CDLL({str(second_openmp)!r})
@@ -153,7 +157,7 @@ def test_libraries_that_cannot_be_asked_have_no_places(tmp_path):
     (tmp_path / "libgomp.so.1").write_text("not a library")
     assert affinity._places(str(tmp_path / "libgomp.so.1")) == set()
     assert affinity._places(f"{tmp_path}/libgomp.so.1 (deleted)") == set()
-    assert affinity._places(cpu.__file__) == set()  # no OpenMP library at all
+    assert affinity._places(cpu.__file__) == set()  # there is no OpenMP library at all
 
 
 @pytest.mark.parametrize(
@@ -195,7 +199,7 @@ def version_1(group, quota, period=100000):
 @pytest.mark.parametrize(
     "groups, mounts, files, expected",
     [
-        # version 2: the group itself, those above it, the root that a container sees
+        # version 2: the group itself, those above it, and the root that a container sees
         (OWN_2, MOUNT_2, {"unified/user/session/cpu.max": "150000 100000\n"}, [2]),
         (
             OWN_2,

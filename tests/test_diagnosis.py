@@ -1,4 +1,6 @@
-"""What is said of the kernels that run, and of what would make them faster."""
+"""These tests check what is said about the kernels that run, and about what would make them
+faster.
+"""
 
 import os
 
@@ -11,8 +13,9 @@ from tests.support.threads import threads
 
 
 def plain(monkeypatch, **values):
-    """An installation at its best, on a machine of two CPUs, but for `values`; no number of threads
-    was set."""
+    """Return an installation at its best on a machine of two CPUs, except for `values`. No number
+    of threads was set.
+    """
     settings = {
         "isa": "v4",
         "asked_isa": "",

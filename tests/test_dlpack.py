@@ -1,6 +1,7 @@
-"""DLPack: memory that is shared with other libraries, what is copied, and what is refused.
+"""These tests check DLPack: memory that is shared with other libraries, what is copied, and what is
+refused.
 
-With PyTorch's own tensors: tests/parity/test_dlpack.py.
+Tests with PyTorch's own tensors are in tests/parity/test_dlpack.py.
 """
 
 import numpy as np
@@ -29,7 +30,9 @@ DTYPES = [
 
 
 class Elsewhere:
-    """As another library's array: on some device, giving NumPy's capsule or an error."""
+    """Resembles an array of another library, on some device, which gives NumPy's capsule or an
+    error.
+    """
 
     def __init__(self, array=None, device=(1, 0), error=None, requires_grad=False):
         self.array, self.device, self.error = array, device, error
@@ -84,7 +87,7 @@ def test_a_result_is_copied(options):
 
 
 class Given:
-    """An object that gives one capsule."""
+    """Gives one capsule."""
 
     def __init__(self, capsule):
         self.capsule = capsule

@@ -1,4 +1,6 @@
-"""The documents: written pages are up to date, links lead somewhere, everything in them runs."""
+"""These tests check the documents: generated pages are up to date, links work, and everything in
+the pages runs.
+"""
 
 import importlib.util
 import re
@@ -19,7 +21,7 @@ by_name = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.n
 NEED_CLI = {"README.md", "start.md"}
 HAVE_CLI = importlib.util.find_spec("minidl.cli") is not None
 
-# What a reader of a page has before the first block.
+# What the reader of a page has before its first block.
 GIVEN = {
     "eval-mode.md": """
 import numpy as np
@@ -46,7 +48,9 @@ from minidl.ops.operation import Operation
 
 
 def anchors(path):
-    """The anchors of a document's headings, as GitHub makes them; of a page, those it links to."""
+    """Return the anchors of a document's headings, as GitHub makes them. For a page, return those
+    that it links to.
+    """
     if path.suffix == ".html":
         return set(re.findall(r'href="#([^"]+)"', path.read_text(encoding="utf-8")))
     text = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.M | re.S)
@@ -113,11 +117,11 @@ def test_every_page_is_listed():
         for page in pages.PAGES
         if page.name != "api.md"
     ],
-)  # whose examples test_doctests.py runs
+)  # their examples are run by test_doctests.py
 def test_a_page_runs(page, tmp_path, monkeypatch):
     if any("photos" in text for _, _, text in pages.blocks(page)):
         pytest.importorskip("PIL.Image")
-        if page.name != "start.md":  # which makes its own
+        if page.name != "start.md":  # it makes its own pictures
             pages.photos(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MINIDL_CACHE", str(tmp_path / "cache"))

@@ -1,4 +1,6 @@
-"""The examples in docstrings: each runs and prints what it says, and every public name has one."""
+"""These tests run the examples in docstrings: each prints what it says, and every public name has
+one.
+"""
 
 import doctest
 import importlib
@@ -40,16 +42,16 @@ PUBLIC = (
 
 
 def modules():
-    """minidl and all modules inside."""
+    """Return minidl and all modules inside it."""
     yield md
     for found in pkgutil.walk_packages(md.__path__, "minidl."):
         yield importlib.import_module(found.name)
 
 
 def own(module):
-    """(name, object) of the functions and classes that a module defines."""
+    """Return (name, object) of the functions and classes that a module defines."""
     for name, value in sorted(vars(module).items()):
-        value = inspect.unwrap(value) if callable(value) else value  # what a decorator wraps
+        value = inspect.unwrap(value) if callable(value) else value  # a decorator may wrap it
         if (
             inspect.isfunction(value) or inspect.isclass(value)
         ) and value.__module__ == module.__name__:
@@ -57,7 +59,7 @@ def own(module):
 
 
 def examples():
-    """A doctest per module, function, class and method that has an example."""
+    """Return a doctest for each module, function, class and method that has an example."""
     for module in modules():
         name = module.__name__
         yield from doctest.DocTestFinder(recurse=False, exclude_empty=True).find(
@@ -79,11 +81,11 @@ def test_an_example(example):
     threads = md.get_num_threads()
     result = doctest.DocTestRunner(verbose=False).run(example, out=said.append, clear_globs=False)
     assert result.failed == 0, "".join(said)
-    assert md.get_num_threads() == threads  # an example leaves no traces
+    assert md.get_num_threads() == threads  # an example leaves the number of threads as it was
 
 
 def public():
-    """(module, name) of each public function and class."""
+    """Return (module, name) of each public function and class."""
     for module in PUBLIC:
         names = getattr(module, "__all__", [name for name, _ in own(module) if name[0] != "_"])
         for name in names:

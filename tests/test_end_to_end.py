@@ -1,6 +1,7 @@
-"""Training on the real MNIST: the same bits every time, both backends alike, and it learns.
+"""These tests train on the real MNIST: the bits are the same every time, both backends agree, and
+the model learns.
 
-Run as a program, it prints the fingerprints that a process of its own comes to.
+Run as a program, this file prints the fingerprints that it computes in a process of its own.
 """
 
 import hashlib
@@ -38,7 +39,7 @@ class Dropping(nn.Sequential):
         )
 
 
-# name: (model, optimizer, steps)
+# Each name has (model, optimizer, steps).
 RUNS = {
     "mnist-cnn": (models.MnistCNN, lambda p: optim.SGD(p, lr=0.1, momentum=0.9), 50),
     "mlp-bn": (models.MLP, lambda p: optim.AdamW(p, lr=1e-3), 50),
@@ -52,7 +53,7 @@ def mnist(split):
 
 
 def step(model, optimizer, images, labels):
-    """One step of training; the loss."""
+    """Take one training step, and return the loss."""
     loss = md.cross_entropy(model(images), labels)
     model.zero_grad()
     loss.backward()
@@ -61,7 +62,7 @@ def step(model, optimizer, images, labels):
 
 
 def train(name, steps=None, dtype=np.float32, speed=1.0, prefetch=2):
-    """The model of a run, trained from seed 0 (`speed` scales its rate), and its losses."""
+    """Return the model of a run, trained from seed 0 (`speed` scales its rate), and its losses."""
     make, make_optimizer, count = RUNS[name]
     md.manual_seed(0)
     model = make().astype(dtype)
@@ -75,7 +76,9 @@ def train(name, steps=None, dtype=np.float32, speed=1.0, prefetch=2):
 
 
 def fingerprint(name, prefetch=2):
-    """A hash of all weights and statistics after a run, of its losses, and of predictions."""
+    """Return a hash of all weights and statistics after a run, of its losses, and of
+    predictions.
+    """
     model, losses = train(name, prefetch=prefetch)
     digest = hashlib.sha256(np.array(losses).tobytes())
     for key, value in model.state_dict().items():
@@ -118,8 +121,9 @@ def test_another_seed_gives_other_bits():
 @pytest.mark.parametrize("name", RUNS)
 @pytest.mark.parametrize("dtype, tolerance", [(np.float32, 1e-4), (np.float64, 1e-10)])
 def test_backends_train_alike(name, dtype, tolerance):
-    """At a tenth of the rate: of a million maxima and ReLUs, some few are so close to a tie that
-    rounding decides them, and a large step would magnify that."""
+    """The learning rate is a tenth. Of a million maxima and ReLUs, a few are so close to a tie that
+    rounding decides them, and a large step would amplify that.
+    """
     model, native = train(name, 5, dtype, speed=0.1)
     with md.use_backend("numpy"):
         other, reference = train(name, 5, dtype, speed=0.1)

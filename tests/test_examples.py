@@ -1,4 +1,4 @@
-"""The examples run, and what they do to images and learning rates is what they say."""
+"""These tests run the examples, and check what they do to images and learning rates."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture
 def made_up(tmp_path):
-    """A folder with a CIFAR-10 of noise: 160 images to train, 35 to test."""
+    """Return a folder with a CIFAR-10 of noise: 160 images to train, 35 to test."""
     for name, content in cifar_files(30).items():
         (tmp_path / name).write_bytes(content)
     return tmp_path
@@ -109,12 +109,12 @@ def test_cifar10_quickly_on_the_real_images(tmp_path):
     head, row, _, last = run_example("cifar10.py", tmp_path, "--quick")
     assert dict(zip(head.split(), row.split(), strict=True))["epoch"] == "1"
     assert float(row.split()[1]) < 3
-    assert float(last.split()[-1]) > 0.1  # of ten classes
+    assert float(last.split()[-1]) > 0.1  # the accuracy of guessing among ten classes
     assert set(md.load(tmp_path / "cifar10.safetensors")) == set(models.ResNet20().state_dict())
 
 
 def run_example(name, folder, *options):
-    """What an example prints, run as a program in a folder of its own."""
+    """Run an example as a program in a folder of its own, and return what it prints."""
     env = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
@@ -159,7 +159,7 @@ def test_autoencoder_quickly(tmp_path):
 
 
 def test_regression_quickly(tmp_path):
-    """Huber's loss minds the wild points less."""
+    """Huber's loss weighs the outliers less."""
     squared, huber = (
         float(line.split()[-3]) for line in run_example("regression.py", tmp_path, "--quick")
     )

@@ -1,4 +1,6 @@
-"""md.save, and what md.load gives back: any state, the format, whole files or none, errors."""
+"""These tests check md.save, and what md.load returns: any state, the format, complete files or
+none, errors.
+"""
 
 import concurrent.futures
 import os
@@ -37,7 +39,9 @@ def round_trip(state, folder):
 
 
 def assert_same(found, expected):
-    """Equal in value, type, dtype, shape and nesting; NaN equals NaN."""
+    """Check that two values are equal in value, type, dtype, shape and nesting, where NaN equals
+    NaN.
+    """
     if isinstance(expected, md.Tensor):
         expected = expected.data
     assert type(found) is type(expected)
@@ -112,7 +116,7 @@ def test_arrays_of_any_memory_order(array, tmp_path):
         [np.ones(2), {"a": np.zeros(3)}, None],
         {"a.b": np.zeros(2), "a": {"b": np.ones(3)}},  # one name for two arrays
         {"0": np.zeros(2), "x": [np.ones(1)], "x.0": np.full(4, 2.0)},
-        {"__metadata__": np.ones(2)},  # a word of the format's own
+        {"__metadata__": np.ones(2)},  # a name that the format itself uses
         {"minidl": np.ones(2), "value": 3},
         {"x.y": np.zeros(1), "x.y#2": np.ones(2), "x": {"y": np.full(3, 2.0)}},
         {"x.y": np.zeros(1), "x": {"y": np.ones(2)}, "x.y#1": np.full(3, 2.0)},
@@ -168,7 +172,7 @@ def test_tensors_and_loaded_arrays_are_independent(tmp_path):
     p = nn.Parameter(uniform(2, 3))
     found = round_trip({"p": p, "q": md.ones(2) * 3}, tmp_path)
     assert_same(found, {"p": p.data, "q": np.full(2, 3, np.float32)})
-    found["p"][...] = 0  # writable, and not the parameter's
+    found["p"][...] = 0  # writable, and not the parameter's array
     assert p.data.any()
 
 
@@ -200,7 +204,7 @@ def test_a_trained_model_and_its_optimizer(make, tmp_path):
 
 
 def chain(depth, kind, end=None):
-    """`end` in `depth` dicts, lists or tuples."""
+    """Return `end` in `depth` dicts, lists or tuples."""
     for _ in range(depth):
         end = {"k": end} if kind is dict else kind([end])
     return end
@@ -328,7 +332,7 @@ def test_the_contents_are_on_disk_before_the_name_changes(tmp_path, monkeypatch)
 
 @pytest.mark.skipif(os.name != "posix", reason="links and permissions of POSIX")
 def test_links_stay_and_modes_are_kept(tmp_path):
-    """As `replace_file` does it."""
+    """`replace_file` keeps them."""
     real, link = tmp_path / "real", tmp_path / "link"
     md.save(real, {"a": np.ones(2)})
     real.chmod(0o600)

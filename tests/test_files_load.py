@@ -1,4 +1,6 @@
-"""md.load of files that `md.save` has not written: other dtypes, damaged, hostile, unreadable."""
+"""These tests load files that `md.save` has not written: other dtypes, damaged, hostile and
+unreadable files.
+"""
 
 import errno
 import json
@@ -17,7 +19,7 @@ from tests.support.processes import as_nobody, in_bounded_memory
 
 # ------------------------------------------------------------------------------------- dtypes
 
-# Bits of bfloat16, and their values.
+# The bits of bfloat16 numbers, and their values.
 BFLOAT16 = {
     0x3FC0: 1.5,
     0xC000: -2.0,
@@ -30,7 +32,7 @@ BFLOAT16 = {
 
 
 def write(path, tensors, **metadata):
-    """A safetensors file of arrays given as (dtype, shape, bytes)."""
+    """Write a safetensors file of arrays given as (dtype, shape, bytes)."""
     header, data = {"__metadata__": metadata} if metadata else {}, b""
     for name, (dtype, shape, content) in tensors.items():
         offsets = [len(data), len(data) + len(content)]
@@ -266,7 +268,7 @@ def test_numbers_that_python_does_not_take(text, tmp_path):
 
 
 def test_any_flipped_bytes(tmp_path):
-    """A state, or a ValueError that names the file; nothing else."""
+    """The result is a state, or a ValueError that names the file, and nothing else."""
     path = tmp_path / "flipped.safetensors"
     md.save(path, {"m": {"w": np.arange(6.0).reshape(2, 3), "n": np.ones(2)}, "e": 3, "l": [1, 2]})
     whole = path.read_bytes()
@@ -306,11 +308,11 @@ def test_what_would_never_end_is_refused(tmp_path):
 
 
 @needs_root
-def test_permission_is_said(tmp_path):
+def test_a_missing_permission_is_named(tmp_path):
     path = tmp_path / "private"
     md.save(path, {})
     path.chmod(0o600)
-    # The folder of a test is private too: whichever is met first, the path is named.
+    # The folder of a test is private, too. Whichever is found first, the path is named.
     found = as_nobody(
         tmp_path,
         """

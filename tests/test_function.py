@@ -1,4 +1,4 @@
-"""md.Function, for operations of one's own."""
+"""These tests check md.Function, by which users write operations."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ class Square(md.Function):
 
 
 class Affine(md.Function):
-    """a x + b, where a is a number and b may be missing."""
+    """Computes a x + b, where a is a number and b may be missing."""
 
     def forward(self, x, b, scale=1.0):
         self.scale = scale
@@ -31,7 +31,7 @@ class Affine(md.Function):
 
 
 class Halves(md.Function):
-    """Two outputs, and one more that has no gradient."""
+    """Has two outputs, and one more that has no gradient."""
 
     def forward(self, x):
         n = len(x) // 2
@@ -43,7 +43,7 @@ class Halves(md.Function):
 
 
 class Returns(md.Function):
-    """x as it is; the backward gives whatever it was told."""
+    """Returns x as it is, and from backward what it was told to return."""
 
     def forward(self, *xs, result):
         self.result = result
@@ -78,7 +78,7 @@ def test_inputs_of_all_kinds():
 
 
 def test_arrays_reach_forward_as_they_are():
-    """0-d stays 0-d; what is not contiguous becomes so."""
+    """A 0-d array stays 0-d, and an array that is not contiguous becomes so."""
     seen = []
 
     class Look(md.Function):
@@ -174,7 +174,7 @@ def test_none_stops_a_gradient():
     ids=lambda v: type(v).__name__,
 )
 def test_gradients_in_other_forms(result):
-    """Another dtype, a list, a view, a tensor: they become arrays of the input's dtype."""
+    """Another dtype, a list, a view or a tensor becomes an array of the input's dtype."""
     x = leaf(1.0, 2.0)
     Returns.apply(x, result=result).sum().backward()
     assert x.grad.tolist() == [5, 6]
@@ -190,7 +190,7 @@ def test_a_number_as_gradient_of_a_scalar():
 
 
 def test_a_gradient_is_never_an_array_that_the_function_keeps():
-    """A product may give each operand as the other's gradient."""
+    """A product may give each operand as the gradient of the other one."""
 
     class Dot(md.Function):
         def forward(self, a, b):

@@ -1,4 +1,6 @@
-"""The fuzzers find faults that are planted, and what they once found stays mended."""
+"""These tests check that the fuzzers find faults that are planted, and that what they found before
+stays fixed.
+"""
 
 import importlib
 import inspect
@@ -7,7 +9,7 @@ import numpy as np
 import pytest
 
 import minidl as md
-from fuzz import bend, calls, compare, corpus, files, kernels, networks, onnx, state, watch
+from fuzz import calls, compare, corpus, files, kernels, mutate, networks, onnx, state, watch
 from fuzz.call_cases import CALLS
 from fuzz.draw import Draw
 from fuzz.kernel_cases import MAKERS, Kernel
@@ -46,7 +48,7 @@ MODEL = {
 
 
 def answer(fuzzer, case, plant="", limit=10.0):
-    """What a worker says of a case, with a fault planted."""
+    """Return a worker's answer to a case, with a fault planted."""
     with Worker(fuzzer, limit, plant and f"tests.support.planted_faults:{plant}") as worker:
         return worker.run({"case": case})
 
@@ -154,9 +156,9 @@ def test_a_wrong_number_of_a_network_is_reported_too():
 
 @pytest.mark.parametrize("finite", [True, False])
 def test_what_meets_the_zeros_of_a_padding_stays_finite(finite):
-    """Zero times infinity is NaN, or was never computed: no fault of either."""
+    """Zero times infinity is NaN, or is never computed. Neither is a fault."""
     value = {"array": [3], "dtype": "float32", "values": "normal", "finite": finite}
-    wrong = [bend.bent(Draw("values", number), value, Draw.absurd) for number in range(3000)]
+    wrong = [mutate.mutated(Draw("values", number), value, Draw.absurd) for number in range(3000)]
     values = {w["values"] for w in wrong if isinstance(w, dict) and "array" in w}
     assert "huge" in values and ("special" in values) != finite
 
@@ -176,7 +178,7 @@ def test_the_factors_of_a_convolution_that_meet_zeros_are_finite():
 def test_every_kernel_and_every_operation_has_cases():
     assert set(MAKERS) == {name for names in FAMILIES.values() for name in names}
     called = {name.partition(".")[2] for name in CALLS if name.startswith("md.")}
-    assert not set(md.ops.__all__) - called - {"compare", "bitwise"}  # which take a ufunc
+    assert not set(md.ops.__all__) - called - {"compare", "bitwise"}  # these take a ufunc
     layers = {
         name
         for name in nn.__all__
@@ -208,7 +210,7 @@ def test_every_operator_of_onnx_has_models():
     ],
 )
 def test_the_place_of_an_error_is_in_the_library(file, place, monkeypatch, tmp_path):
-    """And nowhere else in the project, which may lie in a folder of the library's name."""
+    """It is nowhere else in the project, which may be in a folder of the library's name."""
     monkeypatch.setattr(watch, "ROOT", tmp_path / "minidl")
     space = {}
     exec(compile("def careless(): 1 / 0", str(tmp_path / "minidl" / file), "exec"), space)
@@ -218,7 +220,8 @@ def test_the_place_of_an_error_is_in_the_library(file, place, monkeypatch, tmp_p
 
 
 def test_a_fault_of_the_fuzzer_of_calls_is_no_error_of_the_call(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)  # and back: the fuzzer of calls goes to a folder of its own
+    # Afterwards this is undone: the fuzzer of calls changes to a folder of its own.
+    monkeypatch.chdir(tmp_path)
 
     def used(result, inputs):
         raise ValueError("not of the library")
@@ -236,7 +239,7 @@ def test_a_wrong_number_without_axes_is_reported():
 
 @pytest.mark.parametrize("name, option", [("layer_norm", {}), ("group_norm", {"groups": 1})])
 def test_nan_is_right_beside_an_infinite_value_and_nowhere_else(name, option):
-    """Where that makes a root mean square infinite: in its example."""
+    """An infinite value makes the root mean square of its own example infinite."""
     args = {
         "x": {
             "array": [8, 2] if name == "layer_norm" else [8, 2, 1],
@@ -285,13 +288,13 @@ def test_hours_add_up(tmp_path, monkeypatch):
     monkeypatch.setattr(state, "PATH", tmp_path / "state.json")
     assert [state.take_seed("kernels") for _ in range(3)] == [0, 1, 2]
     state.add("kernels", 5.0, 100, 2)
-    state.add("kernels", 5.0, 150, 2)  # the same run, further on
+    state.add("kernels", 5.0, 150, 2)  # the same run, later
     state.add("kernels", 2.0, 10, 1)
     assert state.read()["kernels"] == {"seconds": 12.0, "cases": 160, "seed": 3}
     assert "160" in state.table()
 
 
-def test_a_finding_leaves_the_open_ones_when_it_is_mended(tmp_path, monkeypatch, capsys):
+def test_a_finding_leaves_the_open_ones_when_it_is_fixed(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(corpus, "FOLDER", tmp_path)
     monkeypatch.setattr(corpus, "OPEN", tmp_path / "open")
     monkeypatch.setattr(corpus, "ROOT", tmp_path)
@@ -320,6 +323,6 @@ def workers():
 
 
 @pytest.mark.parametrize("entry", [entry for _, entry in KEPT], ids=[path.stem for path, _ in KEPT])
-def test_what_was_found_is_mended(entry, workers):
+def test_what_was_found_stays_fixed(entry, workers):
     found = workers(entry["fuzzer"]).run({"case": entry["case"]})
     assert "fault" not in found, found

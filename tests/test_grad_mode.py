@@ -1,4 +1,4 @@
-"""no_grad, and graphs in several threads."""
+"""These tests check no_grad, and graphs in several threads."""
 
 import asyncio
 import inspect
@@ -75,7 +75,9 @@ def test_no_grad_holds_for_its_thread():
 
 
 def test_one_decorated_function_in_two_threads():
-    """The second enters, under no_grad already, before the first leaves: both find what was."""
+    """The second thread enters, already under no_grad, before the first one leaves. Both get their
+    own mode back.
+    """
     x = leaf(1.0)
     inside, leave = ([threading.Event() for _ in range(2)] for _ in range(2))
     after = {}

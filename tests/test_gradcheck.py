@@ -1,4 +1,4 @@
-"""md.gradcheck finds what is wrong, and nothing else."""
+"""These tests check that md.gradcheck finds wrong gradients, and nothing else."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def double(*values):
 
 
 class Wrong(md.Function):
-    """exp with a gradient that is off by `error` at one place."""
+    """Computes exp, with a gradient that is off by `error` at one place."""
 
     def forward(self, x, error):
         self.y, self.error = np.exp(x), error

@@ -1,4 +1,6 @@
-"""The walk: graphs of any depth and form, what it frees on its way, and exceptions."""
+"""These tests check the backward walk: graphs of any depth and form, what it frees on its way, and
+exceptions.
+"""
 
 import gc
 import threading
@@ -36,7 +38,7 @@ def test_a_long_chain(length):
 
 
 def test_a_long_chain_that_nobody_walks():
-    """Freed by its last reference, and by the collector when it is part of a cycle."""
+    """It is freed by its last reference, or by the collector if it is part of a cycle."""
     y = chain(100_000, leaf(1.0))
     freed = weakref.ref(y)
     del y
@@ -69,7 +71,7 @@ def test_a_long_chain_in_a_thread():
 
 
 def test_a_chain_of_pending_normalizations():
-    """Each holds on to the one before it."""
+    """Each normalization refers to the one before it."""
     x = md.tensor(uniform(4, 2), requires_grad=True)
     y = x
     for _ in range(3000):
@@ -94,7 +96,7 @@ def test_a_wide_graph():
 
 
 def test_paths_are_not_counted_one_by_one():
-    """Doubling 200 times has 2^200 paths; each node runs once."""
+    """Doubling 200 times has 2^200 paths, but each node runs once."""
     x = md.tensor(np.array([1.0]), requires_grad=True)
     y = x
     for _ in range(200):
@@ -111,7 +113,7 @@ def test_a_diamond(backend):
 
 
 def test_branches_of_different_age():
-    """A node runs when all that use it have run, however the branches were built."""
+    """A node runs when all nodes that use it have run, however the branches were built."""
     x = leaf(3.0)
     a = x * 2
     late = a * 5
@@ -141,7 +143,7 @@ class Fails(md.Function):
 
 @pytest.mark.parametrize("retain_graph", [False, True])
 def test_an_exception_in_a_backward_leaves_every_grad_alone(retain_graph):
-    """Some leaves and retained tensors had theirs already."""
+    """Some leaves and retained tensors have gradients already."""
     x, y = leaf(1.0, 2.0), leaf(3.0, 4.0)
     x.grad = old = np.array([7, 7], np.float32)
     bad = Fails.apply(x * 2)
@@ -178,7 +180,7 @@ def test_after_an_exception_a_kept_graph_works():
 
 
 def test_arrays_are_freed_while_the_walk_goes():
-    """What a node saved is gone before the backward of an older one runs."""
+    """What a node has saved is gone before the backward of an older node runs."""
     saved, alive = [], []
 
     class Save(md.Function):
@@ -199,7 +201,9 @@ def test_arrays_are_freed_while_the_walk_goes():
 
 
 def test_intermediate_tensors_are_freed_while_the_walk_goes():
-    """Their gradients too: a chain of n large steps never holds n large arrays on the way back."""
+    """This includes their gradients: a chain of n large steps never holds n large arrays in the
+    backward pass.
+    """
     held = []
 
     class Watch(md.Function):

@@ -1,4 +1,6 @@
-"""Names of PyTorch and Keras: the error says what they are called here."""
+"""These tests check that the errors for names of PyTorch and Keras say what they are called
+here.
+"""
 
 import copy
 import importlib
@@ -102,7 +104,7 @@ FUNCTIONS = [
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_arguments(name):
+def test_wrong_names_of_arguments_get_a_hint(name):
     given = (X, 1) if name == "topk" else ([X, X],) if name in ("stack", "concatenate") else (X,)
     takes = list(inspect.signature(getattr(md, name)).parameters)
     for wrong, expected in (("dim", "axis"), ("keepdim", "keepdims"), ("nonsense", "sense")):
@@ -117,7 +119,7 @@ def test_arguments(name):
 
 
 class Net(nn.Layer):
-    """A layer of a user's, whose mistake is in what it calls."""
+    """A user's layer that calls something by the wrong name."""
 
     def __init__(self, units):
         super().__init__(units)
@@ -260,7 +262,9 @@ def test_no_hint_stands_for_what_there_is(table):
 
 @pytest.mark.parametrize("table", TABLES)
 def test_what_hints_name_exists(table):
-    """Written as md.name, nn.name, optim.name, data.name, x.name; or alone, of the same owner."""
+    """Hints are written as md.name, nn.name, optim.name, data.name or x.name, or as a name alone,
+    which has the same owner.
+    """
     for text in getattr(foreign_names, table).values():
         for owner, name in re.findall(
             r"\b(md|nn|optim|data|train|models|x|model|np|T)\.(\w+)", text

@@ -1,5 +1,6 @@
-"""The contributor's house: what CONTRIBUTING.md and the files beside it name exists, and the rules
-of files hold."""
+"""These tests check that everything exists that CONTRIBUTING.md and the files beside it name, and
+that the rules for files hold.
+"""
 
 import re
 import subprocess
@@ -14,12 +15,12 @@ PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 WORKFLOW = (ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8")
 TEMPLATE = (ROOT / ".github/pull_request_template.md").read_text(encoding="utf-8")
 HOOKS = (ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8")
-# What is made, or stands in an environment.
+# These folders are generated, or are those of an environment.
 ELSEWHERE = (".venv/", "build/", "dist/")
 
 
 def paths(text):
-    """The files and folders that a page names in its sentences and tables."""
+    """Return the files and folders that a page names in its sentences and tables."""
     text = pages.BLOCK.sub("", text)
     for code in re.findall(r"`([^`\n]+)`", text):
         if re.fullmatch(r"\.?[\w][\w./-]*(/|\.\w+)", code) and ("/" in code or code[0].isupper()):
@@ -49,7 +50,7 @@ def test_the_programs_of_a_commit_are_those_of_make_lint():
 
 
 def test_the_version_stands_in_one_place():
-    """It is `dynamic` in pyproject.toml; the changelog begins with it."""
+    """It is `dynamic` in pyproject.toml, and the changelog begins with it."""
     assert 'dynamic = ["version"]' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert "\nversion:" not in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")

@@ -1,5 +1,6 @@
-"""Imports go downwards: no circles, also where a function imports, and each module knows only what
-lies below it."""
+"""These tests check that imports lead downwards: there are no circles, even where a function
+imports, and each module knows only what is below it.
+"""
 
 import ast
 from collections.abc import Iterator
@@ -9,8 +10,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# The house, from the ground up: a module may import what stands on its own floor, without a
-# circle, and on the floors below. A name stands for the module and for all inside it.
+# The floors of the house, from the ground up. A module may import what is on its own floor, without
+# a circle, and on the floors below. A name stands for the module and for everything inside it.
 HOUSE = (
     ("minidl_ext",),
     (
@@ -42,7 +43,7 @@ HOUSE = (
     ("minidl.train",),
     ("minidl.sklearn",),
     ("minidl",),
-    ("minidl.lab",),  # whose experiments use minidl as users do
+    ("minidl.lab",),  # its experiments use minidl as users do
     ("minidl.cli", "minidl.__main__"),
 )
 
@@ -52,7 +53,7 @@ Graph = dict[str, list[str]]
 
 
 def modules_of(root: Path, *packages: str) -> dict[str, Path]:
-    """The file of each module of some packages, by the module's name."""
+    """Return the file of each module of some packages, by the module's name."""
     files = [file for package in packages for file in sorted((root / package).rglob("*.py"))]
     return {
         ".".join(file.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): file
@@ -61,8 +62,9 @@ def modules_of(root: Path, *packages: str) -> dict[str, Path]:
 
 
 def imported(node: ast.AST, package: str) -> Iterator[str]:
-    """What the code inside a node imports, lazily too: names of modules, or of what is in them.
-    What only type checkers import is left out."""
+    """Return what the code inside a node imports, lazily or not: names of modules, or of what is in
+    them. What only type checkers import is left out.
+    """
     if isinstance(node, ast.Import):
         yield from (alias.name for alias in node.names)
     elif isinstance(node, ast.ImportFrom):
@@ -78,8 +80,9 @@ def imported(node: ast.AST, package: str) -> Iterator[str]:
 
 
 def graph_of(modules: dict[str, Path]) -> Graph:
-    """The modules that each module imports, and the packages around these, which Python runs first
-    unless the importing module is inside them too."""
+    """Return the modules that each module imports, and the packages around these, which Python runs
+    first unless the importing module is inside of them, too.
+    """
     graph: Graph = {}
     for importer, file in modules.items():
         package = importer if file.name == "__init__.py" else importer.rpartition(".")[0]
@@ -97,7 +100,9 @@ def graph_of(modules: dict[str, Path]) -> Graph:
 
 
 def circles(graph: Graph) -> list[str]:
-    """A circle for each import that leads back to where it stands, the shortest there, as text."""
+    """Return a circle as text for each import that leads back to its own module, each time the
+    shortest one.
+    """
     found = {}
     for start in graph:
         paths = [[start]]
@@ -115,14 +120,14 @@ def circles(graph: Graph) -> list[str]:
 
 
 def floor_of(name: str) -> int:
-    """Where a module stands, or the innermost package around it that has a place."""
+    """Return the floor of a module, or of the innermost package around it that has one."""
     while name not in FLOORS:
         name = name.rpartition(".")[0]
     return FLOORS[name]
 
 
 def upwards(graph: Graph) -> list[str]:
-    """The imports of what stands higher, as text."""
+    """Return the imports of what is on a higher floor, as text."""
     return [
         f"{importer} -> {name}"
         for importer, names in graph.items()
@@ -143,7 +148,9 @@ def test_imports_go_downwards():
 
 
 def test_every_module_has_its_floor():
-    """The top is for `minidl/__init__.py` alone: what is new in minidl/ needs a place."""
+    """The top floor is for `minidl/__init__.py` alone, so that a new module in minidl/ needs a
+    place.
+    """
     assert [name for name in GRAPH if floor_of(name) == FLOORS["minidl"]] == ["minidl"]
     assert set(FLOORS) <= set(GRAPH)
 
@@ -163,7 +170,7 @@ LAZY = "def f():\n    if True:\n        {}\n"
 
 
 def written(folder: Path, changes: dict[str, str]) -> Graph:
-    """The imports of the package above, with other text in some files."""
+    """Return the imports of the package above, with other text in some files."""
     for name, text in {**PACKAGE, **changes}.items():
         file = folder / "minidl" / name
         file.parent.mkdir(parents=True, exist_ok=True)

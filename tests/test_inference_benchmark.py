@@ -1,5 +1,6 @@
-"""The benchmark of inference: every side computes the same, in turns as said. No timing is
-asserted."""
+"""These tests check that in the benchmark of inference every side computes the same, in the turns
+that it says. They assert no times.
+"""
 
 import argparse
 import importlib.util
@@ -21,7 +22,7 @@ NAME, IMAGES = "mnist-cnn", 3
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """The folder of a model's files, and its logits in float64."""
+    """Return the folder of a model's files, and its logits in float64."""
     folder = tmp_path_factory.mktemp("inference")
     return folder, inference.write(folder, NAME, IMAGES)
 
@@ -59,7 +60,7 @@ def test_statistics_are_random_and_float64_is_what_the_model_computes(written):
     folder, exact = written
     weights = Work(folder, NAME, 2, 1).weights()
     assert exact.shape == (IMAGES, 10) and exact.dtype == np.float64
-    assert np.std(exact, axis=0).min() > 0  # each image has logits of its own
+    assert np.std(exact, axis=0).min() > 0  # each image has different logits
     assert weights["bn1.running_mean"].std() > 0.1 and weights["bn1.running_var"].std() > 0.1
 
 
@@ -72,7 +73,7 @@ def there(side):
 @pytest.mark.parametrize("batch", [1, 3])
 @pytest.mark.parametrize("side", [there(side) for side in SIDES if not side.startswith("PyTorch")])
 def test_a_side_computes_the_same(side, batch, written, monkeypatch):
-    monkeypatch.setenv("CI", "true")  # OpenVINO reports nothing then
+    monkeypatch.setenv("CI", "true")  # then OpenVINO sends no usage data
     folder, exact = written
     with threads(1):
         run = SIDES[side][0](Work(folder, NAME, batch, 1))
@@ -99,7 +100,7 @@ ARGUMENTS = argparse.Namespace(rounds=2, seconds=0)
 
 
 def sides(exact, **logits):
-    """Sides that answer the exact logits, or others."""
+    """Return sides that answer with the exact logits, or with others."""
     times = {
         "minidl": [2, 2],
         "ONNX Runtime": [6, 8],
@@ -169,7 +170,7 @@ def test_arguments_are_checked(arguments, words, monkeypatch, capsys):
     assert words in capsys.readouterr().err
 
 
-def test_what_is_not_installed_is_said(monkeypatch, capsys):
+def test_what_is_not_installed_is_reported(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["inference"])
     monkeypatch.setattr(
         inference.importlib.util, "find_spec", lambda name: None if name == "openvino" else object()

@@ -1,4 +1,6 @@
-"""The program that kills trainings and saves, in a short version; and that it would see a fault."""
+"""These tests run the program that kills trainings and saves, in a short version, and check that it
+would detect a fault.
+"""
 
 import json
 import sys

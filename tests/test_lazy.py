@@ -1,4 +1,6 @@
-"""Lazy: which post-operations it takes, in which order, and that it is computed once."""
+"""These tests check Lazy: which post-operations it accepts and in which order, and that it is
+computed once.
+"""
 
 import gc
 import itertools
@@ -17,7 +19,7 @@ def pooled(y):
 
 
 def finished(epilogue):
-    """What a producer of VALUES would write to memory."""
+    """Return what a producer of VALUES would write to memory."""
     y = VALUES
     if epilogue.residual is not None:
         y = y + epilogue.residual
@@ -29,7 +31,7 @@ def finished(epilogue):
 
 
 class Counted:
-    """A Lazy of VALUES, and the epilogues that it was computed with."""
+    """A Lazy of VALUES that records the epilogues with which it was computed."""
 
     def __init__(self, takes=("residual", "relu", "curve", "pool")):
         self.runs = []
@@ -71,7 +73,9 @@ TAKEN = {
     "order", [order for n in range(4) for order in itertools.product(POSTS, repeat=n)], ids=" ".join
 )
 def test_every_order_of_post_operations(order):
-    """One pass computes what it takes, and it refuses all that it would compute wrongly."""
+    """One pass computes what it accepts, and it refuses everything that it would compute
+    wrongly.
+    """
     made = Counted()
     lazy, expected = made.lazy, VALUES
     for k, name in enumerate(order):
@@ -131,7 +135,9 @@ def test_computed_once_while_someone_holds_the_array():
 
 
 def test_nothing_is_kept_alive():
-    """Who needs the values again, the backward of a ReLU for one, computes them again."""
+    """A consumer that needs the values again, such as the backward of a ReLU, computes them
+    again.
+    """
     made = Counted()
     first = made.lazy.compute().copy()
     gc.collect()
@@ -147,6 +153,6 @@ def test_what_is_computed_is_there_for_everyone():
     assert made.lazy.then(activation=RELU) is not None
 
 
-def test_computed_of_what_is_none():
+def test_computed_returns_other_values_as_they_are():
     for x in (VALUES, None, 2.0):
         assert computed(x) is x

@@ -1,4 +1,4 @@
-"""Locks after a fork."""
+"""These tests check locks after a fork."""
 
 import os
 import threading

@@ -1,4 +1,4 @@
-"""What is said of the machine."""
+"""These tests check what is reported about the machine."""
 
 import os
 import platform
@@ -50,7 +50,7 @@ def test_versions():
     ],
 )
 def test_cpu(monkeypatch, tmp_path, text, name):
-    """As /proc/cpuinfo says it on x86 and on ARM; else as Python does."""
+    """The name is that in /proc/cpuinfo on x86 and on ARM, or else Python's."""
     file = tmp_path / "cpuinfo"
     if text is not None:
         file.write_text(text)

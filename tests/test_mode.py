@@ -1,4 +1,6 @@
-"""Modes belong to the thread: one model serves several threads, each in a mode of its own."""
+"""These tests check that modes belong to the thread: one model serves several threads, each of them
+in its own mode.
+"""
 
 import copy
 import pickle
@@ -13,11 +15,11 @@ from tests.support.arrays import close, uniform
 from tests.support.errors import refuses
 from tests.support.threads import in_threads
 
-WAIT = 20  # seconds, of a test that would hang
+WAIT = 20  # in seconds, for a test that would hang
 
 
 class Meeting(nn.Layer):
-    """Stops each named thread in its forward until the others have come as far."""
+    """Stops each named thread in its forward until the others have got there."""
 
     def __init__(self, *names):
         super().__init__()
@@ -50,7 +52,7 @@ def net(*middle):
 
 
 def together(**jobs):
-    """What each job gives, each in a thread of its name."""
+    """Return the result of each job, run in a thread of the job's name."""
     results = {}
 
     def run(name, job):
@@ -92,13 +94,15 @@ def test_evaluation_beside_training(evaluate):
         training=lambda: model(uniform(16, 4, seed=9)), evaluating=lambda: evaluate(model)
     )
     trained = found["training"]
-    assert trained.requires_grad and (trained.data == 0).any()  # dropout, and a graph
+    assert (
+        trained.requires_grad and (trained.data == 0).any()
+    )  # dropout was on, and there is a graph
     if isinstance(expected, str):
         assert found["evaluating"].replace("Meeting ", "Identity") == expected
-    else:  # the other thread may have moved the statistics; but nothing was dropped
+    else:  # the other thread may have updated the statistics, but nothing was dropped
         assert (found["evaluating"] != 0).all()
     alone(uniform(16, 4, seed=9))
-    for name, value in model.state_dict().items():  # one batch has moved them, and no other
+    for name, value in model.state_dict().items():  # one batch has updated them, and no other
         np.testing.assert_array_equal(value, alone.state_dict()[name])
     assert own_modes(model) == [True] * 5
 
@@ -133,7 +137,7 @@ def test_recalibrate_beside_predict_and_training():
     wait = threading.Barrier(2)
 
     def predict():
-        result = model.predict(uniform(32, 4))  # within the first batch of the other
+        result = model.predict(uniform(32, 4))  # during the first batch of the other thread
         wait.wait(WAIT)
         return result
 
@@ -174,7 +178,7 @@ def test_batch_statistics_of_one_thread():
 
 
 def test_many_threads_that_are_switched_often():
-    """The statistics after threads have trained and predicted are those of the training alone."""
+    """After threads have trained and predicted, the statistics are those of the training alone."""
 
     def steps(model):
         for seed in range(30):
@@ -253,7 +257,7 @@ def test_predict_inside_a_hook_of_predict():
 
 @recalibrates
 def test_what_makes_batches_runs_in_its_own_mode():
-    """A generator that gives batches may train a model in between."""
+    """A generator that yields batches may train a model in between."""
     model, other, seen = net(nn.Identity()), nn.Dense(4, 2), []
 
     def batches():
@@ -269,7 +273,7 @@ def test_what_makes_batches_runs_in_its_own_mode():
 def test_a_layer_keeps_the_mode_that_it_is_given_by_hand():
     class Bare(nn.Layer):
         def __init__(self):
-            pass  # not the base's
+            pass  # not the one of the base class
 
     for layer in (Bare(), nn.Dropout()):
         assert layer.training is True
@@ -301,7 +305,7 @@ def test_batch_statistics_in_blocks_that_end_in_any_order():
 
 
 def test_summary_adds_no_hooks_for_others():
-    """A copy that is made while another thread is inside summary has no part in it."""
+    """A copy that is made while another thread is inside summary does not have its hooks."""
     copies = []
     model = nn.Sequential(
         nn.Dense(4, 4), Hook(lambda layer: copies.append(pickle.dumps(model[0]))), nn.Dense(4, 2)

@@ -1,4 +1,6 @@
-"""docs/normalization.md says what is so: its tables are computed again, without PyTorch here."""
+"""These tests check that docs/normalization.md is true: its tables are computed again, here without
+PyTorch.
+"""
 
 import numpy as np
 import pytest
@@ -22,7 +24,7 @@ def test_agreement_with_the_formula(case, dtype):
 
 
 def test_the_cases_do_something():
-    """Statistics move, masks hide, and what is compared is not nothing."""
+    """Statistics change, masks leave something out, and the compared values are not all 0."""
     for case in ALL:
         expected = runs.expected(case, np.float64)
         assert len(expected["forward"]) == runs.STEPS
@@ -54,13 +56,14 @@ def test_the_variance_of_large_means():
     assert [*page] == ["minidl", "E[x²] − E[x]²", "Flax, fast variance", "PyTorch"]
     assert max(page["minidl"]) <= 1e-4
     for name, errors in found.items():
-        np.testing.assert_allclose(page[name], errors, rtol=9)  # one digit, other sums
+        # To one digit, as sums differ between machines.
+        np.testing.assert_allclose(page[name], errors, rtol=9)
 
 
 def test_scale_invariance():
     assert np.max(table.scale_errors(0.0)) <= 1e-10
     spoiled = np.array(table.scale_errors(1e-5))
-    assert (spoiled[0] > 0.1).all() and (spoiled[-1] < 1e-5).all()  # what eps does at small a
+    assert (spoiled[0] > 0.1).all() and (spoiled[-1] < 1e-5).all()  # the effect of eps for small a
     rows = table.rows(PAGE["scale invariance"])
     assert [(float(row[0]), float(row[1])) for row in rows] == [
         (a, eps) for eps in (0.0, 1e-5) for a in table.SCALES

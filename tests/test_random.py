@@ -1,4 +1,4 @@
-"""The generator behind everything random, and manual_seed."""
+"""These tests check the generator of all random numbers, and manual_seed."""
 
 import os
 
@@ -14,7 +14,7 @@ from tests.support.threads import threads
 
 
 def drawn():
-    """One of everything that draws numbers."""
+    """Return one result of everything that draws random numbers."""
     layer = nn.Dense(5, 4)
     return np.concatenate(
         [

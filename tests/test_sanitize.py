@@ -1,4 +1,4 @@
-"""What `make sanitize` runs: every family of kernels is among the tests that it finds."""
+"""These tests check that every family of kernels is among the tests that `make sanitize` finds."""
 
 import re
 
@@ -15,7 +15,7 @@ def test_each_family_has_tests_that_sanitizers_run():
     assert set(kernels_of) <= built
     untested = [
         name for name in sorted(built) if not tested & {name, *kernels_of.get(name, ())}
-    ]  # by either name
+    ]  # by its name alone or with its folder
     assert untested == []
 
 

@@ -1,4 +1,6 @@
-"""Threads, backends, versions, memory kept for reuse, and what importing minidl loads."""
+"""These tests check threads, backends, versions, memory that is kept for reuse, and what an import
+of minidl loads.
+"""
 
 import gc
 import os
@@ -152,7 +154,7 @@ def test_show_versions(capsys):
 
 
 def test_empty_cache():
-    gc.collect()  # what other tests left
+    gc.collect()  # frees what other tests left
     md.empty_cache()
     in_use, kept = md.kernels.pool_bytes()
     assert kept == 0
@@ -167,7 +169,7 @@ def test_empty_cache():
     array = y.data[1:]
     del y
     md.empty_cache()
-    assert (array == 3).all()  # what is in use stays
+    assert (array == 3).all()  # memory in use is kept
 
 
 def test_import_is_light():
@@ -183,7 +185,7 @@ def test_import_is_light():
 def test_waiting_threads_sleep_soon_unless_the_user_says_how():
     code = "import os, minidl; print('GOMP_SPINCOUNT' in os.environ)"
     done = python(code, OMP_DISPLAY_ENV="verbose")
-    assert done.stdout.strip() == "False"  # what the process starts later is not told
+    assert done.stdout.strip() == "False"  # processes that this one starts later are not affected
     if "GOMP_SPINCOUNT" not in done.stderr:
         pytest.skip("another OpenMP than GNU's")
     assert "GOMP_SPINCOUNT = '10000'" in done.stderr

@@ -1,4 +1,6 @@
-"""The site's sources: links between pages, the reference. `make site` builds it."""
+"""These tests check the site's sources: links between pages, and the reference. `make site` builds
+the site.
+"""
 
 import os
 import re
@@ -29,7 +31,7 @@ def test_links_lead_to_pages_of_the_site_and_to_files(made):
 
 
 def test_the_reference_has_the_anchors_of_api_md(made):
-    """So links to docs/api.md#anchor lead to the entry on the site as well."""
+    """Links to docs/api.md#anchor therefore lead to the entry on the site as well."""
     sources, _ = made
     targets = [
         target for text in sources.values() for target in re.findall(r"^\((.*)\)=$", text, re.M)

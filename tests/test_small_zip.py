@@ -1,4 +1,4 @@
-"""tools.small_zip: another archive of the same members, for any reader."""
+"""These tests check tools.small_zip: the new archive has the same members, for any reader."""
 
 import zipfile
 import zlib
@@ -47,7 +47,7 @@ def test_members_are_the_same_and_smaller(path):
 
 
 def test_headers_of_members_agree_with_the_directory(path):
-    """A reader of streams sees only these."""
+    """A reader of streams sees the headers only."""
     small_zip.rewrite(path)
     content = path.read_bytes()
     with zipfile.ZipFile(path) as archive:

@@ -1,4 +1,6 @@
-"""Who may write to a tensor: users to leaves, nobody to results; and a leaf that a Lazy reads."""
+"""These tests check who may write to a tensor: users to leaves, and nobody to results; and to a
+leaf that a Lazy reads.
+"""
 
 import contextlib
 import copy
@@ -44,7 +46,7 @@ RESULTS = {
     "dropout": lambda x: md.dropout(x, 0.5, training=True),
     "NumPy's": lambda x: np.add(x, VALUES),
     "one_hot": lambda x: md.one_hot(x.argmax(axis=1), 3),
-    # On the memory of x.
+    # These are views of x.
     "reshape": lambda x: x.reshape(3, 4),
     "flatten": lambda x: x.flatten(),
     "squeeze": lambda x: md.squeeze(x),
@@ -90,8 +92,8 @@ def test_a_result_is_not_written_to(way, of, make):
 
 @pytest.mark.parametrize("of", (leaf, lambda: leaf() * 1), ids=("leaf", "result"))
 @pytest.mark.parametrize("name", VIEWS)
-def test_nor_is_memory_that_results_share(name, of):
-    """Not through the array that a view of a result is a view of either."""
+def test_memory_that_results_share_is_not_written_to(name, of):
+    """It is read-only through the base array of a view, too."""
     x = of()
     y = RESULTS[name](x)
     assert np.shares_memory(x.data, y.data)
@@ -168,8 +170,8 @@ def test_another_array_may_be_assigned_to_a_result():
 
 
 @small_batches
-def test_what_is_the_users_own():
-    """Gradients, predictions, batches, states."""
+def test_what_belongs_to_the_user():
+    """This includes gradients, predictions, batches and states."""
     model = nn.Sequential(nn.Dense(3, 2), nn.BatchNorm(2), nn.ReLU())
     x = leaf(True)
     y = x * 2
@@ -241,7 +243,7 @@ LOOKING = {
 }
 
 
-def test_a_leaf_is_fresh_until_a_lazy_reads_it_or_a_user_asks_for_it():
+def test_a_leaf_is_fresh_until_a_lazy_or_a_user_reads_it():
     assert leaf()._access == FRESH
     assert (leaf() * 1)._access == RESULT
     assert md.Tensor(VALUES)._access == OPEN
@@ -250,7 +252,7 @@ def test_a_leaf_is_fresh_until_a_lazy_reads_it_or_a_user_asks_for_it():
     assert (x._access, pending(y)) == (LENT, True)
     x.data  # noqa: B018
     assert (x._access, pending(y)) == (OPEN, True)
-    assert not pending(normalized(x))  # whoever has the array may write to it
+    assert not pending(normalized(x))  # a user who has the array may write to it
 
 
 @pytest.mark.parametrize("ask", ASKING)
@@ -297,7 +299,7 @@ def test_an_open_leaf_is_read_at_the_call():
     expected = normalized(leaf()).data
     array[...] = 0
     np.testing.assert_array_equal(y.data, expected)
-    assert x.data is array  # never copied
+    assert x.data is array  # it is never copied
 
 
 def test_what_is_written_reaches_the_next_call():

@@ -1,4 +1,6 @@
-"""The order of the tests themselves: what they share lives in tests/support, and nowhere else."""
+"""These tests check the structure of the tests themselves: what they share is in tests/support, and
+nowhere else.
+"""
 
 import ast
 import re
@@ -13,7 +15,7 @@ TEXTS = {
 }
 TESTS = [path for path in TEXTS if path.startswith("tests/")]
 SUPPORT = [path for path in TESTS if path.startswith("tests/support/")]
-# Modules of the tests that a module imports, or that a program in one of its strings imports.
+# Modules of the tests that a module imports, or that a program in one of its strings does.
 IMPORTED = re.compile(r"(?:from|import|-m[\", ]+) *(tests(?:\.\w+)*)(?: import (\w+))?")
 
 

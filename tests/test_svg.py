@@ -1,4 +1,4 @@
-"""Figures as SVG: colours as variables, axes with plain numbers."""
+"""These tests check figures as SVG: colours as variables, and axes with plain numbers."""
 
 import math
 import re

@@ -1,4 +1,6 @@
-"""Tensor: the array, conversions, comparisons of identity, copies, and the rules of its parts."""
+"""These tests check Tensor: the array, conversions, comparisons of identity, copies, and the rules
+of its attributes.
+"""
 
 import copy
 import gc
@@ -68,7 +70,7 @@ def test_data_of_a_scalar_may_be_assigned(value):
 
 
 def test_data_inside_a_graph_may_be_assigned():
-    """What was computed before keeps its values; what is computed after sees the new ones."""
+    """What was computed before keeps its values, and what is computed after sees the new ones."""
     x = md.tensor([1.0, 2.0], requires_grad=True)
     y = x * 2
     z = y * y
@@ -199,7 +201,7 @@ def test_contains():
     t = md.tensor([[1.0, 2.0], [3.0, np.nan]])
     assert 2 in t
     assert np.float64(3) in t
-    assert [1.0, 2.0] in t  # as NumPy: any element
+    assert [1.0, 2.0] in t  # any element counts, as in NumPy
     assert 4 not in t
     assert np.nan not in t
 
@@ -217,7 +219,7 @@ def test_length_and_iteration():
     assert list(md.zeros(0, 3)) == []
 
 
-def test_tensors_are_told_apart_by_identity():
+def test_tensors_are_distinguished_by_identity():
     a, b = md.tensor([1.0]), md.tensor([1.0])
     assert hash(a) != hash(b)
     assert len({a, b, a}) == 2

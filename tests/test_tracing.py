@@ -1,4 +1,6 @@
-"""md.trace: what a graph says of a function, and what Python takes out of it."""
+"""These tests check md.trace: what a graph says about a function, and which uses of Python leave
+the graph.
+"""
 
 import numpy as np
 import pytest
@@ -111,7 +113,7 @@ def test_calls_of_layers():
     assert [node.operation for node in calls["bn"].nodes] == ["BatchNorm", "Multiply"]
     assert calls["bn"].inputs == (calls["conv"].output,) and calls["bn"].layer is net.bn
     assert calls["bn"].output is calls["bn"].nodes[1].outputs[0]
-    assert graph.nodes[2].layer == "bn"  # the hook's
+    assert graph.nodes[2].layer == "bn"  # the layer of the hook
 
 
 def test_a_layer_that_is_shared_and_values_that_are_used_twice():

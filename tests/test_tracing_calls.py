@@ -1,4 +1,6 @@
-"""md.trace: what a trace does besides: modes, lazy results, errors, threads, wrong calls."""
+"""These tests check what else a trace affects: modes, lazy results, errors, threads, wrong
+calls.
+"""
 
 import threading
 
@@ -116,7 +118,7 @@ def test_threads_do_not_see_each_other():
     assert operations(found["tanh"]) == ["Tanh"] * 20
 
 
-def test_wrong_calls():
+def test_wrong_calls_are_refused():
     with refuses(TypeError, "trace: f must be a layer or a function, got int"):
         md.trace(3)
     with refuses(TypeError, "trace: training must be True or False"):

@@ -1,4 +1,6 @@
-"""md.trace: graphs of models, layers and functions are complete enough to compute them again."""
+"""These tests check that the graphs of models, layers and functions are complete enough to compute
+them again.
+"""
 
 import numpy as np
 import pytest
@@ -55,7 +57,7 @@ def test_every_layer_is_in_the_table():
         for name in nn.__all__
         if isinstance(getattr(nn, name), type) and issubclass(getattr(nn, name), nn.Layer)
     }
-    # StepNorm takes a step too; the others compute nothing of their own.
+    # StepNorm takes a step as well, and the others compute nothing themselves.
     there = {name.partition(",")[0] for name in MADE}
     assert kinds - there == {"Layer", "LayerList", "Normalization", "StepNorm"}
 

@@ -1,6 +1,7 @@
-"""Kernels beside another OpenMP runtime in the process: scikit-learn's, which its wheel brings.
+"""These tests run kernels beside another OpenMP runtime in the process, which is the one in
+scikit-learn's wheel.
 
-Both runtimes have threads of their own. Each program runs in a process of its own, in which
+Both runtimes have their own threads. Each program runs in a process of its own, in which
 scikit-learn is imported before or after minidl.
 """
 
@@ -64,7 +65,9 @@ print(md.get_num_threads())
 
 @either_order
 def test_the_kernels_keep_to_one_runtime(order):
-    """What threads.pyx asks is what the families run on: as many threads start as are asked for."""
+    """threads.pyx asks the runtime that the families run on: as many threads start as are
+    requested.
+    """
     said = run(
         order,
         """
@@ -83,7 +86,7 @@ print(own in affinity.loaded_libraries())
 
 @either_order
 def test_threads_give_way_and_the_other_runtime_goes_on(order):
-    """Two threads on one CPU become one, and ours are ended; scikit-learn's still work."""
+    """Two threads on one CPU become one, and ours end. Those of scikit-learn still work."""
     if not Path("/proc/self/schedstat").exists():
         pytest.skip("needs Linux's count of the time that threads wait for a CPU")
     said = run(

@@ -1,4 +1,4 @@
-"""A user's Function: what it writes to and what it returns."""
+"""These tests check what a user's Function writes to, and what it returns."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ class Writes(md.Function):
 
 
 class Keeps(md.Function):
-    """Keeps its input, or its output, for others to write to."""
+    """Keeps its input, or its output, so that others can write to it."""
 
     def forward(self, x):
         Keeps.x, Keeps.y = x, x + 1
@@ -57,7 +57,7 @@ class Doubles(md.Function):
 
 
 class Gives(md.Function):
-    """Its backward returns what it was told."""
+    """Returns from backward what it was told to return."""
 
     def forward(self, *xs, given):
         self.given = given
@@ -97,11 +97,11 @@ def test_a_forward_cannot_write_to_a_leaf():
     with read_only():
         Writes.apply(x)
     np.testing.assert_array_equal(x.data, VALUES)
-    x.data[...] = 0  # its user can
+    x.data[...] = 0  # its user can write to it
 
 
 def test_an_input_that_is_kept():
-    """It is read-only, of a result and of a leaf."""
+    """It is read-only, whether it is that of a result or of a leaf."""
     for x in (leaf() * 1, leaf()):
         Keeps.apply(x)
         with read_only():
@@ -133,7 +133,7 @@ def test_an_output_is_not_written_to_through_the_tensor():
     y = Keeps.apply(leaf())
     with read_only():
         y.data[...] = 0
-    assert Keeps.y.flags.writeable  # the function's own
+    assert Keeps.y.flags.writeable  # it belongs to the function
 
 
 @pytest.mark.parametrize("make", (leaf, lambda: leaf() * 1), ids=("leaf", "result"))
@@ -152,7 +152,7 @@ def test_a_function_that_returns_its_input(make):
 
 @pytest.mark.parametrize("where", ("leaf", "inside", "start"))
 def test_a_gradient_is_not_written_to(where):
-    """Others have been given the same array."""
+    """Other nodes have been given the same array."""
     x, dy = leaf(), np.ones((4, 3), np.float32)
     y = x if where == "leaf" else x * 1
     z = Doubles.apply(y) if where == "start" else Doubles.apply(y) + y

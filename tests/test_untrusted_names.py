@@ -1,4 +1,6 @@
-"""A user's Function that looks like one of the engine's, or keeps things where nobody can look."""
+"""These tests check a user's Function that looks like one of the engine's, or keeps things where
+nobody can look.
+"""
 
 from types import SimpleNamespace
 
@@ -27,7 +29,7 @@ class Slots(md.Function):
         return 2 * self.x * dy
 
 
-def test_slots():
+def test_functions_with_slots_have_gradients():
     x = leaf()
     Slots.apply(Slots.apply(x)).sum().backward()
     np.testing.assert_allclose(x.grad, 4 * VALUES**3, rtol=1e-6)
@@ -43,7 +45,7 @@ def test_what_is_kept_in_slots_is_known_to_have_changed():
 
 
 class Pretends(md.Function):
-    """Has all that a producer and a post-operation have, but is not trusted."""
+    """Has everything that a producer and a post-operation have, but is not trusted."""
 
     _begins_chain = _takes_lazy_grads = True
     _read_later = (0,)
@@ -80,7 +82,9 @@ class Pretends(md.Function):
     ),
 )
 def test_a_function_that_looks_like_a_post_operation(program):
-    """It gets arrays, and its own backward; what it calls statistics is its own."""
+    """It gets arrays, and its own backward runs. What it calls statistics has no meaning for the
+    engine.
+    """
     found = []
     for f in (Pretends.apply, lambda x: md.maximum(x, 0)):
         x = leaf()

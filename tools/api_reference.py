@@ -1,8 +1,8 @@
-"""Writes docs/api.md, the reference of the public API, from the docstrings: `make docs`.
+"""This tool writes docs/api.md, the reference of the public API, from the docstrings: `make docs`.
 
-The page is a function of the sources alone. In a docstring, a paragraph of prose becomes Markdown,
-an indented one (a formula) a code block, one that begins with `>>>` an example, lines of the form
-`name: meaning` a list of arguments, and columns below ruled lines of `=` a table.
+The page depends on the sources alone. A paragraph of prose in a docstring becomes Markdown, an
+indented one (a formula) a code block, and one that begins with `>>>` an example. Lines of the form
+`name: meaning` become a list of arguments, and columns below ruled lines of `=` a table.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ How it all fits together: [design.md](design.md).
 
 
 def page() -> str:
-    """The whole page: a head, an index, and a section per module."""
+    """Return the whole page: a head, an index, and a section for each module."""
     index, sections, anchors = [], [], Anchors()
     for module_name, prefix, grouped in MODULES:
         module = importlib.import_module(module_name)
@@ -82,7 +82,7 @@ def page() -> str:
 
 
 class Anchors:
-    """The anchors that GitHub gives to headings; equal ones are numbered."""
+    """The anchors that GitHub gives to headings, where equal ones are numbered."""
 
     def __init__(self) -> None:
         self.seen: dict[str, int] = {}
@@ -95,7 +95,9 @@ class Anchors:
 
 
 def groups(module: ModuleType, grouped: bool) -> Iterator[tuple[str, list[str]]]:
-    """(defining module, names in the order of its source); one nameless group if not grouped."""
+    """Return (defining module, names in the order of its source), or one nameless group if the
+    names are not grouped.
+    """
     names = public_names(module)
     if not grouped:
         yield "", names
@@ -107,7 +109,7 @@ def groups(module: ModuleType, grouped: bool) -> Iterator[tuple[str, list[str]]]
 
 
 def public_names(module: ModuleType) -> list[str]:
-    """Public functions and classes; the operations stand in minidl.ops alone."""
+    """Return the public functions and classes. The operations are listed in minidl.ops alone."""
     own = [
         name
         for name, value in vars(module).items()
@@ -120,7 +122,7 @@ def public_names(module: ModuleType) -> list[str]:
 
 
 def entry(name: str, value: Any) -> str:
-    """Signature, docstring, and the public methods of a class."""
+    """Return the signature, the docstring, and the public methods of a class."""
     is_error = inspect.isclass(value) and issubclass(value, Exception)
     lines = textwrap.fill(
         name if is_error else name + signature(value),
@@ -135,8 +137,9 @@ def entry(name: str, value: Any) -> str:
 
 
 def documented_members(cls: type) -> Iterator[str]:
-    """A list item for each public method and property that has a docstring; functions that are
-    methods too, by their names alone."""
+    """Return a list item for each public method and property that has a docstring. Functions that
+    are methods too are listed by their names alone.
+    """
     own, shared = members(cls)
     for name, member in own:
         body = markdown(getattr(cls, name).__doc__)
@@ -149,9 +152,10 @@ def documented_members(cls: type) -> Iterator[str]:
 
 
 def members(cls: type) -> tuple[list[tuple[str, Any]], list[str]]:
-    """What a class's entry shows: its public methods and properties that have docstrings, by name,
-    also those of bases that no other entry stands for; and the names of those methods that are
-    functions with an entry of their own."""
+    """Return what a class's entry shows: its public methods and properties that have docstrings, by
+    name, with those of bases that no other entry describes; and the names of its methods that are
+    functions with an entry of their own.
+    """
     shown = {
         getattr(module, name)
         for module in map(importlib.import_module, NAMES_OF)
@@ -186,7 +190,7 @@ def members(cls: type) -> tuple[list[tuple[str, Any]], list[str]]:
 
 
 def _is_ours(member: Any) -> bool:
-    """Whether a member is of minidl's making: estimators are given some by scikit-learn."""
+    """Return whether minidl defines a member; scikit-learn adds some to the estimators."""
     made_by = getattr(member, "__module__", None) or "minidl"
     return is_property(member) or made_by.startswith("minidl")
 
@@ -196,23 +200,25 @@ def is_property(member: Any) -> bool:
 
 
 def call(cls: type, name: str, member: Any) -> str:
-    """A method's name and arguments, a property's name."""
+    """Return a method's name and arguments, or a property's name."""
     if is_property(member):
         return name
     return name + signature(getattr(cls, name), bound=not isinstance(member, classmethod))
 
 
 def signature(value: Any, bound: bool = False) -> str:
-    """Names and defaults; `bound` leaves the first parameter, self, out."""
+    """Return the names and defaults of the arguments. With `bound` the first parameter, self, is
+    left out.
+    """
     found = inspect.signature(value)
     parameters = [p.replace(annotation=p.empty) for p in found.parameters.values()][bound:]
     text = str(found.replace(parameters=parameters, return_annotation=found.empty))
-    text = re.sub(r"<function (\w+) at 0x\w+>", r"md.\1", text)  # a default
+    text = re.sub(r"<function (\w+) at 0x\w+>", r"md.\1", text)  # a function as a default
     return re.sub(r"<class 'numpy\.(\w+)'>", r"np.\1", text)
 
 
 def markdown(docstring: str | None) -> str:
-    """A docstring in Markdown."""
+    """Convert a docstring to Markdown."""
     paragraphs = inspect.cleandoc(docstring or "").split("\n\n")
     return "\n\n".join(map(paragraph, paragraphs))
 
@@ -230,20 +236,22 @@ def paragraph(text: str) -> str:
     items = re.split(r"\n(?=\S)", text)
     if all(map(ARGUMENT.match, items)):
         return "\n".join(map(argument, items))
-    # Prose that ends in lines further in: a formula without an empty line before it.
+    # Prose that ends in indented lines is followed by a formula without an empty line in between.
     prose, formula = re.fullmatch(r"(.*?)((?:\n {4}.*)*)", text, re.S).groups()  # type: ignore[union-attr]
     block = f"\n\n{paragraph(formula[1:])}" if formula else ""
     return escaped(prose) + block
 
 
 def argument(text: str) -> str:
-    """An item for a line of a list of arguments, and the lines further in that go on with it."""
+    """Return the list item of an argument from its line and the further indented lines that
+    continue it.
+    """
     _, names, meaning = ARGUMENT.split(re.sub(r"\n +", " ", text), maxsplit=1)
     return f"- {', '.join(f'`{name}`' for name in names.split(', '))}: {escaped(meaning)}"
 
 
 def table(lines: list[str]) -> str:
-    """A table whose columns lie below ruled lines of =, the first row their heads."""
+    """Convert a table whose columns are below ruled lines of =. Its first row has the headings."""
     spans = [found.span() for found in re.finditer("=+", lines[0])]
     spans[-1] = (spans[-1][0], WIDTH)
     rows = [
@@ -256,7 +264,9 @@ def table(lines: list[str]) -> str:
 
 
 def escaped(text: str) -> str:
-    """Prose whose signs mean themselves in Markdown; what is in backquotes stays."""
+    """Escape the characters of prose that have a meaning in Markdown, but not those in
+    backquotes.
+    """
     parts = re.split(r"(`[^`]*`)", text)
     parts[::2] = [re.sub(r"[*<]|(?<!\w)_|_(?!\w)", r"\\\g<0>", part) for part in parts[::2]]
     return re.sub(r"^([-+=#>])(?=[ =\n])", r"\\\1", "".join(parts), flags=re.M)

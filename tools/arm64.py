@@ -1,12 +1,12 @@
-"""The kernel tests on ARM64, from an x86-64 machine with Debian or Ubuntu.
+"""This tool runs the kernel tests on ARM64, from an x86-64 machine with Debian or Ubuntu.
 
     python -m tools.arm64                               all tests of kernels
     python -m tools.arm64 tests/minidl_ext/norm -x      these, with options of pytest
 
-Kernels are compiled by aarch64-linux-gnu-gcc, and an emulator (qemu-aarch64-static) runs the
-tests with an ARM64 Python, which comes from the same package archive as this system; nothing is
-installed. Everything is kept in build/arm64, the kernels beside those of this machine. Needed are
-two packages, and no right to install more: apt-get install g++-aarch64-linux-gnu qemu-user-static
+aarch64-linux-gnu-gcc compiles the kernels, and an emulator (qemu-aarch64-static) runs the tests
+with an ARM64 Python, which comes from the same package archive as this system. Nothing is
+installed: all files are kept in build/arm64, and the kernels beside those of this machine. Only two
+packages must be installed before: apt-get install g++-aarch64-linux-gnu qemu-user-static
 
 An emulated CPU takes 20 to 50 times as long, and the process has a thread more, the emulator's. So
 the file of tests that count threads, runtime/test_thread_budget.py, is left out of "all", and tests
@@ -22,10 +22,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 HOME = ROOT / "build" / "arm64"
-SYSTEM = HOME / "system"  # ARM64's Python, its libraries and headers, as in /
-PYTHON = HOME / "python"  # runs it
+# ARM64's Python, its libraries and headers, in the folders of a root file system.
+SYSTEM = HOME / "system"
+PYTHON = HOME / "python"  # a program that runs it
 COMPILER, EMULATOR = "aarch64-linux-gnu-gcc", "qemu-aarch64-static"
-# The C++ compiler is looked for by its own name: the driver is there without it, too.
+# The C++ compiler is looked for by its own name, because the driver can be there without it.
 NEEDED = (COMPILER, "aarch64-linux-gnu-g++", EMULATOR, "apt-get", "dpkg-deb")
 ARCHIVED = ("python3", "libpython3-dev", "libgomp1", "libstdc++6")
 PACKAGES = ("numpy>=2.0", "pytest>=8", "hypothesis>=6", "setuptools>=77")
@@ -55,7 +56,7 @@ def main() -> int:
 
 
 def prepare() -> None:
-    """Fetch and unpack Python and the packages for tests, once."""
+    """Fetch and unpack Python and the packages that the tests need, if this has not been done."""
     done = HOME / "prepared"
     wanted = " ".join((*ARCHIVED, *PACKAGES))
     if done.exists() and done.read_text() == wanted:
@@ -64,7 +65,7 @@ def prepare() -> None:
     shutil.rmtree(HOME, ignore_errors=True)
     for archive in fetched():
         run("dpkg-deb", "-x", archive, SYSTEM)
-    for name in ("lib", "bin"):  # in newer systems, all that was there is in usr
+    for name in ("lib", "bin"):  # newer systems have these folders in usr alone
         if not (SYSTEM / name).exists():
             (SYSTEM / name).symlink_to(f"usr/{name}")
     python = next(SYSTEM.glob("usr/bin/python3.[0-9]*"))
@@ -104,7 +105,9 @@ def prepare() -> None:
 
 
 def fetched() -> list[Path]:
-    """The archives of ARM64's Python and of all that it needs, by an apt that knows no system."""
+    """Download the archives of ARM64's Python and of all that it needs. The apt that does so takes
+    no package for installed.
+    """
     for folder in ("state/lists/partial", "cache/archives/partial"):
         (HOME / folder).mkdir(parents=True)
     (HOME / "status").touch()
@@ -124,7 +127,7 @@ def fetched() -> list[Path]:
 
 
 def build() -> None:
-    """Compile the kernels, where they changed: setup.py, told that it is on the other machine."""
+    """Compile the kernels that have changed, by a setup.py that is told that it runs on ARM64."""
     described = next(SYSTEM.glob("usr/lib/python3.*/_sysconfigdata__*.py"))
     (HOME / "described").mkdir(exist_ok=True)
     shutil.copy(described, HOME / "described")
@@ -140,7 +143,9 @@ def build() -> None:
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """The variables of a command, none of which may be a setting for this machine's kernels."""
+    """Return the environment variables of a command. None of them may be a setting for this
+    machine's kernels.
+    """
     kept = {
         name: value
         for name, value in os.environ.items()

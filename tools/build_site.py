@@ -1,11 +1,11 @@
-"""Builds the site into build/site, with Sphinx: `make site`.
+"""This tool builds the site into build/site, with Sphinx: `make site`.
 
-Its pages are README.md, CHANGELOG.md, CONTRIBUTING.md and those of docs/, which GitHub shows as
-they stand, and the reference (`tools.site_reference`). They are copied into build/site-source,
-where links lead to pages of the site; docs/index.md says which pages there are, and in what order.
-A warning of Sphinx is an error. The page to play with (`tools.play_page`) and the report of the lab
-are not written by Sphinx: they take the places of pages that Sphinx has written, so that they are
-searched and listed as the others are.
+Its pages are README.md, CHANGELOG.md, CONTRIBUTING.md and those of docs/, in the form in which
+GitHub shows them, and the reference (`tools.site_reference`). They are copied into
+build/site-source, where links are changed to lead to pages of the site. docs/index.md says which
+pages there are, and in what order. A warning of Sphinx is an error. The interactive page
+(`tools.play_page`) and the lab's report are not written by Sphinx. They replace pages that Sphinx
+has written, so that the search and the lists have them like the others.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from . import play_page, site_reference
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
 LAB = ROOT / "docs" / "lab"
-# By place: what Sphinx reads, and the page that takes the place of what it writes.
+# By their places: what Sphinx reads, and the page that replaces what it writes.
 WHOLE = {
     "play.md": (play_page.stand_in, play_page.page),
     "lab.md": (
@@ -34,7 +34,7 @@ LINK = re.compile(r"(\]\()([^)\s#]*)(#[^)\s]*)?(\))")
 
 
 def pages() -> dict[str, str]:
-    """The place in the site of each page of the project."""
+    """Return the place in the site of each page of the project."""
     places = {
         "README.md": "index.md",
         "CHANGELOG.md": "changelog.md",
@@ -51,20 +51,20 @@ def pages() -> dict[str, str]:
 
 
 def source(page: str, files: set[str]) -> str:
-    """A page's text for the site; `files` gets what it links to that is no page."""
+    """Return a page's text for the site, and add to `files` what it links to that is not a page."""
     parts = FENCE.split((ROOT / page).read_text(encoding="utf-8"))
     parts[::2] = [LINK.sub(lambda found: relinked(found, page, files), part) for part in parts[::2]]
     return site_reference.linked("".join(parts))
 
 
 def relinked(found: re.Match[str], page: str, files: set[str]) -> str:
-    """A link of a page, from where the page stands in the site."""
+    """Return a link of a page as it must be at the place of the page in the site."""
     before, target, anchor, after = found[1], found[2], found[3] or "", found[4]
     if "://" in target or not target:
         return found[0]
     path = os.path.normpath(os.path.join(os.path.dirname(page), target))
     if path == "docs/api.md" and anchor:
-        return f"{before}{anchor}{after}"  # which page has it, Sphinx knows
+        return f"{before}{anchor}{after}"  # Sphinx knows which page has the anchor
     place = pages().get(path)
     if place is None:
         files.add(path)
@@ -74,7 +74,7 @@ def relinked(found: re.Match[str], page: str, files: set[str]) -> str:
 
 
 def contents(text: str) -> list[tuple[str, list[str]]]:
-    """(caption, pages) of each part of docs/index.md, from its lists of links."""
+    """Return (caption, pages) for each part of docs/index.md, from its lists of links."""
     sections = re.split(r"^## (.*)$", text, flags=re.M)[1:]
     return [
         (caption, re.findall(r"^- \[[^\]]*\]\(([^)#]*)\)", body, re.M))
@@ -83,7 +83,7 @@ def contents(text: str) -> list[tuple[str, list[str]]]:
 
 
 def front(files: set[str]) -> str:
-    """The first page: the README, the list of pages, and the same list for the sidebar."""
+    """Return the first page: the README, the list of pages, and the same list for the sidebar."""
     index = source("docs/index.md", files)
     listed = re.sub(r"^# .*\n", "## All pages\n", index, count=1)
     listed = re.sub(r"^## (?!All pages)", "### ", listed, flags=re.M)
@@ -104,7 +104,9 @@ def front(files: set[str]) -> str:
 
 
 def sources() -> tuple[dict[str, str], set[str]]:
-    """All pages of the site by place, and the files that they link to, by their path here."""
+    """Return all pages of the site by place, and the files that they link to by their paths in the
+    project.
+    """
     files: set[str] = set()
     made = {
         place: source(page, files)
@@ -118,8 +120,9 @@ def sources() -> tuple[dict[str, str], set[str]]:
 
 
 def write(folder: Path) -> None:
-    """The sources of the site, into a folder; files that did not change are left alone, so that
-    Sphinx does not read them again."""
+    """Write the sources of the site into a folder. Files that did not change are left as they are,
+    so that Sphinx does not read them again.
+    """
     made, files = sources()
     wanted = {folder / place: text.encode() for place, text in made.items()}
     wanted |= {folder / "files" / path: (ROOT / path).read_bytes() for path in files}
@@ -137,7 +140,7 @@ def write(folder: Path) -> None:
 
 
 def loaded_from_elsewhere(site: Path) -> list[str]:
-    """What pages of the built site would fetch over the network when they are looked at."""
+    """Return what pages of the built site would load from other hosts when they are opened."""
     found = []
     for path in sorted(site.rglob("*.html")):
         text = path.read_text(encoding="utf-8")
@@ -153,7 +156,7 @@ def loaded_from_elsewhere(site: Path) -> list[str]:
 
 
 def main(options: list[str]) -> int:
-    """Build; the exit status. Options go to sphinx-build."""
+    """Build the site, and return the exit status. Options are passed to sphinx-build."""
     from sphinx.cmd.build import build_main
 
     pages_of_site, site = BUILD / "site-source", BUILD / "site"

@@ -1,7 +1,7 @@
-"""Write the last tables of docs/coming-from.md, from what errors say: `make docs`.
+"""This tool writes the last tables of docs/coming-from.md from the texts of errors: `make docs`.
 
-`minidl.foreign_names` knows what names of PyTorch and Keras are called here. The page lists all of
-them, so that one can look a name up without making the mistake first.
+`minidl.foreign_names` knows what names of PyTorch and Keras are called in minidl. The page lists
+all of them, so that one can look a name up without making the mistake first.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from minidl import foreign_names
 from . import marked_tables
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "coming-from.md"
-# What is code in what an error says: names of a module with what they are called with, and
+# These parts of an error's text are code: names of a module with the arguments of a call, and
 # expressions and assignments of x.
 CODE = re.compile(
     r"""
@@ -38,7 +38,7 @@ def table(names: dict[str, str], owner: str = "") -> str:
 
 
 def instead(text: str, owner: str) -> str:
-    """What an error says, with its code in backquotes; a bare name is one of the same owner."""
+    """Return the text of an error with its code in backquotes. A bare name gets the same owner."""
     if re.fullmatch(r"\w+(\(.*\))?", text):
         return f"`{text}`" if text.startswith("tuple(") else f"`{owner}{text}`"
     return CODE.sub(lambda found: f"`{found[0]}`", text)
@@ -58,7 +58,7 @@ TABLES = {
 
 
 def page() -> str:
-    """The page as it should be."""
+    """Return the page as it should be."""
     return marked_tables.filled(PAGE.read_text(encoding="utf-8"), TABLES)
 
 

@@ -1,10 +1,11 @@
-"""Write docs/coverage.md: which kinds of tests each operation and each layer has.
+"""This tool writes docs/coverage.md, which says what kinds of tests each operation and each layer
+has.
 
     python tools/coverage_table.py
 
-Read from the tables of the tests themselves: the cases of tests/ops and tests/nn, and the names in
-tests/parity (which is not imported: it needs PyTorch). A cell without a test must have a reason,
-in REASONS; a test keeps the page up to date and the cells filled.
+It reads the tables of the tests themselves: the cases of tests/ops and tests/nn, and the names in
+tests/parity (which it does not import, because those tests need PyTorch). A cell without a test
+must have a reason in REASONS. A test checks that the page is up to date and that no cell is empty.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ NUMPY = "NumPy's own"
 OF_PARTS = "its operations' are"
 
 REASONS: dict[str, dict[str, str]] = {}
-# Tests that are no lines of a table: names, checks, and the file that has them.
+# Tests that are not rows of a table: names, checks, and the file that has them.
 ELSEWHERE = (
     (
         "zeros ones full eye arange zeros_like ones_like full_like tensor rand randn rand_like "
@@ -89,7 +90,7 @@ why("astype", PyTorch=NUMPY)
 
 
 def names_in(code: CodeType) -> set[str]:
-    """All names that a function, or one inside it, looks up."""
+    """Return all names that a function, or one inside it, looks up."""
     found = set(code.co_names)
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
@@ -98,7 +99,7 @@ def names_in(code: CodeType) -> set[str]:
 
 
 def operations_of(function: object) -> set[str]:
-    """The operations that a function of a table is, or calls."""
+    """Return the operations that a function of a table is or calls."""
     for name in ops.__all__:
         if function is getattr(ops, name):
             return {name}
@@ -133,7 +134,7 @@ def tests_of_operations() -> dict[str, set[str]]:
     for name, operators in (
         ("getitem", ("values", "gradient", "PyTorch", "bad input")),
         ("compare", ("values", "bad input")),
-    ):  # spelled as operators
+    ):  # these are spelled as operators
         have[name] |= set(operators)
     return have
 

@@ -1,4 +1,6 @@
-"""Tables of a page that a program writes, between `<!-- table NAME -->` and `<!-- end -->`."""
+"""This module replaces the tables of a page that a program writes, between `<!-- table NAME -->`
+and `<!-- end -->`.
+"""
 
 import re
 from collections.abc import Callable, Mapping
@@ -7,5 +9,5 @@ MARKED = re.compile(r"(<!-- table (.*?) -->\n)(.*?)(<!-- end -->)", re.S)
 
 
 def filled(text: str, tables: Mapping[str, Callable[[], str]]) -> str:
-    """The page with the tables as they are now. KeyError for a table that nobody writes."""
+    """Return the page with new tables. Raises KeyError for a table that nobody writes."""
     return MARKED.sub(lambda found: f"{found[1]}\n{tables[found[2]]()}\n\n{found[4]}", text)

@@ -1,6 +1,7 @@
-"""The cases of the table in docs/normalization.md: each norm and option beside its formula.
+"""The cases of the table in docs/normalization.md: each normalization and option beside its
+formula.
 
-What a case is and how it runs stands in `normalization_runs`.
+`normalization_runs` defines what a case is and how it runs.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def batch(
     torch: Any = None,
     **options: Any,
 ) -> Case:
-    """A BatchNorm with these options."""
+    """Return a function that makes a BatchNorm with these options."""
     options_there = {
         key: value
         for key, value in options.items()
@@ -57,7 +58,9 @@ def batch(
 
 
 def torch_batch_norm(**options: Any) -> Any:
-    """PyTorch's, with the running statistics in `state`; virtual batches and masks by hand."""
+    """Run PyTorch's batch normalization, with the running statistics in `state`. Virtual batches
+    and masks, which it lacks, are written out here.
+    """
     ghosts, mask = options.get("ghost_batch"), options.get("mask")
     eps, momentum = options.get("eps", EPS), options.get("momentum", 0.1)
 
@@ -91,7 +94,7 @@ def torch_eval(torch: Any, x: Any, state: Any, gamma: Any, beta: Any) -> Any:
 
 
 def channels_first(run: Callable[..., Any]) -> Any:
-    """run(torch, x (N, C, ...), *parameters) for x (N, ..., C)."""
+    """Adapt a run(torch, x (N, C, ...), *parameters) to x of shape (N, ..., C)."""
     return lambda torch, x, state, *p: run(torch, x.movedim(-1, 1), *p).movedim(1, -1)
 
 
@@ -119,7 +122,7 @@ class OfWeight(nn.Layer):
 
 
 class Thresholded(nn.Layer):
-    """Filter Response Normalization with its activation."""
+    """Filter Response Normalization followed by its activation."""
 
     def __init__(self, features: int, learn_eps: bool = False) -> None:
         super().__init__()
@@ -131,7 +134,7 @@ class Thresholded(nn.Layer):
 
 
 def cases() -> list[Case]:
-    """All rows of the table."""
+    """Return all rows of the table."""
     counted = positions((6, 3, 3, 4))
     keras = {"eps": 1e-3, "momentum": 0.01, "unbiased": False}
     there = torch_batch_norm

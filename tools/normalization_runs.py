@@ -1,8 +1,9 @@
-"""A case of the table in docs/normalization.md, and what minidl, formula and PyTorch make of it.
+"""A case of the table in docs/normalization.md, and what minidl, the formula and PyTorch compute
+for it.
 
-A case makes ours, runs it some steps in a dtype and gives the arrays to compare; the formulas
-(tests/support/reference/norm.py) run on the same numbers in float64, PyTorch too where it has the
-norm.
+A case makes our layer, runs it for some steps in a dtype, and returns the arrays that are compared.
+The formulas (tests/support/reference/norm.py) run on the same numbers in float64, and so does
+PyTorch where it has the normalization.
 """
 
 from __future__ import annotations
@@ -20,25 +21,30 @@ from tests.support.reference import norm as formulas
 STEPS = 10
 EPS = 1e-5
 Arrays = list[np.ndarray]
-Results = dict[str, Arrays]  # "forward", "backward", "running": the arrays of all steps
+Results = dict[str, Arrays]  # the arrays of all steps by "forward", "backward" and "running"
 
 
 @dataclasses.dataclass
 class Case:
-    """`layer` is ours; `formula(x, state, *parameters)` the paper's, for the same parameters."""
+    """`layer` is ours, and `formula(x, state, *parameters)` is the paper's for the same
+    parameters.
+    """
 
     name: str
     layer: Callable[[], nn.Layer]
     formula: Callable[..., np.ndarray]
     shape: tuple[int, ...] = (6, 3, 3, 4)
     mask: bool = False
-    shortcut: bool = False  # relu(norm(x) + shortcut) in place of norm(x)
+    shortcut: bool = False  # relu(norm(x) + shortcut) instead of norm(x)
     eval_mode: bool = False
-    first_values: bool = False  # parameters as they start, rather than numbers around 1
-    torch: Callable[..., Any] | None = None  # (torch, x, state, *parameters), as `formula`
+    first_values: bool = False  # parameters with their initial values instead of numbers around 1
+    # Takes (torch, x, state, *parameters), as `formula` does.
+    torch: Callable[..., Any] | None = None
 
     def data(self, dtype: Any) -> list[Arrays]:
-        """[x, dy, shortcut] of each step: the same numbers, as far as the dtype holds them."""
+        """Return [x, dy, shortcut] of each step: the same numbers for each dtype, as far as it can
+        hold them.
+        """
         rng = np.random.default_rng(len(self.name))
         return [
             [
@@ -53,7 +59,9 @@ class Case:
         return positions(self.shape) if self.mask else None
 
     def parameters(self, layer: nn.Layer, dtype: Any) -> list[nn.Parameter]:
-        """The layer's parameters, filled with numbers around 1 unless `first_values`."""
+        """Return the layer's parameters, filled with numbers around 1 unless `first_values` is
+        set.
+        """
         rng = np.random.default_rng(2)
         for p in [] if self.first_values else layer.parameters():
             p.data[...] = (1 + 0.3 * rng.normal(size=p.shape)).astype(dtype)
@@ -61,12 +69,12 @@ class Case:
 
 
 def positions(shape: tuple[int, ...]) -> np.ndarray:
-    """A mask for inputs of this shape."""
+    """Return a mask for inputs of this shape."""
     return np.random.default_rng(1).random(shape[:-1]) < 0.7
 
 
 def ours(case: Case, dtype: Any) -> Results:
-    """What minidl computes."""
+    """Return what minidl computes."""
     layer = case.layer().astype(dtype)
     parameters = case.parameters(layer, dtype)
     mask = case.positions()
@@ -89,7 +97,7 @@ def ours(case: Case, dtype: Any) -> Results:
 
 
 def expected(case: Case, dtype: Any) -> Results:
-    """What the formula gives in float64 for the numbers of this dtype."""
+    """Return what the formula gives in float64 for the numbers of this dtype."""
     layer = case.layer().astype(dtype)
     parameters = [p.data.astype(np.float64) for p in case.parameters(layer, dtype)]
     state = _state(layer, case)
@@ -115,7 +123,7 @@ def expected(case: Case, dtype: Any) -> Results:
 
 
 def pytorch(case: Case, dtype: Any) -> Results:
-    """What PyTorch gives in float64 for the numbers of this dtype."""
+    """Return what PyTorch gives in float64 for the numbers of this dtype."""
     import torch
 
     assert case.torch is not None
@@ -143,7 +151,7 @@ def pytorch(case: Case, dtype: Any) -> Results:
 
 
 def error(got: Arrays, want: Arrays) -> float:
-    """The largest distance of an array's values, of the array's largest value."""
+    """Return the largest difference between two arrays, relative to the largest value of each."""
     return max(
         (
             float(np.abs(a - b).max() / (np.abs(b).max() or 1))

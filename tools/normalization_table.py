@@ -1,8 +1,9 @@
-"""Write the tables of docs/normalization.md: agreement, large means, scale invariance.
+"""This tool writes the tables of docs/normalization.md: agreement, large means, scale invariance.
 
     python -m tools.normalization_table
 
-Needs PyTorch, for its columns. Tests compute the same numbers again, and hold the page to them.
+It needs PyTorch for its columns. Tests compute the same numbers again and compare the page with
+them.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ TOLERANCE = {np.float32: 1e-5, np.float64: 1e-10}
 
 
 def errors(case: runs.Case, reference: Any) -> list[float | None]:
-    """Of forward, backward, running statistics, in float32 and then in float64."""
+    """Return the errors of forward, backward and running statistics, in float32 and then in
+    float64.
+    """
     result: list[float | None] = []
     for dtype in TOLERANCE:
         got, expected = runs.ours(case, dtype), reference(case, dtype)
@@ -40,7 +43,7 @@ def errors(case: runs.Case, reference: Any) -> list[float | None]:
 
 
 def agreement() -> str:
-    """Each norm and option: the largest error over ten steps."""
+    """Return the largest error over ten steps of each normalization and option."""
     lines = [
         "| norm, option | compared with | forward | backward | running | forward, float64 | "
         "backward, float64 | running, float64 |",
@@ -63,18 +66,19 @@ def agreement() -> str:
 # ---------------------------------------------------------------------------------- large means
 
 RATIOS = (1, 100, 1000, 10000)  # mean / std
-VALUES = 7680  # of a channel
+VALUES = 7680  # the number of values of a channel
 
 
 def variance_errors() -> dict[str, list[float]]:
-    """The largest relative error of the variance of 64 channels, for each ratio; PyTorch's where
-    it is loaded."""
+    """Return the largest relative error of the variance of 64 channels, for each ratio of mean and
+    standard deviation; also of PyTorch's, where it is loaded.
+    """
     result: dict[str, list[float]] = {}
     for ratio in RATIOS:
         rng = np.random.default_rng(ratio)
         x = (rng.normal(size=(VALUES, 64)) + ratio).astype(np.float32)
         exact = x.astype(np.float64).var(axis=0)
-        naive = (x * x).mean(axis=0) - x.mean(axis=0) ** 2  # float32 throughout
+        naive = (x * x).mean(axis=0) - x.mean(axis=0) ** 2  # computed in float32 throughout
         found = {
             "minidl": kernels.batch_stats(x)[1],
             "E[x²] − E[x]²": naive,
@@ -88,7 +92,9 @@ def variance_errors() -> dict[str, list[float]]:
 
 
 def _torch_variance(x: np.ndarray) -> np.ndarray:
-    """The variance that PyTorch's batch normalization takes: what its running one becomes."""
+    """Return the variance that PyTorch's batch normalization computes, which becomes its running
+    variance.
+    """
     import torch
 
     var = torch.ones(x.shape[1])
@@ -112,8 +118,9 @@ SCALES = (1e-3, 1e-2, 0.1, 10, 100, 1e3)
 
 
 def scale_errors(eps: float) -> list[tuple[float, float, float]]:
-    """For each a, BN((aW)u) beside BN(Wu) in float64: how far the outputs, the gradients of u and
-    a times the gradient of aW are from those at a = 1, of their maxima."""
+    """Compare BN((aW)u) with BN(Wu) in float64 for each a: return how far the outputs, the
+    gradients of u and a times the gradient of aW are from those at a = 1, relative to their maxima.
+    """
     rng = np.random.default_rng(0)
     u, w, dy = rng.normal(size=(32, 8)), rng.normal(size=(8, 6)), rng.normal(size=(32, 6))
 
@@ -148,8 +155,9 @@ def scale_invariance() -> str:
 
 
 def bias_gradient() -> float:
-    """The gradient of a bias before a BatchNorm, of the sum of the absolute values that cancel in
-    it, float64: rounding."""
+    """Return the gradient of a bias before a BatchNorm in float64, relative to the sum of the
+    absolute values that cancel in it. It is a rounding error.
+    """
     rng = np.random.default_rng(0)
     x, dy = rng.normal(size=(64, 8)), rng.normal(size=(64, 6))
     dense, norm = nn.Dense(8, 6).astype(np.float64), nn.BatchNorm(6).astype(np.float64)
@@ -168,7 +176,7 @@ def _short(value: float) -> str:
 
 
 def sections() -> dict[str, str]:
-    """The tables by the names of their places in the page."""
+    """Return the tables by the names of their places in the page."""
     return {
         "agreement": agreement(),
         "large means": large_means(),
@@ -177,20 +185,20 @@ def sections() -> dict[str, str]:
 
 
 def parts(page: str) -> dict[str, str]:
-    """The tables that stand in the page now."""
+    """Return the tables that the page has now."""
     return dict(re.findall(r"<!-- table: (.*?) -->\n(.*?)\n<!-- end -->", page, re.DOTALL))
 
 
 def rows(table: str) -> list[list[str]]:
-    """The cells of a table below its head."""
+    """Return the cells of a table below its head."""
     return [
         [cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]
     ]
 
 
 def main() -> None:
-    """Put new tables into the page."""
-    import torch  # noqa: F401 - its columns are made where it is loaded
+    """Write new tables into the page."""
+    import torch  # noqa: F401 - the columns of PyTorch are made where it is loaded
 
     page = PAGE.read_text()
     for name, table in sections().items():

@@ -1,7 +1,7 @@
-"""The page to play with, docs/play/, as one file of the site without any other.
+"""This tool makes the interactive page, docs/play/, one file of the site that needs no other.
 
-docs/play/index.html can be opened as it stands; it takes its style and its scripts from files
-beside it. Here they are put into it, and its links lead to pages of the site.
+docs/play/index.html can be opened as it is, with its style and its scripts in files beside it. Here
+these are put into the page, and its links are changed to lead to pages of the site.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ CASE = re.compile(r'<li><a href="#([\w-]+)"[^>]*>([^<]*)</a>\s*<p>(.*?)</p></li>
 
 
 def page() -> str:
-    """The page with all that it needs."""
+    """Return the page with all that it needs."""
     text = SOURCE.read_text(encoding="utf-8")
     text = STYLE.sub(lambda found: f"<style>\n{_beside(found[1])}</style>", text)
     text = SCRIPT.sub(lambda found: f"<script>\n{_beside(found[1])}</script>", text)
@@ -25,8 +25,9 @@ def page() -> str:
 
 
 def stand_in() -> str:
-    """What Sphinx reads in the place of the page: a text that the search finds, and a heading for
-    each case, whose anchor is the address that begins it."""
+    """Return what Sphinx reads in the place of the page: a text that the search finds, and a
+    heading for each case. The anchor of the heading is the address that starts the case.
+    """
     text = SOURCE.read_text(encoding="utf-8")
     (title,) = re.findall(r"<h1>(.*?)</h1>", text)
     parts = [f"# {title}"]

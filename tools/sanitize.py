@@ -1,13 +1,15 @@
-"""The kernel tests with checks of memory accesses and of undefined behaviour (GCC, Linux).
+"""This tool runs the kernel tests with checks of memory accesses and of undefined behaviour (GCC,
+Linux).
 
     python -m tools.sanitize                    both checks, all instruction sets
     python -m tools.sanitize --isa v4 v3 --jobs 2
     python -m tools.sanitize --fuzz 10          instead, random cases of kernels for ten minutes
 
 A copy of the tree in build/sanitize is built with AddressSanitizer, UndefinedBehaviorSanitizer and
-Cython's bounds checks, so that the kernels in use stay. Its test files are run one by one on each
-instruction set, as many at a time as there are CPUs. What has passed is noted beside it and not
-run again until the sources change: a run that was ended goes on where it was.
+Cython's bounds checks, so that the kernels in use are not replaced. Its test files run one by one
+on each instruction set, as many at a time as there are CPUs. Files that have passed are noted, and
+are not run again until the sources change, so that a run which was interrupted continues where it
+was.
 """
 
 import argparse
@@ -38,9 +40,9 @@ COPIED = (
 )
 TESTED = ("tests/minidl_ext", "tests/kernels")
 
-# Alignment is left out of the undefined behaviour, for it is in headers that are not ours: NumPy's
-# and Python's own structures are read through char pointers. What we read is checked to be aligned
-# where a kernel begins. Types at run time (vptr) are not checked either: kernels have none.
+# The check of alignment is left out, because it fails in headers that are not ours: the structures
+# of NumPy and Python are read through char pointers. Kernels check the alignment of their own
+# arrays when they begin. Run-time types (vptr) are not checked either, because kernels have none.
 FLAGS = (
     "-fsanitize=address,undefined",
     "-fno-sanitize=alignment",
@@ -107,7 +109,9 @@ def main() -> int:
 
 
 def copy_tree() -> None:
-    """Bring the copy up to date; files that did not change keep their times, for the build."""
+    """Bring the copy up to date. Files that did not change keep their times, so that the build sees
+    this.
+    """
     for name in COPIED:
         for source in [ROOT / name] if (ROOT / name).is_file() else (ROOT / name).rglob("*"):
             if source.is_dir() or source.suffix in (".so", ".pyc"):
@@ -118,11 +122,11 @@ def copy_tree() -> None:
                 shutil.copy(source, target)
     for target in [path for name in COPIED[:4] for path in (TREE / name).rglob("*.p*")]:
         if target.is_file() and not (ROOT / target.relative_to(TREE)).exists():
-            target.unlink()  # what is gone from the tree
+            target.unlink()  # a file that is no longer in the tree
 
 
 def build(levels: list[str]) -> None:
-    """Compile the copy's kernels for these levels; only what changed."""
+    """Compile the copy's kernels for these levels, as far as they have changed."""
     environment = {
         **os.environ,
         "CFLAGS": " ".join(FLAGS),
@@ -139,14 +143,16 @@ def build(levels: list[str]) -> None:
 
 
 def supported() -> list[str]:
-    """The levels that were built and that this CPU runs, the best first."""
+    """Return the levels that were built and that this CPU runs, the best first."""
     code = "import minidl_ext as m; print(*[x for x in m.SUPPORTED if x in m.AVAILABLE])"
     done = sandboxed([sys.executable, "-c", code], {})
     return done.stdout.split()[::-1]
 
 
 def tested(isa: str, path: Path) -> subprocess.CompletedProcess[str]:
-    """The finished tests of a file on a level; nothing is captured, which an abort would lose."""
+    """Return the finished tests of a file on a level. Output is not captured, because an abort
+    would lose it.
+    """
     command = [
         sys.executable,
         "-m",
@@ -164,7 +170,7 @@ def tested(isa: str, path: Path) -> subprocess.CompletedProcess[str]:
 def sandboxed(
     command: list[str], variables: dict[str, str], shown: bool = False
 ) -> subprocess.CompletedProcess[str]:
-    """Run in the copy with the sanitizers' libraries before all others."""
+    """Run a command in the copy, with the sanitizers' libraries loaded before all others."""
     libraries = [
         subprocess.run(
             [os.environ.get("CC", "gcc"), f"-print-file-name={name}"],
@@ -186,7 +192,7 @@ def sandboxed(
 
 
 def digest() -> str:
-    """What all tests depend on: kernels, twins and their build."""
+    """Return a digest of what all tests depend on: kernels, twins and their build."""
     files = [
         path
         for pattern in ("minidl_ext/**/*.p*", "minidl_ext/**/*.h", "minidl/**/*.py")
@@ -197,7 +203,9 @@ def digest() -> str:
 
 
 def mark(sources: str, path: Path) -> str:
-    """What a passed test file is remembered by: itself, what it imports, and `sources`."""
+    """Return a digest by which a passed test file is noted: of itself, of what it imports, and of
+    `sources`.
+    """
     folders = [TREE / "tests" / "support", *(TREE / x for x in path.relative_to(TREE).parents)]
     helpers = b"".join(
         p.read_bytes()
@@ -213,7 +221,7 @@ def key(isa: str, path: Path) -> str:
 
 
 def noted() -> dict[str, str]:
-    """What has passed, by level and file."""
+    """Return the files that have passed, by level."""
     try:
         return dict(json.loads(PASSED.read_text()))
     except (OSError, ValueError):

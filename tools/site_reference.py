@@ -1,8 +1,9 @@
-"""The reference of the site: docs/api.md in pages, a page a module, from the same docstrings.
+"""This tool splits docs/api.md into pages of the site, one for each module, from the same
+docstrings.
 
 Each function, class and method is a directive of Sphinx, so that the search, the index and links
-from other pages know it. What stands in it is made by `tools.api_reference`. A public name in
-backquotes, as `md.relu`, is a link wherever it stands on the site.
+from other pages know it. `tools.api_reference` makes its text. A public name in backquotes, such as
+`md.relu`, is a link everywhere on the site.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 from . import api_reference as api
 
-# What a page is about, after the name of its module.
+# The subject of each page, which follows the name of its module.
 ABOUT = {
     "minidl": "tensors, graphs, compiled models, files, settings",
     "minidl.ops": "operations",
@@ -49,7 +50,9 @@ from minidl.data import transforms as T
 
 
 def pages() -> dict[str, str]:
-    """Text of each page by its place in the site; the first is the reference's own index."""
+    """Return the text of each page by its place in the site. The first one is the index of the
+    reference.
+    """
     made, rows, anchors = {}, [], api.Anchors()
     for module_name, prefix, grouped in api.MODULES:
         name = module_name.replace(".", "-")
@@ -72,13 +75,15 @@ def pages() -> dict[str, str]:
 def module_page(
     module_name: str, prefix: str, grouped: bool, anchors: api.Anchors
 ) -> tuple[str, int]:
-    """A module's page, and how many names stand on it. Anchors are those of docs/api.md."""
+    """Return a module's page and the number of names on it. Its anchors are those of
+    docs/api.md.
+    """
     module = importlib.import_module(module_name)
     title = f"`{module_name}`"
     parts = [f"({anchors.add(title)})=", f"# {title}: {ABOUT[module_name]}"]
     if module_name != "minidl":
         parts.append(api.markdown(module.__doc__))
-    place = len(parts)  # of the table of contents
+    place = len(parts)  # the place of the table of contents
     contents, count = [], 0
     for group, names in api.groups(module, grouped):
         rows = []
@@ -99,14 +104,14 @@ def module_page(
 
 
 def summary(value: Any) -> str:
-    """The first sentence of a docstring, for a cell of a table."""
+    """Return the first sentence of a docstring, for a cell of a table."""
     paragraph = inspect.cleandoc(value.__doc__ or "").split("\n\n")[0]
     first = re.split(r"(?<=[.;:])(?<!et al\.)(?<!cf\.)\s", " ".join(paragraph.split()))[0]
     return api.escaped(first.rstrip(".;:")).replace("|", "\\|")
 
 
 def entry(module_name: str, name: str, value: Any) -> str:
-    """A function, or a class with its methods, as a directive."""
+    """Return a function, or a class with its methods, as a directive."""
     module_name = "minidl" if module_name == "minidl.ops" else module_name
     body = [api.markdown(value.__doc__)]
     if not inspect.isclass(value):
@@ -137,7 +142,9 @@ def directive(kind: str, call: str, options: list[str], body: str, fence: str) -
 
 @cache
 def names() -> dict[str, str]:
-    """How users write a public name, as `md.relu`, and its place in the reference."""
+    """Return the place in the reference of each public name as users write it, such as
+    `md.relu`.
+    """
     return {
         prefix + name: f"{'minidl' if module == 'minidl.ops' else module}.{name}"
         for module, prefix, _ in api.MODULES
@@ -146,9 +153,9 @@ def names() -> dict[str, str]:
 
 
 def linked(text: str) -> str:
-    """Markdown in which each public name in backquotes is a link to the reference.
+    """Return Markdown in which each public name in backquotes is a link to the reference.
 
-    Headings, blocks of code, and what is a link already stay as they are.
+    Headings, code blocks and existing links are left as they are.
     """
     parts = re.split(
         r"(^ *(`{3,}).*?^ *\2$|^#.*?$|\[[^\]\n]*\]\([^)\n]*\)|\{[\w:]+\}`[^`]*`)",
@@ -159,7 +166,7 @@ def linked(text: str) -> str:
         re.sub(r"(?<![`\w])`((?:md|nn|optim|data|T|models|train)\.[\w.]+)(\(\))?`(?!`)", role, part)
         for part in parts[::3]
     ]
-    del parts[2::3]  # the fences, which the pattern needs to find their ends
+    del parts[2::3]  # remove the fences, which the pattern needs to find the ends of blocks
     return "".join(parts)
 
 

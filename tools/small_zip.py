@@ -1,6 +1,7 @@
-"""A zip archive written again, smaller: its members deflated by Zopfli, which takes its time.
+"""This module rewrites a zip archive so that it is smaller: it compresses the members by Zopfli,
+which takes long.
 
-Any program that reads zip archives reads the result. Python's zipfile has no place for another
+Any program that reads zip archives can read the result. Python's zipfile cannot use another
 compressor, so the few structures of the format are written here (PKWARE's APPNOTE, 4.3).
 """
 
@@ -19,9 +20,9 @@ STORED, DEFLATED = zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED
 
 
 def rewrite(path: Path) -> None:
-    """Replace an archive by a smaller one of the same members, in the same order.
+    """Replace an archive by a smaller one that has the same members in the same order.
 
-    ValueError for one with encrypted members or of four gigabytes.
+    Raises ValueError for an archive with encrypted members or with members of four gigabytes.
     """
     out, directory = bytearray(), bytearray()
     with zipfile.ZipFile(path) as archive:
@@ -63,7 +64,9 @@ def rewrite(path: Path) -> None:
 
 
 def _packed(data: bytes) -> tuple[int, bytes]:
-    """The method and the bytes of a member; what deflate does not make smaller is stored."""
+    """Return the method and the bytes of a member. It is stored if deflate does not make it
+    smaller.
+    """
     if len(zlib.compress(data[: 1 << 16], 1)) > 0.99 * len(data[: 1 << 16]):
         return STORED, data
-    return DEFLATED, zopfli.zlib.compress(data)[2:-4]  # without zlib's header and checksum
+    return DEFLATED, zopfli.zlib.compress(data)[2:-4]  # without the header and the checksum of zlib

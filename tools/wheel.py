@@ -1,13 +1,15 @@
-"""The wheel: kernels for every instruction-set level, and on Linux the OpenMP runtime, in one file.
+"""This tool builds the wheel: one file with kernels for every instruction-set level and, on Linux,
+with the OpenMP runtime.
 
     python -m tools.wheel           writes dist/*.whl
     python -m tools.wheel --try     and installs it in an environment of its own, where it must
                                     train at each level that this CPU runs, without a compiler
 
-On Linux auditwheel copies GNU OpenMP's library into the wheel, leads the kernels to it, strips
-symbols, and finds the platform tag: the oldest C library that has all that the wheel needs. That
-follows from the system where it is built; cibuildwheel (pyproject.toml) builds it in a container
-with an old one. Elsewhere the wheel is as the compiler leaves it.
+On Linux auditwheel copies GNU OpenMP's library into the wheel, links the kernels to that copy,
+strips symbols, and finds the platform tag, which is the oldest C library that has all that the
+wheel needs. This depends on the system on which the wheel is built, so cibuildwheel
+(pyproject.toml) builds it in a container of an old system. On other systems the wheel is used as
+the compiler leaves it.
 """
 
 import argparse
@@ -23,10 +25,10 @@ from . import small_zip
 ROOT = Path(__file__).resolve().parents[1]
 HOME = ROOT / "build" / "wheel"
 DIST = ROOT / "dist"
-DATA = "minidl/data/files/"  # MNIST
-LIMIT = 3_000_000  # bytes beside it
+DATA = "minidl/data/files/"  # MNIST's files
+LIMIT = 3_000_000  # the largest size of all the rest, in bytes
 
-# What is tried: a network with batch normalization learns MNIST's digits, in a second or two.
+# The trial: a network with batch normalization learns MNIST's digits within a second or two.
 PROGRAM = """
 import minidl as md
 from minidl import data, models, optim
@@ -64,7 +66,7 @@ def main() -> int:
 
 
 def built() -> Path:
-    """The wheel as setup.py makes it."""
+    """Return the wheel as setup.py makes it."""
     shutil.rmtree(HOME, ignore_errors=True)
     environment = {"MINIDL_BUILD_ISA": "all", **os.environ}
     subprocess.run(
@@ -77,7 +79,7 @@ def built() -> Path:
 
 
 def repaired(wheel: Path) -> Path:
-    """The wheel with all that it needs, in dist/."""
+    """Return the wheel in dist/ that has all that it needs."""
     DIST.mkdir(exist_ok=True)
     if sys.platform != "linux":
         print("minidl: this wheel needs an OpenMP library where it is installed", flush=True)
@@ -94,7 +96,7 @@ def repaired(wheel: Path) -> Path:
 
 
 def describe(wheel: Path) -> None:
-    """Say what is in the wheel, and how large its parts are."""
+    """Print what is in the wheel, and how large its parts are."""
     with zipfile.ZipFile(wheel) as archive:
         sizes = {info.filename: info.compress_size for info in archive.infolist()}
     data = sum(size for name, size in sizes.items() if name.startswith(DATA))

@@ -1,9 +1,9 @@
 """Batch normalization, ReLU and a 2x2 max-pool of stride 2 in one pass, its gradient in two.
 
-Where one end the other would write three outputs and three gradients of the size of x, only the
-pooled output is written forward, only dx backward. float32, channels in multiples of 16. Sums over
-fixed chunks of images are added in their order, so no result depends on the number of threads.
-The inner loops are in batch_norm_pool.h.
+One operation after the other would write three outputs and three gradients of the size of x. In one
+pass only the pooled output is written forward, and only dx backward. Arrays are float32 and have
+channels in multiples of 16. Sums over fixed chunks of images are added in their order, so no result
+depends on the number of threads. The inner loops are in batch_norm_pool.h.
 """
 cimport numpy as cnp
 from cython.parallel cimport parallel, prange, threadid
@@ -20,12 +20,12 @@ import numpy as np
 cnp.import_array()
 
 cdef extern from "norm/batch_norm_pool.h" nogil:
-    void pool_row(const float* x0, const float* x1, int relu, Py_ssize_t cells,
+    void pool_row(const float* x0, const float* x1, int relu, Py_ssize_t windows,
                   Py_ssize_t channels, const float* factors, float* y)
-    void pool_row_sums(const float* x0, const float* x1, int relu, Py_ssize_t cells,
+    void pool_row_sums(const float* x0, const float* x1, int relu, Py_ssize_t windows,
                        Py_ssize_t channels, const float* factors, const float* dy, float* sum_g,
                        float* sum_gx)
-    void pool_row_gradient(const float* x0, const float* x1, int relu, Py_ssize_t cells,
+    void pool_row_gradient(const float* x0, const float* x1, int relu, Py_ssize_t windows,
                            Py_ssize_t channels, const float* factors, const float* dy,
                            bint training, const float* slope, const float* offset, float* d0,
                            float* d1)
@@ -37,12 +37,12 @@ cdef enum:
     CHUNKS = 64         # of images, at most
 
 
-cdef struct Geometry:
-    Py_ssize_t n, h, w, c       # of x
-    Py_ssize_t oh, ow           # of an image's outputs
+cdef struct Shape:
+    Py_ssize_t n, h, w, c       # the images x: (N, H, W, C)
+    Py_ssize_t oh, ow           # the outputs of an image: (OH, OW, C)
 
 
-cdef int set_geometry(Geometry* s, cnp.ndarray x, str where) except -1:
+cdef int set_shape(Shape* s, cnp.ndarray x, str where) except -1:
     """Fill in the sizes of the images x and of their outputs."""
     s.n, s.h, s.w, s.c = x.shape[0], x.shape[1], x.shape[2], x.shape[3]
     s.oh, s.ow = s.h // 2, s.w // 2
@@ -51,8 +51,8 @@ cdef int set_geometry(Geometry* s, cnp.ndarray x, str where) except -1:
     return 0
 
 
-cdef const float* pair_of_rows(const float* x, Geometry* s, Py_ssize_t row) noexcept nogil:
-    """The two rows of inputs of row `row` of all outputs."""
+cdef const float* pair_of_rows(const float* x, Shape* s, Py_ssize_t row) noexcept nogil:
+    """The first of the two input rows that are pooled to row `row` of all images' outputs."""
     return x + (row // s.oh * s.h + row % s.oh * 2) * s.w * s.c
 
 
@@ -61,13 +61,13 @@ def batch_norm_pool(x, factors, bint relu=False, int threads=0):
     cdef cnp.ndarray a = channel_blocks(x, "batch_norm_pool", "x", MULTIPLE), y
     cdef cnp.ndarray f = channel_rows(factors, 5, a.shape[3], cnp.NPY_FLOAT32, "batch_norm_pool",
                                       "factors")
-    cdef Geometry s
+    cdef Shape s
     cdef cnp.npy_intp dims[4]
     cdef Py_ssize_t row
     cdef const float* source
     cdef float* target
     cdef int t
-    set_geometry(&s, a, "batch_norm_pool")
+    set_shape(&s, a, "batch_norm_pool")
     dims[0], dims[1], dims[2], dims[3] = s.n, s.oh, s.ow, s.c
     y = new_array(4, dims, cnp.NPY_FLOAT32)
     t = threads_for(threads, <double>s.n * s.h * s.w * s.c)
@@ -78,28 +78,28 @@ def batch_norm_pool(x, factors, bint relu=False, int threads=0):
     return y
 
 
-cdef void chunk_sums(const float* dy, const float* x, const float* factors, int relu, Geometry* s,
+cdef void chunk_sums(const float* dy, const float* x, const float* factors, int relu, Shape* s,
                      Py_ssize_t first, Py_ssize_t end, float* work, double* sums) noexcept nogil:
-    """Sums of g and g (x - mean_hi) over images first .. end: those of a row of cells, or of some
-    of a long row's, in float, which are added in double."""
-    cdef Py_ssize_t row, j, cells
+    """Write the sums of g and g (x - mean_hi) over images first .. end - 1. At most BLOCK_ROWS
+    windows of a row are summed in float, and these sums are added in double."""
+    cdef Py_ssize_t row, j, windows
     cdef const float* x0
     memset(sums, 0, 2 * s.c * sizeof(double))
     for row in range(first * s.oh, end * s.oh):
         x0 = pair_of_rows(x, s, row)
         j = 0
         while j < s.ow:
-            cells = min(s.ow - j, <Py_ssize_t>BLOCK_ROWS)
-            pool_row_sums(x0 + 2 * j * s.c, x0 + (s.w + 2 * j) * s.c, relu, cells, s.c, factors,
+            windows = min(s.ow - j, <Py_ssize_t>BLOCK_ROWS)
+            pool_row_sums(x0 + 2 * j * s.c, x0 + (s.w + 2 * j) * s.c, relu, windows, s.c, factors,
                           dy + (row * s.ow + j) * s.c, work, work + s.c)
             add_sums(sums, <const float*>work, 2 * s.c)
-            j += cells
+            j += windows
 
 
 cdef void image_gradient(const float* dy, const float* x, const float* factors, int relu,
                          bint training, const float* slope, const float* offset, float* dx,
-                         Geometry* s, Py_ssize_t image) noexcept nogil:
-    """Write dx of an image, also of its last row and column where no cell covers them."""
+                         Shape* s, Py_ssize_t image) noexcept nogil:
+    """Write dx of an image, including its last row and column where no window covers them."""
     cdef Py_ssize_t i, at, width = s.w * s.c, last = (s.w - 1) * s.c
     for i in range(s.oh):
         at = (image * s.h + 2 * i) * width
@@ -117,7 +117,7 @@ cdef void image_gradient(const float* dy, const float* x, const float* factors, 
 
 cdef void backward(const float* dy, const float* x, const float* factors, bint training, int relu,
                    float* dx, float* dgamma, float* dbeta, float* memory, double* sums,
-                   Py_ssize_t chunks, Geometry* s, int threads) noexcept nogil:
+                   Py_ssize_t chunks, Shape* s, int threads) noexcept nogil:
     cdef Py_ssize_t q, i, n = s.c
     cdef float* slope = memory
     cdef float* offset = slope + n
@@ -140,11 +140,11 @@ def batch_norm_pool_backward(dy, x, factors, bint training=True, bint relu=False
     cdef cnp.ndarray a = channel_blocks(x, where, "x", MULTIPLE), dx, dgamma, dbeta, work, sums
     cdef cnp.ndarray g = channel_blocks(dy, where, "dy", MULTIPLE)
     cdef cnp.ndarray f = channel_rows(factors, 5, a.shape[3], cnp.NPY_FLOAT32, where, "factors")
-    cdef Geometry s
+    cdef Shape s
     cdef cnp.npy_intp dims
     cdef int t
     cdef Py_ssize_t chunks
-    set_geometry(&s, a, where)
+    set_shape(&s, a, where)
     has_shape(g, s.n, s.oh, s.ow, s.c, where, "dy")
     dims, chunks = s.c, max(1, min(s.n, CHUNKS))
     t = threads_for(threads, 2.0 * s.n * s.h * s.w * s.c)

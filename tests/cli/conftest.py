@@ -1,4 +1,6 @@
-"""What the tests of the command line share: a way to call it, pictures, and a run of them."""
+"""This module has what the tests of the command line share: a way to call it, pictures, and a run
+of them.
+"""
 
 import os
 import signal
@@ -17,7 +19,7 @@ from tests.support.threads import threads
 
 @dataclass
 class Said:
-    """How a call ended: its exit code, and what is on stdout and stderr."""
+    """The outcome of a call: its exit code, and what it wrote to stdout and stderr."""
 
     code: int
     out: str
@@ -25,13 +27,15 @@ class Said:
 
     @property
     def last(self):
-        """The last line on stdout."""
+        """Return the last line on stdout."""
         return self.out.splitlines()[-1]
 
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory):
-    """A folder that no test changes: `photos` in parts, and a run of it in `runs/photos`."""
+    """Return a folder that no test changes: it has `photos` in parts, and a run of them in
+    `runs/photos`.
+    """
     folder = tmp_path_factory.mktemp("shared")
     for seed, (part, count) in enumerate({"train": 20, "valid": 4, "test": 4}.items()):
         coloured(
@@ -47,21 +51,22 @@ def shared(tmp_path_factory):
 
 @pytest.fixture
 def run(shared):
-    """A finished run, which no test changes."""
+    """Return a finished run, which no test changes."""
     return shared / "runs" / "photos"
 
 
 @pytest.fixture
 def photos(tmp_path):
-    """A folder of blue and of red pictures."""
+    """Return a folder of blue and of red pictures."""
     return coloured(tmp_path / "photos", {"blue": 12, "red": 12})
 
 
 @pytest.fixture(autouse=True)
 def place(tmp_path, shared, monkeypatch):
-    """The current folder: an empty one. The cache is that of the tests, and the data sets are those
-    of the package."""
-    draw_nothing(monkeypatch)  # the drawings of `shared` are enough
+    """Make an empty folder the current one. The cache is that of the tests, and the data sets are
+    those of the package.
+    """
+    draw_nothing(monkeypatch)  # it is enough to draw once, for `shared`
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MINIDL_CACHE", str(shared / "cache"))
     monkeypatch.delenv("MINIDL_DATA", raising=False)
@@ -71,7 +76,7 @@ def place(tmp_path, shared, monkeypatch):
 
 @pytest.fixture
 def minidl(capsys):
-    """Calls a command in this process: minidl("eval", run) -> Said."""
+    """Return a function that calls a command in this process: minidl("eval", run) -> Said."""
 
     def call(*arguments):
         capsys.readouterr()
@@ -83,14 +88,16 @@ def minidl(capsys):
 
 @pytest.fixture
 def process():
-    """Starts a command in a process of its own: process("eval", run) -> Popen; `variables` are set
-    in its environment."""
+    """Return a function that starts a command in a process of its own: process("eval", run) ->
+    Popen. `variables` are set in its environment.
+    """
     started = []
 
     def start(*arguments, variables=(), **options):
         env = {**os.environ, "PYTHONPATH": str(ROOT), **dict(variables)}
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        if os.name == "posix":  # a shell lets what it runs in the background ignore Ctrl-C
+        # A shell lets the programs that it runs in the background ignore Ctrl-C.
+        if os.name == "posix":
             options.setdefault(
                 "preexec_fn", lambda: signal.signal(signal.SIGINT, signal.default_int_handler)
             )
@@ -105,14 +112,15 @@ def process():
 
     yield start
     for one in started:
-        with one:  # closes its streams and waits
+        with one:  # leaving the block closes its streams and waits for it
             one.kill()
 
 
 @pytest.fixture
 def refused(minidl):
-    """Calls a command that is a wrong call: exit code 2, these words on stderr, nothing on stdout,
-    and not the traceback of a program."""
+    """Return a function that makes a wrong call. It must end with exit code 2 and these words on
+    stderr, with nothing on stdout and without a traceback.
+    """
 
     def call(*arguments, words, code=2):
         said = minidl(*arguments)

@@ -1,5 +1,6 @@
-"""`minidl bench`: the calls that it counts, of what models, and what it says of them. No time is
-asserted."""
+"""These tests check the calls that `minidl bench` counts, for which models, and what it prints.
+They assert no times.
+"""
 
 import importlib
 import itertools
@@ -14,7 +15,7 @@ from minidl import compiled, kernels, models, nn
 from tests.support.threads import threads
 
 SHORT = ("--seconds", "0.001")
-bench = importlib.import_module("minidl.cli.bench")  # by this name the package has the command
+bench = importlib.import_module("minidl.cli.bench")  # in the package, this name is the command
 
 
 @pytest.fixture(autouse=True)
@@ -23,13 +24,15 @@ def no_warm_up(monkeypatch):
 
 
 def lines_of(said):
-    """The table as lists of words; there are headings before it, and a blank line behind."""
+    """Return the table as lists of words. There are headings before it and a blank line after
+    it.
+    """
     table = said.out.split("\n\n")[1].splitlines()
     assert table[0].split() == ["batch", "model", "calls", "shortest", "median", "99%", "images/s"]
     return [re.split(r"  +", line.strip()) for line in table[1:]]
 
 
-def test_a_name(minidl):
+def test_a_model_is_given_by_name(minidl):
     said = minidl("bench", "mlp", *SHORT)
     assert said.code == 0 and said.err == ""
     assert said.out.startswith("mlp, images of 28 x 28 x 1\n")
@@ -47,7 +50,7 @@ def test_a_name(minidl):
         assert 0 < low <= middle <= high
 
 
-def test_json(minidl):
+def test_the_figures_are_printed_as_json(minidl):
     said = minidl("bench", "mnist-cnn", "--batch", "2", "--threads", "1", "--json", *SHORT)
     assert said.code == 0 and said.err == ""
     found = json.loads(said.out)
@@ -69,8 +72,9 @@ def test_a_run_and_a_file(minidl, shared):
 
 
 def test_the_models_of_both_lines_are_the_given_one(minidl, monkeypatch):
-    """What is timed is the compiled model, and `predict` of the model itself, on images of the
-    asked shape and batch."""
+    """The compiled model is timed, and the `predict` of the model itself, on images of the
+    requested shape and batch.
+    """
     models.save("vgg.safetensors", models.create("vgg8", classes=3))
     calls = []
     monkeypatch.setattr(
@@ -82,7 +86,8 @@ def test_the_models_of_both_lines_are_the_given_one(minidl, monkeypatch):
     assert {shape for _, shape, _ in calls} == {(3, 32, 32, 3)}
     assert {shape for *_, shape in calls} == {(3, 3)}
     turns = [name for name, _ in itertools.groupby(name for name, *_ in calls)]
-    assert turns == ["compiled", "predict"] * (1 + bench.SLICES)  # once to see that they agree
+    # One extra call checks that they agree.
+    assert turns == ["compiled", "predict"] * (1 + bench.SLICES)
 
 
 def noting(calls, name, method):
@@ -94,8 +99,8 @@ def noting(calls, name, method):
     return noted
 
 
-def test_figures():
-    times = [k / 1000 for k in range(200, 0, -1)]  # 1 to 200 ms
+def test_the_figures_are_those_of_the_calls():
+    times = [k / 1000 for k in range(200, 0, -1)]  # from 200 ms down to 1 ms
     found = bench._figures(times, 4)
     assert found == {
         "calls": 200,
@@ -107,9 +112,10 @@ def test_figures():
     assert bench._figures([3.0, 1.0, 2.0], 1)["p99"] == 3.0
 
 
-def test_what_is_measured(monkeypatch):
-    """Calls of the warm-up are not counted, the fewest threads are told, and a slice ends after its
-    time and at least some calls."""
+def test_calls_of_the_warm_up_are_not_counted(monkeypatch):
+    """Calls of the warm-up are not counted, the smallest number of threads is printed, and a slice
+    ends after its time and a minimum of calls.
+    """
     ticks, log = iter(range(100)), []
     team = iter([2, 2, 1, 2])
     monkeypatch.setattr(bench, "WARM_UP", 2.5)
@@ -119,7 +125,7 @@ def test_what_is_measured(monkeypatch):
     assert len(log) == 2 + bench.LEAST
 
 
-def test_a_busy_machine_is_said(minidl, monkeypatch):
+def test_a_busy_machine_is_reported(minidl, monkeypatch):
     monkeypatch.setattr(kernels, "thread_count", lambda: 1)
     with threads(2):
         said = minidl("bench", "mlp", "--batch", "1", *SHORT)
@@ -177,10 +183,10 @@ def test_a_model_with_two_outputs(refused, monkeypatch):
         (("mlp", "--batch", "1000000000000"), 1, ["allocate"]),
     ],
 )
-def test_wrong_calls(refused, arguments, code, words):
+def test_wrong_calls_are_refused(refused, arguments, code, words):
     refused("bench", *arguments, code=code, words=words)
 
 
-def test_a_file_that_is_no_model(refused, tmp_path):
+def test_a_file_that_is_no_model_is_refused(refused, tmp_path):
     (tmp_path / "text.safetensors").write_text("no model")
     refused("bench", "text.safetensors", code=1, words=["text.safetensors"])

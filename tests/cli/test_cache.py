@@ -1,11 +1,11 @@
-"""`minidl cache` and `minidl cache clear`."""
+"""These tests check `minidl cache` and `minidl cache clear`."""
 
 from minidl import data
 from tests.support.picture_files import coloured
 from tests.support.processes import python
 
 
-def test_what_is_in_it(minidl, tmp_path, monkeypatch):
+def test_the_entries_are_listed(minidl, tmp_path, monkeypatch):
     monkeypatch.setenv("MINIDL_CACHE", str(tmp_path / "cache"))
     empty = minidl("cache")
     assert empty.code == 0 and len(empty.out.splitlines()) == 1
@@ -24,14 +24,14 @@ def test_what_is_in_it(minidl, tmp_path, monkeypatch):
     assert data.cache.entries() == [] and (first.images[0] == first.images[0]).all()
 
 
-def test_clearing_an_empty_one(minidl, tmp_path, monkeypatch):
+def test_an_empty_cache_can_be_cleared(minidl, tmp_path, monkeypatch):
     monkeypatch.setenv("MINIDL_CACHE", str(tmp_path / "none"))
     said = minidl("cache", "clear")
     assert said.code == 0 and "0.0 MB freed" in said.out
 
 
 def test_what_another_process_left_half_written_goes_too(minidl, tmp_path, monkeypatch):
-    """A process that was killed while it decoded."""
+    """The other process was killed while it decoded."""
     monkeypatch.setenv("MINIDL_CACHE", str(tmp_path / "cache"))
     coloured(tmp_path / "photos", {"blue": 3, "red": 3})
     python(f"""
@@ -48,11 +48,11 @@ def test_what_another_process_left_half_written_goes_too(minidl, tmp_path, monke
     assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
 
 
-def test_a_limit_that_is_none(minidl, monkeypatch):
+def test_an_invalid_limit_is_refused(minidl, monkeypatch):
     monkeypatch.setenv("MINIDL_CACHE_LIMIT", "much")
     said = minidl("cache")
     assert said.code == 1 and "MINIDL_CACHE_LIMIT" in said.err and "much" in said.err
 
 
-def test_wrong_calls(refused):
+def test_wrong_calls_are_refused(refused):
     refused("cache", "empty", words=["empty"])

@@ -1,4 +1,6 @@
-"""`minidl eval`: a run on what it was measured on, runs and files on other data."""
+"""These tests check `minidl eval` for a run on the data that it was measured on, and for runs and
+files on other data.
+"""
 
 import shutil
 
@@ -17,7 +19,7 @@ def accuracy(said):
 
 
 def test_a_run_without_data_says_what_train_said(minidl, shared, tmp_path):
-    """Noise in the pictures, so that the number is not 1."""
+    """The pictures have noise, so that the accuracy is not 1."""
     coloured(tmp_path / "photos", {"blue": 30, "red": 30}, seed=3)
     for i, path in enumerate(sorted((tmp_path / "photos" / "red").iterdir())):
         if i % 3 == 0:
@@ -29,16 +31,16 @@ def test_a_run_without_data_says_what_train_said(minidl, shared, tmp_path):
     assert evaluated.last == trained.last
 
 
-def test_with_a_test_part(minidl, run):
+def test_the_test_part_is_measured(minidl, run):
     assert accuracy(minidl("eval", run)) == ("test", 1.0)
 
 
-def test_from_another_folder_and_moved(minidl, run, shared, tmp_path, monkeypatch):
+def test_a_moved_run_is_measured_from_another_folder(minidl, run, shared, tmp_path, monkeypatch):
     shutil.copytree(run, tmp_path / "moved")
     assert accuracy(minidl("eval", "moved")) == ("test", 1.0)
 
 
-def test_data_that_have_gone(minidl, tmp_path):
+def test_missing_data_are_named(minidl, tmp_path):
     coloured(tmp_path / "photos", {"blue": 12, "red": 12})
     assert minidl("train", "photos", "--epochs", 1, "--model", "mlp").code == 0
     (tmp_path / "photos").rename(tmp_path / "pictures")
@@ -47,8 +49,8 @@ def test_data_that_have_gone(minidl, tmp_path):
     assert accuracy(minidl("eval", "runs/photos", "pictures"))[0] == "test"
 
 
-def test_data_that_have_changed(minidl, refused, tmp_path):
-    """The valid part would be another one, with pictures that were trained on."""
+def test_changed_data_are_refused(minidl, refused, tmp_path):
+    """The valid part would be another one now, with pictures that the model was trained on."""
     coloured(tmp_path / "photos", {"blue": 12, "red": 12})
     assert minidl("train", "photos", "--epochs", 1, "--model", "mlp").code == 0
     coloured(tmp_path / "photos", {"red": 15}, seed=7)
@@ -66,7 +68,7 @@ def test_skip_broken_is_for_data(refused, run):
 
 @pytest.mark.parametrize("model", ["run", "file"])
 def test_a_folder_of_classes(minidl, run, tmp_path, model):
-    """Fewer classes than the model has, and pictures of another size."""
+    """The folder has fewer classes than the model, and pictures of another size."""
     coloured(tmp_path / "more", {"red": 5, "green": 5}, size=(13, 13), seed=9)
     given = run if model == "run" else run / "best.safetensors"
     assert accuracy(minidl("eval", given, "more")) == ("test", 1.0)
@@ -90,7 +92,9 @@ def test_labels_go_by_name(minidl, run, tmp_path):
     ],
 )
 def test_the_parts_of_a_folder(minidl, run, tmp_path, parts, measured, name):
-    """The test part, or else the valid one; the labels of the others are wrong on purpose."""
+    """The test part is used, or the valid part if there is none. The labels of the other parts are
+    wrong on purpose.
+    """
     for part in parts:
         coloured(tmp_path / "data" / part, {"red": 4})
         if part != measured:
@@ -127,7 +131,7 @@ def test_known_data(minidl, tmp_path):
     md.manual_seed(0)
     models.save("digits.safetensors", models.create("mlp"), classes=list("0123456789"))
     part, value = accuracy(minidl("eval", "digits.safetensors", "mnist"))
-    assert part == "test" and 0 < value < 0.3  # it has not learned
+    assert part == "test" and 0 < value < 0.3  # the model has not learned anything
 
 
 def test_known_data_of_other_classes_or_another_shape(refused, run, tmp_path):
@@ -145,7 +149,7 @@ def test_threads(minidl, run):
         assert md.get_num_threads() == threads
 
 
-def test_wrong_calls(refused, shared, run, tmp_path):
+def test_wrong_calls_are_refused(refused, shared, run, tmp_path):
     refused("eval", "nix", words=["'nix'"])
     refused("eval", tmp_path, words=["is not a run", "best.safetensors"])
     refused("eval", run / "best.safetensors", words=["DATA"])

@@ -1,4 +1,4 @@
-"""`minidl export`: runs and models as ONNX files."""
+"""These tests check that `minidl export` writes runs and models as ONNX files."""
 
 import json
 
@@ -13,12 +13,12 @@ from tests.support.picture_files import coloured
 
 
 def metadata(path):
-    """What a file says of itself."""
+    """Return the metadata of a file."""
     return onnxruntime.InferenceSession(path).get_modelmeta().custom_metadata_map
 
 
 @pytest.mark.parametrize("layout", [None, "NHWC", "NCHW"])
-def test_a_run(minidl, shared, layout):
+def test_the_file_of_a_run_predicts_what_the_run_does(minidl, shared, layout):
     """The file predicts what the run does, for pictures prepared as its metadata says."""
     options = () if layout is None else ("--layout", layout)
     said = minidl("export", shared / "runs" / "photos", "photos.onnx", *options)
@@ -48,8 +48,8 @@ def test_a_run(minidl, shared, layout):
         ({"in_features": 20}, None, (20,)),
     ],
 )
-def test_a_file_of_a_model(minidl, options, preprocess, shape):
-    """What it takes is known by the file; what it does not know is not in the metadata."""
+def test_the_file_of_a_model_has_what_is_known_of_it(minidl, options, preprocess, shape):
+    """The model file knows its input, and what it does not know is not in the metadata."""
     model = models.create("mlp", **options)
     models.save("model.safetensors", model, preprocess=preprocess)
     said = minidl("export", "model.safetensors", "model.onnx")
@@ -61,7 +61,7 @@ def test_a_file_of_a_model(minidl, options, preprocess, shape):
 
 
 def test_pictures_of_another_size_than_that_of_the_model(minidl):
-    """A model that takes any size is written for the one that pictures are scaled to."""
+    """A model that takes any size is written for the size that pictures are scaled to."""
     model = models.create("resnet20", input_shape=(32, 32, 3))
     models.save("model.safetensors", model, preprocess={"size": [16, 24]})
     assert "(N, 16, 24, 3) to (N, 10)" in minidl("export", "model.safetensors", "model.onnx").out
@@ -97,7 +97,7 @@ def _missing(function):
     raise ImportError("pip install minidl[onnx]")
 
 
-def test_wrong_calls(refused, shared, tmp_path):
+def test_wrong_calls_are_refused(refused, shared, tmp_path):
     model = shared / "runs" / "photos"
     refused("export", model, words=["OUT.onnx"])
     refused("export", "nix", "model.onnx", words=["'nix'"])

@@ -1,4 +1,4 @@
-"""`minidl info`: what a report of a fault should have."""
+"""These tests check that `minidl info` prints what a report of a fault needs."""
 
 import os
 import subprocess
@@ -26,12 +26,12 @@ def test_it_says_what_runs_here(minidl):
         assert word in said.out
 
 
-def test_it_takes_nothing(refused):
+def test_it_takes_no_arguments(refused):
     refused("info", "more", words=["more"])
 
 
 def test_a_level_that_is_not_there_is_a_line(tmp_path):
-    """The kernels are chosen when minidl is imported, before there is a command."""
+    """The kernels are chosen when minidl is imported, before the command begins."""
     script = tmp_path / "minidl"
     script.write_text("from minidl.cli import main; raise SystemExit(main())")
     for begin in (["-m", "minidl"], [str(script)]):

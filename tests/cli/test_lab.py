@@ -1,17 +1,17 @@
-"""`minidl lab`."""
+"""These tests check `minidl lab`."""
 
 import json
 
 from minidl import cli
 
 
-def test_list(capsys):
+def test_experiments_are_listed(capsys):
     assert cli.main(["lab", "list"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("E18") and "gradient flow" in line for line in lines)
 
 
-def test_run_and_report(tmp_path, capsys):
+def test_a_run_writes_results_and_a_report(tmp_path, capsys):
     out = str(tmp_path / "lab")
     assert cli.main(["lab", "run", "E18", "--quick", "--seeds", "2", "--out", out]) == 0
     assert "E18  REFUTED (provisional): Each layer multiplies the norm" in capsys.readouterr().out
@@ -22,7 +22,7 @@ def test_run_and_report(tmp_path, capsys):
     assert (tmp_path / "lab" / "report.html").exists()
 
 
-def test_wrong_calls(tmp_path, capsys):
+def test_wrong_calls_are_refused(tmp_path, capsys):
     assert cli.main(["lab", "run", "E99"]) == 2
     assert "there is no experiment 'E99'" in capsys.readouterr().err
     assert cli.main(["lab", "report", "--out", str(tmp_path)]) == 1

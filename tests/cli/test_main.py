@@ -1,4 +1,6 @@
-"""The command line as a whole: help, exit codes, what goes to which stream."""
+"""These tests check what all commands share: help, exit codes, and which output goes to which
+stream.
+"""
 
 import os
 import subprocess
@@ -14,7 +16,7 @@ from tests.support.processes import ROOT
 SUBCOMMANDS = ("train", "eval", "predict", "bench", "summary", "export", "info", "cache")
 
 
-def test_the_commands():
+def test_the_commands_are_those_of_the_contract():
     assert set(SUBCOMMANDS) <= set(commands.commands)
 
 
@@ -59,7 +61,7 @@ def test_help_and_version(minidl):
     assert minidl("--version").out.strip() == f"minidl, version {version.__version__}"
 
 
-def test_wrong_calls(refused):
+def test_wrong_calls_are_refused(refused):
     refused("fit", words=["No such command 'fit'"])
     refused("train", "mnist", "--nix", words=["No such option", "--nix", "minidl train --help"])
     refused(words=["Usage: minidl"])
@@ -83,7 +85,7 @@ def test_a_command_without_arguments_shows_its_help(refused, name):
         (click.UsageError("say it so"), 2, "say it so"),
     ],
 )
-def test_exit_codes(minidl, monkeypatch, error, code, text):
+def test_exit_codes_say_how_a_call_ended(minidl, monkeypatch, error, code, text):
     def fail(*args):
         raise error
 
@@ -123,7 +125,7 @@ def test_warnings_are_a_line_on_stderr(minidl, monkeypatch):
     assert said.err == "minidl: warning: mind the gap\n" and said.out == "" and said.code == 0
 
 
-def test_as_a_process(process):
+def test_a_process_ends_with_the_exit_code(process):
     for arguments, code in ((["--version"], 0), (["nix"], 2), (["eval", "nix"], 2)):
         running = process(*arguments)
         out, err = running.communicate()
@@ -132,8 +134,8 @@ def test_as_a_process(process):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes of a shell")
-def test_a_reader_that_has_enough(tmp_path):
-    """As of `| head -1`: no traceback of the pipe that is closed."""
+def test_a_closed_pipe_gives_no_traceback(tmp_path):
+    """With `| head -1`, for example, there is no traceback about the closed pipe."""
     done = subprocess.run(
         f"{sys.executable} -m minidl summary resnet56 | head -1; exit ${{PIPESTATUS[0]}}",
         shell=True,
@@ -148,8 +150,8 @@ def test_a_reader_that_has_enough(tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes and devices of Unix")
 @pytest.mark.parametrize("buffered", [True, False])
-def test_nobody_reads(buffered):
-    """The pipe is closed before anything is written; what is buffered is written at the end."""
+def test_a_pipe_that_nobody_reads_gives_no_traceback(buffered):
+    """The pipe is closed before anything is written. Buffered output is written only at the end."""
     environment = {**os.environ, "PYTHONUNBUFFERED": "" if buffered else "1"}
     with subprocess.Popen(
         [sys.executable, "-m", "minidl", "cache"],

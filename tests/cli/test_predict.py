@@ -1,4 +1,6 @@
-"""`minidl predict`: classes and probabilities of pictures, as text and as JSON."""
+"""These tests check that `minidl predict` prints classes and probabilities of pictures, as text and
+as JSON.
+"""
 
 import json
 import os
@@ -13,7 +15,7 @@ from tests.support.picture_files import coloured, write
 
 @pytest.fixture
 def new(tmp_path):
-    """Pictures that the run has not seen, one of another size and format."""
+    """Return pictures that the run has not seen, one of them of another size and format."""
     coloured(tmp_path / "new", {"blue": 1, "green": 1, "red": 1}, seed=11)
     large = np.full((30, 40, 3), (220, 40, 40), np.uint8)
     write(tmp_path / "new" / "large.jpg", large)
@@ -44,7 +46,7 @@ def test_json_is_the_structure_of_the_contract(minidl, run, new, top):
     options = () if top is None else ("--top", top)
     said = minidl("predict", run, new["red"], new["blue"], *options, "--json")
     assert said.code == 0 and said.err == ""
-    found = json.loads(said.out)  # all of stdout
+    found = json.loads(said.out)  # stdout has nothing but JSON
     saved = models.load(run / "best.safetensors")
     expected = saved.predict([new["red"], new["blue"]], top=top or 3)
     assert found == [
@@ -113,7 +115,7 @@ def test_a_missing_or_broken_picture_is_named_and_nothing_on_stdout(refused, run
     )
 
 
-def test_wrong_calls(refused, run, new, tmp_path):
+def test_wrong_calls_are_refused(refused, run, new, tmp_path):
     refused("predict", run, words=["IMAGE"])
     refused("predict", "nix", new["red"], words=["'nix'"])
     refused("predict", tmp_path, new["red"], words=["is not a run"])
@@ -138,7 +140,7 @@ def test_names_that_a_terminal_cannot_show(process, minidl, tmp_path):
 
 
 def test_as_a_process_into_a_file(process, run, new, tmp_path):
-    """JSON that another program reads."""
+    """The output is JSON that another program can read."""
     with open(tmp_path / "out.json", "w") as file:
         started = process("predict", run, *new.values(), "--json", stdout=file)
         _, err = started.communicate()

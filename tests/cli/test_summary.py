@@ -1,4 +1,6 @@
-"""`minidl summary`: layers of a model by name, by run, by file."""
+"""These tests check that `minidl summary` prints the layers of a model, which is given by its name,
+by a run or by a file.
+"""
 
 import pytest
 
@@ -6,7 +8,7 @@ from minidl import models
 
 
 @pytest.mark.parametrize("name", models.names())
-def test_a_name(minidl, name):
+def test_a_model_is_given_by_name(minidl, name):
     said = minidl("summary", name)
     assert said.code == 0 and said.err == ""
     model = models.create(name)
@@ -15,15 +17,15 @@ def test_a_name(minidl, name):
 
 
 @pytest.mark.parametrize("given, shape", [("64,48,3", (64, 48, 3)), ("64x48x3", (64, 48, 3))])
-def test_input(minidl, given, shape):
+def test_the_shape_of_the_input_is_an_option(minidl, given, shape):
     said = minidl("summary", "vgg8", "--input", given)
     assert said.out.rstrip("\n") == str(
         models.create("vgg8", input_shape=shape).summary(shape)
     ).rstrip("\n")
-    assert "64, 48, 64" in said.out  # after the first convolution
+    assert "64, 48, 64" in said.out  # the shape after the first convolution
 
 
-def test_a_run_and_a_file(minidl, shared):
+def test_a_run_and_a_file_are_summarized(minidl, shared):
     run = shared / "runs" / "photos"
     said = minidl("summary", run)
     assert said.code == 0 and "8, 8, 16" in said.out and "3" in said.out
@@ -33,7 +35,7 @@ def test_a_run_and_a_file(minidl, shared):
 
 
 def test_a_model_for_rows(minidl, tmp_path):
-    """One that says nothing of a shape has to be told."""
+    """The shape must be given for a model that does not know it."""
     models.save("rows.safetensors", models.MLP(in_features=20, classes=3))
     said = minidl("summary", "rows.safetensors", "--input", 20)
     assert said.code == 0 and "20" in said.out
@@ -51,7 +53,7 @@ def test_a_model_for_rows(minidl, tmp_path):
         (("resnet20", "--input", "32"), 2, ["resnet20", "H,W,C"]),
     ],
 )
-def test_wrong_calls(refused, arguments, code, words):
+def test_wrong_calls_are_refused(refused, arguments, code, words):
     refused("summary", *arguments, code=code, words=words)
 
 

@@ -1,5 +1,6 @@
-"""`minidl train`: options, what is chosen where they are not given, and what a run leaves behind.
-Data, resuming and fine-tuning have files of their own."""
+"""These tests check the options of `minidl train`, what it chooses where they are not given, and
+what a run leaves behind. Data, resuming and fine-tuning have files of their own.
+"""
 
 import csv
 import os
@@ -24,7 +25,7 @@ def rows(run):
 # --------------------------------------------------------------------------------- a whole run
 
 
-def test_what_a_run_leaves(shared):
+def test_a_run_leaves_these_files(shared):
     run = shared / "runs" / "photos"
     assert {path.name for path in run.iterdir()} == {
         "config.json",
@@ -52,13 +53,14 @@ def test_it_learns_and_the_last_line_is_the_accuracy_of_the_best_model(minidl, p
     photos.rename(tmp_path / "apart" / "train")
     said = minidl("train", "apart", "--epochs", 6, "--out", "run")
     assert said.code == 0
-    assert said.out == "test accuracy 1.0000\n"  # nothing else is on stdout
+    assert said.out == "test accuracy 1.0000\n"  # stdout has nothing else
     saved = models.load("run/best.safetensors")
     paths = sorted((tmp_path / "apart" / "test").rglob("*.png"))
     expected = [saved.predict(path)[0][0][0] == path.parent.name for path in paths]
     assert all(expected)
     accuracies = [float(row["valid_accuracy"]) for row in rows(Path("run"))]
-    assert saved.info["epoch"] == accuracies.index(max(accuracies)) + 1  # the earliest
+    # The earliest of the best epochs.
+    assert saved.info["epoch"] == accuracies.index(max(accuracies)) + 1
     assert saved.info["valid_accuracy"] == max(accuracies)
 
 
@@ -77,7 +79,7 @@ def test_progress_goes_to_stderr_a_line_an_epoch(minidl, photos):
     assert "runs/photos/report.html" in said.err
 
 
-def test_known_data(minidl):
+def test_a_known_data_set_is_trained_on(minidl):
     said = minidl("train", "mnist", "--model", "mlp", "--epochs", 2, "--valid", 0.9)
     assert said.code == 0 and said.last.startswith("test accuracy 0.")
     assert float(said.last.split()[-1]) > 0.8
@@ -96,7 +98,7 @@ def chosen(folder, **wanted):
 
 
 def printed(said, folder):
-    """Whether stderr names each number that was chosen."""
+    """Return whether stderr names each number that was chosen."""
     settings = config(folder)["settings"]
     return all(
         f"{name} {settings[name]}" in said.err
@@ -129,7 +131,7 @@ def test_one_coloured_picture_makes_all_of_them_colour(minidl, tmp_path):
     assert config(tmp_path / "runs" / "mixed")["data"]["shape"] == [8, 8, 3]
 
 
-def test_large_pictures_are_worth_a_word(minidl, tmp_path):
+def test_large_pictures_give_a_message(minidl, tmp_path):
     coloured(tmp_path / "photos", {"blue": 5, "red": 5}, size=(160, 120))
     said = minidl("train", "photos", *QUICK)
     assert said.code == 0 and "160 x 120 takes 5 times as long" in said.err
@@ -258,7 +260,7 @@ def test_values_of_set(minidl, photos, tmp_path, text, value):
         (("--init", "nix"), ["'nix'"]),
     ],
 )
-def test_wrong_options(refused, photos, tmp_path, options, words):
+def test_wrong_options_are_refused(refused, photos, tmp_path, options, words):
     refused("train", "photos", *options, words=words)
     assert not (tmp_path / "runs").exists()
 
@@ -274,13 +276,13 @@ def test_a_size_for_pictures_that_have_one(refused):
         (("--set", 'model_options={"nix": 3}'), ["nix", "ResNet20"]),
     ],
 )
-def test_models_that_do_not_fit(refused, photos, tmp_path, options, words):
+def test_models_that_do_not_fit_are_refused(refused, photos, tmp_path, options, words):
     refused("train", "photos", *options, code=1, words=words)
     assert not (tmp_path / "runs").exists()
 
 
 def test_what_fails_at_once_leaves_no_folder(minidl, photos, tmp_path):
-    """So that the same call with other numbers is no wrong call."""
+    """If it stayed, the same call with corrected numbers would be refused."""
     for options in (("--set", "crop=100"), ("--lr", "1e30")):
         said = minidl("train", "photos", "--epochs", 1, *options)
         assert said.code == 1 and said.out == ""
@@ -292,7 +294,7 @@ def test_what_fails_at_once_leaves_no_folder(minidl, photos, tmp_path):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names of files are text elsewhere")
 def test_as_a_process_into_files(process, photos, tmp_path):
-    """With names of files and of a class that are no text, in Latin-1."""
+    """The names of files and of a class are in Latin-1, which is not valid UTF-8."""
     root = os.fsencode(photos)
     os.rename(root + b"/blue/000.png", root + b"/blue/caf\xe9.png")
     os.rename(root + b"/red", root + b"/r\xf6t")
@@ -319,7 +321,7 @@ def test_as_a_process_into_files(process, photos, tmp_path):
     ],
 )
 def test_a_run_does_not_lie_among_the_pictures(refused, photos, monkeypatch, data, out):
-    """Its curves would be pictures of a class "runs" from then on."""
+    """Otherwise its curves would be pictures of a class "runs" from then on."""
     monkeypatch.chdir(photos)
     before = sorted(photos.rglob("*"))
     refused("train", data, *QUICK, *(() if out is None else ("--out", out)), words=["--out"])

@@ -1,4 +1,6 @@
-"""`minidl train`: data of all kinds, those that cannot be learned, parts and recipes."""
+"""These tests check `minidl train` on all kinds of data, on data that it cannot learn from, with
+parts and recipes.
+"""
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ COLOURS = {"blue": 12, "red": 12}
 QUICK = ("--epochs", "1", "--model", "mlp")
 
 
-def test_data_that_does_not_exist(refused, tmp_path):
+def test_data_that_do_not_exist_are_refused(refused, tmp_path):
     refused("train", "nowhere", words=["'nowhere'", "mnist", "cifar10"])
     (tmp_path / "file").write_text("")
     refused("train", "file", words=["'file' is not a folder"])
@@ -76,7 +78,7 @@ def other_sizes_in_test(root):
         "other sizes in test",
     ],
 )
-def test_folders_that_cannot_be_learned(refused, tmp_path, make, words):
+def test_folders_that_cannot_be_learned_are_refused(refused, tmp_path, make, words):
     make(tmp_path / "photos")
     refused("train", "photos", code=1, words=words)
     assert not (tmp_path / "runs").exists()
@@ -104,7 +106,7 @@ def test_sizes_with_size(minidl, tmp_path):
 
 
 def test_parts_are_matched_by_the_names_of_classes(minidl, tmp_path):
-    """Their test parts lack classes, so labels by place would all be wrong."""
+    """The test parts lack classes, so labels by position would all be wrong."""
     coloured(tmp_path / "photos" / "training", {"blue": 12, "green": 12, "red": 12})
     coloured(tmp_path / "photos" / "val", {"green": 4, "red": 4}, seed=1)
     coloured(tmp_path / "photos" / "test", {"red": 6}, seed=2)
@@ -121,7 +123,7 @@ def test_valid_zero(minidl, tmp_path):
     assert "24 pictures to train, 24 to test" in said.err
     header = (tmp_path / "runs" / "photos" / "log.csv").read_text().splitlines()[0]
     assert "valid" not in header
-    assert models.load("runs/photos/best.safetensors").info["epoch"] == 2  # the last
+    assert models.load("runs/photos/best.safetensors").info["epoch"] == 2  # the last epoch
 
 
 def test_valid_zero_without_a_test_part(refused, photos, tmp_path):

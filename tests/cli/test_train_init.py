@@ -1,4 +1,6 @@
-"""`minidl train --init MODEL [--freeze]`: fine-tuning a model that was trained before."""
+"""These tests check `minidl train --init MODEL [--freeze]`, which fine-tunes a model that was
+trained before.
+"""
 
 import shutil
 
@@ -12,7 +14,7 @@ from tests.support.picture_files import coloured
 
 @pytest.fixture
 def mine(tmp_path):
-    """Other classes than the run's: two of its colours, by other names."""
+    """Return a folder with other classes than the run's: two of its colours under other names."""
     coloured(tmp_path / "mine", {"blue": 10, "red": 10}, seed=21)
     for old, new in (("blue", "sea"), ("red", "fire")):
         (tmp_path / "mine" / old).rename(tmp_path / "mine" / new)
@@ -20,7 +22,7 @@ def mine(tmp_path):
 
 
 def states(run, other="runs/mine"):
-    """The arrays of the model to begin with, and of the one that it became."""
+    """Return the arrays of the initial model and of the trained one."""
     return (md.load(run / "best.safetensors"), md.load(f"{other}/best.safetensors"))
 
 
@@ -48,7 +50,8 @@ def test_freeze_leaves_all_but_the_head_bit_for_bit(minidl, run, mine):
         or before[name].tobytes() != after[name].tobytes()
     }
     assert changed == {"fc.weight", "fc.bias"}
-    assert any("running" in name or "mean" in name for name in before)  # statistics are there
+    # The statistics are among them.
+    assert any("running" in name or "mean" in name for name in before)
 
 
 def test_without_freeze_all_learns(minidl, run, mine):
@@ -64,8 +67,9 @@ def test_without_freeze_all_learns(minidl, run, mine):
 
 
 def test_the_same_classes_keep_the_head(minidl, run, tmp_path):
-    """In any order of their folders, and of a file. With a rate of nearly nothing the model stays
-    what it was."""
+    """The folders may have any order, and the model may come from a file. With a learning rate of
+    almost zero the model stays what it was.
+    """
     coloured(tmp_path / "more", {"blue": 10, "green": 10, "red": 10}, seed=30)
     said = minidl(
         "train",
@@ -84,7 +88,7 @@ def test_the_same_classes_keep_the_head(minidl, run, tmp_path):
 
 
 def test_begins_where_the_other_ended_not_anew(minidl, run, mine):
-    """With weights of its own, which a training from the start does not have after an epoch."""
+    """Its weights differ from those that a training from scratch has after an epoch."""
     minidl("train", "mine", "--init", run, "--lr", "1e-20", "--epochs", 1)
     before, after = states(run)
     name = "conv.weight"
@@ -113,7 +117,7 @@ def test_another_size_where_weights_depend_on_it(refused, minidl, mine):
 
 
 def test_grey_pictures_for_a_model_of_colour(minidl, run, tmp_path):
-    """A folder is read in the channels that the model takes."""
+    """A folder is read with the channels that the model takes."""
     coloured(tmp_path / "grey", {"dark": 10, "light": 10})
     said = minidl("train", "grey", "--init", run, "--epochs", 2)
     assert said.code == 0
@@ -139,8 +143,10 @@ def test_it_ends_by_itself_without_the_model_to_begin_with(minidl, run, mine, tm
     assert minidl("eval", "runs/mine").code == 0
 
 
-def test_resumed(minidl, run, mine):
-    """Finished, said again in full: the same; of another model: a wrong call."""
+def test_a_finished_run_with_the_same_options_does_nothing(minidl, run, mine):
+    """A finished run that is called again with the same options does nothing; with another model
+    the call is wrong.
+    """
     options = ("--init", run, "--freeze", "--epochs", 2)
     first = minidl("train", "mine", *options)
     again = minidl("train", "mine", *options, "--resume")
@@ -149,7 +155,7 @@ def test_resumed(minidl, run, mine):
     assert other.code == 2 and "init" in other.err
 
 
-def test_wrong_calls(refused, run, mine, tmp_path):
+def test_wrong_calls_are_refused(refused, run, mine, tmp_path):
     refused("train", "mine", "--init", run, "--model", "vgg8", words=["--model", "--init"])
     refused("train", "mine", "--init", run, "--set", "model=vgg8", words=["--model", "--init"])
     refused(
@@ -175,7 +181,7 @@ def test_wrong_calls(refused, run, mine, tmp_path):
 
 
 def test_a_network_whose_recipe_has_parts_of_its_own(minidl, refused, tmp_path):
-    """cifar-fast: its whitening stays what the first training made of it."""
+    """The whitening of cifar-fast stays what the first training made of it."""
     coloured(tmp_path / "first", {"blue": 12, "red": 12}, size=(12, 12))
     coloured(tmp_path / "second", {"green": 12, "red": 12}, size=(12, 12), seed=1)
     options = ("--recipe", "cifar10-fast", "--epochs", 2, "--batch-size", 8)

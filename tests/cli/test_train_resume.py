@@ -1,5 +1,6 @@
-"""`minidl train --resume`: after Ctrl-C, after kill -9, of nothing, of what is finished, and with
-other wishes."""
+"""These tests check `minidl train --resume` after Ctrl-C, after kill -9, without a run, after a
+finished run, and with other options.
+"""
 
 import json
 import os
@@ -30,7 +31,7 @@ def photos(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, photos):
-    """The folder of a run that nothing interrupted."""
+    """Return the folder of a run that nothing interrupted."""
     from minidl.cli import main
 
     folder = tmp_path_factory.mktemp("whole")
@@ -43,13 +44,13 @@ def best(folder):
 
 
 def history(folder):
-    """The table without its last column, the seconds."""
+    """Return the table without its last column, which has the seconds."""
     lines = (folder / "log.csv").read_text().splitlines()
     return [line.rpartition(",")[0] for line in lines]
 
 
 def wait_for(epochs, folder, process):
-    """Until the table has so many epochs."""
+    """Wait until the table has so many epochs."""
     end = time.monotonic() + 300
     while time.monotonic() < end and process.poll() is None:
         if (folder / "log.csv").exists() and len(history(folder)) > epochs:
@@ -59,7 +60,7 @@ def wait_for(epochs, folder, process):
 
 
 @signals
-def test_ctrl_c(process, minidl, photos, whole, tmp_path):
+def test_a_run_continues_after_ctrl_c(process, minidl, photos, whole, tmp_path):
     run = tmp_path / "a run"
     started = process("train", photos, *OPTIONS, "--out", run)
     wait_for(2, run, started)
@@ -74,7 +75,7 @@ def test_ctrl_c(process, minidl, photos, whole, tmp_path):
 
 
 @signals
-def test_kill_9(process, minidl, photos, whole, tmp_path):
+def test_a_run_continues_after_kill_9(process, minidl, photos, whole, tmp_path):
     run = tmp_path / "run"
     for epochs, threads in ((0, 1), (4, 2), (11, 1)):
         started = process("train", photos, *OPTIONS, "--threads", threads, "--out", run, "--resume")
@@ -93,7 +94,7 @@ def test_kill_9(process, minidl, photos, whole, tmp_path):
 
 @signals
 def test_ctrl_c_before_the_first_epoch(minidl, photos, monkeypatch):
-    """While pictures are decoded: it says how, too."""
+    """A run that is interrupted while it decodes pictures also says how to continue."""
     from minidl.train import run
 
     def interrupt(*args):
@@ -106,22 +107,26 @@ def test_ctrl_c_before_the_first_epoch(minidl, photos, monkeypatch):
     assert not os.path.exists("run")
 
 
-def test_of_nothing_begins(minidl, photos, tmp_path):
+def test_without_a_run_it_begins(minidl, photos, tmp_path):
     for out in (("--out", "old"), ("--out", "new", "--resume")):
         assert minidl("train", photos, "--epochs", 2, *out).code == 0
     assert best(tmp_path / "new") == best(tmp_path / "old")
 
 
-def test_of_a_folder_with_something_else_begins(minidl, photos, tmp_path):
-    """With the output of the shell, for one; or what was killed before it was a run."""
+def test_in_a_folder_with_other_files_it_begins(minidl, photos, tmp_path):
+    """The folder has, for example, the output of the shell, or of a run that was killed before it
+    began.
+    """
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "log.txt").write_text("")
     said = minidl("train", photos, "--model", "mlp", "--epochs", 1, "--out", "mine", "--resume")
     assert said.code == 0 and (tmp_path / "mine" / "best.safetensors").exists()
 
 
-def test_of_a_run_without_a_checkpoint_begins(minidl, shared, tmp_path):
-    """One that was killed in its first epoch; what it was begun with need not be said again."""
+def test_a_run_without_a_checkpoint_begins_again(minidl, shared, tmp_path):
+    """The run was killed in its first epoch. The options with which it began need not be given
+    again.
+    """
     run = tmp_path / "run"
     run.mkdir()
     shutil.copy(shared / "runs" / "photos" / "config.json", run)
@@ -129,7 +134,7 @@ def test_of_a_run_without_a_checkpoint_begins(minidl, shared, tmp_path):
     assert best(run) == best(shared / "runs" / "photos")
 
 
-def test_of_a_finished_run_says_the_same(minidl, shared, tmp_path):
+def test_a_finished_run_prints_the_same(minidl, shared, tmp_path):
     first = minidl("eval", shared / "runs" / "photos")
     run = tmp_path / "run"
     shutil.copytree(shared / "runs" / "photos", run)
@@ -144,7 +149,7 @@ def test_of_a_finished_run_says_the_same(minidl, shared, tmp_path):
     assert "epoch 1/4" not in said.err
 
 
-def test_what_was_said_need_not_be_said_again(minidl, photos, whole, tmp_path):
+def test_options_need_not_be_given_again(minidl, photos, whole, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(whole, run)
     assert minidl("train", photos, "--out", run, "--resume").code == 0
@@ -167,7 +172,7 @@ def test_what_was_said_need_not_be_said_again(minidl, photos, whole, tmp_path):
         (("--init", "other"), ["init", "None then", "now"]),
     ],
 )
-def test_another_configuration(refused, shared, tmp_path, options, words):
+def test_another_configuration_is_refused(refused, shared, tmp_path, options, words):
     run = tmp_path / "run"
     shutil.copytree(shared / "runs" / "photos", run)
     shutil.copytree(shared / "runs" / "photos", tmp_path / "other")
@@ -184,7 +189,7 @@ def test_another_configuration(refused, shared, tmp_path, options, words):
     assert sorted((path.name, path.read_bytes()) for path in run.iterdir()) == before
 
 
-def test_other_data(refused, shared, photos, tmp_path):
+def test_other_data_are_refused(refused, shared, photos, tmp_path):
     refused(
         "train",
         photos,
@@ -243,8 +248,8 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(minidl, photos
     assert "minidl: warning: " in said.err and "last-1.safetensors" in said.err
 
 
-def test_a_lost_best_model(minidl, shared, tmp_path):
-    """Nobody can make it again: it says so, in words."""
+def test_a_lost_best_model_is_reported(minidl, shared, tmp_path):
+    """Nobody can make it again, and the error says so."""
     run = tmp_path / "run"
     shutil.copytree(shared / "runs" / "photos", run)
     (run / "best.safetensors").unlink()

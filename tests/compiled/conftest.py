@@ -1,4 +1,4 @@
-"""What the tests of compiled models share."""
+"""This module has what the tests of compiled models share."""
 
 import pytest
 
@@ -7,6 +7,7 @@ import minidl as md
 
 @pytest.fixture(autouse=True)
 def same_weights():
-    """Weights that do not depend on which tests ran before: where a bias cancels a product almost
-    wholly, rounding is more than the tolerance of what is left."""
+    """Seed the weights, so that they do not depend on which tests ran before. Where a bias nearly
+    cancels a product, the rounding error exceeds the tolerance of what remains.
+    """
     md.manual_seed(0)

@@ -1,4 +1,6 @@
-"""What has no step of its own in a plan is called between plans, as in evaluation mode."""
+"""These tests check that what has no step of its own in a plan is called between plans, as in
+evaluation mode.
+"""
 
 import numpy as np
 import pytest
@@ -26,7 +28,7 @@ CALLS = {
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_calls_between_plans(name):
+def test_other_operations_are_called_between_plans(name):
     check(CALLS[name], X, sizes=(1, 3))
 
 
@@ -46,7 +48,7 @@ def test_weights_that_depend_on_no_input_are_computed_once():
 
 
 def test_only_the_librarys_own_operations_are_planned():
-    """A user's may have any name."""
+    """A user's operation may have any name."""
 
     class ReLU(md.Function):
         def forward(self, x):

@@ -1,4 +1,4 @@
-"""Compiled models as their users meet them: calls, threads, copies, errors."""
+"""These tests use compiled models as users do: calls, threads, copies, errors."""
 
 import copy
 import pickle
@@ -32,7 +32,7 @@ MODEL = settled(nn.Sequential(nn.Dense(8, 5), nn.BatchNorm(5), nn.ReLU()))
 # ------------------------------------------------------------------------ what comes in and out
 
 
-def test_structures():
+def test_structures_come_back_as_they_are():
     def forward(x, y, a, b):
         z = md.relu(a(x))
         return {"z": z, "both": [z + b(y), (z, y)], "x": x}
@@ -41,7 +41,7 @@ def test_structures():
     assert repr(compiled) == "Compiled((N, 8), (N, 3); 3 steps of plans, 0 calls)"
 
 
-def test_results_are_ones_own():
+def test_results_belong_to_the_caller():
     """They can be written to, and neither inputs nor later results change."""
     model = lambda x: (x, x.reshape(-1, 2, 4), x[:, ::2], md.relu(x), md.exp(x))  # noqa: E731
     compiled = md.compile(model, X)
@@ -80,7 +80,7 @@ def test_integers_and_doubles():
     assert all(step.startswith("call") for step in compiled.steps)
 
 
-def test_wrong_inputs():
+def test_wrong_inputs_are_refused():
     compiled = md.compile(lambda x, y: x + y[:, :8], X, draw(3, 9))
     with refuses(TypeError, "Compiled: 2 inputs are needed, got 1"):
         compiled(X)
@@ -176,7 +176,7 @@ def test_many_threads_call_while_another_trains():
 
 
 def test_a_call_inside_of_modes():
-    """No graph is recorded, and modes of the thread stay as they are."""
+    """The call records no graph, and the thread's modes stay as they are."""
     compiled = md.compile(nn.Sequential(nn.Dense(8, 4), md.exp), X)
     with md.no_grad():
         compiled(X)
@@ -197,5 +197,5 @@ def test_compile_is_loaded_when_it_is_asked_for():
         """) == ["False", "True", "True", "minidl.compiled.compiled"]
 
 
-def test_leaves():
+def test_leaves_are_the_arrays_of_a_structure():
     assert len(leaves({"x": [X, (X, X)]})) == 3

@@ -1,4 +1,6 @@
-"""Compiled models in files: the same bits again, nothing believed, nothing executed."""
+"""These tests check that compiled models come back from files with the same bits, and that a file
+is neither trusted nor executed.
+"""
 
 import json
 
@@ -18,7 +20,7 @@ X = draw(3, 9, 7, 8)
 
 
 def round_trip(model, path, *examples):
-    """What comes back from a file, after a comparison of bits."""
+    """Return the model that comes back from a file, after a comparison of bits."""
     compiled = md.compile(model, *examples)
     compiled.save(path)
     loaded = md.Compiled.load(path)
@@ -63,7 +65,9 @@ def test_models(name, tmp_path):
 
 
 def test_what_a_file_says_goes_with_it(tmp_path):
-    """One batch, doubles, several inputs, and precision; any reader finds the weights."""
+    """The file keeps a fixed batch size, doubles, several inputs and the precision, and any reader
+    finds the weights.
+    """
     path = tmp_path / "model.safetensors"
     with pytest.warns(UserWarning, match="batch axis is fixed"):
         compiled = md.compile(lambda x: x.reshape(3, 2, 4, 63) * 2, X)
@@ -143,7 +147,7 @@ def written(path, arrays, text):
 
 
 def edits():
-    """Changes of what a file says, each of which makes it wrong."""
+    """Yield changes of what a file says, each of which makes it wrong."""
 
     def of(change):
         def changed(arrays, about):
@@ -241,8 +245,9 @@ def test_metadata_that_is_none(text, tmp_path):
 
 
 def test_any_edit_is_refused_or_computed_as_it_says(good, tmp_path):
-    """Thousands of edits of a file's description: what is loaded gives arrays of the shapes that it
-    names, and those that its operations give one after the other."""
+    """Thousands of edits of a file's description are tried. A file that loads gives arrays of the
+    shapes that it names, computed by the operations that it lists.
+    """
     told = printed(
         f"""
 import json, random, sys, warnings

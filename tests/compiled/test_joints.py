@@ -1,5 +1,6 @@
-"""Joints and views in plans: what is concatenated is written where it ends up, and a reshaped array
-is the same memory."""
+"""These tests check concatenations and views in plans: a part is written directly to its place in
+the joint array, and a reshaped array is the same memory.
+"""
 
 import pytest
 
@@ -38,13 +39,13 @@ JOINTS = {
 
 @pytest.mark.parametrize("name", JOINTS)
 @pytest.mark.parametrize("window", [1, 3])
-def test_joints(name, window):
+def test_concatenations_are_computed_as_in_evaluation_mode(name, window):
     md.manual_seed(0)
     parts = conv(16, 16, window), conv(16, 24, window), conv(16, 16, window)
     check(module(JOINTS[name], *parts), WIDE, sizes=(1, 3))
 
 
-def test_a_joint_copies_nothing_that_a_layer_makes():
+def test_a_concatenation_copies_nothing_that_a_layer_computes():
     model = module(lambda x, a, b: joined(a(x), md.relu(b(x))), conv(8, 16, 1), conv(8, 5, 1))
     assert steps(check(model, X)) == ["conv 1x1", "conv 1x1, relu"]
 
@@ -64,5 +65,5 @@ VIEWS = {
 
 
 @pytest.mark.parametrize("name", VIEWS)
-def test_views(name):
+def test_views_are_computed_as_in_evaluation_mode(name):
     check(module(VIEWS[name], conv(), conv(16, 8)), X, sizes=(1, 3))

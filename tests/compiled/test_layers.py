@@ -1,5 +1,6 @@
-"""Layers of plans: every kind and option is what evaluation mode is; what follows becomes the end
-of what comes before, where nobody else wants to see it."""
+"""These tests check that plans compute every kind and option of layer as evaluation mode does, and
+that an operation is fused into the one before it if nobody else reads the result in between.
+"""
 
 from functools import partial
 
@@ -39,7 +40,7 @@ def test_convolutions(window, stride, dilation, groups):
             8, 20, window, stride=stride, dilation=dilation, groups=groups, padding=padding
         )
         compiled = check(network(layer, nn.BatchNorm(20), nn.ReLU()), x, sizes=(1, 3), teams=(2,))
-        assert len(compiled.steps) <= 2  # one, and a copy of the image with a border
+        assert len(compiled.steps) <= 2  # a convolution, and a copy of the image with a border
 
 
 @pytest.mark.parametrize("channels", [1, 3, 5, 8, 16, 17, 24, 40])
@@ -74,7 +75,7 @@ def test_images_smaller_than_a_window():
 
 @pytest.mark.parametrize("sizes", [(8, 3), (130, 70), (784, 300), (5, 1)])
 def test_dense_layers(sizes):
-    """Of rows, of steps and of pixels; a few rows and many to the same bits."""
+    """Dense layers take rows, time steps and pixels. A few rows and many give the same bits."""
     model = network(nn.Dense(*sizes), nn.BatchNorm(sizes[1]), nn.ReLU())
     for between in ((), (3,), (2, 3)):
         compiled = check(model, draw(2, *between, sizes[0]), sizes=(1, 2, 13))
@@ -177,7 +178,7 @@ CURVES = {"relu": md.relu, **CURVES}
 
 @pytest.mark.parametrize("name", CURVES)
 def test_activations(name):
-    """After every kernel, and alone."""
+    """An activation is computed after every kind of kernel, and as a step of its own."""
     for layers, x in (
         ([nn.Dense(8, 21)], draw(2, 8)),
         ([conv(8, 5)], X),
@@ -229,7 +230,9 @@ def test_other_arithmetic_is_called(name):
 
 
 def test_what_is_far_from_zero_keeps_its_digits():
-    """(x - mean) scale is not x scale - mean scale where the mean is many deviations away."""
+    """(x - mean) * scale differs from x * scale - mean * scale where the mean is many deviations
+    away from 0.
+    """
     far = nn.BatchNorm(8)
     far.running_mean[...], far.running_var[...] = 1e5, 4
     x = 1e5 + 2 * X

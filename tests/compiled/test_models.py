@@ -1,4 +1,6 @@
-"""Every model of `minidl.models`, compiled, computes what it does in evaluation mode."""
+"""These tests check that every model of `minidl.models` computes, when compiled, what it does in
+evaluation mode.
+"""
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ def made(name, **options):
 
 @pytest.mark.parametrize("name", models.names())
 def test_a_model(name):
-    """Nothing of it needs to be called."""
+    """All of its layers become steps, so that none has to be called."""
     compiled = check(
         made(name), draw(2, *SHAPES.get(name, (32, 32, 3))), sizes=(1, 3), teams=(1, 2)
     )
@@ -47,7 +49,7 @@ def test_bytes_are_divided_as_predict_does():
 
 
 def test_steps_of_a_network():
-    """A step for a convolution with all that follows it."""
+    """A convolution is one step with everything that follows it."""
     compiled = md.compile(made("mnist-cnn"), draw(1, 28, 28, 1))
     assert not [step for step in steps(compiled) if step.startswith(("scale", "relu"))]
 

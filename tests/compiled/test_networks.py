@@ -1,4 +1,6 @@
-"""Random small networks: what is compiled computes what they do, whatever meets whatever."""
+"""These tests compile random small networks, which combine operations in all ways, and compare the
+results with the networks.
+"""
 
 import numpy as np
 from hypothesis import HealthCheck, given, settings
@@ -14,7 +16,7 @@ CURVES = (md.relu, md.gelu, md.silu, md.tanh, lambda x: md.leaky_relu(x, 0.1))
 
 
 class Builder:
-    """Draws a network as a list of (function of the values so far), with their shapes."""
+    """Draws a network as a list of functions of the values so far, with their shapes."""
 
     def __init__(self, data, height, width, channels):
         self.draw = data.draw
@@ -23,7 +25,7 @@ class Builder:
         self.parts = []
 
     def one(self, fits=lambda shape: True):
-        """The number of a value whose shape fits; those that are new come more often."""
+        """Return the number of a value with a fitting shape. Newer values are drawn more often."""
         found = [k for k, shape in enumerate(self.shapes) if fits(shape)]
         return self.draw(st.sampled_from([*found, *found[-2:]])) if found else None
 

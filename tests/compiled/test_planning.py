@@ -1,4 +1,6 @@
-"""Plans of memory: arrays of the arena share it; plans for any batch and any number of arrays."""
+"""These tests check plans of memory: the arrays of the arena share it, and there are plans for any
+batch and any number of arrays.
+"""
 
 import numpy as np
 
@@ -23,7 +25,9 @@ def test_arrays_share_memory():
 
 
 def test_an_array_lives_as_long_as_it_is_read():
-    """Values from the beginning are read at the end, by sums and joints, over many steps."""
+    """Values from the beginning are read at the end, by sums and concatenations, over many
+    steps.
+    """
 
     def forward(x, *layers):
         values = [x]
@@ -55,7 +59,7 @@ def test_one_image_read_with_different_borders():
 
 
 def test_many_arrays():
-    """More than a plan takes: outputs, inputs, and of one joint."""
+    """The outputs, the inputs and the parts of one concatenation are more than a plan takes."""
     check(lambda x: [md.relu(x * float(k)) for k in range(2, 90)], draw(2, 5), sizes=(1, 3))
     check(module(lambda x, a: [a(x) * float(k) for k in range(2, 90)], conv()), X, sizes=(2,))
     inputs = [draw(2, 3, seed=k) for k in range(70)]
@@ -66,7 +70,7 @@ def test_many_arrays():
 
 
 def test_groups_and_shared_images():
-    """One image after the other by all threads, or groups of images for each."""
+    """All threads work on one image after the other, or each thread on a group of images."""
     model = models.create("mnist-cnn")
     compiled = md.compile(model, draw(1, 28, 28, 1))
     for team in (1, 2, 3, 5):
@@ -87,7 +91,7 @@ def test_memory():
 
 
 def test_plans_are_made_again_and_again():
-    """More sizes of groups and threads than plans are kept for."""
+    """There are more combinations of group sizes and threads than plans are kept for."""
     compiled = md.compile(nn.Sequential(nn.Dense(8, 4), nn.ReLU()), draw(1, 8))
     x = draw(40, 8)
     expected = compiled(x)

@@ -1,4 +1,6 @@
-"""What a model computes, as data: batches of any size, constants, and what is refused."""
+"""These tests check the program of a compiled model: batches of any size, constants, and what is
+refused.
+"""
 
 import itertools
 import warnings
@@ -28,7 +30,7 @@ X = draw(4, 8)
 
 @pytest.mark.parametrize("size", [1, 2, 3, 9, 40])
 def test_an_example_of_any_size(size):
-    """Also one whose size is that of another axis."""
+    """The example may have the size of another axis as its batch size."""
     model = settled(
         nn.Sequential(conv(3, 8), nn.BatchNorm(8), nn.ReLU(), nn.Flatten(), nn.Dense(9 * 9 * 8, 9))
     )
@@ -50,7 +52,9 @@ def test_one_image_is_not_one_channel():
 
 
 def fixed(model, example, *words):
-    """The compiled model, whose batch is that of the example, as a warning says."""
+    """Return the compiled model. A warning says that its batch size is fixed to that of the
+    example.
+    """
     with pytest.warns(UserWarning, match="compile: .*batch axis is fixed"):
         compiled = md.compile(model, example)
     assert_equal(compiled(example), evaluated(model, example))
@@ -62,9 +66,9 @@ def fixed(model, example, *words):
 @pytest.mark.parametrize(
     "model",
     [
-        lambda x: x.reshape(4, 2, 4) * 2,  # takes no other
-        lambda x: x * 2 if len(x) < 5 else x * 3,  # computes something else
-        lambda x: x * len(x) ** 2,  # not in a straight line
+        lambda x: x.reshape(4, 2, 4) * 2,  # fails for other batch sizes
+        lambda x: x * 2 if len(x) < 5 else x * 3,  # computes something else for other batch sizes
+        lambda x: x * len(x) ** 2,  # depends on the batch size in a nonlinear way
         lambda x: x[: len(x) // 2 + 1] * 2,
         lambda x: x + min(len(x), 5),
         lambda x: md.squeeze(x[:, :1]) * 2,  # of another rank for a batch of 1
@@ -97,7 +101,7 @@ def test_an_error_of_the_model_is_raised_as_it_is():
 
 
 def test_arrays_as_long_as_the_batch():
-    """Those that are the same for every image, as the first state of a recurrent layer."""
+    """These arrays are the same for every image, as the initial state of a recurrent layer."""
     check(lambda x: md.relu(x + md.ones(len(x), 8) * 2), X)
     check(lambda x: md.concatenate([x, md.zeros(len(x), 1)], axis=-1), X)
     check(lambda x: md.ones(len(x), 3), X)
@@ -114,8 +118,9 @@ def test_arrays_as_long_as_the_batch():
 
 
 def test_sizes_among_constants():
-    """What is made of constants alone, but as long as the batch, is no constant; and the number of
-    images is a number, for any number of channels."""
+    """An array that is made of constants alone, but is as long as the batch, is no constant. The
+    number of images is a number, for any number of channels.
+    """
     w = md.tensor(np.arange(1.0, 4.0))
     check(lambda x: (x * 2, md.broadcast_to(w, (len(x), 3)) + 1), X)
     for channels in (1, 2, 3):
@@ -167,7 +172,7 @@ def test_constants_that_are_returned():
         (lambda x: x / float(len(x)), "2.0 for 2 images"),
     ],
 )
-def test_refused(model, words):
+def test_what_cannot_be_compiled_is_refused(model, words):
     with refuses(NotImplementedError, "compile: ", words):
         md.compile(model, X)
 
@@ -191,7 +196,7 @@ def test_a_norm_without_running_statistics_is_refused():
         md.compile(model, X)
 
 
-def test_wrong_arguments():
+def test_wrong_arguments_are_refused():
     with refuses(TypeError, "compile: model must be a layer or a function, got int"):
         md.compile(3, X)
     with refuses(TypeError, "compile: an example", "md.compile(model, images[:1])"):

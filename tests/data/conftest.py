@@ -1,4 +1,4 @@
-"""What the tests of data share: no test reads the user's folders or the network."""
+"""This module has what the tests of data share. No test reads the user's folders or the network."""
 
 import os
 
@@ -7,13 +7,13 @@ import pytest
 
 from tests.support.loaders import prefetch_threads
 
-# Where real data are, from before each test loses sight of it.
+# The folder of real data, which is read before tests unset MINIDL_DATA.
 MINIDL_DATA = os.environ.get("MINIDL_DATA")
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    """The user's cache, empty; MINIDL_DATA unset; downloads fail."""
+    """Provide an empty user's cache, unset MINIDL_DATA, and let downloads fail."""
 
     def retrieve(url, *args, **kwargs):
         raise OSError("no network in tests")
@@ -28,20 +28,20 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def root(tmp_path):
-    """Where a test makes a folder of pictures."""
+    """Return where a test makes a folder of pictures."""
     return tmp_path / "photos"
 
 
 @pytest.fixture
 def no_thread_left():
-    """Loaders have ended their threads when a test is over."""
+    """Check that loaders have ended their threads when a test is over."""
     yield
     assert prefetch_threads() == []
 
 
 @pytest.fixture(scope="session")
 def real_data():
-    """The folder that MINIDL_DATA names; the test is skipped where it has no CIFAR-10."""
+    """Return the folder that MINIDL_DATA names. The test is skipped if CIFAR-10 is not there."""
     if not MINIDL_DATA or not os.path.isdir(os.path.join(MINIDL_DATA, "cifar10")):
         pytest.skip("MINIDL_DATA names no folder with cifar10/")
     return MINIDL_DATA

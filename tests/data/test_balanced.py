@@ -1,4 +1,4 @@
-"""Samplers, and what evens classes out."""
+"""These tests check the samplers, and weights that balance classes."""
 
 from collections import Counter
 
@@ -22,7 +22,7 @@ def test_every_class_comes_equally_often(labels):
     for label, least, most in ((0, 1, 1), (2, 1, 2), (5, 4, 5)):
         found = {times[i] for i in np.flatnonzero(label == LABELS)} - {0}
         assert found <= {least, most}
-    assert (np.diff(LABELS[order]) != 0).sum() > 20  # shuffled
+    assert (np.diff(LABELS[order]) != 0).sum() > 20  # the order is shuffled
 
 
 def test_in_a_loader_each_epoch_has_an_order_of_its_own():

@@ -1,4 +1,4 @@
-"""Batches of items of any structure, and what transforms give."""
+"""These tests check batches of items of any structure, and what transforms may return."""
 
 import threading
 
@@ -196,7 +196,7 @@ def test_a_batch_in_order_is_a_copy():
 
 
 class Keeping:
-    """Fills arrays of its own, in one of several ways."""
+    """Fills and returns its own arrays, in one of several ways."""
 
     def __init__(self):
         self.array, self.larger = np.empty((2, 3), np.float32), np.empty((5, 3), np.float32)
@@ -283,7 +283,7 @@ def test_two_threads_never_begin_one_epoch():
 
 
 class Column:
-    """As a column of pandas, whose rows are asked for by labels of their own."""
+    """Resembles a column of pandas, whose rows are asked for by labels of its own."""
 
     def __init__(self, values):
         self.values = np.asarray(values)

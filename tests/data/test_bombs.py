@@ -1,4 +1,6 @@
-"""Small files that unpack to gigabytes: an error that names the file, in memory that is bounded."""
+"""These tests read small files that unpack to gigabytes. The error must name the file, and memory
+must be bounded.
+"""
 
 import bz2
 import gzip
@@ -22,7 +24,7 @@ ZEROS = {}
 
 
 def zeros(compression, size):
-    """`size` zeros, compressed: streams of 64 MB, one after the other."""
+    """Yield `size` zeros, compressed as streams of 64 MB, one after the other."""
     part = 64 << 20
     if compression not in ZEROS:
         compress = {
@@ -41,7 +43,9 @@ def header(name="test_batch.bin", size=0, kind=tarfile.REGTYPE):
 
 
 def sparse(blocks):
-    """A sparse file's header, and blocks of its map that say that another follows."""
+    """Yield the header of a sparse file, and blocks of its map each of which says that another
+    follows.
+    """
     start = bytearray(header(size=512, kind=tarfile.GNUTYPE_SPARSE))
     start[482] = 1
     start[148:156] = b" " * 8
@@ -50,9 +54,10 @@ def sparse(blocks):
 
 
 def xz_of_large_dictionary():
-    """An xz stream whose block wants a dictionary of almost 4 GB."""
+    """Return an xz stream whose block wants a dictionary of almost 4 GB."""
     small = bytearray(lzma.compress(b"x" * 100, preset=0))
-    size = (small[12] + 1) * 4  # of the block's header; the last 4 bytes are its checksum
+    # The size of the block's header, whose last 4 bytes are its checksum.
+    size = (small[12] + 1) * 4
     at = small.index(b"\x21\x01", 12) + 2
     small[at] = 40
     small[12 + size - 4 : 12 + size] = struct.pack("<I", zlib.crc32(small[12 : 12 + size - 4]))
@@ -130,7 +135,7 @@ for name in os.listdir(sys.argv[1]):
 
 
 def test_a_file_with_holes(tmp_path):
-    """Files on disk can have sizes that cost nothing, too."""
+    """A sparse file on disk can be very large and take no space."""
     path = tmp_path / "test_batch.bin"
     with open(path, "wb") as file:
         file.truncate(3073 << 30)
@@ -154,7 +159,7 @@ def test_a_file_with_holes(tmp_path):
         ("size of the batch", "1073741824 bytes, more than 20000 images"),
     ],
 )
-def test_what_is_wrong_is_said(case, message, tmp_path):
+def test_the_error_says_what_is_wrong(case, message, tmp_path):
     path = tmp_path / "a.tar"
     path.write_bytes(TAR[case]())
     with pytest.raises(DataFileError, match=message):
@@ -174,7 +179,7 @@ def test_long_names_of_every_format(folder, format, tmp_path):
             try:
                 tar.addfile(member, io.BytesIO(content))
             except ValueError:
-                assert format == tarfile.USTAR_FORMAT  # which has no room for such names
+                assert format == tarfile.USTAR_FORMAT  # this format has no room for such names
                 return
     path = tmp_path / "a.tar"
     path.write_bytes(buffer.getvalue())

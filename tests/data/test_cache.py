@@ -1,4 +1,6 @@
-"""The cache: its place, its limit, entries that are whole or none, and what removes them."""
+"""These tests check the cache: its place, its limit, that entries are complete or absent, and what
+removes them.
+"""
 
 import errno
 import json
@@ -133,7 +135,7 @@ def test_clear(cache):
     assert clear() == total > 0
     assert entries() == [] and names(cache) == []
     assert (cache / "cifar10" / "download").exists()
-    assert np.array_equal(first, rows(4))  # who has it open keeps it
+    assert np.array_equal(first, rows(4))  # a process that has it open keeps it
 
 
 def test_the_limit_removes_what_was_not_used_for_longest(monkeypatch):
@@ -147,7 +149,7 @@ def test_the_limit_removes_what_was_not_used_for_longest(monkeypatch):
     assert sorted(entry.source for entry in entries()) == ["a", "c", "d"]
     monkeypatch.setenv("MINIDL_CACHE_LIMIT", "1")
     made("e", rows(4))
-    assert [entry.source for entry in entries()] == ["e"]  # the new one stays in any case
+    assert [entry.source for entry in entries()] == ["e"]  # the new entry stays in any case
 
 
 def test_room_is_made_before_anything_is_written(monkeypatch):
@@ -164,7 +166,7 @@ def test_room_is_made_before_anything_is_written(monkeypatch):
     assert written == [["old"], [], []]
 
 
-# Errors: nothing half-written is ever used
+# Errors: a half-written entry is never used
 
 
 def test_an_error_while_rows_are_made(cache):
@@ -274,6 +276,6 @@ def test_two_processes_and_a_killed_one(cache):
     array, about = load("x", key("x"))
     assert array.shape == (200, 50, 50, 3) and about["shape"] == [200, 50, 50, 3]
     assert (array == np.arange(200).reshape(-1, 1, 1, 1)).all()
-    assert len(names(cache)) == 2  # what the killed one left is gone
+    assert len(names(cache)) == 2  # what the killed process left is removed
     with open(entries()[0].path.removesuffix(".npy") + ".json") as file:
         assert json.load(file)["source"] == "x"

@@ -1,4 +1,6 @@
-"""CIFAR-10: the real tar, made-up folders and tars, damaged and hostile ones."""
+"""These tests read CIFAR-10 from the real tar, and from made-up, damaged and hostile folders and
+tars.
+"""
 
 import bz2
 import gzip
@@ -54,7 +56,7 @@ def test_folder(tmp_path, split, place):
         ("cifar-10-binary.tgz", "gz"),
         ("cifar-10-binary.tar.xz", "xz"),
         ("cifar-10-binary.tar.bz2", "bz2"),
-        ("cifar-10-binary.tar.gz", ""),  # decompressed on the way, and kept its name
+        ("cifar-10-binary.tar.gz", ""),  # it was decompressed by the download, and kept its name
     ],
 )
 def test_tar(tmp_path, split, name, compression):
@@ -88,7 +90,7 @@ def test_a_tar_is_unpacked_once(tmp_path, monkeypatch, compression):
         patch.setattr(cifar, "read_batches", None)
         for split in ("train", "test"):
             check(CIFAR10(tmp_path, split), split)
-    path.write_bytes(tar_of(cifar_files(5), compression))  # another tar
+    path.write_bytes(tar_of(cifar_files(5), compression))  # the contents of another tar
     assert len(CIFAR10(tmp_path, "test")) == 10
     cache_module.clear()
     assert len(CIFAR10(tmp_path, "test")) == 10
@@ -178,10 +180,12 @@ def test_damaged_batch(tmp_path, damage):
 
 @pytest.mark.parametrize("compression", ["gz", "xz", "bz2"])
 def test_damaged_stream(tmp_path, compression):
-    """Cut, flipped or with garbage behind it: found even past the batch that is wanted."""
+    """A stream that was cut, flipped or has garbage at its end is detected, even beyond the batch
+    that is wanted.
+    """
     compress = {"gz": gzip.compress, "xz": lzma.compress, "bz2": bz2.compress}[compression]
     plain = tar_of({"test_batch.bin": BATCH, "readme.html": os.urandom(30_000)})
-    plain += bytes(3 << 20)  # a reader that stops at the tar's end misses the checksum
+    plain += bytes(3 << 20)  # a reader that stops at the end of the tar does not see the checksum
     good = compress(plain)
     path = tmp_path / "a.tar"
     path.write_bytes(good)
@@ -214,7 +218,7 @@ def test_cut_tar(tmp_path):
 
 
 def hostile(**fields):
-    """A tar whose test_batch.bin has a header with these fields."""
+    """Return a tar whose test_batch.bin has a header with these fields."""
     member = tarfile.TarInfo("test_batch.bin")
     for name, value in fields.items():
         setattr(member, name, value)
@@ -242,14 +246,14 @@ def test_hostile_tar(tmp_path, content, message):
 
 
 def test_damaged_headers(tmp_path):
-    """A flipped byte in a header: the batch as it is, or a DataFileError; nothing else."""
+    """A flipped byte in a header gives the batch as it is, or a DataFileError, and nothing else."""
     plain = tar_of({"readme.html": b"x" * 600, "test_batch.bin": BATCH})
     rng = np.random.default_rng(0)
     path = tmp_path / "a.tar"
     found = 0
     for _ in range(300):
         damaged = bytearray(plain)
-        start = rng.choice([0, 3 * 512])  # the two headers
+        start = rng.choice([0, 3 * 512])  # one of the two headers
         for at in rng.integers(start, start + 512, 2):
             damaged[at] = rng.integers(256)
         # The checksum is made right again, so that the fields count.
@@ -267,7 +271,7 @@ def test_damaged_headers(tmp_path):
     assert 0 < found < 300
 
 
-# Real data: sha256 of the images (N, 32, 32, 3) and of the labels as bytes.
+# The sha256 of the real images (N, 32, 32, 3), and of the labels as bytes.
 REAL = {
     "train": (
         "47af8b02cfcfb6cdf3dbbd1969ad7f1b70f4413f6f80f437b020ee4e5bc8304a",

@@ -1,4 +1,4 @@
-"""ArrayDataset: any arrays of one length."""
+"""These tests check that an ArrayDataset takes any arrays of one length."""
 
 import numpy as np
 import pytest
@@ -54,13 +54,13 @@ def test_indexing():
         ([None], [1], TypeError, "images must be an array of numbers, not of dtype object"),
     ],
 )
-def test_errors(images, labels, error, message):
+def test_bad_arguments_are_refused(images, labels, error, message):
     with pytest.raises(error, match=message):
         ArrayDataset(images, labels)
 
 
 class Column:
-    """As a column of another library: it can be an array."""
+    """Resembles a column of another library, which can become an array."""
 
     def __init__(self, values):
         self.values = np.array(values)
@@ -105,7 +105,7 @@ def test_what_is_taken_as_an_array():
     data = ArrayDataset(Column([[1.5, 2.5]]), Column([3]), md.ones(1, 2))
     assert data.images.dtype == np.float64 and data.labels.tolist() == [3]
     assert data.more[0].dtype == np.float32
-    assert ArrayDataset([[1.5], [2.5]], [0.5, 1.5]).images.dtype == np.float32  # as tensors
+    assert ArrayDataset([[1.5], [2.5]], [0.5, 1.5]).images.dtype == np.float32  # as tensors have it
     with pytest.raises(ValueError, match="images must be an array, all items of one shape"):
         ArrayDataset([[1.0], [2.0, 3.0]], [0, 1])
 

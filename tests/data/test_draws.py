@@ -1,4 +1,6 @@
-"""The random numbers of items: functions of seed, epoch, item and place alone."""
+"""These tests check that the random numbers of items depend on seed, epoch, item and place
+alone.
+"""
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ def test_an_item_has_its_numbers_in_any_batch():
     assert (draws().uniform(3, first=2) == together[:, 2:]).all()
 
 
-def test_everything_that_should_matter_does():
+def test_draws_depend_on_seed_epoch_item_and_place():
     found = {
         "as it is": draws(),
         "seed": draws(seed=4),
@@ -55,16 +57,16 @@ def test_lasting_numbers_are_those_of_all_epochs():
         ),
     ],
 )
-def test_uniform(name, u):
-    """Kolmogorov and Smirnov's test, and neighbours that know nothing of each other."""
+def test_draws_are_uniform_and_independent(name, u):
+    """The test of Kolmogorov and Smirnov finds no deviation, and neighbours are independent."""
     u = u().ravel()
     assert u.min() >= 0 and u.max() < 1
     distance = np.abs(np.sort(u) - (np.arange(len(u)) + 0.5) / len(u)).max()
-    assert distance * np.sqrt(len(u)) < 1.95  # one in a thousand
+    assert distance * np.sqrt(len(u)) < 1.95  # larger with a probability of one in a thousand
     assert abs(np.corrcoef(u[:-1], u[1:])[0, 1]) * np.sqrt(len(u)) < 4
 
 
-def test_whole_numbers():
+def test_integers_are_uniform_below_their_bounds():
     whole = draws(items=range(9000)).below((3, 1, 4))
     assert whole.dtype == np.int64 and whole.shape == (9000, 3) and (whole[:, 1] == 0).all()
     for column, bound in ((0, 3), (2, 4)):

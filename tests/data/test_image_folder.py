@@ -1,4 +1,4 @@
-"""ImageFolder: classes, labels, sizes, folders that do not fit, arguments."""
+"""These tests check ImageFolder: classes, labels, sizes, unsuitable folders and arguments."""
 
 import os
 
@@ -171,7 +171,7 @@ def test_parts_of_a_data_set_are_no_classes(root):
         ({"root": 3}, TypeError, "ImageFolder: root must be a str or a path"),
     ],
 )
-def test_arguments(root, options, error, message):
+def test_bad_arguments_are_refused(root, options, error, message):
     with pytest.raises(error, match=message):
         ImageFolder(**{"root": root, **options})
 
@@ -197,7 +197,7 @@ def test_without_pillow(root, monkeypatch):
 
 
 def test_items_of_pillow_in_a_loader():
-    """As data sets of other libraries give them."""
+    """Pillow's pictures are items of data sets of other libraries."""
     items = [(Image.fromarray(smooth(4, 5, seed=i)), i) for i in range(3)]
     images, labels = next(iter(DataLoader(items, 3)))
     assert np.array_equal(images.numpy() * 255, np.stack([smooth(4, 5, seed=i) for i in range(3)]))

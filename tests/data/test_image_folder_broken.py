@@ -1,4 +1,4 @@
-"""ImageFolder: broken pictures, and files that cannot be read."""
+"""These tests give ImageFolder broken pictures, and files that cannot be read."""
 
 import os
 import pickle
@@ -67,7 +67,7 @@ def test_a_link_to_no_file_is_a_broken_picture(root, cached):
     assert len(ImageFolder(root, cache=cached)) == 8
 
 
-def test_who_was_told_of_broken_pictures_need_not_decode_again(root, broken, monkeypatch):
+def test_pictures_are_not_decoded_again_after_an_error_about_broken_ones(root, broken, monkeypatch):
     with pytest.raises(DataFileError):
         ImageFolder(root)
     names = decoded(monkeypatch)

@@ -1,4 +1,4 @@
-"""ImageFolder: its cache, and the memory and threads that decoding takes."""
+"""These tests check the cache of ImageFolder, and the memory and threads that decoding takes."""
 
 import os
 import pickle
@@ -115,7 +115,7 @@ def test_threads_that_make_one_entry(root):
     assert len(cache_module.entries()) == 1
 
 
-def test_threads_do_not_matter(root, monkeypatch):
+def test_any_number_of_threads_gives_the_same_bits(root, monkeypatch):
     images, _ = write_folder(root, {"a": 40, "b": 33})
     for threads in (1, 2, 5):
         monkeypatch.setattr(kernels, "get_num_threads", lambda threads=threads: threads)
@@ -123,7 +123,7 @@ def test_threads_do_not_matter(root, monkeypatch):
 
 
 def test_few_pictures_are_in_memory(root, monkeypatch):
-    """Threads wait until what they have decoded is written."""
+    """Threads wait until the pictures that they have decoded are written."""
     write_folder(root, {"a": 200}, size=(4, 4))
     names = decoded(monkeypatch)
     ahead = []

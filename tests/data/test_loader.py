@@ -1,5 +1,6 @@
-"""DataLoader: batches, their order, loops over them, arguments. Transforms, and resumption, are in
-files of their own; `test_prefetch` has the thread."""
+"""These tests check the batches of a DataLoader, their order, loops over them, and arguments.
+Transforms and resumption have files of their own, and `test_prefetch` tests the thread.
+"""
 
 import itertools
 import os
@@ -88,7 +89,9 @@ def test_labels(dtype, expected):
 
 
 def test_layouts():
-    """Whatever the memory of the data set looks like, a batch is contiguous and native."""
+    """Whatever the memory layout of the data set, a batch is contiguous and has the native byte
+    order.
+    """
     planes = np.arange(48, dtype=np.float32).reshape(2, 3, 4, 2)
     for images in (planes.transpose(0, 2, 3, 1), planes[:, ::-1], planes.astype(">f4")):
         ((batch, _),) = DataLoader(ArrayDataset(images, [0, 1]), 2)
@@ -141,7 +144,7 @@ def test_order_is_a_function_of_seed_and_epoch():
 
 
 def test_order_does_not_change_between_versions():
-    """A run that a later version resumes goes on in the order it had."""
+    """A run that a later version resumes continues in the same order."""
     loader = DataLoader(numbered(10), 10, shuffle=True, seed=3)
     assert labels_of(loader) == [[6, 8, 4, 1, 3, 5, 9, 7, 0, 2]]
     assert labels_of(loader) == [[2, 4, 0, 5, 8, 1, 3, 9, 7, 6]]
@@ -173,7 +176,8 @@ def test_order_does_not_depend_on_the_batch_size():
 
 def test_left_early():
     loader = DataLoader(numbered(100), 2, prefetch=3)
-    for batch, _ in enumerate(loader):  # of a caller that does nothing: a thread after two
+    # The caller does nothing, so a thread makes batches after two of them.
+    for batch, _ in enumerate(loader):
         assert len(prefetch_threads()) == (batch >= 2)
         if batch == 3:
             break
@@ -190,8 +194,8 @@ def test_left_early():
     not Path("/proc/self/task").exists() or not minidl.kernels.openmp,
     reason="Linux tells the number of threads",
 )
-def test_a_thread_makes_batches_without_a_team():
-    """Kernels would start a team of their own in it, which the model's would compete with."""
+def test_a_thread_makes_batches_on_one_thread():
+    """Kernels would start threads in it that compete with the model's."""
     code = """
 import os
 import numpy as np
@@ -247,7 +251,7 @@ def test_two_iterations_at_once():
         ({"transform": 3}, TypeError, "transform must be a function of images, or None, got 3"),
     ],
 )
-def test_arguments(arguments, error, message):
+def test_bad_arguments_are_refused(arguments, error, message):
     with pytest.raises(error, match=message):
         DataLoader(numbered(4), **arguments)
 

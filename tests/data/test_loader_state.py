@@ -1,4 +1,6 @@
-"""DataLoader: a training that is resumed gets the batches that it would have got."""
+"""These tests check that a resumed training gets the batches that it would have got from the
+DataLoader.
+"""
 
 import itertools
 
@@ -16,7 +18,8 @@ pytestmark = pytest.mark.usefixtures("no_thread_left")
 def test_state():
     loader = DataLoader(numbered(6), 2, seed=7, prefetch=3)
     assert loader.state_dict() == {"seed": 7, "epoch": 0, "position": 0}
-    for number, _ in enumerate(loader):  # counts what was given, not what was prepared
+    # The state counts the batches that were given, not those that were prepared.
+    for number, _ in enumerate(loader):
         assert loader.state_dict() == {"seed": 7, "epoch": 0, "position": number + 1}
     assert loader.state_dict() == {"seed": 7, "epoch": 1, "position": 0}
     for _ in loader:
@@ -73,7 +76,7 @@ def test_resumed_run_is_the_run_that_never_stopped(count, size, drop_last, prefe
 
 
 def test_state_of_arrays():
-    """As a file of arrays gives it back."""
+    """The state has arrays, as a file of arrays returns it."""
     loader = DataLoader(numbered(6), 2)
     loader.load_state_dict({k: np.array(v) for k, v in zip(KEYS, (9, 2, 1), strict=True)})
     assert loader.state_dict() == {"seed": 9, "epoch": 2, "position": 1}

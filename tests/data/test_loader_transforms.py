@@ -1,4 +1,6 @@
-"""DataLoader: transforms of batches, what they may take and return, and their errors."""
+"""These tests check transforms of batches in a DataLoader: what they may take and return, and their
+errors.
+"""
 
 import traceback
 
@@ -14,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("no_thread_left")
 def test_transform():
     def add(images):
         assert images.dtype == np.float32 and images.flags.c_contiguous
-        images += 1  # its own to change
+        images += 1  # a transform may change the array
         return images
 
     data = numbered(5)

@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST: the real files, made-up ones, and damaged ones."""
+"""These tests read MNIST and Fashion-MNIST from real, made-up and damaged files."""
 
 import gzip
 import hashlib
@@ -18,7 +18,7 @@ COUNTS = {
     "train": [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949],
     "test": [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009],
 }
-# md5 of the official files without .gz: images, labels
+# The md5 of the official files without .gz: images, labels.
 MD5 = {
     "train": ("6bbc9ace898e44ae57da46a324031adb", "a25bea736e30d166cdddb491f175f624"),
     "test": ("2646ac647ad5339dbf082846283269ea", "27ae3e4e09519cfbb04c329615203637"),

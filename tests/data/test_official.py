@@ -1,4 +1,6 @@
-"""Official files: their hashes and addresses, and the comparison of what is found on disk."""
+"""These tests check the hashes and addresses of official files, and the comparison of files on disk
+with them.
+"""
 
 import gzip
 import hashlib
@@ -43,7 +45,9 @@ def test_real_files_are_official(real_data, split):
 
 
 def official(folder, monkeypatch, dataset=MNIST):
-    """Make what is in a folder the official files, by what they unpack to."""
+    """Return a function that makes the files of a folder the official ones, by what they unpack
+    to.
+    """
     known = {}
     for path in folder.iterdir():
         content = path.read_bytes()
@@ -75,7 +79,7 @@ def test_a_file_is_compared_once(tmp_path, monkeypatch):
     assert len(record) == 2
     with monkeypatch.context() as patch, warnings.catch_warnings():
         warnings.simplefilter("error")
-        patch.setattr(hashlib, "sha256", None)  # nothing is hashed again
+        patch.setattr(hashlib, "sha256", None)  # no file is hashed again
         MNIST(tmp_path, split="test")
     write_mnist(tmp_path, 4, "test")  # other files under the same names
     with pytest.warns(UserWarning, match=DIFFERS):
@@ -83,7 +87,7 @@ def test_a_file_is_compared_once(tmp_path, monkeypatch):
 
 
 def test_fashion_mnist_is_compared_as_it_is_downloaded(tmp_path, monkeypatch):
-    """What the official files unpack to is not published."""
+    """There is no published hash of the unpacked official files."""
     write_mnist(tmp_path)
     known = {
         path.stem: Official(hashlib.sha256(path.read_bytes()).hexdigest(), None)
@@ -98,7 +102,7 @@ def test_fashion_mnist_is_compared_as_it_is_downloaded(tmp_path, monkeypatch):
         warnings.simplefilter("error")
         FashionMNIST(tmp_path)
         plain = tmp_path / "plain"
-        write_mnist(plain, compress=False)  # nothing is known of these
+        write_mnist(plain, compress=False)  # nothing is known of uncompressed files
         FashionMNIST(plain)
 
 

@@ -1,4 +1,4 @@
-"""Decoding of one picture: formats, modes, orientation, scaling, damage."""
+"""These tests decode single pictures: formats, modes, orientation, scaling, damage."""
 
 import sys
 
@@ -43,7 +43,7 @@ def one(tmp_path, picture, channels, name="a.png", **options):
 def test_transparency_is_white(tmp_path):
     pixels = np.zeros((2, 3, 4), np.uint8)
     pixels[0] = 200, 100, 50, 255
-    pixels[1] = 200, 100, 50, 51  # a fifth
+    pixels[1] = 200, 100, 50, 51  # an alpha of a fifth
     found = one(tmp_path, Image.fromarray(pixels), 3)
     assert (found[0] == [200, 100, 50]).all()
     assert np.abs(found[1].astype(int) - [244, 224, 214]).max() <= 1
@@ -98,7 +98,7 @@ TURNED = {
 @pytest.mark.parametrize("orientation", TURNED)
 @pytest.mark.parametrize("ending", ["png", "jpg"])
 def test_orientation(tmp_path, orientation, ending):
-    """Stored as the camera held it, a picture is shown upright."""
+    """A picture that is stored as the camera held it is shown upright."""
     path = tmp_path / f"a.{ending}"
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -128,7 +128,7 @@ def test_orientation_that_is_none(tmp_path):
 @pytest.mark.parametrize("shape", [(20, 30), (30, 20), (24, 24), (5, 7)])
 @pytest.mark.parametrize("size", [10, 24, (12, 18), (7, 40)])
 def test_scaling(tmp_path, shape, size):
-    """Pillow's own steps, in the order that the words have."""
+    """The result is that of Pillow's own steps, in the order that the documentation gives."""
     picture = smooth(*shape)
     write(tmp_path / "a.png", picture)
     found = read(str(tmp_path / "a.png"), size, 3)
@@ -210,7 +210,7 @@ def test_damage(tmp_path, ending):
     write(path, smooth(64, 64))
     for what, content in damaged(path.read_bytes()):
         if ending in ("gif", "bmp", "jpg", "webp") and what == "garbage":
-            continue  # pixels of 0 are pixels, too
+            continue  # pixels of 0 are valid, too
         path.write_bytes(content)
         with pytest.raises(BrokenPicture) as info:
             read(str(path), None, 3)
@@ -224,7 +224,7 @@ def test_a_decompression_bomb(tmp_path, monkeypatch):
         read(str(tmp_path / "a.png"), None, 3)
 
 
-def test_errors_of_the_system_are_no_damage(tmp_path):
+def test_errors_of_the_system_do_not_count_as_damage(tmp_path):
     with pytest.raises(FileNotFoundError):
         read(str(tmp_path / "none.png"), None, 3)
 

@@ -1,4 +1,6 @@
-"""`prefetched`: in order, that far ahead, with its errors, and without a thread left behind."""
+"""These tests check that `prefetched` yields in order, runs a given number of items ahead, passes
+errors on, and leaves no thread behind.
+"""
 
 import gc
 import os
@@ -17,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("no_thread_left")
 
 
 def wait_until(condition):
-    """The thread runs when it will: wait for what it must do, and fail where it never does."""
+    """Wait until a condition holds, since a thread runs when it will. Fail if it never holds."""
     end = time.monotonic() + 30
     while not condition():
         assert time.monotonic() < end, "waited in vain"
@@ -35,7 +37,7 @@ def test_none_and_false_are_items():
 
 
 @pytest.mark.parametrize("ahead", [0, 1, 2, 5])
-def test_so_far_ahead_and_no_further(ahead):
+def test_it_runs_ahead_by_the_given_number_and_no_further(ahead):
     made = []
     results = prefetched(made.append, range(20), ahead)
     assert made == [] and prefetch_threads() == []
@@ -118,8 +120,10 @@ def test_closed_and_deleted():
     assert prefetch_threads() == []
 
 
-def test_does_not_make_what_nobody_waits_for():
-    """Leaving waits for the one in the making, not for those asked for in advance."""
+def test_leaving_makes_no_further_items():
+    """Leaving the loop waits for the item in the making, but not for those that were requested in
+    advance.
+    """
     made, go = [], threading.Event()
 
     def make(x):
@@ -147,7 +151,7 @@ def test_collected_with_a_cycle():
 
 @pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
 def test_collected_in_its_own_thread():
-    """The collector may run in the thread: it must not wait for itself."""
+    """The garbage collector may run in the thread, which must not wait for itself."""
     go, done = threading.Event(), threading.Event()
 
     def make(x):

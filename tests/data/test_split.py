@@ -1,4 +1,6 @@
-"""Parts of data sets: subsets, splits by share and by number, stratified ones."""
+"""These tests check parts of data sets: subsets, splits by shares and by numbers, and stratified
+splits.
+"""
 
 import pickle
 import warnings
@@ -95,7 +97,7 @@ def test_pickled():
     assert copy.labels.tolist() == [1, 2] and copy.classes == ("c0", "c1", "c2")
 
 
-def test_shown():
+def test_the_repr_names_the_data_set():
     assert repr(Subset([1, 2, 3], [0])) == "Subset(1 of [1, 2, 3])"
 
 
@@ -116,7 +118,7 @@ def test_indices_that_do_not_fit(indices, error, message):
         Subset(numbered(10), indices)
 
 
-def test_of_what_is_no_data_set():
+def test_what_is_no_data_set_is_refused():
     for make in (lambda: Subset(3, [0]), lambda: split(iter([]), (0.5, 0.5))):
         with pytest.raises(TypeError, match="dataset must be a data set"):
             make()
@@ -223,7 +225,8 @@ def test_each_part_has_its_share_of_each_class(counts, seed, shares):
     assert [len(part) for part in parts] == sizes.tolist()
     found = np.stack([np.bincount(part.labels, minlength=len(counts)) for part in parts])
     expected = np.outer(sizes, counts) / len(labels)
-    assert np.abs(found - expected).max() <= len(sizes)  # rests are handed on
+    # A remainder is passed on to the next class.
+    assert np.abs(found - expected).max() <= len(sizes)
     if len(sizes) == 2:
         assert np.abs(found - expected).max() <= 1 + 1e-9 or 1 in counts
 
@@ -240,14 +243,14 @@ def test_a_class_of_one_is_in_the_largest_part():
 
 @pytest.mark.parametrize("classes, shown", [(None, "none of 1"), ("abc", "none of 'b'")])
 def test_a_class_without_items_in_the_largest_part_is_named(classes, shown):
-    """One picture of each class: somebody has to go without."""
+    """With one picture of each class, some part must lack classes."""
     pictures = ArrayDataset(np.zeros((3, 2)), np.arange(3), classes=classes)
     with pytest.warns(UserWarning, match=f"split: .* {shown}$"):
         train, valid = split(pictures, (2, 1), stratify=True, seed=0)
     assert valid.labels.tolist() == [1] and train.labels.tolist() == [0, 2]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        split(pictures, (2, 1))  # who does not ask for it is not told
+        split(pictures, (2, 1))  # there is no warning unless the split is stratified
         split(ArrayDataset(np.zeros((6, 2)), np.arange(6) % 3), (0.5, 0.5), stratify=True)
 
 
@@ -303,7 +306,7 @@ def test_fractions_that_do_not_fit(fractions, error, message):
     "options, error",
     [({"seed": -1}, ValueError), ({"seed": "a"}, TypeError), ({"stratify": "yes"}, TypeError)],
 )
-def test_other_arguments(options, error):
+def test_other_bad_arguments_are_refused(options, error):
     with pytest.raises(error, match=f"split: {next(iter(options))} must be"):
         split(numbered(10), (0.5, 0.5), **options)
 

@@ -1,4 +1,4 @@
-"""Means and deviations, against NumPy's in double."""
+"""These tests compare means and deviations with those that NumPy computes in double."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,6 @@
-"""Where data files are looked for, and downloads, from a server in this process."""
+"""These tests check where data files are looked for, and downloads, from a server in this
+process.
+"""
 
 import functools
 import gzip
@@ -25,11 +27,11 @@ from tests.support.processes import as_nobody, printed
 # Files that are made up differ from the official ones.
 pytestmark = pytest.mark.filterwarnings("ignore:.* differs from the official file")
 
-RETRIEVE = pooch.retrieve  # the fixture `cache` puts another in its place
+RETRIEVE = pooch.retrieve  # the fixture `cache` replaces it
 
 
 def test_order_of_the_places(tmp_path, monkeypatch, cache):
-    """root, MINIDL_DATA, then the cache: each hides the ones after it."""
+    """Each of root, MINIDL_DATA and the cache hides those after it."""
     counts = {"root": 1, "env": 2, "cache": 3}
     write_mnist(cache / "fashion-mnist", counts["cache"])
     assert len(FashionMNIST()) == counts["cache"]
@@ -74,7 +76,7 @@ def test_root_must_exist(tmp_path):
         CIFAR10(path)
 
 
-def test_root_without_the_files_is_told(tmp_path):
+def test_a_root_without_the_files_is_named(tmp_path):
     with pytest.warns(UserWarning, match=r"root '.*' holds no MNIST files") as record:
         data = MNIST(tmp_path, split="test")
     assert len(data) == 10_000
@@ -110,7 +112,7 @@ def test_files_that_cannot_be_had(tmp_path, monkeypatch, cache):
 
 
 def test_without_pooch(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pooch", None)  # import fails
+    monkeypatch.setitem(sys.modules, "pooch", None)  # its import fails
     assert len(MNIST(split="test")) == 10_000
     with pytest.raises(FileNotFoundError, match="pip install pooch"):
         CIFAR10()
@@ -118,7 +120,7 @@ def test_without_pooch(tmp_path, monkeypatch):
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    """The folder that a server on this machine serves, and its address."""
+    """Provide a server on this machine: the folder that it serves, and its address."""
     monkeypatch.setattr(pooch, "retrieve", RETRIEVE)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     folder = tmp_path / "served"
@@ -142,12 +144,12 @@ def sha256(path):
 
 
 def hashes(folder):
-    """The hashes of a folder's files with .gz, as data sets have them."""
+    """Return the hashes of a folder's files with .gz, in the form in which data sets have them."""
     return {path.stem: Official(sha256(path), None) for path in folder.iterdir()}
 
 
 def test_download(server, monkeypatch, cache):
-    """The second source serves where the first fails; then the cache does."""
+    """The second source serves where the first one fails, and afterwards the cache does."""
     folder, url = server
     images, labels = write_mnist(folder)
     monkeypatch.setattr(FashionMNIST, "_urls", (f"{url}gone/", url))
@@ -172,7 +174,7 @@ def test_download_goes_on_where_it_stopped(server, monkeypatch, cache):
     with pytest.raises(FileNotFoundError, match=r"train-labels-idx1-ubyte\.gz: 404"):
         FashionMNIST()
     labels.write_bytes(content)
-    (folder / "train-images-idx3-ubyte.gz").unlink()  # already in the cache
+    (folder / "train-images-idx3-ubyte.gz").unlink()  # the file is already in the cache
     assert len(FashionMNIST()) == 7
 
 
@@ -214,7 +216,7 @@ def test_errors_of_the_system_pass(tmp_path):
 @pytest.mark.skipif(os.name != "posix", reason="files of POSIX")
 @pytest.mark.parametrize("name", ["train-labels-idx1-ubyte", "train-labels-idx1-ubyte.gz"])
 def test_what_is_no_file_is_named(name, tmp_path):
-    """And not passed over for data from another place."""
+    """It is not passed over in favour of data in another place."""
     write_mnist(tmp_path)
     given = tmp_path / "train-labels-idx1-ubyte.gz"
     content = given.read_bytes()
@@ -224,7 +226,7 @@ def test_what_is_no_file_is_named(name, tmp_path):
     with pytest.raises(IsADirectoryError) as info:
         MNIST(tmp_path)
     assert info.value.filename == str(path)
-    if name != given.name:  # what can be read is taken
+    if name != given.name:  # every other file can be read
         given.write_bytes(content)
         assert len(MNIST(tmp_path)) == 7
         given.unlink()
@@ -237,7 +239,7 @@ def test_what_is_no_file_is_named(name, tmp_path):
 
 @needs_root
 @pytest.mark.parametrize("what", ["file", "folder"])
-def test_permission_is_said(what):
+def test_a_missing_permission_is_named(what):
     with tempfile.TemporaryDirectory() as common:
         os.chmod(common, 0o755)
         folder = Path(common) / "mnist"
@@ -253,7 +255,7 @@ except PermissionError as error:
     print(error.filename)
 """,
         )
-        # Where the folder cannot be searched, the first name that was looked for.
+        # If the folder cannot be searched, the first name that was looked for is reported.
         assert found == f"./mnist/{path.name if what == 'file' else path.stem}"
 
 
@@ -267,7 +269,7 @@ def test_read_up_to(tmp_path):
 
 
 def test_import_is_light():
-    """What only some users need is imported when they do."""
+    """Modules that only some users need are imported when they are needed."""
     code = (
         "import sys, minidl.data; "
         "print([m for m in ('pooch', 'requests', 'tarfile', 'gzip') if m in sys.modules])"

@@ -1,4 +1,6 @@
-"""use_backend: the twins inside the block, the native kernels after it, whatever happens."""
+"""These tests check that use_backend uses the twins inside of its block, and the native kernels
+after it, however the block ends.
+"""
 
 import threading
 
@@ -14,7 +16,7 @@ from minidl_ext.elementwise import arithmetic as native_elementwise
 
 
 def in_use():
-    """The backend whose functions the table holds; it must be one for all."""
+    """Return the backend whose functions the table holds, which must be the same for all."""
     found = {
         kernels.conv.__module__.removesuffix(".conv.direct_forward"),
         kernels.exp.__module__.removesuffix(".elementwise.arithmetic"),

@@ -1,4 +1,4 @@
-"""What the NumPy twins share: options are numbers, whatever scalars of NumPy's they come as."""
+"""These tests check that the options of all NumPy twins may be any of NumPy's scalars."""
 
 import importlib
 
@@ -17,7 +17,7 @@ P = arrays(4, 2, 3)
 LISTS = [[array] for array in P]
 LABELS = np.array([0, 2])
 
-# By kernel: arguments, and options that are whole numbers, of which uint8 would make 1 - 2 = 255.
+# The arguments of each kernel, and its options that are integers. In uint8, 1 - 2 would be 255.
 IMAGES, IMAGES_OUT, WEIGHTS = (
     np.float32(array)
     for array in (
@@ -90,7 +90,7 @@ CASES = {
 
 
 def of_numpy(value):
-    """An option, or several, with whole numbers as the smallest scalars of NumPy's."""
+    """Return one option or several with integers as the smallest scalars of NumPy."""
     if isinstance(value, dict):
         return {name: of_numpy(option) for name, option in value.items()}
     if isinstance(value, tuple):
@@ -119,7 +119,7 @@ def test_scalars_of_numpy_are_numbers(name):
 
 
 def leaves(value):
-    """All arrays inside lists and tuples."""
+    """Return all arrays inside lists and tuples."""
     if isinstance(value, list | tuple):
         for item in value:
             yield from leaves(item)

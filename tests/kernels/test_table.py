@@ -1,4 +1,6 @@
-"""The table of kernels: complete, the same in both packages, and the only way to minidl_ext."""
+"""These tests check the table of kernels: it is complete, is the same in both packages, and is the
+only way to minidl_ext.
+"""
 
 import ast
 import importlib
@@ -38,7 +40,7 @@ def test_the_table_holds_the_native_kernels(family, name):
 
 @pytest.mark.parametrize(("family", "name"), ENTRIES)
 def test_a_kernel_has_tests_in_its_folder(family, name):
-    """They name it, or what it is the backward of."""
+    """They name the kernel, or the one that it is the backward of."""
     folder = Path(__file__).parents[1] / "minidl_ext" / family.partition(".")[0]
     text = "".join(path.read_text(encoding="utf-8") for path in sorted(folder.glob("test_*.py")))
     assert re.search(rf"\b{name.removesuffix('_backward')}(_backward)?\b", text)
@@ -69,7 +71,9 @@ def test_every_family_is_in_the_table():
         for path in sources.rglob("*.pyx")
         if path.parent.name != "runtime"
     }
-    families.discard("inference.plan")  # no function of arrays: its reference is the model
+    families.discard(
+        "inference.plan"
+    )  # it is no function of arrays, and its reference is the model
     if not families:
         pytest.skip("installed without sources")
     assert families == set(kernels.FAMILIES)

@@ -1,4 +1,6 @@
-"""The training that arms share: frozen parts stay, diverged ones are complete; differences."""
+"""These tests check the training that arms share: frozen parts stay as they are, results of
+diverged trainings are complete, and differences are paired.
+"""
 
 import numpy as np
 import pytest

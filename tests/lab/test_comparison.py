@@ -1,4 +1,6 @@
-"""compare: paired trainings, the figures of the table, what is refused before any training."""
+"""These tests check `compare`: paired trainings, the figures of the table, and what is refused
+before any training.
+"""
 
 import math
 
@@ -51,7 +53,7 @@ def made(scores, metric="accuracy", rates=(0.1,)):
     )
 
 
-def test_what_is_found():
+def test_the_comparison_has_scores_and_histories():
     found = compared()
     assert found.norms == ("batch", "none")
     assert [run.seed for run in found.of("none")] == [0, 1]
@@ -63,7 +65,9 @@ def test_what_is_found():
 
 
 def test_trainings_are_paired():
-    """Two arms with one normalization give the same trainings, and seeds give different ones."""
+    """Two arms with the same normalization give the same trainings, and different seeds give
+    different ones.
+    """
     found = compared({"a": nn.LayerNorm, "b": "layer"}, measures=())
     a, b = found.of("a"), found.of("b")
     assert [run.history["loss"] for run in a] == [run.history["loss"] for run in b]
@@ -187,13 +191,13 @@ def test_a_plot(tmp_path, options):
         (ValueError, "data[0]", {"data": ((np.zeros((4, 6)), np.zeros(3)), pairs())}),
     ],
 )
-def test_errors(error, word, options):
+def test_bad_arguments_are_refused(error, word, options):
     with refuses(error, word.replace("\\", "")):
         compared(**options)
 
 
 @pytest.mark.parametrize("norms", [(), {}])
-def test_no_normalizations(norms):
+def test_no_normalizations_are_refused(norms):
     with refuses(ValueError, "compare", "norms"):
         compared(norms)
 

@@ -1,4 +1,6 @@
-"""The composed batch normalization: values and gradients of nn.BatchNorm, constant statistics."""
+"""These tests check the composed batch normalization: it has the values and gradients of
+nn.BatchNorm, and its statistics can be constants.
+"""
 
 import numpy as np
 import pytest
@@ -69,7 +71,7 @@ def test_constant_statistics_have_no_gradient():
     np.testing.assert_allclose(y.reshape(-1, 3), z)
 
 
-def test_divides_by_what_it_is_told():
+def test_divides_by_the_given_divisor():
     x, _ = example((50, 3))
     y = Composed(3, divisor=lambda var: var)(md.tensor(x)).numpy()
     np.testing.assert_allclose(y.var(axis=0), 1 / x.var(axis=0))

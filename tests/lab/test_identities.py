@@ -1,4 +1,6 @@
-"""What the experiments on identities share: digits, activations, errors and their verdicts."""
+"""These tests check what the experiments on identities share: digits, activations, errors and their
+verdicts.
+"""
 
 import numpy as np
 import pytest

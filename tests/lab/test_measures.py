@@ -1,4 +1,4 @@
-"""The measures of the lab, against their formulas."""
+"""These tests compare the measures of the lab with their formulas."""
 
 import math
 
@@ -13,7 +13,7 @@ from minidl.train.watch import units_of
 
 
 def quadratic(seed=0, size=5):
-    """(parameter, matrix, loss) of the loss w' A w / 2, whose gradient is A w."""
+    """Return (parameter, matrix, loss) for the loss w' A w / 2, whose gradient is A w."""
     rng = np.random.default_rng(seed)
     root = rng.standard_normal((size, size))
     matrix = root @ root.T
@@ -38,7 +38,7 @@ def test_units_and_their_drift():
 @pytest.mark.parametrize(
     "before, now", [(np.ones((4, 2)), np.ones((4, 2))), (np.eye(4, 2), np.eye(4, 3))]
 )
-def test_a_drift_that_there_is_not(before, now):
+def test_a_drift_that_cannot_be_measured_is_nan(before, now):
     assert all(map(math.isnan, measures.drift(units_of(before), units_of(now))))
 
 
@@ -135,7 +135,7 @@ def test_blocks_begin_with_weights():
     assert blocks_of(model, seen.rows)[0].parameters == [model.dense1.weight]
 
 
-def test_what_a_look_sees():
+def test_a_look_sees_each_layer():
     class Net(nn.Layer):
         def __init__(self):
             super().__init__()
@@ -203,7 +203,7 @@ def frozen():
         (LogNorm, False),
     ],
 )
-def test_what_is_a_normalization(make, follows):
+def test_a_layer_is_a_normalization_by_its_type_and_its_use(make, follows):
     """A layer is one by its type, and if it uses the statistics of its own input."""
     model = nn.Sequential(nn.Dense(6, 6), make())
     x = np.random.default_rng(0).standard_normal((16, 6)).astype(np.float32)

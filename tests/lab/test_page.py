@@ -1,4 +1,4 @@
-"""The report: page, Markdown and plots."""
+"""These tests check the report: the page, the Markdown and the plots."""
 
 import dataclasses
 import re
@@ -119,7 +119,7 @@ def test_a_cell_may_hold_what_parts_cells():
 
 
 @pytest.mark.parametrize("part", ["judge", "plot"])
-def test_a_fault_of_one_experiment_is_told(folder, monkeypatch, part):
+def test_a_fault_of_one_experiment_is_reported(folder, monkeypatch, part):
     (experiment,) = chosen(["E18"])
 
     def fault(seeds):

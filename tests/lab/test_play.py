@@ -1,5 +1,6 @@
-"""The numbers of the page to play with (docs/play), which JavaScript computes, against minidl: the
-same first weights and batches give the same losses, gradients, running statistics and test outputs.
+"""These tests compare the numbers of the interactive page (docs/play), which JavaScript computes,
+with minidl: the same initial weights and batches must give the same losses, gradients, running
+statistics and test outputs.
 """
 
 import json
@@ -14,7 +15,7 @@ from tests.support.processes import ROOT
 
 quickjs = pytest.importorskip("quickjs", reason="runs the page's JavaScript (extra 'test')")
 
-TOLERANCE = 1e-9  # relative, of each array
+TOLERANCE = 1e-9  # relative to the largest value of each array
 SETTINGS = {
     "data": "spirals",
     "norm": "batch",
@@ -35,7 +36,7 @@ NORMS = {
 }
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
 
-# Each step's batch, loss and gradients and what there is after it; the test outputs at the end.
+# The batch, loss and gradients of each step, and the state after it; the test outputs at the end.
 TRACE = """
 const trace = (settings, steps, offset, contrast) => {
   const run = new Runs.Run(settings), arrays = (what) => run.network.parameters.map(
@@ -60,8 +61,9 @@ const trace = (settings, steps, offset, contrast) => {
 
 @pytest.fixture(scope="module")
 def page():
-    """The scripts of the page that compute; `page("code", **names)` is what the code makes, as JSON
-    has it."""
+    """Return a function that runs the page's scripts: `page("code", **names)` returns the value of
+    the code, as JSON gives it.
+    """
     context = quickjs.Context()
     for name in ("play", "points", "run"):
         context.eval((ROOT / "docs" / "play" / f"{name}.js").read_text(encoding="utf-8"))
@@ -75,7 +77,7 @@ def page():
 
 
 def network(settings, classes):
-    """The page's network as a model of minidl's."""
+    """Return the page's network as a model of minidl."""
     layers, inputs = [], 2
     norm = NORMS[settings["norm"]]
     for _ in range(settings["depth"]):
@@ -158,7 +160,9 @@ def test_the_same_settings_give_the_same_numbers(page):
 
 
 def test_networks_that_differ_in_their_normalization_are_paired(page):
-    """They have the same data, batches and first weights (2-dimensional parameters)."""
+    """They have the same data, batches and initial weights (which are the 2-dimensional
+    parameters).
+    """
     batch, none = (
         page("trace(settings, 2, 0, 1)", settings={**SETTINGS, "norm": norm})
         for norm in ("batch", "none")
@@ -181,7 +185,9 @@ def test_first_weights_are_hes_times_the_scale(page, scale):
 
 
 def test_an_epoch_has_each_point_once(page):
-    """So far as batches fill it; sorted, each batch is of one class."""
+    """This holds as far as complete batches go. If the points are sorted, each batch has one
+    class.
+    """
     code = """(() => {
       const set = Points.points("spirals", new Points.Random(0));
       const batches = new Points.Batches(set, 32, sorted, new Points.Random(1));
@@ -213,7 +219,7 @@ def test_random_numbers(page):
 
 @pytest.mark.parametrize("norm", ["none", "batch", "batch-test"])
 def test_the_field_is_what_the_network_says_of_the_plane(page, norm):
-    """With the statistics that the test points have, where these are used."""
+    """It is computed with the statistics that the test points use, if there are any."""
     field, places, expected = page(
         """(() => {
       const run = new Runs.Run(settings), size = 20, places = [];
@@ -248,7 +254,7 @@ def test_the_first_look_changes_nothing(page):
 
 
 def test_a_history_keeps_its_length(page):
-    """Records are thinned out to steps that are as far apart everywhere."""
+    """Records are thinned out, so that the steps that remain are equally far from each other."""
     steps = page(
         """(() => {
       const run = new Runs.Run(settings);
@@ -274,7 +280,7 @@ def test_a_training_that_diverges_stops(page):
 
 
 def test_other_test_inputs(page):
-    """They are the same points elsewhere, and the last record is of them."""
+    """They are the same points, moved, and the last record is computed from them."""
     first, later, x, shifted = page(
         """(() => {
       const run = new Runs.Run(settings), first = {...run.last};

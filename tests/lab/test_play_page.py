@@ -1,4 +1,6 @@
-"""The page to play with (docs/play) in a browser without a screen, and what its source tells."""
+"""These tests open the interactive page (docs/play) in a browser without a screen, and check its
+source.
+"""
 
 import html
 import http.server
@@ -26,7 +28,7 @@ CASES = [
     for name, settings in re.findall(r'<a href="#([\w-]+)"\s+data-settings="([^"]*)"', SOURCE)
 ]
 
-# What networks A and B of the cases come to in 1,000 steps, or have before the first.
+# The results of networks A and B of the cases after 1,000 steps, or before the first one.
 TRAIN = """(cases) => Object.fromEntries(Object.entries(cases).map(([name, [, given]]) => [
   name, ["a", "b"].map((which) => {
     const numbers = Object.fromEntries(Object.entries(given).map(
@@ -36,8 +38,8 @@ TRAIN = """(cases) => Object.fromEntries(Object.entries(cases).map(([name, [, gi
     run.shift(numbers.offset, numbers.contrast);
     return {...run.last, gradients: run.gradientNorms};
   })]))"""
-# Runs in the page that holds the pages to be tested, in frames of different widths: it waits until
-# they have trained, works their controls, and sends what it has seen to the test.
+# This script runs in a page that holds the tested pages in frames of different widths. It waits
+# until they have trained, uses their controls, and sends what it has seen to the test.
 DRIVER = """
 const wait = (ready) => new Promise((done) => {
   const look = () => (ready() ? done() : setTimeout(look, 20));
@@ -96,7 +98,7 @@ window.onload = async () => {
   fetch("/", {method: "POST", body: JSON.stringify(result)});
 };
 """
-# What a page would say on the console.
+# What a page would print on the console.
 ERRORS = """<script>
 window.errors = [];
 window.addEventListener("error", (event) => errors.push(String(event.message)));
@@ -108,7 +110,7 @@ needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium is on th
 
 
 def opened(pages, folder):
-    """What the page at "/" sends, as JSON, when a browser without a screen has opened it."""
+    """Return what the page at "/" sends, as JSON, when a browser without a screen opens it."""
     sent = queue.Queue()
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -156,7 +158,7 @@ def opened(pages, folder):
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory):
-    """What the driver has seen on a phone and on a desk."""
+    """Return what the script has seen at the width of a phone and at that of a desk."""
     page = play_page.page().replace("<head>", "<head>" + ERRORS, 1)
     address = "/page#good-settings"
     frames = "".join(
@@ -173,7 +175,7 @@ def seen(tmp_path_factory):
 def test_the_page_works(seen, width):
     found = seen[width]
     assert found["errors"] == []
-    assert found["opened"] == "#good-settings"  # which the address says
+    assert found["opened"] == "#good-settings"  # as the address says
     assert found["paused"][0] >= 40 and found["paused"][1] == "Go on"
     assert found["stepped"] == found["paused"][0] + 1
     assert len(found["figures"]) == 8
@@ -208,7 +210,7 @@ def test_each_case_sets_the_controls_and_says_what_to_see(seen):
     assert len(set(settings)) == len(CASES)
 
 
-# What the sentence of each case says, of the accuracy and the gradients of A and B.
+# What the sentence of each case says about the accuracies and the gradients of A and B.
 SAID = {
     "small-first-weights": lambda a, b: a["testAccuracy"] > 0.95 and b["testAccuracy"] < 0.35,
     "high-learning-rate": lambda a, b: a["testAccuracy"] > 0.95 and b["testAccuracy"] < 0.8,
@@ -228,7 +230,9 @@ SAID = {
 
 
 def growth(network):
-    """Of the gradients of hidden layers with 16 inputs, a layer, on their way back."""
+    """Return the factor by which gradients grow in each hidden layer with 16 inputs, in the
+    backward pass.
+    """
     _, first, *between, last, _ = network["gradients"]
     return (first / last) ** (1 / (len(between) + 1))
 
@@ -256,7 +260,7 @@ def test_the_page_is_self_contained():
 
 
 def test_scripts_stay_whole_inside_the_page():
-    """No text in them ends the element that they stand in."""
+    """No text in them ends the element that they are in."""
     for path in play_page.SOURCE.parent.glob("*.js"):
         assert "</" not in path.read_text(encoding="utf-8")
     page = play_page.page()
@@ -286,7 +290,7 @@ def test_a_case_has_settings_that_the_controls_have(name, settings):
 
 
 def test_addresses_of_cases_are_the_anchors_of_their_headings():
-    """So links of the documentation to a case are found, and begin it."""
+    """Links from the documentation to a case are then found, and start it."""
     found = play_page.CASE.findall(SOURCE)
     assert [name for name, *_ in found] == [name for name, _ in CASES]
     for name, heading, said in found:

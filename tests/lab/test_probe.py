@@ -1,4 +1,6 @@
-"""Probe: its figures, that the training does not notice it, what it costs, how it goes on."""
+"""These tests check Probe: its figures, that the training does not change, what it costs, and how
+it is resumed.
+"""
 
 import json
 import math
@@ -17,7 +19,7 @@ pytestmark = small_batches
 
 
 def columns(probe):
-    """{(layer, figure): values} of a history."""
+    """Return {(layer, figure): values} of a history."""
     return {
         (layer["name"], name): column
         for layer in probe.history["layers"]
@@ -27,7 +29,7 @@ def columns(probe):
 
 
 def fitted(epochs=2, model=None, optimizer=None, **options):
-    """A probe that has watched a training."""
+    """Return a probe that has measured a training."""
     model = network() if model is None else model
     probe = lab.Probe(model, **{"every": 3, **options})
     trainer(model, optimizer, callbacks=[probe]).fit(loader(), epochs=epochs)
@@ -73,7 +75,7 @@ def test_the_figures_of_a_step():
     before = {p: p.data.copy() for p in model.parameters()}
 
     def at(step, parameters=None):
-        """Loss and gradients so many steps on, of some parameters."""
+        """Return the loss and the gradients of some parameters after so many more steps."""
         for p, value in before.items():
             there = parameters is None or any(p is one for one in parameters)
             p.data[...] = value - (step * gradients[p] if there else 0)
@@ -132,8 +134,10 @@ def test_drift_and_saturation():
 
 
 @pytest.mark.parametrize("options", [{}, {"accumulate": 2, "clip": 1.0}, {"ema": 0.9}], ids=str)
-def test_the_training_does_not_notice(options):
-    """The same bits with and without: dropout draws, statistics move, gradients are summed."""
+def test_the_training_has_the_same_bits_with_a_probe(options):
+    """The training has the same bits with and without a probe, although dropout draws numbers,
+    statistics move and gradients are accumulated.
+    """
     ends = []
     for every in (None, 1, 3):
         model = network()
@@ -172,8 +176,8 @@ def test_an_optimizer_of_another_model():
 
 
 @pytest.mark.parametrize("kind", [optim.SGD, optim.Adam])
-def test_by_hand(kind):
-    """The figures are those of a trainer; gradients, modes and random numbers are unchanged."""
+def test_a_probe_in_a_loop_by_hand_has_the_figures_of_a_trainer(kind):
+    """The figures are those of a trainer, and gradients, modes and random numbers do not change."""
     ends, probes = [], []
     for probed in (False, True):
         model = network()
@@ -199,12 +203,12 @@ def test_by_hand(kind):
     assert probes[1].history["step"] == [2, 4]
     assert callback.history["step"] == [0, 2, 4]
     for name, column in columns(probes[1]).items():
-        if "drift" not in name[1]:  # whose first entry by hand has nothing before it
+        if "drift" not in name[1]:  # in a loop by hand, the first measurement has none before it
             np.testing.assert_array_equal(column, columns(callback)[name][1:])
 
 
 def passes(measures, layers=3):
-    """How many passes forward a look costs after a step was seen."""
+    """Return the number of forward passes of a measurement that follows a step."""
 
     class Counting(nn.Sequential):
         def forward(self, x):
@@ -230,8 +234,8 @@ def passes(measures, layers=3):
         (MEASURES, 1 + 3 + 3),
     ],
 )
-def test_what_a_look_costs(measures, cost):
-    """As the docstring says: of all measures a pass, one for each layer, and three."""
+def test_a_measurement_costs_what_the_docstring_says(measures, cost):
+    """As the docstring says, all measures cost a pass, one for each layer, and three."""
     assert passes(measures) == cost
 
 
@@ -380,7 +384,7 @@ def test_what_cannot_be_plotted(tmp_path):
         (TypeError, "loss", {"loss": "mse"}),
     ],
 )
-def test_errors(error, word, arguments):
+def test_bad_arguments_are_refused(error, word, arguments):
     with refuses(error, "Probe", word):
         lab.Probe(**{"model": network(), **arguments})
 

@@ -1,5 +1,6 @@
-"""What a probe may be given to look at: models of several inputs, batches by position and by name,
-losses of one's own."""
+"""These tests check which models and batches a probe can measure: several inputs, batches by
+position and by name, and user-defined losses.
+"""
 
 import pytest
 
@@ -13,7 +14,7 @@ pytestmark = small_batches
 
 
 class Two(nn.Layer):
-    """A model of two inputs."""
+    """A model with two inputs."""
 
     def __init__(self):
         super().__init__()
@@ -81,7 +82,7 @@ def test_inputs_that_do_not_fit(kind, batch):
 
 
 def test_a_list_is_a_batch_or_holds_batches():
-    """[images, labels] is what loaders of PyTorch give."""
+    """PyTorch's loaders yield [images, labels]."""
     losses = []
     for given in (
         (A, LABELS),

@@ -1,4 +1,6 @@
-"""The networks that experiments share: shapes, places of normalizations, paired starts."""
+"""These tests check the networks that experiments share: shapes, places of normalizations, paired
+initial weights.
+"""
 
 import numpy as np
 import pytest

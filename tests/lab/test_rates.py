@@ -1,5 +1,6 @@
-"""Effective learning rates: at them, weights of norm 1 turn by the angle by which each optimizer
-turns weights of any norm."""
+"""These tests check effective learning rates: at such a rate, weights of norm 1 turn by the angle
+by which each optimizer turns weights of any norm.
+"""
 
 import math
 
@@ -51,7 +52,7 @@ def test_unit_weights_turn_as_far_at_the_effective_rate(make, length):
     assert rate == pytest.approx(own)
 
 
-def test_by_hand():
+def test_effective_rates_by_hand():
     w = nn.Parameter(np.array([[3.0, 4.0]]))
     assert effective_rate(optim.SGD([w], lr=0.5), [w]) == pytest.approx(0.02)
     assert effective_rate(optim.Adam([w], lr=0.5), [w]) == pytest.approx(0.1)
@@ -62,7 +63,7 @@ def test_by_hand():
     assert effective_rate(optim.SGD([w, other], lr=0.5), [w, other]) == pytest.approx(0.5 / 27)
 
 
-def test_what_has_none():
+def test_weights_without_an_effective_rate_have_nan():
     class Own(optim.Optimizer):
         pass
 

@@ -1,4 +1,4 @@
-"""Experiments by id."""
+"""These tests find experiments by id."""
 
 import pytest
 

@@ -1,4 +1,6 @@
-"""Judging the files of a folder: a single seed, ignored files, unexpected verdicts."""
+"""These tests check how the files of a folder are judged: a single seed, ignored files, unexpected
+verdicts.
+"""
 
 import pytest
 
@@ -15,7 +17,7 @@ NORMS = {
 
 
 def write(folder, seed, settings=None, **parts):
-    """The file of a seed of E18 --quick."""
+    """Write the file of a seed of E18 --quick."""
     store.write(
         store.seed_path(str(folder), "E18", seed),
         {

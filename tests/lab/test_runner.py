@@ -1,5 +1,6 @@
-"""Running experiments: seeds in processes, resumed, crashes reported, ended by Ctrl-C, by SIGTERM
-and by SIGKILL."""
+"""These tests run experiments: seeds in processes, resumed runs, reported crashes, and runs that
+are ended by Ctrl-C, SIGTERM and SIGKILL.
+"""
 
 import contextlib
 import json
@@ -20,7 +21,7 @@ from tests.support.errors import refuses
 from tests.support.processes import ROOT
 
 (E18,) = chosen(["E18"])
-PATIENCE = 100  # seconds; a busy machine is slow
+PATIENCE = 100  # in seconds; a busy machine is slow
 posix = pytest.mark.skipif(os.name != "posix", reason="needs signals, and pipes with other numbers")
 
 
@@ -51,12 +52,12 @@ def test_the_time_left_is_the_stated_one_scaled_by_what_was_measured():
     assert bar.seconds() == pytest.approx((2 * e13 + 2 * e12) / 2 + 2 * e31)
     for job in (first, other):
         bar.timed(lambda job: "", job)
-    now[0] = 2 * e13  # it took twice the time that is stated
+    now[0] = 2 * e13  # it took twice as long as it states
     bar.finished(first, "")
-    left = 2 * (e13 + 2 * e12) - now[0]  # the other one has been running for as long
+    left = 2 * (e13 + 2 * e12) - now[0]  # the other one has been running for the same time
     assert bar.seconds() == pytest.approx(left / 2 + 2 * 2 * e31)
     bar.finished(other, "it crashed")
-    assert bar.seconds() == pytest.approx(2 * e12 + 2 * 2 * e31)  # no seed is run by two
+    assert bar.seconds() == pytest.approx(2 * e12 + 2 * 2 * e31)  # each seed is run by one process
 
 
 def test_a_quick_seed_takes_seconds():
@@ -79,7 +80,7 @@ def test_finished_seeds_are_not_run_again(tmp_path, monkeypatch):
 
 
 def test_a_crash_is_reported_and_ends_nothing_else(tmp_path, capsys):
-    # A folder where a seed's file should be: that seed cannot be written.
+    # If there is a folder in the place of a seed's file, that seed cannot be written.
     os.makedirs(tmp_path / "seeds" / "E18-0.json" / "x")
     found = runner.run([E18], tmp_path, quick=True, seeds=2, jobs=1)["E18"]
     assert "seed 0" in found.error and "E18-0.json" in found.error
@@ -122,8 +123,9 @@ def test_ctrl_c_ends_the_workers(tmp_path, monkeypatch):
 
 @contextlib.contextmanager
 def running(id, folder, *options):
-    """A run in a process of its own, whose workers hold a pipe open, as it does itself: gives
-    (process, the end to read of that pipe) once a worker is there."""
+    """Start a run in a process of its own, which holds a pipe open, as do its workers. Yield
+    (process, the reading end of the pipe) once there is a worker.
+    """
     end, held = os.pipe()
     code = f"""
     import sys
@@ -167,9 +169,11 @@ def ended(end):
     "number, code", [(signal.SIGTERM, 143), (signal.SIGKILL, -9)], ids=["SIGTERM", "SIGKILL"]
 )
 def test_workers_end_with_the_runner(tmp_path, number, code):
-    """Of an experiment whose seeds take minutes: a worker that goes on would be there for long."""
+    """The seeds of this experiment take minutes, so a worker that does not end would stay for
+    long.
+    """
     with running("E30b", tmp_path, "--jobs", "2") as (process, end):
-        process.stdout.readline()  # the second one
+        process.stdout.readline()  # the second line
         process.send_signal(number)
         assert ended(end)
         said = process.communicate(timeout=PATIENCE)[1]
@@ -257,7 +261,7 @@ def test_numbers_that_are_refused(tmp_path, error, given, words):
         runner.run([E18], tmp_path, **given)
 
 
-def test_a_missing_extra_is_told_before_anything_runs(tmp_path, monkeypatch):
+def test_a_missing_extra_is_reported_before_anything_runs(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy", None)
     with pytest.raises(ImportError, match=r"needs scipy: pip install 'minidl\[lab\]'"):
         runner.run([E18], tmp_path / "new", quick=True)
@@ -270,7 +274,7 @@ def test_judged_by_all_seeds_that_are_finished(tmp_path):
     assert results(tmp_path)["E18"]["seeds"] == 2
 
 
-def test_errors_of_all_seeds_are_told(tmp_path):
+def test_errors_of_all_seeds_are_reported(tmp_path):
     for seed in (0, 1):
         os.makedirs(tmp_path / "seeds" / f"E18-{seed}.json" / "x")
     found = runner.run([E18], tmp_path, quick=True, seeds=2, progress=False)["E18"]

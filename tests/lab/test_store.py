@@ -1,4 +1,4 @@
-"""Files of seeds and of results."""
+"""These tests check the files of seeds and of results."""
 
 import json
 import math
@@ -103,7 +103,7 @@ def test_a_file_is_no_folder(tmp_path):
         pass
 
 
-def test_nobody_else_works_in_a_folder(tmp_path):
+def test_a_folder_in_use_is_refused(tmp_path):
     with (
         store.working(str(tmp_path), quick=True),
         pytest.raises(ValueError, match="another run is using"),

@@ -1,4 +1,4 @@
-"""The summary: its sentences follow the verdicts."""
+"""These tests check that the sentences of the summary follow the verdicts."""
 
 import dataclasses
 

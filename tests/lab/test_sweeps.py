@@ -1,4 +1,6 @@
-"""Sweeps of the rate: what is stable, how far a climb goes, steps to an accuracy."""
+"""These tests check sweeps of the learning rate: what is stable, how far a climb goes, and the
+steps to an accuracy.
+"""
 
 import math
 

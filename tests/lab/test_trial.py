@@ -1,5 +1,6 @@
-"""What compare refuses before anything is trained: models that share weights, functions that cannot
-be called, data, optimizers and metrics that do not fit."""
+"""These tests check what `compare` refuses before anything is trained: models that share weights,
+functions that cannot be called, and data, optimizers and metrics that do not fit.
+"""
 
 import functools
 import warnings
@@ -25,7 +26,7 @@ def build(norm):
 
 @pytest.fixture(autouse=True)
 def trainings(monkeypatch):
-    """The trainings that a comparison has begun."""
+    """Return a list of the trainings that a comparison has begun."""
     begun = []
     trained = comparison._trained
     monkeypatch.setattr(
@@ -168,7 +169,9 @@ def test_the_last_normalization_is_tried_first_too(trainings):
 
 
 def test_a_trial_leaves_no_trace():
-    """No warnings beside those of the trainings, no random numbers drawn, and loaders as before."""
+    """There are no warnings besides those of the trainings, no random numbers are drawn, and
+    loaders stay as they were.
+    """
 
     class Loader:
         def __init__(self):

@@ -1,4 +1,4 @@
-"""The tutorial and the kept run of the lab say the same of each claim."""
+"""These tests check that the tutorial and the kept run of the lab agree on each claim."""
 
 import re
 from pathlib import Path
@@ -15,8 +15,9 @@ VERDICTS = "supported|refuted|inconclusive"
 
 
 def said(text):
-    """(claim, verdict) wherever a text has "E04, refuted", "E13 and E15, supported", "refuted
-    (E16)" or "Refuted (E16)"."""
+    """Return (claim, verdict) wherever a text has "E04, refuted", "E13 and E15, supported",
+    "refuted (E16)" or "Refuted (E16)".
+    """
     text = " ".join(text.split())
     for ids, verdict in re.findall(rf"((?:E\d\d[ab]?(?: and )?)+), ({VERDICTS})", text):
         for id in re.findall(r"E\d\d[ab]?", ids):

@@ -1,4 +1,4 @@
-"""Intervals and the verdicts that follow from where they lie."""
+"""These tests check intervals, and the verdicts that follow from where they lie."""
 
 import math
 

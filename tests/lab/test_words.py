@@ -1,4 +1,4 @@
-"""Numbers in texts: settings and figures filled in."""
+"""These tests fill settings and figures into texts."""
 
 import math
 

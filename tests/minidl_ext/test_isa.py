@@ -1,4 +1,6 @@
-"""The choice of an instruction-set level at import: each case in a process of its own."""
+"""These tests check the choice of an instruction-set level at import. Each case runs in a process
+of its own.
+"""
 
 import platform
 import runpy
@@ -16,7 +18,9 @@ LEVELS = tuple(cpu.FEATURES)
 
 
 def import_error(isa, code="import minidl_ext"):
-    """The message of the ImportError that `code` must raise; a crash is no ImportError."""
+    """Return the message of the ImportError that `code` must raise. A crash is not an
+    ImportError.
+    """
     done = python(code, MINIDL_ISA=isa)
     assert done.returncode == 1, done
     last = done.stderr.strip().splitlines()[-1]
@@ -25,7 +29,7 @@ def import_error(isa, code="import minidl_ext"):
 
 
 def with_cpu(**answers):
-    """Code that imports minidl_ext where the CPU says `answers` and there is a level v5."""
+    """Return code that imports minidl_ext where the CPU gives `answers` and there is a level v5."""
     return f"""
 import sys, types
 answers = {answers!r}
@@ -141,7 +145,7 @@ def test_a_level_that_the_cpu_cannot_run(forced):
 
 @pytest.mark.parametrize("supported, runs", [((), "none"), (("base",), "base")])
 def test_no_built_level_runs_on_this_cpu(supported, runs):
-    """As where a wheel that was built for one machine's level comes to an older one."""
+    """This happens if a wheel that was built for one machine's level gets to an older machine."""
     code = with_cpu(supported=supported, missing=("avx512f",))
     if set(supported) & set(minidl_ext.AVAILABLE):
         return  # an architecture without levels

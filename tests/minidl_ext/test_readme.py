@@ -1,4 +1,6 @@
-"""`minidl_ext/README.md` is true: its paths exist, and folders use what its table says they may."""
+"""These tests check that `minidl_ext/README.md` is true: its paths exist, and folders use only what
+its table allows.
+"""
 
 import re
 
@@ -16,7 +18,9 @@ FOLDERS = sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
 
 
 def named_paths():
-    """What stands in backticks and looks like a path; <folder> and <family> stand for any."""
+    """Return what is in backquotes and looks like a path; <folder> and <family> stand for any
+    name.
+    """
     for word in re.findall(r"`([^`\s]+)`", TEXT):
         if word in FOLDERS or word.startswith(".") or not re.fullmatch(r"[\w./<>-]+", word):
             continue
@@ -26,20 +30,20 @@ def named_paths():
 
 @pytest.mark.parametrize("path", sorted(set(named_paths())))
 def test_a_path_exists(path):
-    """It is a path in the project, or in this package; the name of a file may stand alone."""
+    """It is a path in the project or in this package; a file may be named without its folder."""
     in_package = PACKAGE.glob(path if "/" in path else f"**/{path}")
     assert any(ROOT.glob(path)) or any(in_package), path
 
 
 def table():
-    """The folders of the table, each with those that it may use."""
+    """Return the folders of the table, each with those that it may use."""
     first = TEXT[TEXT.index("## Folders") : TEXT.index("## How a kernel is called")]
     rows = re.findall(r"^\| `(\w+)` \|[^|]+\|([^|]*)\|$", first, re.MULTILINE)
     return {folder: set(re.findall(r"`(\w+)`", uses)) for folder, uses in rows}
 
 
 def used_by(folder):
-    """The other folders whose headers and .pxd files the files of a folder include."""
+    """Return the other folders whose headers and .pxd files the files of a folder include."""
     found = set()
     for path in (PACKAGE / folder).iterdir():
         if path.suffix in (".h", ".pxd", ".pyx"):

@@ -1,5 +1,6 @@
-"""Absurd sizes: every kernel refuses what does not fit memory, and ends at once where there is
-nothing to do. In processes of their own, see tests.support.isolated."""
+"""These tests use absurd sizes: every kernel refuses what does not fit into memory, and ends at
+once where there is nothing to do. They run in processes of their own, see tests.support.isolated.
+"""
 
 import pytest
 
@@ -7,7 +8,7 @@ from minidl.kernels import FAMILIES
 from tests.support.isolated import table
 
 MEMORY, VALUE, EITHER = "MemoryError", "ValueError", "Errors"
-EMPTY = "(1152921504606846976, 0)"  # of (2**60, 0)
+EMPTY = "(1152921504606846976, 0)"  # the shape of an array (2**60, 0)
 CASES = {}
 BINARY = ("add", "subtract", "multiply", "divide", "maximum", "minimum", "power")
 
@@ -16,7 +17,7 @@ def case(kernel, arguments, expected):
     CASES[f"{kernel}({arguments})"] = (f"K.{kernel}({arguments})", expected)
 
 
-# Elementwise: as much as there is, and no more.
+# Elementwise: as many values as an array can have, and no more.
 for name in FAMILIES["elementwise.arithmetic"] + FAMILIES["elementwise.activation"]:
     more = {"leaky_relu": ", 0.1", "elu": ", 1.0", "softplus": ", 1.0, 20.0"}.get(
         name.removesuffix("_backward"), ""
@@ -88,7 +89,8 @@ for name, x, w in (
     case(name, f"{x}, {w}{bias}, (1, 1), ((2**62, 2**62), (1, 1))", VALUE)
     case(name, f"{x}, {w}{bias}, (-1, 1), {PBIG}", VALUE)
 case("conv", f"z(1, 1, 1, 1), z(3, 3, 1, 1), None, (1, 1), {PBIG}, (BIG, BIG)", "(1, 1, 1, 1)")
-FAR = "(2**30, 2**30), ((2**30, 2**30), (2**30, 2**30)), (2**30, 2**30)"  # taps apart, all used
+# The taps are apart, and all of them are used.
+FAR = "(2**30, 2**30), ((2**30, 2**30), (2**30, 2**30)), (2**30, 2**30)"
 case("conv", f"z(1, 1, 1, 1), z(2, 2, 1, 1), None, {FAR}", MEMORY)
 case("conv_weight_grad", f"z(1, 1, 1, 1), z(1, 2, 2, 1), (2, 2), {FAR}", MEMORY)
 case("conv", "z(1, 1, 1, 1), z(3, 3, 1, 1), None, (BIG, BIG), ((1, 1), (1, 1))", "(1, 1, 1, 1)")

@@ -1,4 +1,6 @@
-"""The network of `cifar-fast`: its forward, its start, its whitening, its normalizations."""
+"""These tests check the network of `cifar-fast`: its forward, its initial weights, its whitening,
+its normalizations.
+"""
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ pytestmark = small_batches
 
 
 def images(n=8, channels=3, seed=0):
-    """Smooth ones, whose neighbours are alike."""
+    """Return smooth images, whose neighbouring pixels are similar."""
     x = np.random.default_rng(seed).normal(size=(n, 16, 16, channels))
     return x.cumsum(axis=1).cumsum(axis=2).astype(np.float32) / 16
 
@@ -69,7 +71,8 @@ def test_the_start():
             inside, out = weight.shape[2:]
             x = uniform(2, 5, 6, inside)
             same = min(inside, out)
-            close(conv(x).data[..., :same], x[..., :same])  # Dirac: the channels themselves
+            # Dirac filters pass the channels on unchanged.
+            close(conv(x).data[..., :same], x[..., :same])
             rest = weight[..., same:]
             if rest.size:
                 assert abs(rest.std() * np.sqrt(3 * 9 * inside) - 1) < 0.05
@@ -93,7 +96,7 @@ def test_its_batch_normalization():
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_whitened_patches(channels):
-    """The second moment of what the filters give is the identity, as far as eps lets it."""
+    """The second moment of what the filters return is the identity, up to eps."""
     x = images(16, channels)
     model = models.CifarFast(input_shape=(16, 16, channels))
     model.whiten(x, eps=1e-9)
@@ -108,7 +111,7 @@ def test_whitened_patches(channels):
 
 
 def test_the_filters_by_their_formula():
-    x = images(300)  # more than are taken at a time
+    x = images(300)  # more images than are processed at a time
     patches = (
         np.stack(
             [x[:, i : i + 2, j : j + 2].reshape(300, 12) for i in range(15) for j in range(15)], 1
@@ -193,7 +196,7 @@ def test_six_views_by_their_formula():
     model, plain = with_views(views=True).eval(), with_views().eval()
     x = images(3).astype(np.float64)
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
-    shifted = [padded[:, :-2, :-2], padded[:, 2:, 2:]]  # down and right; up and left
+    shifted = [padded[:, :-2, :-2], padded[:, 2:, 2:]]  # shifted down and right, and up and left
 
     def mirrored(images):
         return (plain(images).data + plain(np.ascontiguousarray(images[:, :, ::-1])).data) / 2
@@ -210,7 +213,7 @@ def test_views_are_not_for_training():
 
 
 def test_views_have_gradients():
-    """In evaluation mode: what the model looks at is asked of them."""
+    """Gradients of images, in evaluation mode, show what the model looks at."""
     model = with_views(views=True).eval()
     x = md.tensor(images(2).astype(np.float64), requires_grad=True)
     model(x)[:, 0].sum().backward()

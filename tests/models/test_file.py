@@ -1,4 +1,4 @@
-"""One file for a trained model: what is written and read, and what is refused."""
+"""These tests check the file of a trained model: what is written and read, and what is refused."""
 
 import json
 import struct
@@ -21,7 +21,7 @@ pytestmark = small_batches
 
 
 class Net(nn.Layer):
-    """A model of one's own, of another module than minidl's."""
+    """A user's model, of another module than minidl's."""
 
     def __init__(self, width, depth=1, tag=None):
         super().__init__()
@@ -36,7 +36,7 @@ class Net(nn.Layer):
 
 
 class Plain(nn.Layer):
-    """A class that takes no arguments needs no config()."""
+    """A class that takes no arguments, and so needs no config()."""
 
     def __init__(self):
         super().__init__()
@@ -56,7 +56,7 @@ def trained(name="lenet", **options):
     md.manual_seed(0)
     model = models.create(name, **options)
     for _ in range(2):
-        model(uniform(8, *model.input_shape))  # moves the running statistics
+        model(uniform(8, *model.input_shape))  # changes the running statistics
     return model
 
 
@@ -150,7 +150,7 @@ def test_the_generator_of_random_numbers_is_left_alone(tmp_path):
 
 
 @pytest.mark.parametrize("make", [lambda: Net(3, depth=2, tag=[1, "x"]), Plain])
-def test_a_class_of_ones_own_is_only_imported_if_trusted(make, tmp_path, monkeypatch):
+def test_a_user_defined_class_is_only_imported_if_trusted(make, tmp_path, monkeypatch):
     model, path = make(), tmp_path / "m"
     models.save(path, model)
     monkeypatch.setitem(sys.modules, __name__, sys.modules[type(model).__module__])
@@ -182,7 +182,7 @@ def test_a_class_that_has_moved(tmp_path, monkeypatch):
             models.load(tmp_path / "m", trust=True)
 
 
-def test_a_subclass_of_a_model_here_is_a_class_of_ones_own(tmp_path):
+def test_a_subclass_of_a_model_here_is_a_user_defined_class(tmp_path):
     class Mine(models.LeNet):
         pass
 
@@ -239,7 +239,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("call", "error", "words"), WRONG, ids=lambda x: str(x)[:40])
-def test_what_could_not_be_loaded_is_not_written(call, error, words, tmp_path):
+def test_a_model_that_could_not_be_loaded_is_not_written(call, error, words, tmp_path):
     with refuses(error, *words):
         call(tmp_path / "m")
     assert not list(tmp_path.iterdir())
@@ -289,7 +289,7 @@ def test_errors_of_the_system(tmp_path):
 
 
 def rewritten(path, change, state=None):
-    """The file with another description: what `change` makes of it, or has done to it."""
+    """Return the file with another description: what `change` returns, or makes of it in place."""
     with safe_open(path, framework="np") as opened:
         description = json.loads(opened.metadata()["minidl_model"])
     changed = change(description)

@@ -1,4 +1,4 @@
-"""The networks: shapes, sizes, names, what they accept, and the seed."""
+"""These tests check the networks: shapes, sizes, names, what they accept, and the seed."""
 
 import copy
 from itertools import pairwise
@@ -17,7 +17,7 @@ pytestmark = small_batches
 
 
 def residual_stage(before, out, blocks):
-    """Shapes of the weights of some residual blocks."""
+    """Return the shapes of the weights of a row of residual blocks."""
     shortcut = [(1, 1, before, out)] if before != out else []
     return [
         (3, 3, before, out),
@@ -28,7 +28,7 @@ def residual_stage(before, out, blocks):
 
 
 def residual(blocks):
-    """Shapes of the weights of a residual network with so many blocks a stage."""
+    """Return the shapes of the weights of a residual network with so many blocks in each stage."""
     return [
         (3, 3, 3, 16),
         *residual_stage(16, 16, blocks),
@@ -43,7 +43,9 @@ def vgg(*channels):
 
 
 def wide(before, out):
-    """Two blocks before whose convolutions normalization and ReLU stand."""
+    """Return the shapes of two blocks in which normalization and ReLU come before the
+    convolutions.
+    """
     return [(3, 3, before, out), (3, 3, out, out), (1, 1, before, out), *2 * [(3, 3, out, out)]]
 
 
@@ -51,7 +53,8 @@ def separable(before, out):
     return [(3, 3, 1, before), (1, 1, before, out)]
 
 
-# model: shape of an input, number of parameters, shapes of the weights, normalization layers
+# Each model has the shape of an input, the number of parameters, the shapes of the weights, and the
+# number of normalization layers.
 MODELS = {
     models.MLP: ((28, 28, 1), 203_786, [(784, 256), (256, 10)], 1),
     models.MnistCNN: (
@@ -134,13 +137,14 @@ def test_shapes_and_sizes(make):
 def test_only_the_last_layer_has_a_bias(make):
     model = make()
     biases = [p.shape for name, p in model.named_parameters() if name.endswith("bias")]
-    assert biases == [(24,) if make is models.CifarFast else (10,)]  # that of the whitening
+    assert biases == [(24,) if make is models.CifarFast else (10,)]  # the bias of the whitening
 
 
 @every_model
 def test_every_parameter_learns(make):
-    """In two steps: while beta is 0, a gamma before a depthwise layer with BatchNorm has no
-    effect, for that layer is indifferent to the scale of a channel."""
+    """Two steps are needed: while beta is 0, the gamma before a depthwise layer with BatchNorm has
+    no effect, since that layer does not depend on the scale of a channel.
+    """
     shape = MODELS[make][0]
     md.manual_seed(0)
     model = make()
@@ -159,7 +163,7 @@ def test_every_parameter_learns(make):
 
 @every_model
 def test_gradients_are_those_of_central_differences(make):
-    """Along a random direction in the space of all parameters, in float64."""
+    """They are compared along a random direction in the space of all parameters, in float64."""
     shape = MODELS[make][0]
     md.manual_seed(0)
     model = make().astype(np.float64)
@@ -179,8 +183,9 @@ def test_gradients_are_those_of_central_differences(make):
 
 @every_model
 def test_a_train_step_is_that_in_float64(make):
-    """Float32 runs fused and by other algorithms than float64: the same values, up to rounding,
-    and in deeper networks up to ReLUs and pools that a rounding decides."""
+    """Float32 runs fused and by other algorithms than float64. The values are the same up to
+    rounding and, in deeper networks, up to ReLUs and pools that a rounding error decides.
+    """
     tolerance = {
         models.ResNet32: 0.2,
         models.ResNet56: 0.2,
@@ -190,7 +195,7 @@ def test_a_train_step_is_that_in_float64(make):
     md.manual_seed(0)
     single = make()
     for k, (name, p) in enumerate(single.named_parameters()):
-        if name.endswith("beta"):  # at zero, some gradients of gamma would cancel
+        if name.endswith("beta"):  # with beta at zero, some gradients of gamma would cancel
             p.data = uniform(*p.shape, seed=k)
     double = copy.deepcopy(single).astype(np.float64)
     found = []
@@ -218,7 +223,7 @@ def test_the_seed_decides_the_weights(make):
 
     first, again, other = weights(0), weights(0), weights(1)
     assert first == again
-    dirac = make is models.CifarFast  # those of as many channels out as in
+    dirac = make is models.CifarFast  # its filters with as many channels in as out are Dirac's
     assert all(
         first[name] != other[name]
         for name in first
@@ -241,13 +246,16 @@ def test_images_of_another_size_are_refused(make):
     if make in (models.MLP, models.MnistCNN, models.LeNet, models.VGG8):
         with refuses(ValueError, "expected"):
             model(uniform(2, height + 8, width + 8, channels))
-    elif make is not models.VGG16:  # the others take any size; this one pools more than 8 away
+    # The others take images of any size, but VGG16 pools by a factor of more than 8.
+    elif make is not models.VGG16:
         assert model(uniform(2, height + 8, width, channels)).shape == (2, 10)
 
 
 @every_model
 def test_input_shapes(make):
-    """Of other sizes, unequal sides and another number of channels; the smallest, and below."""
+    """The sizes are other ones, with unequal sides and another number of channels, and the smallest
+    one; smaller images are refused.
+    """
     height, width, channels = MODELS[make][0]
     shape = height + 33, width + 8, channels + 1
     model = make(classes=4, input_shape=shape)

@@ -1,4 +1,6 @@
-"""The models' arguments norm, norm_position and zero_gamma: layers, order, training, errors."""
+"""These tests check the arguments norm, norm_position and zero_gamma of the models: layers, order,
+training, errors.
+"""
 
 import pickle
 
@@ -15,8 +17,8 @@ from tests.support.marks import small_batches
 
 pytestmark = small_batches
 
-# model: shape of an input, places for a normalization, and how many of these are of dense layers
-# and of shortcuts
+# Each model has the shape of an input, the number of places for a normalization, and how many of
+# these follow dense layers and shortcuts.
 MODELS = {
     models.MLP: ((28, 28, 1), 1, 1, 0),
     models.MnistCNN: ((28, 28, 1), 3, 1, 0),
@@ -51,12 +53,14 @@ def batch_of(make, n=4):
 
 
 def inside(model, *kinds):
-    """The layers of these classes."""
+    """Return the layers of these classes."""
     return [layer for _, layer in model.named_layers() if type(layer) in kinds]
 
 
 def shaken(layer):
-    """The same layer with a random gamma and beta everywhere, so that their places matter."""
+    """Return the same layer with a random gamma and beta everywhere, so that their places
+    matter.
+    """
     for k, (name, p) in enumerate(layer.named_parameters()):
         if name.endswith(("gamma", "beta")):
             p.data = uniform(*p.shape, seed=k)
@@ -64,7 +68,9 @@ def shaken(layer):
 
 
 def test_the_tables_have_everything():
-    """But for what is one class with what they have, and `cifar-fast`, which has its own tests."""
+    """Models that are one class with those of the tables are left out, and so is `cifar-fast`,
+    which has its own tests.
+    """
     others = {models.ResNet32, models.ResNet56, models.VGG16, models.CifarFast}
     assert set(registry.MODELS.values()) - others == set(MODELS)
     assert tuple(KINDS) == norms.NAMES
@@ -86,7 +92,7 @@ def test_the_default_is_batch_before(make):
     default = seeded(make)
     weights = [p.data for name, p in default.named_parameters() if name.endswith("weight")]
     md.manual_seed(0)
-    for weight in weights:  # nothing else is drawn, and nothing in another order
+    for weight in weights:  # no other numbers are drawn, and the order is the same
         assert np.array_equal(weight, nn.init.he_normal(weight.shape))
     said = seeded(make, norm="batch", norm_position="before")
     x = batch_of(make)
@@ -98,11 +104,11 @@ def test_the_default_is_batch_before(make):
 
 @every_model
 def test_the_default_runs_fused(make, monkeypatch):
-    """No ReLU and no sum with a shortcut is a pass of its own; with norm(relu(x)) ReLUs are."""
+    """No ReLU and no sum with a shortcut is a pass of its own. With norm(relu(x)), ReLUs are."""
     calls = kernels_run(monkeypatch, "relu", "add")
     make()(batch_of(make))
     assert "relu" not in calls
-    # That of the last layer's bias, and shortcuts that no normalization follows.
+    # The bias of the last layer, and shortcuts that no normalization follows, are added separately.
     assert calls == ["add"] * (7 if make is models.WRN16x4 else 1)
     make(norm_position="after")(batch_of(make))
     assert "relu" in calls
@@ -173,7 +179,7 @@ def test_places_of_the_layers():
 
 @every_model
 def test_a_function_makes_the_layers(make):
-    """Wu & He's layer normalization of images. The function need not be one that pickles."""
+    """This is Wu & He's layer normalization of images. The function need not be picklable."""
     features = []
 
     def norm(n):
@@ -191,7 +197,7 @@ def test_a_function_makes_the_layers(make):
 
 
 def test_a_function_that_makes_no_normalization_somewhere():
-    """Layers have a bias where it is missing, as with "none"."""
+    """Layers without a normalization have a bias, as with "none"."""
     model = models.MnistCNN(norm=lambda n: nn.Identity() if n == 64 else nn.BatchNorm(n))
     biased = [layer.bias is not None for layer in inside(model, nn.Conv, nn.Dense)]
     assert biased == [False, True, False, True]
@@ -289,7 +295,7 @@ def test_order_of_operations(make, norm, position):
 @every_kind
 @both_positions
 def test_a_train_step(make, norm, position):
-    """A small step against the gradient lowers the loss by what the gradient foretells."""
+    """A small step against the gradient lowers the loss by as much as the gradient predicts."""
     model = seeded(make, norm=norm, norm_position=position)
     x, labels = batch_of(make), np.arange(4)
     logits = model(x)
@@ -340,7 +346,7 @@ def test_zero_gamma(norm):
     optimizer = optim.SGD(model.parameters(), lr=0.1)
     md.cross_entropy(model(x), np.arange(4)).backward()
     optimizer.step()
-    for block in model.blocks:  # but for channels that the ReLU leaves at zero
+    for block in model.blocks:  # except for channels that the ReLU sets to zero
         assert np.count_nonzero(block.bn2.gamma.data) > len(block.bn2.gamma) / 2
 
 
@@ -352,7 +358,7 @@ def test_without_zero_gamma_every_gamma_is_one():
 
 
 @every_model
-def test_errors(make):
+def test_bad_arguments_are_refused(make):
     name = make.__name__
     choices = [f'"{norm}"' for norm in KINDS]
     for wrong in ("bath", "Batch", ""):

@@ -1,4 +1,4 @@
-"""Models by name."""
+"""These tests make models by name."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,6 @@
-"""Predictions of a model from a file: of arrays and of pictures, the classes and probabilities."""
+"""These tests check the predictions of a model from a file, for arrays and for pictures: classes
+and probabilities.
+"""
 
 import threading
 
@@ -16,7 +18,7 @@ pytestmark = small_batches
 
 
 class Echo(nn.Layer):
-    """Outputs that are the first values of the image: the reference of what a model gets."""
+    """Returns the first values of the image as outputs, which show what the model gets."""
 
     def __init__(self, outputs=3):
         super().__init__()
@@ -37,7 +39,7 @@ def pictures(n=5, shape=(6, 6, 3)):
 
 
 def expected(outputs, names, top):
-    """(class, probability) by the plain formula, in double."""
+    """Return (class, probability) by the plain formula, in double."""
     powers = np.exp(outputs.astype(np.float64))
     p = powers / powers.sum(axis=1, keepdims=True)
     return [
@@ -172,7 +174,7 @@ ERRORS = [
 
 
 @pytest.mark.parametrize(("call", "error", "words"), ERRORS)
-def test_errors(call, error, words):
+def test_bad_arguments_are_refused(call, error, words):
     saved = models.Saved(model_of(), preprocess={"size": 6, "mean": [0, 0, 0]})
     with refuses(error, "predict: ", *words):
         call(saved)
@@ -215,7 +217,9 @@ def test_pictures_are_read(tmp_path):
 
 
 def test_pictures_are_scaled_to_the_size_of_the_model(tmp_path):
-    """As `ImageFolder` scales them: the shorter side, and then the centre; a pair as it is."""
+    """They are scaled as `ImageFolder` scales them: first the shorter side, and then the centre is
+    cut out. A pair of sizes is taken as it is.
+    """
     paths = [
         *written(tmp_path, pictures(3, (24, 24, 3))),
         *written(tmp_path, pictures(3, (30, 48, 3)), "wide{}.png"),

@@ -1,4 +1,6 @@
-"""The same bits for any number of threads, whole networks: losses, gradients, parameters."""
+"""These tests check that whole networks give the same bits on any number of threads: losses,
+gradients, parameters.
+"""
 
 import os
 
@@ -27,7 +29,7 @@ def test_same_bits(make):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize("make", [models.ResNet20, models.Mobile])
 def test_a_forked_child_trains_alike_and_ends(make):
-    """The threads did not survive the fork, what they had allocated did."""
+    """The threads did not survive the fork, but the memory that they had allocated did."""
     done = python(f"""
 import os, signal
 import minidl as md

@@ -1,4 +1,5 @@
-"""MultiHeadAttention: keys and values of others, masks, dropout, what it starts with, state.
+"""These tests check MultiHeadAttention: keys and values of another input, masks, dropout, initial
+weights, state.
 
 Self-attention without a mask is in `test_layers`.
 """
@@ -26,7 +27,7 @@ HEADS = RNG.random((N, 2, L, S)) < 0.7
 BIAS = np.where(PAIRS, RNG.normal(size=(L, S)), -np.inf)
 LENGTHS = np.arange(S) < np.array([5, 2, 3])[:, None]
 FULL = np.ones((N, 2, L, S), bool)
-# How it is called, and the mask (N, heads, L, S) that this means.
+# How the layer is called, and the mask (N, heads, L, S) that this means.
 MASKS = {
     "none": ({}, FULL),
     "pairs": ({"mask": PAIRS}, FULL & PAIRS),
@@ -133,7 +134,7 @@ def test_state_copies_and_parts():
 
 
 def test_it_learns_to_look_something_up():
-    """The value at the position that the query names."""
+    """The target is the value at the position that the query names."""
     md.manual_seed(0)
     layer, head = nn.MultiHeadAttention(16, 2, value_features=4), nn.Dense(16, 4)
     optimizer = optim.Adam([*layer.parameters(), *head.parameters()], lr=0.01)

@@ -1,4 +1,6 @@
-"""BatchNorm where batches are small, and values large, small or not numbers, with all options."""
+"""These tests check BatchNorm with all options where batches are small, and values large, small or
+not numbers.
+"""
 
 import copy
 import warnings
@@ -30,7 +32,7 @@ def layer_and_mask(options, features, shape, dtype=np.float32, **more):
 
 
 def step(layer, mask, x, dy, residual=None):
-    """Everything that a train step computes."""
+    """Return everything that a train step computes."""
     t = md.tensor(x, requires_grad=True)
     y = layer(t, mask)
     y = md.relu(y if residual is None else y + residual)
@@ -47,7 +49,7 @@ def step(layer, mask, x, dy, residual=None):
 
 
 def told(f):
-    """The texts of the warnings of a call."""
+    """Return the texts of the warnings of a call."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         f()
@@ -58,7 +60,7 @@ def told(f):
 # ------------------------------------------------------------------------------------ warnings
 
 
-def test_few_values_are_told_once_a_layer():
+def test_few_values_are_reported_once_for_each_layer():
     layer, other = nn.BatchNorm(3), nn.BatchNorm(3)
     x = uniform(7, 3)
     (text,) = told(lambda: layer(x))
@@ -89,7 +91,7 @@ def test_the_warning_points_to_the_caller():
         ({}, (20, 3), 8, None),
         ({}, (20, 3), 5, 5),
         ({}, (20, 3), 0, None),
-        ({"ghost_batch": 10}, (30, 3), 18, None),  # 10, 8 and none
+        ({"ghost_batch": 10}, (30, 3), 18, None),  # virtual batches of 10 and 8 values
         ({"ghost_batch": 10}, (30, 3), 17, 7),
         ({"track_stats": False}, (4, 3), None, 4),
         ({"renorm": True}, (4, 3), None, 4),
@@ -221,7 +223,7 @@ def test_a_constant_channel_gives_beta(options, dtype, backend):
     layer.beta.data = np.array([1, 2, 3, 4], dtype)
     x = uniform(*shape, dtype=dtype)
     x[..., 1], x[..., 2] = 0, 1e4
-    layer.running_mean[:] = 0, 0, 1e4, 0  # where renorm shifts by nothing
+    layer.running_mean[:] = 0, 0, 1e4, 0  # renorm corrects nothing at this mean
     with md.use_backend(backend):
         y, *rest = step(layer, mask, x, uniform(*shape, dtype=dtype, seed=1))
     counted = y[mask] if mask is not None else y
@@ -260,7 +262,7 @@ def test_nan_stays_in_its_channel(options, backend, bad):
     [(np.float32, 1e-15), (np.float32, 1e15), (np.float64, 1e-30), (np.float64, 1e30)],
 )
 def test_tiny_and_huge_values(options, dtype, scale):
-    """With eps 0 the scale of x does not show in y, and divides dx."""
+    """With eps 0 the scale of x cancels in y, and divides dx."""
     shape = (20, 8, 8, 3)
     x, dy = uniform(*shape, dtype=np.float64), uniform(*shape, dtype=np.float64, seed=1)
     expected = None

@@ -1,6 +1,6 @@
-"""BatchNorm's options, alone and together: formulas, fusion, modes, state.
+"""These tests check BatchNorm's options, alone and together: formulas, fusion, modes, state.
 
-Warnings, and what is small, large or not a number: test_batch_norm_edges.
+Warnings, and values that are small, large or not numbers, are in test_batch_norm_edges.
 """
 
 import copy
@@ -43,14 +43,14 @@ maybe_masked = pytest.mark.parametrize("masked", [False, True], ids=["", "mask"]
 
 
 def batch(k, dtype=np.float64, shape=(10, 4, 4, 3)):
-    """(x, residual, dy, mask); statistics drift with k."""
+    """Return (x, residual, dy, mask) of batch k, whose statistics drift with k."""
     x, residual, dy = (uniform(*shape, dtype=np.float64, seed=3 * k + j) for j in range(3))
     mask = uniform(*shape[:-1], seed=k) < 0.3
     return (x * (1 + k / 2) + k / 4).astype(dtype), residual.astype(dtype), dy.astype(dtype), mask
 
 
 class Formula:
-    """The layer as tests/support/reference/norm.py has it."""
+    """The layer by the formulas of tests/support/reference/norm.py."""
 
     def __init__(self, options, features=3):
         self.options = {"eps": 1e-5, **options}
@@ -77,7 +77,7 @@ class Formula:
 
     def gradients(self, f, dy, *arrays):
         before, found = dict(self.state), []
-        for k in range(len(arrays)):  # each step of them moves the statistics
+        for k in range(len(arrays)):  # each step changes the statistics
 
             def again(*moved):
                 self.state.update(before)
@@ -108,7 +108,9 @@ def same_stats(layer, formula):
 @both_floats
 @maybe_masked
 def test_training_steps_and_eval(options, dtype, masked):
-    """Through warm-up and ramps, and one batch whose mask leaves nothing; then in eval mode."""
+    """The steps include a warm-up, ramps, and a batch whose mask counts nothing; then the layer is
+    evaluated.
+    """
     layer, formula = nn.BatchNorm(3, **options).astype(dtype), Formula(options)
     for k in range(6):
         x, _, _, mask = batch(k, dtype)
@@ -157,7 +159,9 @@ def pool(y):
 @maybe_masked
 @pytest.mark.parametrize("name", FUSED)
 def test_fused_values_and_gradients(name, options, masked):
-    """In the third step: corrections and running statistics are at work."""
+    """They are compared in the third step, when corrections and running statistics have an
+    effect.
+    """
     layer, formula = nn.BatchNorm(16, **options), Formula(options, 16)
     for k in range(3):
         x, residual, _, mask = batch(k, np.float32, (6, 2, 2, 16))
@@ -191,7 +195,7 @@ def test_fused_values_and_gradients(name, options, masked):
 
 @pytest.mark.parametrize("options", [OPTIONS["renorm"], OPTIONS["all"], OPTIONS["ghost_batch"]])
 def test_between_convolutions(options):
-    """A chain where kernels read through plain normalizations gives the same step by step."""
+    """A chain in which kernels read through plain normalizations gives the same as step by step."""
     results = []
     for watched in (False, True):
         md.manual_seed(3)
@@ -259,7 +263,7 @@ def test_frozen_statistics_can_move_again_and_are_seen():
 @maybe_masked
 @pytest.mark.parametrize("how", ["freeze_stats", "freeze"])
 def test_frozen_is_eval_mode(options, masked, how):
-    """Where the rest trains; gradients too."""
+    """It applies while the rest of the model trains, and to gradients as well."""
     x, _, dy, mask = batch(1)
     mask = mask if masked else None
     layer = nn.BatchNorm(3, **options).astype(np.float64)
@@ -351,6 +355,6 @@ def test_limits_of_renorm():
         ({"gamma_init": None}, TypeError, "gamma"),
     ],
 )
-def test_bad_options(options, error, words):
+def test_bad_options_are_refused(options, error, words):
     with refuses(error, words):
         nn.BatchNorm(4, **options)

@@ -1,4 +1,4 @@
-"""Sequential, LayerList and Identity."""
+"""These tests check Sequential, LayerList and Identity."""
 
 import copy
 import functools
@@ -140,7 +140,7 @@ def test_sequential_takes_one_list():
         assert list(model) == items
         np.testing.assert_array_equal(model(x).data, expected)
     assert len(nn.Sequential([])) == 0
-    assert len(nn.Sequential(nn.Sequential(*items))) == 1  # a layer in itself
+    assert len(nn.Sequential(nn.Sequential(*items))) == 1  # it counts as one layer
 
 
 def test_functions_among_layers():

@@ -1,4 +1,6 @@
-"""Folding: the same outputs without BatchNorm where that is possible, nothing else touched."""
+"""These tests check folding: outputs are the same without BatchNorm where that is possible, and
+nothing else changes.
+"""
 
 import numpy as np
 import pytest
@@ -155,7 +157,7 @@ def test_what_an_example_shows(name):
     folded = nn.fold(model, x)
     assert folded.fold_report.folded == [(layer, "norm") for layer in into]
     agrees(folded, model, x)
-    agrees(folded, model, 2 * images(5, 4) + 1)  # not for the example alone
+    agrees(folded, model, 2 * images(5, 4) + 1)  # the result does not depend on the example
 
 
 def test_several_inputs_and_images_of_bytes():

@@ -1,4 +1,6 @@
-"""Folding: all uses of layers, values and statistics that the graph shows decide what is folded."""
+"""These tests check that all uses of layers, values and statistics that the graph shows decide what
+is folded.
+"""
 
 import collections
 import copy
@@ -46,7 +48,7 @@ def tied(model):
 
 @pytest.mark.parametrize("name", UNSEEN)
 def test_all_other_uses_are_seen(name):
-    """And cost no other normalization its place."""
+    """They do not prevent other normalizations from being folded."""
     model = settled(Custom(UNSEEN[name]))
     both = nn.Sequential(settled(nn.Sequential(nn.Dense(4, 4), nn.BatchNorm(4))), model).eval()
     folded = quietly(both, images(3, 4))
@@ -71,7 +73,7 @@ class Noisy(nn.Identity):
 
 
 class Same(nn.Dense):
-    """Another class, but what it computes is the same."""
+    """Another class, which computes the same."""
 
 
 @pytest.mark.parametrize("example", [False, True])
@@ -134,7 +136,7 @@ def test_a_part_of_a_folded_model_loads_as_the_whole_does():
 
 
 class Keeps(Custom):
-    """It keeps activations, and counts in a buffer."""
+    """Keeps activations, and counts in a buffer."""
 
     def forward(self, x):
         self._seen = self.norm(self.a(x))
@@ -173,7 +175,7 @@ class Slotted:
     ],
 )
 def test_every_output_counts(use):
-    """In containers of any kind, however small it is."""
+    """Outputs may be in containers of any kind, and may be very small."""
     folded = quietly(settled(Custom(use)), images(3, 4))
     assert norms(folded) == ["norm"]
 
@@ -235,7 +237,7 @@ def test_a_forward_that_is_no_function_folds():
 
 
 def test_outputs_near_zero_and_large_means_fold():
-    """Rounding decides nothing."""
+    """The decision does not depend on rounding."""
     model = settled(Custom(lambda m, x: (y := m.norm(m.a(x))) - y.mean(axis=0, keepdims=True)))
     assert norms(nn.fold(model, np.ones((3, 4), np.float32))) == []
     model.a.bias.data[...] = 1e6
@@ -281,7 +283,7 @@ def test_a_folded_state_goes_into_another_folded_copy(tmp_path):
     model, other = settled(models.MnistCNN()), models.MnistCNN().eval()
     x = images(2, 28, 28, 1)
     folded, fresh = nn.fold(model, x), nn.fold(other, x)
-    fresh(x)  # its transformed weights are not those of what is loaded now
+    fresh(x)  # keeps transformed weights, which loading must discard
     md.save(tmp_path / "folded.safetensors", folded.state_dict())
     fresh.load_state_dict(md.load(tmp_path / "folded.safetensors"))
     np.testing.assert_array_equal(fresh(x).data, folded(x).data)
@@ -297,7 +299,8 @@ def test_a_folded_residual_block_is_convolutions_alone(monkeypatch):
         calls.clear()
         with md.no_grad():
             folded.blocks(md.tensor(images(1, 16, 16, 16))).data.sum()
-    assert calls == ["winograd_conv"] * 16  # the second time, weights are transformed already
+    # The second time, the weights have been transformed already.
+    assert calls == ["winograd_conv"] * 16
 
 
 READ_BY_NUMPY = {

@@ -1,4 +1,4 @@
-"""The initializers: mean, variance, shape of the distribution, and the seed."""
+"""These tests check the initializers: mean, variance, shape of the distribution, and the seed."""
 
 import numpy as np
 import pytest
@@ -7,9 +7,10 @@ import minidl as md
 from minidl import nn
 from minidl.nn import init
 
-SHAPES = {(300, 200): (300, 200), (3, 3, 40, 60): (360, 540)}  # shape: (fan-in, fan-out)
+# Each shape has its fan-in and fan-out.
+SHAPES = {(300, 200): (300, 200), (3, 3, 40, 60): (360, 540)}
 
-# name: variance from fan-in and fan-out
+# Each name has the variance as a function of fan-in and fan-out.
 VARIANCES = {
     "he": lambda fan_in, fan_out: 2 / fan_in,
     "xavier": lambda fan_in, fan_out: 2 / (fan_in + fan_out),

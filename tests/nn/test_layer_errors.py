@@ -1,4 +1,4 @@
-"""Every layer on its own: what it refuses."""
+"""These tests check what every layer refuses."""
 
 import numpy as np
 import pytest

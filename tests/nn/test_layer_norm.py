@@ -1,4 +1,5 @@
-"""Filter response normalization with its activation: what it starts with, training steps.
+"""These tests check filter response normalization with its activation: initial values and training
+steps.
 
 Values and gradients are in `test_layers` and in `tests/ops/test_layer_norm.py`.
 """

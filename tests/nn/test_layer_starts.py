@@ -1,4 +1,4 @@
-"""Layers: what they start with, sizes of NumPy's types; Embedding and Dropout."""
+"""These tests check the initial values of layers, sizes of NumPy's types, Embedding and Dropout."""
 
 import numpy as np
 
@@ -49,7 +49,8 @@ def test_weights_start_he_normal_and_biases_at_zero():
         w = layer.weight.data
         assert abs(w.mean()) < 4 * np.sqrt(2 / fan_in / w.size)
         np.testing.assert_allclose(w.var(), 2 / fan_in, rtol=0.03)
-        assert np.abs(w).max() > 3.5 * np.sqrt(2 / fan_in)  # normal, not uniform
+        # Normal and not uniform, which would be bounded.
+        assert np.abs(w).max() > 3.5 * np.sqrt(2 / fan_in)
         assert not layer.bias.data.any()
     norm = nn.BatchNorm(5)
     for name, value in STARTS.items():

@@ -1,6 +1,7 @@
-"""Every layer on its own: values, gradients, shapes, dtypes, repr.
+"""These tests check the values, gradients, shapes, dtypes and repr of every layer.
 
-One line of `LAYERS` (tests/support/layer_table.py) a layer. BatchNorm has more in `test_norm`.
+`LAYERS` (tests/support/layer_table.py) has a line for each layer. More tests of BatchNorm are in
+`test_norm`.
 """
 
 import numpy as np
@@ -27,13 +28,13 @@ def test_the_table_has_every_layer():
     assert layers - there == {
         "Layer",
         "LayerList",
-        "Normalization",  # no forward
-        "Embedding",  # which takes integers
+        "Normalization",  # it has no forward
+        "Embedding",  # it takes integers
         "RNN",
         "GRU",
         "LSTM",
         "StepNorm",
-    }  # in test_recurrent
+    }  # those are in test_recurrent
 
 
 @each
@@ -86,7 +87,9 @@ def test_inputs_of_any_memory_order_are_read_and_not_written(
 
 @each
 def test_what_is_no_array_is_refused_or_right(make, text, shape, reference, parameters):
-    """A list: a clear error, or the answer that the array would have had. Others: an error."""
+    """A list gives a clear error, or the answer that an array would give. Anything else is an
+    error.
+    """
     layer = make().astype(np.float64)
     if isinstance(layer, nn.Identity):
         return

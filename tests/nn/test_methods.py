@@ -1,4 +1,6 @@
-"""Methods of layers that are defined above them. mypy reads this file too."""
+"""These tests check the methods of layers that their base classes define. mypy reads this file,
+too.
+"""
 
 import inspect
 from typing import assert_type
@@ -29,7 +31,7 @@ def test_type_checkers_know_the_methods():
     with pytest.raises(AttributeError, match="no attribute 'predictions'"):
         model.predictions()  # type: ignore[attr-defined]
     with pytest.raises(AttributeError, match="no attribute 'fold_report'"):
-        _ = model.fold_report  # only a copy that fold made has one
+        _ = model.fold_report  # only a copy that fold made has this attribute
 
 
 def test_a_model_may_have_a_predict_of_its_own():

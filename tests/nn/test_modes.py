@@ -1,4 +1,6 @@
-"""Modes of a layer: train and eval, freeze and freeze_stats, float32 and float64."""
+"""These tests check the modes of a layer: train and eval, freeze and freeze_stats, float32 and
+float64.
+"""
 
 import copy
 import pickle
@@ -31,7 +33,7 @@ def modes(model):
 
 
 def train_once(model, x=None):
-    """One backward and one step on what may learn; the output."""
+    """Run one backward and one step on what may learn, and return the output."""
     y = model(uniform(8, 4) if x is None else x)
     model.zero_grad()
     (y * y).sum().backward()
@@ -194,7 +196,7 @@ def test_unfreeze_undoes_freeze():
     model = net()
     model[3].bias.requires_grad = False
     before = [p.requires_grad for p in model.parameters()]
-    assert model.freeze().freeze() is model  # twice is once
+    assert model.freeze().freeze() is model  # a second call changes nothing
     assert model.unfreeze() is model
     assert [p.requires_grad for p in model.parameters()] == before
     state = model.state_dict()
@@ -214,7 +216,7 @@ def test_unfreeze_a_part_and_in_stages():
     assert not any(layer.frozen for _, layer in model.named_layers())
     model[1].freeze_stats()
     model.freeze().unfreeze()
-    assert model[1].stats_frozen  # which freeze had not set
+    assert model[1].stats_frozen  # freeze had not set it, so unfreeze leaves it
 
 
 @pytest.mark.parametrize(
@@ -240,8 +242,9 @@ def test_constants_stay_constants():
 
 @pytest.mark.parametrize("stop", ["freeze", "freeze_stats"])
 def test_a_frozen_model_that_is_saved_and_loaded(stop, tmp_path):
-    """Modes are no part of a state: the outputs in eval mode are the same whatever they are, and
-    in training mode where the other model is frozen too."""
+    """Modes are no part of a state: the outputs in evaluation mode are the same whatever the modes
+    are, and those in training mode are if the other model is frozen, too.
+    """
 
     def make():
         model = nn.Sequential(nn.Dense(4, 6), nn.BatchNorm(6), nn.RNN(6, 6, norm="batch"))
@@ -268,4 +271,4 @@ def test_a_frozen_model_that_is_saved_and_loaded(stop, tmp_path):
     assert [p.requires_grad for p in other.parameters()] == [
         p.requires_grad for p in model.parameters()
     ]
-    assert same(model.state_dict(), other.state_dict())  # nothing has moved
+    assert same(model.state_dict(), other.state_dict())  # nothing has changed

@@ -1,6 +1,8 @@
-"""BatchNorm by its definition: running statistics, modes, edge cases, invariances.
+"""These tests check BatchNorm by its definition: running statistics, modes, edge cases,
+invariances.
 
-Its values and gradients in training are in `test_layers`; here is what makes it right.
+Its values and gradients in training are compared in `test_layers`; these tests check its
+properties.
 """
 
 import copy
@@ -20,7 +22,7 @@ every_rank = pytest.mark.parametrize("shape", SHAPES, ids=["2-D", "3-D", "4-D", 
 
 
 def batches(shape, count=5, dtype=np.float64):
-    """Batches whose channels have means and spreads of their own, drifting with time."""
+    """Return batches whose channels have different means and spreads, which drift with time."""
     scale, shift = np.array([0.5, 1, 3]), np.array([-2, 0, 5])
     return [
         (uniform(*shape, dtype=np.float64, seed=k) * scale * (1 + k) + shift - k).astype(dtype)
@@ -29,7 +31,7 @@ def batches(shape, count=5, dtype=np.float64):
 
 
 def statistics(x):
-    """(mean, biased variance, unbiased variance) of each channel, in float64."""
+    """Return (mean, biased variance, unbiased variance) of each channel, in float64."""
     rows = x.astype(np.float64).reshape(-1, x.shape[-1])
     return rows.mean(0), rows.var(0), rows.var(0, ddof=1)
 
@@ -39,7 +41,7 @@ def same_state(layer, before):
 
 
 def step(layer, x, dy):
-    """Everything that a train step through the layer and a ReLU computes."""
+    """Return everything that a train step through the layer and a ReLU computes."""
     t = md.tensor(x, requires_grad=True)
     y = md.relu(layer(t))
     y.backward(dy)
@@ -113,7 +115,9 @@ def test_statistics_move_at_the_call_whether_the_output_is_used_or_not():
 
 @pytest.mark.parametrize("mode", ["train", "eval"])
 def test_an_output_is_that_of_the_call_whatever_changes_later(mode):
-    """Also where it is computed on first use only: x, parameters and statistics may move on."""
+    """This holds even if the output is computed at its first use: x, parameters and statistics may
+    change before.
+    """
     layer = nn.BatchNorm(3)
     x = md.tensor(batches((12, 3), 1, np.float32)[0])
     getattr(layer, mode)()
@@ -272,7 +276,7 @@ def test_nan_and_infinity_stay_in_their_channel(dtype, backend, bad):
 
 
 def normalized(u, w, eps, bias=None):
-    """BN(u W + b), and its gradients with respect to u, W and b, in float64."""
+    """Return BN(u W + b), and its gradients with respect to u, W and b, in float64."""
     layer = nn.BatchNorm(w.shape[1], eps=eps).astype(np.float64)
     layer.gamma.data = uniform(w.shape[1], dtype=np.float64, seed=8)
     tensors = [md.tensor(a, requires_grad=True) for a in (u, w, *(() if bias is None else (bias,)))]
@@ -292,7 +296,7 @@ def test_scaling_the_weights_before_it_changes_nothing_but_their_gradient(a, eps
     close(y_a, y, 10)
     close(du_a, du, 100)
     close(a * dw_a, dw, 100)
-    assert np.abs((w * dw).sum(0)).max() < 1e-12 * np.abs(dw).max()  # so dW is orthogonal
+    assert np.abs((w * dw).sum(0)).max() < 1e-12 * np.abs(dw).max()  # so dW is orthogonal to W
 
 
 @both_backends

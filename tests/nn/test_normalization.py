@@ -1,4 +1,4 @@
-"""Normalization: which layers are normalizations."""
+"""These tests check which layers count as a Normalization."""
 
 import pytest
 
@@ -16,11 +16,11 @@ LAYERS = {
 
 
 @pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS)
-def test_those_of_the_library(make):
+def test_the_normalizations_of_the_library_count(make):
     assert isinstance(make(), nn.Normalization)
 
 
-def test_no_other_layer_is_one():
+def test_no_other_layer_counts():
     assert {
         name
         for name in nn.__all__

@@ -1,4 +1,4 @@
-"""What predict takes: arrays, tuples of inputs, data sets, loaders, batches."""
+"""These tests check what `predict` takes: arrays, tuples of inputs, data sets, loaders, batches."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ IMAGES = np.arange(7 * 4, dtype=np.uint8).reshape(7, 4)
 
 
 class Items:
-    """Items that the class makes, with arrays beside that are not they."""
+    """Makes its items in code, and has arrays that are something else."""
 
     images, labels = np.zeros((7, 1)), np.zeros(7, int)
 
@@ -24,7 +24,7 @@ class Items:
 
 
 class Series:
-    """Something of another library that can be an array."""
+    """An object of another library that can become an array."""
 
     def __array__(self, dtype=None, copy=None):
         return np.array(IMAGES, dtype)
@@ -72,7 +72,7 @@ def test_several_inputs():
         Product().predict(())
 
 
-def test_results_are_nobody_elses():
+def test_results_are_not_shared():
     class Constant(nn.Layer):
         def __init__(self):
             super().__init__()
@@ -100,7 +100,8 @@ def test_a_loader_is_left_where_it_was():
     state = loader.state_dict()
     close(nn.Identity().predict(loader), np.float32(IMAGES / 255 + 1))
     assert loader.state_dict() == state
-    loader.load_state_dict({"seed": 0, "epoch": 3, "position": 2})  # two of four batches given
+    # Two of four batches have been given.
+    loader.load_state_dict({"seed": 0, "epoch": 3, "position": 2})
     assert len(nn.Identity().predict(loader)) == 7
 
 
@@ -127,7 +128,7 @@ def test_the_generator_of_random_numbers_is_left_alone():
         (lambda: 3.0, ValueError, ["batch axis", "a number"]),
     ],
 )
-def test_refused(x, error, words):
+def test_bad_arguments_are_refused(x, error, words):
     with refuses(error, *words):
         nn.Identity().predict(x())
 

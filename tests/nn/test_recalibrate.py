@@ -1,6 +1,7 @@
-"""nn.recalibrate: statistics of the whole population, and nothing else changed.
+"""These tests check that nn.recalibrate sets the statistics of the whole population, and changes
+nothing else.
 
-Its report, and nn.batch_statistics: test_recalibrate_report.
+Its report and nn.batch_statistics are in test_recalibrate_report.
 """
 
 import numpy as np
@@ -13,7 +14,7 @@ from tests.support.errors import refuses
 from tests.support.marks import both_backends, both_floats
 from tests.support.recalibration import batches, everything, large_gaps, model_of
 
-FLOAT32 = 1e6  # a tolerance, where values in float64 were rounded
+FLOAT32 = 1e6  # a tolerance for values in float64 that were rounded to float32
 
 
 # ---------------------------------------------------------------------------------- the values
@@ -23,7 +24,7 @@ FLOAT32 = 1e6  # a tolerance, where values in float64 were rounded
 @both_backends
 @large_gaps
 def test_the_variance_of_all_values(dtype, backend):
-    """Not the average of the batches' variances; each batch counts by its size."""
+    """It is not the average of the batches' variances, and each batch counts by its size."""
     bn = nn.BatchNorm(3).astype(dtype)
     given = batches(dtype=dtype)
     with md.use_backend(backend):
@@ -47,7 +48,7 @@ def test_digits_at_large_means():
 
 @large_gaps
 def test_all_layers_in_one_pass_over_the_data():
-    """Each batch goes once through layers that normalize with its own statistics."""
+    """Each batch passes once through layers that normalize with its own statistics."""
     model, drawn = model_of(), []
 
     def loader():
@@ -97,7 +98,7 @@ def test_a_number_of_batches():
         drawn = iter(batches())
         assert nn.recalibrate(bn, drawn, batches=count).gaps[0].values == rows
         close(bn.running_mean, np.concatenate(batches())[:rows].astype(np.float64).mean(0), 5)
-        assert len(list(drawn)) == 3 - min(count or 3, 3)  # no more are drawn
+        assert len(list(drawn)) == 3 - min(count or 3, 3)  # no further batches are drawn
 
 
 @large_gaps
@@ -113,7 +114,7 @@ def test_a_mask_counts():
     model, rows = Masked(), np.concatenate(batches())
     report = nn.recalibrate(model, [*batches(), np.full((4, 3), 9, np.float32)])
     kept = rows[rows[:, 0] < 1.5].astype(np.float64)
-    assert (report.gaps[0].values, report.gaps[0].batches) == (len(kept), 2)  # of 4
+    assert (report.gaps[0].values, report.gaps[0].batches) == (len(kept), 2)  # of 4 batches
     close(model.bn.running_mean, kept.mean(0), 5)
     close(model.bn.running_var, kept.var(0), 5)
 
@@ -136,7 +137,9 @@ def test_a_layer_used_twice_sees_both():
 
 @large_gaps
 def test_eval_mode_is_that_of_one_batch_afterwards():
-    """One batch is the population: eval mode then gives what batch statistics give."""
+    """If one batch is the population, evaluation mode gives what the statistics of this batch
+    give.
+    """
     model, x = model_of(nn.Dropout(0.5)), batches((40,))[0]
     model.eval()
     with nn.batch_statistics(model):
@@ -183,7 +186,7 @@ def test_frozen_layers_normalize_as_they_are(how):
 
 
 class Stumbles(nn.Layer):
-    """Raises at the second batch."""
+    """Raises an error at the second batch."""
 
     def forward(self, x):
         if len(x) == 16:
@@ -205,11 +208,13 @@ NAN = np.full((7, 3), np.nan, np.float32)
         ((), [], ValueError, "no batch"),
         ((), [batches()[0], NAN], ValueError, "layer 1 are not finite"),
         ((), [np.full((7, 3), np.inf, np.float32)], ValueError, "not finite"),
-        ((), [np.resize(np.float32([0, 1e25]), (7, 3))], ValueError, "not finite"),  # in float32
+        # Not finite in float32.
+        ((), [np.resize(np.float32([0, 1e25]), (7, 3))], ValueError, "not finite"),
         ((Stumbles(),), batches(), RuntimeError, "stumbled"),
         ((), broken_loader, OSError, "no such file"),
         ((), 5, TypeError, "recalibrate: loader must be an iterable"),
-        ((), [batches()[1][:1], batches()[0]], ValueError, "1 value"),  # nothing to normalize by
+        # A single value has no variance.
+        ((), [batches()[1][:1], batches()[0]], ValueError, "1 value"),
         ((), [batches()[0], batches()[0][:, :2]], ValueError, "Dense"),
     ],
 )
@@ -221,11 +226,11 @@ def test_errors_change_nothing(more, loader, error, words):
         nn.recalibrate(model, loader() if callable(loader) else loader)
     assert everything(model) == before
     x = batches((40,))[0]
-    twin = model_of(nn.Dropout(0.5), *more)  # no layer goes on gathering
+    twin = model_of(nn.Dropout(0.5), *more)  # no layer collects statistics any more
     np.testing.assert_array_equal(model.eval()(x).data, twin.eval()(x).data)
 
 
-def test_bad_arguments():
+def test_bad_arguments_are_refused():
     for model in (
         nn.Dense(3, 4),
         nn.BatchNorm(3, track_stats=False),
@@ -244,7 +249,7 @@ def test_bad_arguments():
 
 @pytest.mark.filterwarnings("ignore:recalibrate")
 def test_a_rest_of_one_value_counts_as_any_other():
-    """It is normalized with the statistics so far, as it has no variance of its own."""
+    """It is normalized with the statistics so far, since it has no variance of its own."""
     x = uniform(9, 3).astype(np.float64)
     bn = nn.BatchNorm(3).astype(np.float64)
     nn.recalibrate(bn, [x[:4], x[4:8], x[8:]])
@@ -260,7 +265,7 @@ def test_a_rest_of_one_value_counts_as_any_other():
 
 @pytest.mark.filterwarnings("ignore:recalibrate")
 def test_run_says_what_to_do_with_a_batch():
-    """Masks and several inputs: what the loader yields goes to run as it is."""
+    """Masks and several inputs are possible: `run` gets what the loader yields."""
     x, mask = uniform(8, 5, 3).astype(np.float64), np.arange(40).reshape(8, 5) % 3 > 0
     x[~mask] = 1e6
     bn = nn.BatchNorm(3).astype(np.float64)
@@ -283,6 +288,7 @@ def test_a_shared_layer_has_its_first_name_and_all_its_values():
             return self.again(self.bn(x))
 
     x = np.random.default_rng(0).normal(size=(16, 3)).astype(np.float32)
-    x = (x - x.mean(axis=0)) / x.std(axis=0)  # as the running statistics have it at first
+    # Its mean is 0 and its variance 1, as those of the initial running statistics.
+    x = (x - x.mean(axis=0)) / x.std(axis=0)
     (gap,) = nn.recalibrate(Twice(), [x]).gaps
     assert (gap.layer, gap.values, gap.batches) == ("bn", 32, 2)

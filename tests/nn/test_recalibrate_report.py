@@ -1,4 +1,4 @@
-"""What nn.recalibrate reports and takes back; and nn.batch_statistics."""
+"""These tests check what nn.recalibrate reports and restores, and nn.batch_statistics."""
 
 import copy
 import pickle
@@ -15,7 +15,7 @@ from tests.support.recalibration import batches, everything, large_gaps, model_o
 
 
 def test_gaps_and_their_warning():
-    """running_mean 3 standard deviations off, running_var 4 times too large."""
+    """running_mean is 3 standard deviations off, and running_var is 4 times too large."""
     x = np.float32([[-1], [1]] * 8)
     bn = nn.Sequential(nn.BatchNorm(1, eps=0))
     bn.children()[0].running_mean[:], bn.children()[0].running_var[:] = 3, 4
@@ -27,7 +27,7 @@ def test_gaps_and_their_warning():
     assert gap.large
     for part in ("3.000 std,   3.000", "4.000, 4.000", "large"):
         assert part in str(report)
-    again = nn.recalibrate(bn, [x])  # silent, and nothing left
+    again = nn.recalibrate(bn, [x])  # there is no warning, and no gap is left
     assert (again.gaps[0].shift, again.gaps[0].factor, again.gaps[0].large) == (0, 1, False)
     assert "large" not in str(again)
 
@@ -141,8 +141,8 @@ def test_the_report_shows_itself():
 
 @large_gaps
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])
-def test_copies_made_meanwhile_are_layers_as_ever(copied):
-    """batch_statistics and recalibrate are about the model, not about its copies."""
+def test_copies_made_meanwhile_are_ordinary_layers(copied):
+    """batch_statistics and recalibrate affect the model, and not its copies."""
     x = uniform(16, 3)
     bn = nn.BatchNorm(3)
     with nn.batch_statistics(bn):

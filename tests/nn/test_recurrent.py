@@ -1,4 +1,6 @@
-"""Recurrent layers: their equations, gradients, dtypes, threads, states that carry on."""
+"""These tests check recurrent layers: their equations, gradients, dtypes, threads, and states that
+are passed on.
+"""
 
 import numpy as np
 import pytest
@@ -82,7 +84,7 @@ def test_float32_is_close_to_float64(name, norm):
 
 @each
 @each_norm
-def test_threads_do_not_matter(name, norm):
+def test_any_number_of_threads_gives_the_same_bits(name, norm):
     layer = made(name, 20, 64, norm=norm, dtype=np.float32)
     x = uniform(65, 4, 20)
     results = []
@@ -139,8 +141,9 @@ def test_dropout_is_between_layers_in_training():
     kept = made("GRU", 3, 4, 2)(x)[0].data
     above = made("GRU", 4, 4)
     above.cells = layer.cells[1:]
-    close(layer(x)[0].data, above(np.zeros((2, 5, 4)))[0].data)  # all of the first is dropped
+    # All outputs of the first layer are dropped.
+    close(layer(x)[0].data, above(np.zeros((2, 5, 4)))[0].data)
     assert not np.array_equal(layer(x)[0].data, kept)
     close(layer.eval()(x)[0].data, kept)
-    # Neither what goes into the first layer nor what the last one gives.
+    # Dropout affects neither the input of the first layer nor the output of the last one.
     close(made("GRU", 3, 4, dropout=1.0)(x)[0].data, made("GRU", 3, 4)(x)[0].data)

@@ -1,4 +1,4 @@
-"""Recurrent layers and StepNorm: what they refuse."""
+"""These tests check what recurrent layers and StepNorm refuse."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,6 @@
-"""Normalized recurrent layers, and StepNorm: whose statistics, in training and in evaluation."""
+"""These tests check which statistics normalized recurrent layers and StepNorm use, in training and
+in evaluation.
+"""
 
 import numpy as np
 import pytest
@@ -17,7 +19,9 @@ def test_layer_norm_does_not_see_the_batch_and_batch_norm_does():
 
 
 def test_running_statistics_are_those_of_each_step():
-    """Of x W_x, known without a recurrence; max_steps 3, in 2 batches of 5 steps and 1 of 2."""
+    """These are the statistics of x W_x, which are known without the recurrence. max_steps is 3,
+    with 2 batches of 5 steps and 1 of 2.
+    """
     layer = made("RNN", 2, 3, norm="batch", max_steps=3)
     norm, w = layer.cells[0].norm_x, layer.cells[0].weight_x.data
     mean, var = np.zeros((3, 3)), np.ones((3, 3))
@@ -25,7 +29,7 @@ def test_running_statistics_are_those_of_each_step():
         x = uniform(8, steps, 2, seed=k, dtype=np.float64) * (k + 1) + np.arange(steps)[:, None]
         layer(x)
         for t in range(steps):
-            row = min(t, 2)  # those beyond share the last row, one after another
+            row = min(t, 2)  # the steps beyond it share the last row, one after another
             values = x[:, t] @ w
             mean[row] = 0.9 * mean[row] + 0.1 * values.mean(0)
             var[row] = 0.9 * var[row] + 0.1 * values.var(0, ddof=1)
@@ -54,11 +58,11 @@ def test_eval_uses_running_statistics_and_those_of_the_last_trained_step_beyond(
     before = layer.state_dict()
     x = uniform(5, 12, 2, seed=9, dtype=np.float64)
     y = layer(x)[0].data
-    close(layer(x[:, :4])[0].data, y[:, :4])  # does not look ahead
-    close(layer(x[1:2])[0].data, y[1:2])  # nor at other examples: one is enough
+    close(layer(x[:, :4])[0].data, y[:, :4])  # it does not look ahead
+    close(layer(x[1:2])[0].data, y[1:2])  # it does not use other examples, so that one is enough
     for key, value in layer.state_dict().items():
         np.testing.assert_array_equal(value, before[key])
-    # The rows after the fourth were never used: those of the fourth were.
+    # The rows after the fourth have never been used, so those of the fourth apply.
     for _, inner in layer.named_layers():
         if isinstance(inner, nn.StepNorm):
             np.testing.assert_array_equal(inner.num_batches, [3] * 4 + [0] * 6)
@@ -81,7 +85,7 @@ def test_step_norm_by_its_definition():
         y = norm(x, k % 2)
         rows[k % 2].append((x.mean(0), x.var(0, ddof=1)))
         close(y.data, 0.5 * (x - x.mean(0)) / np.sqrt(x.var(0) + 0.01) + norm.beta.data)
-    for k, seen in enumerate(rows):  # momentum None: the plain average
+    for k, seen in enumerate(rows):  # momentum None means the plain average
         close(norm.running_mean[k], np.mean([m for m, _ in seen], axis=0))
         close(norm.running_var[k], np.mean([v for _, v in seen], axis=0))
     norm.eval()
@@ -124,7 +128,8 @@ def test_step_norm_stops_as_batch_norm_does(stop):
     getattr(plain, stop)()
     x, before = uniform(1, 3, seed=5), norm.state_dict()
     close(norm(x, 0).data, plain(x).data)
-    np.testing.assert_array_equal(norm(x, 1).data, norm(x, 0).data)  # a step never trained
+    # This step has never been trained.
+    np.testing.assert_array_equal(norm(x, 1).data, norm(x, 0).data)
     for name, value in norm.state_dict().items():
         np.testing.assert_array_equal(value, before[name])
     assert norm.gamma.requires_grad == (stop != "freeze")
@@ -143,7 +148,7 @@ def test_freezing_the_network_stops_statistics_and_gradients():
 
 @both_floats
 def test_constant_inputs_give_finite_gradients(dtype):
-    """Equal examples, as the black rows of images: no variance over the batch."""
+    """Equal examples, such as the black rows of images, have no variance over the batch."""
     layer = made("LSTM", 3, 4, norm="batch", dtype=dtype)
     y, _ = layer(np.ones((4, 6, 3), dtype))
     (y * uniform(4, 6, 4, dtype=dtype)).sum().backward()
@@ -151,11 +156,11 @@ def test_constant_inputs_give_finite_gradients(dtype):
 
 
 def test_recalibrate_gives_each_time_step_the_statistics_of_the_data():
-    """As E30b needs it: running statistics lag, those of the data do not."""
+    """E30b needs this: running statistics lag behind, and those of the data do not."""
     rnn = nn.LSTM(3, 4, norm="batch", max_steps=4).astype(np.float64)
     batches = [uniform(8, 6, 3, seed=k).astype(np.float64) for k in range(3)]
     rnn.train()
-    for x in batches:  # moves the running statistics a little only
+    for x in batches:  # the running statistics change only a little
         rnn(x)
     norm = rnn.cells[0].norm_x
     lagging = norm.running_mean.copy()

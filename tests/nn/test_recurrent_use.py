@@ -1,4 +1,6 @@
-"""Recurrent layers as layers: names, copies, files, text, hooks, first values, learning."""
+"""These tests use recurrent layers as layers: names, copies, files, text, hooks, initial values,
+learning.
+"""
 
 import copy
 import pickle
@@ -58,7 +60,7 @@ def test_names_and_shapes_of_the_state():
 @each_norm
 def test_states_copies_and_files(name, norm, tmp_path):
     layer = made(name, 2, 3, 2, bidirectional=True, norm=norm, max_steps=4, dtype=np.float32)
-    layer(uniform(4, 3, 2))  # moves the statistics
+    layer(uniform(4, 3, 2))  # changes the statistics
     layer.eval()
     x = uniform(3, 5, 2, seed=1)
     expected = layer(x)[0].data
@@ -107,7 +109,8 @@ def test_predict_of_a_pair_is_refused_and_summary_shows_its_first():
     rows = LastStep(nn.GRU, None).summary((5, 1)).splitlines()
     row = next(row for row in rows if row.startswith("recurrent "))
     assert " GRU " in row and "(5, " in row and ", ..." in row
-    assert [row.split()[2] for row in rows if "GRUCell" in row] == ["-"]  # it takes time first
+    # The cell takes arrays whose first axis is time.
+    assert [row.split()[2] for row in rows if "GRUCell" in row] == ["-"]
 
 
 @each
@@ -137,7 +140,7 @@ class LastStep(nn.Layer):
 @each
 @each_norm
 def test_it_learns_to_remember(name, norm):
-    """The class is the sign of the first of 4 numbers; the others are noise."""
+    """The class is the sign of the first of 4 numbers, and the others are noise."""
     md.manual_seed(0)
     rng = np.random.default_rng(0)
 

@@ -1,4 +1,6 @@
-"""What a layer holds: which attributes are parameters, buffers and layers, and by what names."""
+"""These tests check what a layer holds: which attributes are parameters, buffers and layers, and by
+what names.
+"""
 
 import collections
 import copy
@@ -180,7 +182,7 @@ class Child(nn.Layer):
 
 
 class Parent(nn.Layer):
-    """A child refers to it, and two names lead to the child."""
+    """A layer whose child refers to it, and which has two names for the child."""
 
     def __init__(self):
         self.scale = parameter(3)
@@ -213,7 +215,7 @@ def test_a_circle_is_walked_once():
 
 @pytest.mark.filterwarnings("ignore:fold")
 def test_attributes_may_be_set_during_a_walk():
-    """By who walks, or by another thread: `train()` sets one in each layer."""
+    """The walk itself or another thread may set them: `train()` sets one in each layer."""
     net = nn.Sequential(nn.Dense(2, 2), nn.Dense(2, 2))
     names = []
     for name, _ in net.named_parameters():
@@ -289,7 +291,7 @@ def test_nothing_else_takes_the_place_of_a_parameter(value):
     with pytest.raises(TypeError, match=r"nn\.Parameter"):
         model._private = value
     assert model.weight is before
-    model.nothing = value  # no part: anything may stand there
+    model.nothing = value  # it is not registered, so it may hold anything
     model.weight = None
     model.weight = value
     model.weight = parameter(2)
@@ -303,7 +305,9 @@ def test_a_sum_in_place_of_a_parameter_is_refused():
 
 
 def test_private_arrays_are_the_layers_own():
-    """They are neither saved nor converted, so files of models that have them still load."""
+    """They are neither saved nor converted, so that files of models that have them can still be
+    loaded.
+    """
     model = Everything()
     assert not any("_array" in name or "_hidden.1" in name for name in model.state_dict())
     model.astype(np.float32)
@@ -316,7 +320,7 @@ def test_unregistered_is_no_part():
     assert len(layer.parameters()) == 2 and layer.children() == []
     layer.eval()
     assert layer.unregistered.teacher.training
-    layer.unregistered = (nn.Dense(3, 3),)  # whatever stands there
+    layer.unregistered = (nn.Dense(3, 3),)  # whatever the attribute holds
     assert len(layer.parameters()) == 2
     assert len(copy.deepcopy(layer).unregistered) == 1
 

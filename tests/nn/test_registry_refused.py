@@ -1,4 +1,6 @@
-"""What a layer refuses to hold, since it would get lost: names twice, and parts in wrong places."""
+"""These tests check what a layer refuses to hold because it would get lost: duplicate names, and
+parts in wrong places.
+"""
 
 import copy
 import pickle
@@ -59,7 +61,7 @@ def test_two_things_of_one_name_are_refused(make, first, second, part):
         with refuses(ValueError, first, second, "rename one"):
             walk()
     shared = part()
-    assert make(shared, shared).state_dict()  # one object, whatever leads to it
+    assert make(shared, shared).state_dict()  # one object that several names lead to
 
 
 def test_layers_of_one_name_are_refused():
@@ -125,7 +127,7 @@ def test_no_tensor_takes_the_place_of_a_buffer():
     assert norm.state_dict()["running_mean"].tolist() == [1, 1]
     model = Everything()
     model.constant = md.zeros(2)
-    model._array = md.ones(2)  # the layer's own affair
+    model._array = md.ones(2)  # private arrays are allowed
     model.scale = parameter(3)
 
 

@@ -1,10 +1,12 @@
-"""Sizes of which there can be no array: the layer, or the function of `nn.init`, says so itself."""
+"""These tests check that a layer, or a function of `nn.init`, says itself that there can be no
+array of a size.
+"""
 
 import pytest
 
 from minidl import nn
 
-MOST = 2**61  # float32 values of it are more bytes than any index counts
+MOST = 2**61  # so many float32 values have more bytes than an index can count
 
 LAYERS = {
     "Dense in": lambda: nn.Dense(MOST, 1),

@@ -1,4 +1,4 @@
-"""The state of a layer: state_dict and load_state_dict, copies and pickles."""
+"""These tests check the state of a layer: state_dict and load_state_dict, copies and pickles."""
 
 import copy
 import pickle
@@ -16,7 +16,7 @@ def net(hidden=6):
     model = nn.Sequential(
         nn.Dense(4, hidden), nn.BatchNorm(hidden), nn.ReLU(), nn.Dense(hidden, 2, bias=False)
     )
-    model(uniform(8, 4))  # moves the statistics
+    model(uniform(8, 4))  # changes the statistics
     return model
 
 
@@ -78,13 +78,13 @@ def test_values_may_be_tensors_or_lists_and_are_converted():
     layer = nn.Dense(2, 2)
     layer.load_state_dict({"weight": md.tensor([[1.0, 2], [3, 4]]), "bias": [5, 6]})
     np.testing.assert_array_equal(layer.weight.data, [[1, 2], [3, 4]])
-    layer.load_state_dict({"weight": np.eye(2), "bias": np.zeros(2)})  # float64
+    layer.load_state_dict({"weight": np.eye(2), "bias": np.zeros(2)})  # in float64
     assert layer.weight.dtype == layer.bias.dtype == np.float32
     np.testing.assert_array_equal(layer.weight.data, np.eye(2))
 
 
 BAD_STATES = [
-    # entries removed (None), added or replaced; what the message names
+    # The entries that are removed (None), added or replaced, and what the message names.
     ({"0.bias": None}, ["missing: 0.bias"]),
     ({"0.bias": None, "1.num_batches": None}, ["missing: 0.bias, 1.num_batches"]),
     ({"extra": np.ones(2), "9.weight": np.ones(1)}, ["unexpected: extra, 9.weight"]),

@@ -1,4 +1,4 @@
-"""summary of models whose input is not one array of floats."""
+"""These tests check `summary` of models whose input is not one array of floats."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from tests.support.errors import refuses
 
 
 class Tagger(nn.Layer):
-    """Words to classes, by a recurrent layer."""
+    """Maps words to classes by a recurrent layer."""
 
     def __init__(self):
         self.table = nn.Embedding(10, 4)
@@ -22,7 +22,7 @@ class Tagger(nn.Layer):
 
 
 class Two(nn.Layer):
-    """Two inputs, of which one may be numbers of rows; several outputs."""
+    """Has two inputs, of which one may be numbers of rows, and several outputs."""
 
     def __init__(self, ids):
         self.table = nn.Embedding(10, 4) if ids else nn.Dense(7, 4)
@@ -62,7 +62,7 @@ def test_several_inputs():
 
 
 def test_examples_of_other_dtypes():
-    images = np.zeros((2, 28, 28, 1), np.uint8)  # divided by 255
+    images = np.zeros((2, 28, 28, 1), np.uint8)  # they are divided by 255
     assert models.MnistCNN().summary(example=images) == models.MnistCNN().summary((28, 28, 1))
     assert models.MnistCNN().astype("float64").summary(example=images)
     assert nn.Dense(2, 3).summary(example=md.ones(4, 2)) == nn.Dense(2, 3).summary(2)
@@ -83,5 +83,6 @@ def test_wrong_examples():
     with refuses(ValueError, "summary: input_shape ((3,), (8, 8, 1))", "does not fit"):
         Two(ids=False).summary(((3,), (8, 8, 1)))
     model = nn.Sequential(nn.Embedding(3, 2), nn.Dense(3, 3))
-    with refuses(TypeError, "ids must be integers"):  # the first error, of both that it had
+    # The message is that of the first of both errors.
+    with refuses(TypeError, "ids must be integers"):
         model.summary((2,))

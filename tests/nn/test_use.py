@@ -1,4 +1,4 @@
-"""Using a layer: hooks, predict, repr and summary."""
+"""These tests use layers: hooks, predict, repr and summary."""
 
 import copy
 import pickle
@@ -42,11 +42,11 @@ def test_hooks_see_every_call_and_may_replace_the_output():
     np.testing.assert_array_equal(y.data, 2 * plain.data)
     assert [call[:2] for call in calls] == [(layer, (x,)), (layer, (x,))]
     np.testing.assert_array_equal(calls[0][2].data, plain.data)
-    assert calls[1][2] is y  # hooks run in order, each on what the last one gave
+    assert calls[1][2] is y  # hooks run in order, each on the result of the one before
     y.sum().backward()
     close(layer.bias.grad, np.full(2, 8.0))
     doubling.remove()
-    doubling.remove()  # a second time does nothing
+    doubling.remove()  # a second call does nothing
     np.testing.assert_array_equal(layer(x).data, plain.data)
     assert len(calls) == 4
     noting.remove()
@@ -130,7 +130,7 @@ def test_predict_restores_modes_after_an_exception():
     with pytest.raises(RuntimeError, match="no answer"):
         model.predict(uniform(2, 4))
     assert [layer.training for _, layer in model.named_layers()] == before
-    assert model[0](uniform(8, 4)).requires_grad  # and graphs are recorded again
+    assert model[0](uniform(8, 4)).requires_grad  # graphs are recorded again
 
 
 def test_predict_divides_bytes_by_255():
@@ -161,7 +161,7 @@ def test_predict_takes_tensors_and_arrays_of_any_order():
         ((2, 5), 1, ValueError, ["Dense", "(1, 5)"]),
     ],
 )
-def test_predict_refuses(x, batch_size, error, words):
+def test_predict_refuses_bad_arguments(x, batch_size, error, words):
     model = net()
     with refuses(error, *words):
         model.predict(uniform(*x), batch_size)
@@ -198,7 +198,7 @@ def test_summary_lists_layers_shapes_and_parameters():
     assert rows["fc1"] == "Dense (128,) 401,408"
     assert rows["fc2"] == "Dense (10,) 1,290"
     assert lines[-1] == "421,866 parameters, 420,576 of them trained"
-    assert len({len(line) for line in lines[:-1]}) == 1  # the columns are straight
+    assert len({len(line) for line in lines[:-1]}) == 1  # all lines have the same width
 
 
 def test_summary_leaves_the_model_alone():
@@ -209,7 +209,7 @@ def test_summary_leaves_the_model_alone():
     assert {layer.training for _, layer in model.named_layers()} == {True}
     for name, value in model.state_dict().items():
         np.testing.assert_array_equal(value, before[name])
-    pickle.dumps(model)  # which it could not be with the hooks that summary uses
+    pickle.dumps(model)  # the hooks that summary uses could not be pickled
 
 
 def test_summary_of_one_layer_and_of_a_shared_one():

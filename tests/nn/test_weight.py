@@ -1,4 +1,5 @@
-"""Weight normalization and standardization as parts of layers: state, training, what they refuse.
+"""These tests check weight normalization and standardization as parts of layers: state, training,
+and what they refuse.
 
 Values and gradients of the layers are in `test_layers`, those of the functions in
 `tests/ops/test_weight.py`.
@@ -52,7 +53,8 @@ def test_the_effective_weight(make, shape):
     close(standard.effective_weight().data, weight_standardization(layer.weight.data, 0.01))
     normed = nn.weight_norm(copy.deepcopy(layer))
     normed.transform.gain.data = gain = uniform(4)
-    normed.weight.data = v = uniform(*layer.weight.shape, seed=1)  # seen at the next call
+    # The layer uses the new weight at its next call.
+    normed.weight.data = v = uniform(*layer.weight.shape, seed=1)
     close(normed.effective_weight().data, weight_norm(v, gain))
 
 
@@ -153,7 +155,7 @@ def test_summary_and_predict():
 )
 @each_kind
 def test_between_normalizations(options, wrap, backend):
-    """Where convolutions read through a normalization, and by Winograd's algorithm."""
+    """Convolutions read through a normalization here, or use Winograd's algorithm."""
 
     def net(convolution):
         return nn.Sequential(nn.BatchNorm(16), nn.ReLU(), convolution, nn.BatchNorm(16), nn.ReLU())
@@ -191,7 +193,7 @@ def test_a_weight_standardized_block():
 
 @pytest.mark.parametrize("momentum", [0, 0.9])
 def test_sgd_steps_of_weight_norm_are_those_of_numpy(momentum):
-    """Gradients of the paper's equation 3, in float64."""
+    """The gradients are those of the paper's equation 3, in float64."""
     layer = nn.weight_norm(nn.Dense(5, 3, bias=False)).astype(np.float64)
     x, t = uniform(20, 5, dtype=np.float64), uniform(20, 3, dtype=np.float64, seed=1)
     v, g = layer.weight.data.copy(), layer.transform.gain.data.copy()
@@ -239,7 +241,7 @@ def test_adam_steps_of_weight_standardization():
 
 
 @each_kind
-def test_errors(wrap):
+def test_bad_arguments_are_refused(wrap):
     name = wrap.__name__
     for stranger in (nn.ReLU(), nn.BatchNorm(3), nn.Embedding(4, 3), None, nn.Parameter([1.0])):
         with refuses(

@@ -1,5 +1,6 @@
-"""Exported files pass the checker, and ONNX Runtime computes what the model does, for any batch;
-what comes back by `load` does too."""
+"""These tests check that exported files pass the checker, that ONNX Runtime computes what the model
+does for any batch size, and that `load` returns a model that does so, too.
+"""
 
 import numpy as np
 import onnx
@@ -20,7 +21,8 @@ def test_a_model(name, tmp_path):
     shape = SHAPES.get(name, (32, 32, 3))
     model = settled(models.create(name), *shape)
     content = check(model, draw(2, *shape), tmp_path / "model.onnx")
-    assert operators(content).count("Transpose") == (name != "mlp")  # that of the input
+    # The transposition of the input.
+    assert operators(content).count("Transpose") == (name != "mlp")
     written = onnx.load_model_from_string(content)
     names = {t.name for t in written.graph.initializer}
     assert names >= {name for name, _ in model.named_parameters()}
@@ -109,7 +111,7 @@ def test_a_recurrent_model(cell, options, tmp_path):
     directions = 2 if options.get("bidirectional") else options.get("num_layers", 1)
     whole = operators(content).count(cell.__name__)
     assert whole == (0 if "norm" in options else directions)
-    if not options:  # its product with the input is part of it, and a head follows
+    if not options:  # without options, the product with the input belongs to it, and a head follows
         assert operators(content).count("MatMul") == 0
 
 
@@ -118,7 +120,7 @@ def test_an_rnn_with_relu(tmp_path):
 
 
 class Given(nn.Layer):
-    """A recurrent layer whose input is no plain product, with a state that is given."""
+    """A recurrent layer whose input is not a plain product, with a given initial state."""
 
     def __init__(self):
         super().__init__()
@@ -155,7 +157,7 @@ def test_an_embedding(tmp_path):
 
 
 def test_bytes_are_floats_in_the_file(tmp_path):
-    """As in a trace, images of bytes are divided by 255 before."""
+    """As in a trace, images of bytes are divided by 255 first."""
     content = exported(nn.Conv(1, 2, 3), np.zeros((2, 5, 5, 1), np.uint8), tmp_path / "f.onnx")
     assert run(content, draw(2, 5, 5, 1))[0].shape == (2, 3, 3, 2)
 
@@ -186,7 +188,7 @@ def test_what_cannot_be_written_is_named(f, message, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_function_of_ones_own_is_named(tmp_path):
+def test_a_user_defined_function_is_named(tmp_path):
     class Own(md.Function):
         def forward(self, x):
             return x * 2
@@ -223,7 +225,7 @@ def test_a_function_of_ones_own_is_named(tmp_path):
         ),
     ],
 )
-def test_wrong_arguments(arguments, error, message, tmp_path, monkeypatch):
+def test_wrong_arguments_are_refused(arguments, error, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(error, match=message):
         md.onnx.export(*arguments)

@@ -1,5 +1,6 @@
-"""Functions in exported files: ONNX Runtime computes each as minidl does, of arrays, of two and of
-images."""
+"""These tests check functions in exported files: ONNX Runtime computes each as minidl does, for one
+array, for two, and for images.
+"""
 
 import numpy as np
 import pytest

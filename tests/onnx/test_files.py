@@ -1,4 +1,4 @@
-"""Files that are refused or damaged, and what stands in several parts."""
+"""These tests read files that are damaged or refused, and models in several files."""
 
 import sys
 
@@ -150,14 +150,14 @@ def test_weights_in_a_file_of_their_own(tmp_path):
 
 
 def test_bytes_lead_to_no_other_file(tmp_path, monkeypatch):
-    """Nor is a file read that happens to lie in the current folder."""
+    """A file in the current folder is not read either, even if it has the name."""
     save_in_two_files(tmp_path)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=r"'body\.conv\.weight' stand in another file"):
         md.onnx.load((tmp_path / "net.onnx").read_bytes())
 
 
-def test_functions_of_the_file_are_taken_apart():
+def test_functions_of_the_file_are_inlined():
     model = onnx.load_model_from_string(one("Twice", shape=("N", 3), domain="mine"))
     model.functions.append(
         helper.make_function(
@@ -189,7 +189,7 @@ def test_packages_that_are_missing_are_named(function, package, monkeypatch, tmp
 
 
 def test_damaged_files_are_errors():
-    """Bytes and attributes that were changed give one of a few errors, or another model."""
+    """Changed bytes and attributes give one of a few errors, or another model."""
     rng = np.random.default_rng(0)
     original, x = network(), draw(2, 4, 5, 3)
     errors = 0

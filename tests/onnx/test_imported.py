@@ -1,5 +1,6 @@
-"""Imported operators are as minidl's own: they can be traced, compiled, saved and exported again,
-and give the same values in all of these ways."""
+"""These tests check that imported operators are like minidl's own: they can be traced, compiled,
+saved and exported again, and give the same values in all of these ways.
+"""
 
 from functools import partial
 
@@ -36,9 +37,10 @@ def scales(*values):
     return [None, np.array(values, np.float32)]
 
 
-# The pixel of a larger image that lies at or before the place is taken.
+# In a larger image, the pixel at the place or before it is taken.
 FLOORED = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
-# Operator, its attributes, its inputs but for the first, and its outputs if these are several.
+# Each entry has the operator, its attributes, its inputs after the first, and the number of its
+# outputs if there are several.
 NODES = {
     "Sin": ("Sin", {}, []),
     "Cos": ("Cos", {}, []),
@@ -93,7 +95,8 @@ NODES = {
     "Resize, ceil": ("Resize", {"nearest_mode": "ceil", "axes": [2, 3]}, sizes(10, 5)),
     "Resize of channels": ("Resize", {}, scales(1, 1.5, 1, 2)),
 }
-# Which of minidl's operations compute a node: its own, unless the node takes other pixels.
+# The operations of minidl that compute a node: the corresponding one, unless the node takes other
+# pixels.
 RESIZED = {
     "Resize by 2": "Resize",
     "Resize, linear": "Resize",
@@ -105,8 +108,8 @@ RESIZED = {
 }
 
 
-# The operator, its input, the arrays that it takes besides, its attributes, and the operation of md
-# that computes it.
+# Each entry has the operator, its input, the other arrays that it takes, its attributes, and the
+# operation of md that computes it.
 OPERATIONS = {
     "sine": ("Sin", IMAGES, (), {}, "Sin"),
     "cosine": ("Cos", IMAGES, (), {}, "Cos"),
@@ -239,7 +242,9 @@ OPERATIONS = {
 
 
 def file_for(operator, arrays, attributes, shape, dtype, count=1):
-    """A file of one node, whose first input is x, of this shape, and whose others are `arrays`."""
+    """Return a file of one node, whose first input is x of this shape, and whose other inputs are
+    `arrays`.
+    """
     names = [f"a{k}" if a is not None else "" for k, a in enumerate(arrays)]
     outputs = [(f"y{k}", None, t) for k, t in enumerate([dtype, np.int64][:count])]
     return file_of(
@@ -265,7 +270,7 @@ def _first(made):
 
 
 def check_all_ways(content, batches, folder):
-    """Imported, compiled, saved and exported, a file gives what ONNX Runtime gives for it."""
+    """Check that a file gives what ONNX Runtime does, imported, compiled, saved and exported."""
     model, x = md.onnx.load(content, "NCHW"), batches[0]
     md.compile(model, x).save(folder / "compiled.safetensors")
     md.onnx.export(model, folder / "again.onnx", x)
@@ -327,8 +332,8 @@ def test_a_resize_is_the_librarys_where_both_take_the_same_pixels(name):
     assert {n.operation for n in graph} - {"Transpose"} == {RESIZED[name]}
 
 
-def test_sizes_of_images_that_nobody_knows_are_refused_by_an_export(tmp_path):
-    """A batch that is resized itself: its places differ from batch to batch."""
+def test_unknown_sizes_of_images_are_refused_by_an_export(tmp_path):
+    """If a batch itself is resized, the source pixels differ with the batch size."""
     content = file_of(
         [node("Resize", ["x", "", "s"], ["y"])],
         [("x", ("N", 3))],
@@ -348,7 +353,7 @@ def test_sizes_of_images_that_nobody_knows_are_refused_by_an_export(tmp_path):
 @pytest.mark.parametrize("largest", [0, 1])
 @pytest.mark.parametrize("in_order", [0, 1])
 def test_topk_orders_equals_by_place_and_takes_nan_as_the_largest(dtype, largest, in_order):
-    """NumPy's stable order of all values says which they are; any order is right for sorted=0."""
+    """NumPy's stable order gives the expected places. With sorted=0 any order is right."""
     x = np.random.default_rng(0).integers(0, 5, (20, 9)).astype(dtype)
     if dtype == np.float32:
         x[::2, 3:5], x[:, 6] = np.nan, -np.inf
@@ -362,7 +367,7 @@ def test_topk_orders_equals_by_place_and_takes_nan_as_the_largest(dtype, largest
     )
     values, places = md.onnx.load(content)(x)
     order = np.argsort(x, -1, kind="stable")
-    if largest:  # descending, equal values in the order of their places
+    if largest:  # in descending order, equal values in the order of their places
         order = 8 - np.argsort(x[:, ::-1], -1, kind="stable")[:, ::-1]
     np.testing.assert_array_equal(places.data, order[:, :5])
     np.testing.assert_array_equal(values.data, np.take_along_axis(x, order[:, :5], -1))
@@ -371,7 +376,7 @@ def test_topk_orders_equals_by_place_and_takes_nan_as_the_largest(dtype, largest
 @pytest.mark.parametrize("dtype", [np.int32, np.int64, np.float64])
 @pytest.mark.parametrize("name", ["CumSum, exclusive", "CumSum, reverse", "CumSum, both"])
 def test_cumsum_keeps_the_dtype_and_what_is_infinite(dtype, name, tmp_path):
-    """No sum is taken apart again: inf is in the sums from its place on alone."""
+    """No sum is computed as a difference, so that inf is only in the sums from its place on."""
     x = np.random.default_rng(0).integers(-9, 9, SHAPE).astype(dtype)
     if dtype == np.float64:
         x[..., 3] = np.inf

@@ -1,5 +1,6 @@
-"""Functions of a file: what they compute is what their calls compute, and what does not end is an
-error."""
+"""These tests check functions of a file: the functions compute what their calls ask for, and
+endless calls are an error.
+"""
 
 import numpy as np
 import onnx
@@ -15,17 +16,17 @@ X = draw(2, 3)
 
 
 def function(name, inputs, outputs, nodes, attributes=(), opsets=OPSETS, **more):
-    """A function of the file."""
+    """Return a function of the file."""
     return helper.make_function("own", name, inputs, outputs, nodes, opsets, attributes, **more)
 
 
 def call(name, inputs, outputs, **attributes):
-    """A node that calls one."""
+    """Return a node that calls a function."""
     return node(name, inputs, outputs, domain="own", **attributes)
 
 
 def file(functions, nodes, outputs=("y",)):
-    """The bytes of a model of x (2, 3), with the array "two"."""
+    """Return the bytes of a model of x (2, 3), with the array "two"."""
     told = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
     graph = helper.make_graph(
         nodes,
@@ -39,12 +40,14 @@ def file(functions, nodes, outputs=("y",)):
 
 
 def attribute(kind, name, of):
-    """An attribute of a node of a function that is one of the function's."""
+    """Return an attribute of a node of a function that refers to one of the function's
+    attributes.
+    """
     return onnx.AttributeProto(name=name, type=kind, ref_attr_name=of)
 
 
 def leaky():
-    """LeakyRelu whose slope is the function's attribute `slope`, or 0.5."""
+    """Return LeakyRelu with the function's attribute `slope` as its slope, or 0.5."""
     inner = node("LeakyRelu", ["a"], ["b"])
     inner.attribute.append(attribute(onnx.AttributeProto.FLOAT, "alpha", "slope"))
     return function(
@@ -124,7 +127,7 @@ def test_an_output_that_is_an_input():
 
 
 def doubling(depth):
-    """Functions of which each calls the next one twice."""
+    """Return functions each of which calls the next one twice."""
     return [
         function(
             f"F{k}",
@@ -144,7 +147,7 @@ def doubling(depth):
 
 
 def chain(depth):
-    """Functions of which each calls the next one."""
+    """Return functions each of which calls the next one."""
     return [
         function(
             f"F{k}",
@@ -199,7 +202,7 @@ def test_many_calls_take_no_long_search_for_names():
 
 @pytest.mark.parametrize("place", [b"inside", b"middle"])
 def test_names_in_a_function_that_are_no_text_are_an_error(place):
-    """Of a node, which is joined to that of the call, and of a value, which gets another name."""
+    """The name of a node is joined to that of the call, and a value gets another name."""
     nodes = [node("Relu", ["a"], ["middle"], name="inside"), node("Relu", ["middle"], ["b"])]
     content = file([function("F", ["a"], ["b"], nodes)], [call("F", ["x"], ["y"])])
     assert np.array_equal(md.onnx.load(content)(X).data, np.maximum(X, 0))

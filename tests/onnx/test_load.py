@@ -1,5 +1,6 @@
-"""What becomes of files: layers that compute what the file says and can be trained, constants that
-are computed once; and inputs that are refused."""
+"""These tests check what becomes of files: layers that compute what the file says and can be
+trained, constants that are computed once, and inputs that are refused.
+"""
 
 import copy
 import pickle
@@ -58,7 +59,7 @@ def test_it_computes_what_the_file_says():
 
 
 def test_nothing_is_transposed():
-    """Rows of an image keep minidl's order, and the weights behind are in that order."""
+    """Rows of an image keep minidl's order, and the weights after them are in that order, too."""
     x = draw(2, 4, 5, 3)
     assert operations(md.onnx.load(network()), x) == {
         "Conv": 1,
@@ -68,7 +69,7 @@ def test_nothing_is_transposed():
         "Linear": 1,
     }
     first = operations(md.onnx.load(network(), "NCHW"), x.transpose(0, 3, 1, 2))
-    assert first["Transpose"] == 1  # at the border
+    assert first["Transpose"] == 1  # the transposition of the input
 
 
 def test_a_path_and_a_model_are_taken_too(tmp_path):
@@ -206,7 +207,7 @@ def test_a_normalization_that_the_file_has_in_training(opset, attributes):
 
 
 def test_statistics_that_nothing_takes():
-    """Exporters of PyTorch, before opset 14, gave a normalization in training five outputs."""
+    """Before opset 14, PyTorch's exporters gave a normalization in training mode five outputs."""
     arrays = {"g": draw(3), "b": draw(3, seed=1), "m": draw(3, seed=2), "v": draw(3) ** 2}
     outputs = ["y", "mean", "var", "saved_mean", "saved_var"]
 

@@ -1,5 +1,7 @@
-"""Images of files at the borders: in the caller's layout, of the file's or turned, and nothing is
-transposed in between; nor are shapes that a file computes."""
+"""These tests check the images at the borders of a file's graph, in the caller's layout, in that of
+the file, or transposed. Nothing is transposed in between, and neither are shapes that a file
+computes.
+"""
 
 import numpy as np
 import onnx
@@ -10,7 +12,9 @@ from tests.support.onnx_files import assert_close, draw, file_of, node, operatio
 
 
 def conv_between(before=(), after=(), rank=4, output="y"):
-    """A file of a convolution, with nodes before it (of x, to a) and after it (of b, to y)."""
+    """Return a file of a convolution with nodes before it (from x to a) and after it (from b to
+    y).
+    """
     sizes = (5, 6)[: rank - 2]
     return file_of(
         [*before, node("Conv", ["a" if before else "x", "w"], ["b" if after else "y"]), *after],
@@ -21,7 +25,7 @@ def conv_between(before=(), after=(), rank=4, output="y"):
 
 
 def check_layouts(content, x, given, taken):
-    """x in the file's layout, and turned; the output likewise."""
+    """Check x in the file's layout and transposed, and the output likewise."""
     expected = run(content, x)[0]
     assert_close(md.onnx.load(content, "NCHW")(x).data, expected)
     y = md.onnx.load(content)(np.ascontiguousarray(x.transpose(given))).data
@@ -86,7 +90,7 @@ def test_a_file_that_has_channels_last_keeps_them():
 
 
 def test_what_is_no_image_stays_as_it_is():
-    """Sequences of vectors, turned around for a product of matrices."""
+    """Sequences of vectors, for example, are transposed for a product of matrices."""
     content = file_of(
         [
             node("Transpose", ["x"], ["a"], perm=[0, 2, 1]),
@@ -102,8 +106,9 @@ def test_what_is_no_image_stays_as_it_is():
 
 
 def test_shapes_that_are_computed():
-    """What exporters write for x.view(len(x), -1): none of it is in a trace, and nothing is
-    transposed, since the weights behind are known."""
+    """Exporters write this for x.view(len(x), -1). None of it is in a trace, and nothing is
+    transposed, since the weights after it are constants.
+    """
     content = file_of(
         [
             node("Conv", ["x", "c.weight"], ["a"]),

@@ -1,5 +1,6 @@
-"""The names of a file become a tree of layers: what is a parameter there, what several nodes share,
-and what is no parameter."""
+"""These tests check how the names of a file become a tree of layers: what is a parameter in it,
+what several nodes share, and what is not a parameter.
+"""
 
 import numpy as np
 
@@ -97,8 +98,9 @@ def test_numbers_and_settings_are_no_parameters():
 
 
 def test_a_product_and_its_bias_are_a_dense_layer():
-    """As other exporters write dense layers; a bias on either side, a product without one, and
-    weights that several products share."""
+    """Other exporters write dense layers like this: with a bias on either side, as a product
+    without one, or with weights that several products share.
+    """
     content = file_of(
         [
             node("MatMul", ["x", "fc/kernel"], ["a"], name="fc/MatMul"),

@@ -1,4 +1,6 @@
-"""The model of a file: its parts, what it says of wrong batches, how it is kept."""
+"""These tests check the model of a file: its parts, what it says about wrong batches, and how it is
+saved.
+"""
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from tests.support.onnx_files import draw, file_of, node
 
 
 def test_parts_by_number(tmp_path):
-    """As those of a Sequential, whose names are digits."""
+    """They are named by digits, like those of a Sequential."""
     md.onnx.export(
         nn.Sequential(nn.Dense(4, 3), nn.ReLU(), nn.Dense(3, 2)), tmp_path / "f.onnx", draw(2, 4)
     )

@@ -1,5 +1,6 @@
-"""ONNX's own tests of its operators: each passes, or is refused, by the name of operator and node,
-before anything is computed."""
+"""These tests run ONNX's own tests of its operators. Each of them passes, or is refused before
+anything is computed, by the name of operator and node.
+"""
 
 import importlib
 import pkgutil
@@ -20,16 +21,17 @@ REFUSAL = re.compile(
     r"md\.onnx\.load: (the operator \w+( \(domain [\w.]+\))? of node '.+' is not "
     r"supported.*|(\w+ of node|the input) '.+': .+ not supported.*)"
 )
-# Whose numbers are another generator's.
+# Their numbers come from another random generator.
 RANDOM = {f"test_training_dropout{name}" for name in ("", "_default", "_mask", "_default_mask")}
 
 
 def collected(module):
-    """The tests that a file of ONNX's defines."""
+    """Return the tests that a file of ONNX's defines."""
     before = len(cases._NodeTestCases)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        sys.modules.pop(f"{cases.__name__}.{module}", None)  # it defines them when it is loaded
+        # The module defines them when it is imported.
+        sys.modules.pop(f"{cases.__name__}.{module}", None)
         importlib.import_module(f"{cases.__name__}.{module}")
     found = cases._NodeTestCases[before:]
     del cases._NodeTestCases[before:]
@@ -41,7 +43,9 @@ def as_array(value):
 
 
 def passes(case):
-    """Whether a test is not refused; it then gives what it should."""
+    """Return False if a test is refused. Otherwise check that it gives what it should, and return
+    True.
+    """
     try:
         model = md.onnx.load(case.model.SerializeToString(), layout="NCHW")
     except NotImplementedError as error:
@@ -79,4 +83,5 @@ def test_a_file_of_tests(module):
         for case in found
         if len(case.model.graph.node) == 1 and "_expanded" not in case.name
     }
-    assert asked & OPERATORS.keys() <= passed  # something of each operator that there is
+    # For each operator that there is, at least one test has passed.
+    assert asked & OPERATORS.keys() <= passed

@@ -1,5 +1,7 @@
-"""Operators in the forms of older opsets, against ONNX Runtime or by hand; gradients of what minidl
-has no operation of its own for; images in the caller's layout through every operator of images."""
+"""These tests check operators in the forms of older opsets, beside ONNX Runtime or by hand;
+gradients of operators that no operation of minidl corresponds to; and images in the caller's layout
+through every operator of images.
+"""
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ SHAPE = (2, 3, 5, 6)
 
 
 def loaded(operator, opset, x, *arrays, outputs=1, layout="NCHW", **attributes):
-    """The outputs of one node, whose other inputs are initializers; None leaves one out."""
+    """Return the outputs of one node, whose other inputs are initializers. None leaves one out."""
     names = [f"a{k}" if a is not None else "" for k, a in enumerate(arrays)]
     content = file_of(
         [node(operator, ["x", *names], [f"y{k}" for k in range(outputs)], **attributes)],
@@ -159,7 +161,7 @@ def test_an_older_form(name):
 
 
 def of_rank(attributes, rank):
-    """Attributes of two axes for images, those of the last one for sequences."""
+    """Return attributes for the two axes of images, or only the last one for sequences."""
     return {
         key: value[1::2] if isinstance(value, list) and rank == 3 else value
         for key, value in attributes.items()
@@ -173,7 +175,7 @@ def weights(operator, groups, sizes=(3, 3)):
 @pytest.mark.parametrize("rank", [3, 4])
 @pytest.mark.parametrize("name", CONVS)
 def test_a_convolution(name, rank):
-    """As a layer, and with weights that are an input."""
+    """It becomes a layer, or has weights that are an input."""
     operator, attributes = CONVS[name]
     attributes = of_rank(attributes, rank)
     sizes = (7, 8)[: rank - 2]
@@ -263,7 +265,7 @@ def test_normalization_in_test_mode():
 
 
 def away(*shape):
-    """A leaf of numbers that are not near 0 and below 1."""
+    """Return a leaf of numbers that are below 1 and not near 0."""
     x = draw(*shape, dtype=np.float64)
     return md.tensor(np.sign(x) * (0.1 + 0.8 * np.abs(x) / (1 + np.abs(x))), requires_grad=True)
 
@@ -334,8 +336,8 @@ def test_the_guide_lists_what_there_is():
     ],
     ids=lambda o: o[0],
 )
-def test_behind_a_convolution(operator):
-    """Whatever the layout that an image is held in, each operator means the file's axes."""
+def test_after_a_convolution(operator):
+    """Each operator means the file's axes, whatever the layout in which an image is held."""
     name, attributes = operator
     more = {
         "Slice": [ints(1), ints(3), ints(1)],

@@ -1,8 +1,8 @@
-"""Pools with every combination of their options: what the standard's words say, place by place,
-and what ONNX Runtime computes.
+"""These tests check pools with every combination of their options: what the standard's text says,
+window by window, and what ONNX Runtime computes.
 
-ONNX Runtime leaves the standard in two ways, for which the words alone count: auto_pad="SAME_..."
-takes no notice of dilations there, and "VALID" adds a last window with ceil_mode=1.
+ONNX Runtime departs from the standard in two ways, for which the text alone counts:
+auto_pad="SAME_..." ignores dilations there, and "VALID" adds a last window with ceil_mode=1.
 """
 
 import itertools
@@ -27,8 +27,9 @@ OPTIONS = [
 
 
 def axis_of(n, kernel, stride, dilation, ceil, word, pads):
-    """(the first place of each window, places that are padded before and after) of an axis, as the
-    standard says."""
+    """Return (the start of each window, the padding before and after) along an axis, as the
+    standard says.
+    """
     extent = dilation * (kernel - 1) + 1
     if word == "VALID":
         count, pads = math.ceil((n - extent + 1) / stride), (0, 0)
@@ -39,13 +40,14 @@ def axis_of(n, kernel, stride, dilation, ceil, word, pads):
         pads = pads if word == "SAME_UPPER" else pads[::-1]
     else:
         count = (math.ceil if ceil else math.floor)((n + sum(pads) - extent) / stride) + 1
-        if (count - 1) * stride >= n + pads[0]:  # a window that begins in the padding behind
+        # A window that begins in the padding after the image.
+        if (count - 1) * stride >= n + pads[0]:
             count -= 1
     return [k * stride - pads[0] for k in range(count)], pads
 
 
 def expected(x, mean, options, counted=0):
-    """The pool of images (N, C, H, W), a window after the other."""
+    """Return the pool of images (N, C, H, W), one window after the other."""
     sizes, word = x.shape[2:], options.get("auto_pad")
     given = options.get("pads", [0, 0, 0, 0])
     axes = [
@@ -78,7 +80,7 @@ def expected(x, mean, options, counted=0):
 
 
 def as_runtime(options):
-    """Whether ONNX Runtime does what the standard says for these options."""
+    """Return whether ONNX Runtime does what the standard says for these options."""
     word = options.get("auto_pad", "")
     return not (
         (word.startswith("SAME") and max(options["dilations"]) > 1)
@@ -113,7 +115,7 @@ def test_all_options(operator, counted, strides):
 
 @pytest.mark.parametrize("operator", ["MaxPool", "AveragePool", "LpPool"])
 def test_of_sequences(operator):
-    """One axis is as an axis of two: with a kernel of 1 along the other."""
+    """A pool along one axis is that along two, with a kernel of 1 along the other."""
     x = draw(2, 3, 9)
     for ceil, pads, stride, dilation in itertools.product((0, 1), ((0, 0), (1, 0)), (1, 2), (1, 2)):
         files = [

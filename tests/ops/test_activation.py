@@ -1,4 +1,6 @@
-"""Activations with options; those without are in test_math. Special values, bad options."""
+"""These tests check activations with options: values, special values, bad options. Those without
+options are in test_math.
+"""
 
 import math
 
@@ -79,7 +81,7 @@ test_errors = errors_of(
     ]
 )
 
-# name, function, values at -inf, -1e4, 1e4, inf; gradients there
+# Each entry has a name, the function, and its values and its gradients at -inf, -1e4, 1e4 and inf.
 FAR = [
     ("leaky_relu", md.leaky_relu, [-np.inf, -100, 1e4, np.inf], [0.01, 0.01, 1, 1]),
     ("elu", md.elu, [-1, -1, 1e4, np.inf], [0, 0, 1, 1]),

@@ -1,4 +1,6 @@
-"""scaled_dot_product_attention: the formula, masks, queries without keys, bad input."""
+"""These tests check scaled_dot_product_attention: the formula, masks, queries without keys, bad
+input.
+"""
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ BATCH = [(2, 3, 3, 5), (2, 3, 4, 5), (2, 3, 4, 2)]
 
 
 def biased(f):
-    """The function with a mask of floats, in the dtype of q."""
+    """Call the function with a mask of floats in the dtype of q."""
     return lambda q, k, v, **o: f(q, k, v, BIAS.astype(q.dtype), **o)
 
 
@@ -115,7 +117,7 @@ test_errors = errors_of(
 
 @both_floats
 def test_what_is_masked_out_has_no_part(dtype):
-    """Neither in the values nor in the gradients, whatever it is: finite, not NaN."""
+    """It affects neither values nor gradients, whether it is finite or not."""
     q, k, v = (uniform(*s, dtype=dtype, seed=i) for i, s in enumerate(QKV))
     mask = np.array([[True, False, True, True]] * 3)
     chosen = [0, 2, 3]

@@ -1,4 +1,4 @@
-"""Convolution, against a loop over output positions."""
+"""These tests compare convolution with a loop over output positions."""
 
 import numpy as np
 import pytest
@@ -49,7 +49,8 @@ OPTIONS = [
     ),
 ]
 
-# To be shared among threads: images of 20 x 23 and the weights named here.
+# These inputs are large enough to be shared among threads: images of 20 x 23, and the weights named
+# here.
 LARGE = [
     ("3x3", (3, 3, 7, 19), {"padding": 1}),
     ("stride", (3, 3, 7, 19), {"stride": 2}),
@@ -249,7 +250,7 @@ def test_same_padding_gives_the_size_divided_by_the_stride(
 @both_backends
 @pytest.mark.parametrize("ci, co", [(1, 1), (3, 16), (16, 16), (17, 33), (32, 64), (5, 31)])
 def test_any_number_of_channels(ci, co, backend):
-    """Around the widths of vectors and of blocks of output channels."""
+    """The numbers are close to the widths of vectors and of blocks of output channels."""
     x = md.tensor(uniform(2, 6, 7, ci), requires_grad=True)
     w = md.tensor(uniform(3, 3, ci, co, seed=1), requires_grad=True)
     dy = uniform(2, 6, 7, co, seed=2)

@@ -1,4 +1,4 @@
-"""Convolution and pooling of sequences, against loops over their steps."""
+"""These tests compare convolution and pooling of sequences with loops over their steps."""
 
 import numpy as np
 import pytest
@@ -257,7 +257,7 @@ def test_causal_outputs_depend_on_no_later_step(padding, dilation, backend):
 
 
 def test_images_one_row_high_are_the_same():
-    """To the bit, gradients too."""
+    """Results and gradients have the same bits."""
     x, w = [md.tensor(a, requires_grad=True) for a in (uniform(2, 9, 4), uniform(3, 4, 5, seed=1))]
     one = md.max_pool1d(md.conv1d(x, w, padding=(2, 1), stride=2), 2, 1)
     other = md.max_pool(

@@ -1,4 +1,6 @@
-"""Which algorithm a convolution takes, and that each gives the same result and gradients."""
+"""These tests check which algorithm a convolution takes, and that each algorithm gives the same
+result and gradients.
+"""
 
 import numpy as np
 import pytest
@@ -41,19 +43,20 @@ def high_precision():
         ("direct", (2, 8, 8, 16), (5, 5, 16, 32), {}),
         ("depthwise", (2, 8, 8, 16), (3, 3, 1, 16), {"groups": 16, "stride": 2}),
         ("depthwise", (2, 8, 8, 48), (5, 2, 1, 48), {"groups": 48, "dilation": 2, "padding": 3}),
-        ("direct", (2, 8, 8, 16), (3, 3, 1, 32), {"groups": 16}),  # two kernels a channel
+        ("direct", (2, 8, 8, 16), (3, 3, 1, 32), {"groups": 16}),  # two kernels for each channel
         ("direct", (2, 8, 8, 20), (3, 3, 1, 20), {"groups": 20}),
         ("direct", (2, 12, 12, 16), (9, 9, 1, 16), {"groups": 16}),
     ),
 )
-def test_the_rule(expected, x_shape, w_shape, options):
+def test_the_algorithm_follows_from_the_shapes(expected, x_shape, w_shape, options):
     assert algorithm(x_shape, w_shape, **options) == expected
     assert algorithm(x_shape, w_shape, np.float64, **options) == "direct"
 
 
 def test_high_precision_is_direct(high_precision):
     assert algorithm((2, 8, 8, 16), (3, 3, 16, 32)) == "direct"
-    assert algorithm((2, 8, 8, 16), (3, 3, 1, 16), groups=16) == "depthwise"  # is direct too
+    # The direct algorithm is possible, too.
+    assert algorithm((2, 8, 8, 16), (3, 3, 1, 16), groups=16) == "depthwise"
 
 
 def test_high_precision_keeps_bad_values_local(high_precision):
@@ -67,7 +70,9 @@ def test_high_precision_keeps_bad_values_local(high_precision):
 
 @pytest.mark.parametrize("spoiled", ("x", "dy"))
 def test_high_precision_keeps_bad_values_where_numpy_has_them(spoiled, high_precision):
-    """Forward and in both gradients: a NaN at a corner, an infinity at a corner of two tiles."""
+    """This is checked forward and in both gradients, for a NaN at a corner and an infinity at a
+    corner of two tiles.
+    """
     arrays = {
         "x": uniform(2, 12, 11, 16),
         "w": uniform(3, 3, 16, 32, seed=1),

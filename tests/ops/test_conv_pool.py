@@ -1,4 +1,6 @@
-"""A 2x2 max-pool takes a 3x3 convolution over, and its backward the gradient: the same bits."""
+"""These tests check that a 2x2 max-pool becomes the epilogue of a 3x3 convolution, and its gradient
+a part of the convolution's backward, with the same bits.
+"""
 
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ KERNELS = (
 
 
 def leaves(**options):
-    """Images, weights and a bias; bias is the last one."""
+    """Return images, weights and a bias; the bias is the last one."""
     shapes = (3, 7, 6, 24), (3, 3, 24, 40), (40,)
     return [md.tensor(uniform(*shape, seed=k), **options) for k, shape in enumerate(shapes)]
 
@@ -63,7 +65,7 @@ def test_fused_and_step_by_step_are_the_same(name):
     np.testing.assert_array_equal(run(True, PROGRAMS[name])[0], run(False, PROGRAMS[name])[0])
 
 
-def test_weights_may_be_written_to_while_it_waits():
+def test_weights_may_be_written_to_before_it_is_computed():
     x, w, b = leaves()
     expected = md.max_pool(md.conv(x, w, b, padding=1), 2).data
     y = md.conv(x * 1, w, b, padding=1)
@@ -71,8 +73,8 @@ def test_weights_may_be_written_to_while_it_waits():
     np.testing.assert_array_equal(md.max_pool(y, 2).data, expected)
 
 
-def test_gradients_of_a_result_that_nobody_has_looked_at():
-    """The winners are found on the way back then."""
+def test_gradients_of_a_result_that_was_never_computed():
+    """The backward pass then finds the argmax first."""
     found = []
     for fused in (True, False):
         x, w, b = leaves(requires_grad=True)
@@ -85,7 +87,7 @@ def test_gradients_of_a_result_that_nobody_has_looked_at():
 
 
 def test_one_pass_in_a_folded_model(monkeypatch):
-    """Convolution, normalization, ReLU and max-pool."""
+    """Convolution, normalization, ReLU and max-pool are one pass."""
     model = nn.Sequential(
         nn.Conv(16, 32, 3, padding=1), nn.BatchNorm(32), nn.ReLU(), nn.MaxPool(2)
     ).eval()

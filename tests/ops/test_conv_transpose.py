@@ -1,4 +1,6 @@
-"""conv_transpose: against adding up its definition, with gradients; what it refuses."""
+"""These tests compare conv_transpose and its gradients with a sum by its definition, and check what
+it refuses.
+"""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""New tensors: from values, filled, random."""
+"""These tests make tensors: from values, filled, random."""
 
 import numpy as np
 import pytest

@@ -1,5 +1,7 @@
-"""Functions that saturate keep their digits: values and gradients have a small relative error from
-1e-8 to 1e4 on both sides, also where a float's 1 - p would be 0."""
+"""These tests check that functions which saturate keep their digits: values and gradients have a
+small relative error from 1e-8 to 1e4 on both sides of 0, also where 1 - p would be 0 in floating
+point.
+"""
 
 import math
 from collections.abc import Callable
@@ -37,12 +39,12 @@ def twice_u(x):
 
 
 def steep(x):
-    """x times the slope of `twice_u`."""
+    """Return x times the slope of `twice_u`."""
     return x * ROOT * (1 + 3 * CUBIC * x * x)
 
 
 def rows(x):
-    """Logits (x, 0) of two classes."""
+    """Return logits (x, 0) of two classes."""
     return md.stack([x, x * 0], axis=-1)
 
 
@@ -68,8 +70,9 @@ class Line:
     ours: Callable[..., Any]
     value: Callable[..., Any]
     slope: Callable[..., Any]
-    parts: Callable[..., Any] | None = None  # of a slope that is a sum: sizes of its terms
-    stiffness: Callable[..., Any] = lambda x: 0 * x  # roundings of an exponent that count
+    parts: Callable[..., Any] | None = None  # the sizes of the terms, if the slope is a sum
+    # The factor by which rounding an exponent counts.
+    stiffness: Callable[..., Any] = lambda x: 0 * x
 
 
 LINES = [
@@ -134,8 +137,9 @@ LINES = [
 
 
 def near(got, exact, scale, stiffness, dtype):
-    """Within a few roundings, or within some of the smallest numbers there are, which have few
-    digits."""
+    """Check that the difference is a few rounding errors, or a few of the smallest normal numbers,
+    below which numbers have few digits.
+    """
     info = np.finfo(dtype)
     room = 16 * float(info.eps) * (1 + stiffness) * scale + 1e-4 * LONG(info.tiny)
     off = np.abs(got - exact) > room

@@ -1,4 +1,6 @@
-"""Dtypes of elementwise operations: promotion as NumPy's, weak numbers, arrays on either side."""
+"""These tests check the dtypes of elementwise operations: NumPy's promotion, weak Python numbers,
+arrays on either side.
+"""
 
 import operator
 
@@ -16,15 +18,15 @@ BY_NAME = {"ids": lambda f: getattr(f, "__name__", str(f))}
 
 
 def array(dtype, seed=0):
-    """(2, 3) whole numbers from 1 to 3; for bool some of both."""
+    """Return (2, 3) integers from 1 to 3, or for bool some of both values."""
     values = np.random.default_rng(seed).integers(1, 4, (2, 3))
     return values != 2 if dtype == np.bool_ else values.astype(dtype)
 
 
 def numpys(f, a, b):
-    """NumPy's result, or the type of its error."""
+    """Return NumPy's result, or the type of its error."""
     if f is operator.pow:
-        f = np.power  # `**` of bools and the number 2 alone gives another dtype
+        f = np.power  # only `**` of bools and the number 2 would give another dtype
     try:
         with np.errstate(all="ignore"):
             return f(a, b)
@@ -33,7 +35,7 @@ def numpys(f, a, b):
 
 
 def same(f, a, b, expected):
-    """f(a, b) is a tensor with NumPy's values and dtype, or fails as NumPy does."""
+    """Check that f(a, b) is a tensor with NumPy's values and dtype, or fails as NumPy does."""
     if isinstance(expected, type):
         with pytest.raises(expected):
             f(a, b)
@@ -103,7 +105,7 @@ def test_numbers_and_other_dtypes_as_in_numpy(f):
         for number in (2, 1.5, True, 300):
             same(f, md.tensor(x), number, numpys(f, x, number))
             same(f, number, md.tensor(x), numpys(f, number, x))
-            scalar = np.asarray(number)  # with a dtype of its own
+            scalar = np.asarray(number)  # a NumPy scalar has a dtype
             same(f, md.tensor(x), scalar, numpys(f, x, scalar))
 
 
@@ -169,7 +171,7 @@ def test_in_place_operators_make_new_tensors():
     assert x.data.tolist() == [1, 2]
     assert y.data.tolist() == [4, 6]
     array = np.ones(2, np.float32)
-    with pytest.raises(TypeError):  # it cannot become a tensor where it is
+    with pytest.raises(TypeError):  # it cannot become a tensor in place
         array += x
     assert array.tolist() == [1, 1]
 

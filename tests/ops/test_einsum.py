@@ -1,4 +1,4 @@
-"""einsum: against NumPy's, with gradients; what it refuses."""
+"""These tests compare einsum and its gradients with NumPy's, and check what it refuses."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""embedding and one_hot."""
+"""These tests check embedding and one_hot."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,6 @@
-"""Two gradients of one tensor: added by a normalization that reads them, else at once."""
+"""These tests check that two gradients of one tensor are added by the normalization that reads
+them, if there is one, and otherwise at once.
+"""
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from tests.support.arrays import close, uniform
 
 @pytest.fixture
 def adds(monkeypatch):
-    """How often kernels.add ran."""
+    """Return a list that shows how often kernels.add ran."""
     counts = []
     real = kernels.add
 
@@ -30,7 +32,7 @@ def tensors(count=4):
 
 
 def join(x, residual, fused=True, relu=True):
-    """relu(bn(x) + residual), or the same with every step computed at once."""
+    """Return relu(bn(x) + residual), fused or with every step computed at once."""
     y = nn.BatchNorm(3)(x)
     for step in (lambda y: y + residual, *([md.relu] if relu else [])):
         if not fused:

@@ -1,4 +1,6 @@
-"""x[index]: basic, boolean and integer-array indexing, places indexed twice."""
+"""These tests check x[index]: basic, boolean and integer-array indexing, and places that are
+indexed twice.
+"""
 
 import numpy as np
 import pytest
@@ -107,7 +109,7 @@ test_errors = errors_of(
 @settings(max_examples=100, deadline=None, derandomize=True, database=None)
 @given(st.data())
 def test_any_index(data):
-    """Values are NumPy's; the gradient is how often each place was taken, weighted."""
+    """Values are NumPy's, and a gradient is weighted by how often each place was taken."""
     shape = data.draw(array_shapes(min_dims=1, max_dims=4, max_side=4))
     index = data.draw(
         st.one_of(

@@ -1,4 +1,6 @@
-"""Convolutions of read-only weights wait for their first use, and are none the worse for it."""
+"""These tests check that convolutions of read-only weights may be computed at their first use
+without any other effect.
+"""
 
 import gc
 
@@ -23,7 +25,9 @@ def normal(*shape, seed=0):
 
 
 class Conv:
-    """A convolution with weights that nobody can write to, on an array that nobody holds."""
+    """A convolution with weights that nobody can write to, on an array that nobody else refers
+    to.
+    """
 
     def __init__(self, algorithm):
         x, w, self.groups = SHAPES[algorithm]
@@ -32,7 +36,7 @@ class Conv:
         self.w.flags.writeable = self.b.flags.writeable = False
 
     def x(self):
-        return md.exp(md.tensor(self.images))  # made by an operation: read-only
+        return md.exp(md.tensor(self.images))  # the result of an operation, which is read-only
 
     def __call__(self, x=None, w=None):
         x = self.x() if x is None else x
@@ -81,7 +85,7 @@ def test_programs(algorithm):
 
 
 @ALGORITHM
-def test_it_waits_and_takes_over_what_follows(algorithm, monkeypatch):
+def test_it_is_computed_later_with_its_epilogue(algorithm, monkeypatch):
     conv = Conv(algorithm)
     s = md.exp(md.tensor(normal(*conv.expected().shape)))
     y = conv()
@@ -93,12 +97,12 @@ def test_it_waits_and_takes_over_what_follows(algorithm, monkeypatch):
     np.testing.assert_allclose(total.data, np.maximum(conv.expected() + s.data, 0), rtol=1e-5)
 
 
-def test_it_does_not_wait_where_someone_could_write():
+def test_it_is_computed_at_once_if_inputs_can_be_written_to():
     conv = Conv("direct")
-    assert not pending(conv(w=conv.w.copy()))  # to the weights
+    assert not pending(conv(w=conv.w.copy()))  # the weights can be written to
     bias = md.Tensor(conv.b.copy())
     assert not pending(md.conv(conv.x(), md.Tensor(conv.w), bias))
-    assert not pending(conv(md.Tensor(conv.images)))  # to the images
+    assert not pending(conv(md.Tensor(conv.images)))  # the images can be written to
     x = conv.x()
     y = conv(x)
     assert pending(y)
@@ -108,7 +112,7 @@ def test_it_does_not_wait_where_someone_could_write():
 
 
 @ALGORITHM
-def test_a_leaf_may_be_written_to_while_it_waits(algorithm):
+def test_a_leaf_may_be_written_to_before_it_is_computed(algorithm):
     conv = Conv(algorithm)
     x = md.tensor(conv.images)
     expected = conv(md.tensor(conv.images)).data
@@ -119,9 +123,10 @@ def test_a_leaf_may_be_written_to_while_it_waits(algorithm):
 
 
 @ALGORITHM
-def test_gradients_as_ever(algorithm):
-    """With a gradient to be computed only what may be pooled waits; beside one, what waits is
-    constant."""
+def test_gradients_do_not_depend_on_when_it_is_computed(algorithm):
+    """If a gradient is needed, only a convolution that may be pooled is computed later. A pending
+    convolution that is added to a tensor with a gradient is a constant.
+    """
     conv = Conv(algorithm)
     x = md.tensor(conv.images, requires_grad=True) * 1
     y = conv(x)
@@ -162,7 +167,7 @@ def test_transformed_weights_are_kept_as_long_as_the_weights():
 
 
 def test_a_view_that_is_read_only_is_not_enough():
-    """Its base can be written to."""
+    """It is not enough, since its base can be written to."""
     conv = Conv("direct")
     base = conv.w.copy()
     view = base.view()

@@ -1,5 +1,5 @@
-"""layer_norm, rms_norm, group_norm, instance_norm, filter_response_norm, tlu: the formulas,
-gradients, what they refuse.
+"""These tests check layer_norm, rms_norm, group_norm, instance_norm, filter_response_norm and tlu:
+the formulas, gradients, and what they refuse.
 """
 
 import numpy as np
@@ -299,7 +299,7 @@ test_errors = errors_of(
 @both_backends
 @both_floats
 def test_an_eps_that_is_learned_is_the_same_formula(backend, dtype):
-    """As a number, whatever the sign of eps."""
+    """The result is that for a number, whatever the sign of eps."""
     x, dy = uniform(3, 4, 5, 6, dtype=dtype), uniform(3, 4, 5, 6, dtype=dtype, seed=1)
     affine = [uniform(6, dtype=dtype, seed=k) for k in (2, 3)]
     results = []
@@ -318,7 +318,8 @@ def test_the_gradient_of_eps_has_its_sign():
     x = md.tensor(uniform(3, 5, 4, dtype=np.float64))
     eps = md.tensor(np.float64([0.1, -0.1, 0.3, -0.3]), requires_grad=True)
     md.abs(md.filter_response_norm(x, None, None, eps)).sum().backward()
-    np.testing.assert_array_equal(np.sign(eps.grad), [-1, 1, -1, 1])  # more of it shrinks y
+    # A larger |eps| makes y smaller.
+    np.testing.assert_array_equal(np.sign(eps.grad), [-1, 1, -1, 1])
 
 
 @both_backends

@@ -1,6 +1,8 @@
-"""A normalization is computed on first use, by the relu or sum that uses it: exact all the same.
+"""These tests check that a normalization is computed at its first use, by the relu or sum that uses
+it, and that its result is exact.
 
-What others see of it: test_lazy_uses. Who writes to what it needs: test_lazy_writes.
+What other consumers see of it is in test_lazy_uses, and writes to what it needs are in
+test_lazy_writes.
 """
 
 from types import SimpleNamespace
@@ -35,7 +37,7 @@ test_values, test_gradients, test_threads = checks_of(
 
 @pytest.fixture
 def calls(monkeypatch):
-    """How often each kernel ran."""
+    """Return how often each kernel ran."""
     counts = {}
 
     def counting(name, real):
@@ -70,7 +72,9 @@ def calls(monkeypatch):
     ],
 )
 def test_one_pass(name, forward, backward, calls):
-    """No ReLU, sum or mask of its own, and nothing computed again on the way back."""
+    """No ReLU, sum or mask is a pass of its own, and nothing is computed again in the backward
+    pass.
+    """
     x, s = (t * 1 for t in inputs())
     y = PROGRAMS[name](ours(True), x, s)
     assert calls.pop("batch_stats") == forward["batch_norm_apply"]
@@ -82,7 +86,9 @@ def test_one_pass(name, forward, backward, calls):
 
 
 def test_one_pass_in_a_network(calls):
-    """Written in a Sequential or in a forward method, training or not, recording or not."""
+    """This holds in a Sequential and in a forward method, in training and in evaluation, with a
+    graph and without.
+    """
     layer = nn.BatchNorm(3)
     model = nn.Sequential(layer, nn.ReLU())
     x, s = (t * 1 for t in inputs())
@@ -133,7 +139,7 @@ def test_it_is_computed_once(calls):
 
 
 def unfused(f):
-    """A program with every step computed at once."""
+    """Run a program with every step computed at once."""
 
     def step(g):
         def run(*args):
@@ -166,7 +172,7 @@ def test_fused_and_step_by_step_agree(name):
         close(one, other)
 
 
-def test_nothing_is_left_of_what_nobody_used(calls):
+def test_an_unused_normalization_is_never_computed(calls):
     x, _ = inputs()
     ours(True).bn(x)
     x.data[...] = 0
@@ -177,7 +183,7 @@ def test_nothing_is_left_of_what_nobody_used(calls):
 @pytest.mark.parametrize("training", (True, False))
 @pytest.mark.parametrize("name", CURVES)
 def test_an_activation_is_computed_in_the_pass(name, training, dtype, monkeypatch):
-    """To the same bits as the two operations."""
+    """The bits are those of the two operations."""
     kernel = name.split(" ")[0]
     calls = kernels_run(
         monkeypatch,

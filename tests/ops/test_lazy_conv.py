@@ -1,6 +1,7 @@
-"""Convolutions between normalizations take part in them: fewer passes, the same values.
+"""These tests check that convolutions between normalizations take part in their passes: fewer
+passes give the same values.
 
-Who else uses what stands between, or writes to it: test_lazy_conv_uses.
+Other consumers of what is between, and writes to it, are in test_lazy_conv_uses.
 """
 
 import copy
@@ -47,12 +48,12 @@ STEPS = (
 
 @pytest.fixture
 def calls(monkeypatch):
-    """The kernels that ran, of those that take part and those that they replace."""
+    """Return the kernels that ran, of those that take part and of those that they replace."""
     return kernels_run(monkeypatch, *FUSED, *STEPS)
 
 
 def taken(calls):
-    """How often each kernel ran since this was last asked."""
+    """Return how often each kernel ran since the last call."""
     counts = dict(Counter(calls))
     calls.clear()
     return counts
@@ -63,7 +64,7 @@ def taken(calls):
 
 @pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("training", (True, False))
-def test_it_is_what_the_steps_are(training, program):
+def test_results_are_those_of_the_steps(training, program):
     agree(
         train(PROGRAMS[program], training=training),
         train(PROGRAMS[program], training=training, after=look),
@@ -81,7 +82,7 @@ def test_the_numpy_backend_agrees(program):
 
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_double_precision_agrees(program):
-    """Its masks are others where a value is within rounding of zero: of none, here."""
+    """Its masks would differ where a value is within rounding of zero, but there is none here."""
     single, double = train(PROGRAMS[program]), train(PROGRAMS[program], dtype=np.float64)
     agree(single, {name: array.astype(np.float32) for name, array in double.items()}, 10)
 
@@ -89,7 +90,9 @@ def test_double_precision_agrees(program):
 @pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("training", (True, False))
 def test_without_a_graph(training, program, calls):
-    """The same bits in y, unless they come of statistics, which are summed in other chunks."""
+    """The bits of y are the same, unless they depend on statistics, which are summed in other
+    chunks.
+    """
     wanted = forward(PROGRAMS[program], images(), training=training)[1].data
     calls.clear()
     with md.no_grad():
@@ -119,7 +122,7 @@ def test_no_images():
 
 
 def test_one_value_a_channel_is_refused():
-    """A convolution that sums statistics leaves it to the normalization to refuse them."""
+    """A convolution that sums statistics lets the normalization refuse them."""
     with pytest.raises(ValueError, match="batch_norm: x of shape"):
         forward(lambda m, x: m.bn(m.depthwise(m.relu(m.bn(x)), padding=0)), images(1, 3, 3))
 
@@ -147,7 +150,7 @@ def test_every_array_of_a_block_is_passed_once(calls):
     y.sum()
     assert taken(calls) == {"batch_norm_apply": 1}
     y.backward(np.ones(y.shape))
-    # The sums of the last normalization, and the gradient before the first one.
+    # The sums of the last normalization, and the gradient before the first one, remain.
     assert taken(calls) == {
         "depthwise_backward": 2,
         "pointwise_backward": 2,
@@ -167,7 +170,9 @@ def test_inference(calls):
 
 @pytest.mark.parametrize("fixed", ((), (0, 1), (2,), (5,), (8,), (2, 5, 8)), ids=str)
 def test_what_needs_no_gradient(fixed, calls):
-    """x and the first normalization, or weights: they have none, and the others are as ever."""
+    """Either x and the first normalization or the weights need no gradients, and the others' do not
+    change.
+    """
 
     class Fixed(Network):
         def parameter(self, *shape, **between):
@@ -185,7 +190,7 @@ def test_what_needs_no_gradient(fixed, calls):
         y.backward(uniform(*y.shape, seed=9))
         counts = taken(calls)
         if after is nothing:
-            # A convolution that wants one gradient only goes step by step.
+            # A convolution that needs only one of its gradients runs step by step.
             assert sum(counts.get(name, 0) for name in FUSED) == 3 - len({*fixed} - {1})
         assert [p.grad is None for p in network.parameters] == [
             k in fixed for k in range(len(network.parameters))
@@ -195,7 +200,7 @@ def test_what_needs_no_gradient(fixed, calls):
     agree(*results)
 
 
-# name: (program, channels of x, dtype)
+# Each name has the program, the channels of x, and the dtype.
 APART = {
     "a bias": (lambda m, x: m.conv(m.relu(m.bn(x)), 32, bias=True), 16, np.float32),
     "a depthwise bias": (lambda m, x: m.depthwise(m.relu(m.bn(x)), bias=True), 16, np.float32),
@@ -228,7 +233,9 @@ def test_what_is_computed_step_by_step(name, calls):
 
 @pytest.mark.parametrize("spare", (0, -1))
 def test_images_that_do_not_stay_in_cache(spare, calls, monkeypatch):
-    """A depthwise convolution normalizes whole images before it reads them; 1x1 takes bands."""
+    """A depthwise convolution normalizes whole images before it reads them, and a 1x1 convolution
+    bands.
+    """
     monkeypatch.setattr(choose, "IMAGE_VALUES", 7 * 6 * 16 + spare)
     got = train(PROGRAMS["separable"])
     counts = taken(calls)
@@ -241,7 +248,7 @@ def test_images_that_do_not_stay_in_cache(spare, calls, monkeypatch):
 
 
 def block(**options):
-    """A separable block; the options are those of the normalization inside."""
+    """Return a separable block. The options are those of the normalization inside."""
     md.manual_seed(0)
     model = nn.Sequential(
         nn.BatchNorm(16),
@@ -254,7 +261,7 @@ def block(**options):
         nn.ReLU(),
     )
     for k, (name, p) in enumerate(model.named_parameters()):
-        if name.endswith("beta"):  # at zero, gradients before it would cancel
+        if name.endswith("beta"):  # with beta at zero, gradients before it would cancel
             p.data = uniform(*p.shape, seed=k)
     return model
 
@@ -267,7 +274,7 @@ def layer_by_layer(model, x):
 
 
 def step(model, run=None):
-    """What one step of training computes; the running statistics move."""
+    """Return what one training step computes, including the running statistics that it changes."""
     x = images()
     y = (run or nn.Layer.__call__)(model, x * 1)
     model.zero_grad()

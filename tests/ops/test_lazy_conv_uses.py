@@ -1,5 +1,5 @@
-"""Whoever looks at or uses what stands between normalizations and convolutions sees what they would
-if every step were computed at once; writing to it is refused.
+"""These tests check that other consumers of what is between normalizations and convolutions see
+what they would see if every step were computed at once, and that writing to it is refused.
 """
 
 import itertools
@@ -25,7 +25,7 @@ from tests.support.errors import read_only
 
 
 def program(m, x):
-    """Ten steps, of each kind with each behind it."""
+    """Run ten steps, in which each kind of step is followed by each kind that may follow it."""
     h = separable(m, m.relu(m.bn(x)), 48)
     return m.bn(m.conv(h, 16))
 
@@ -53,7 +53,7 @@ def weight(t):
 @every_step
 @pytest.mark.parametrize("when", ("at once", "at the end", "both"))
 def test_a_second_user(when, k):
-    """Of the k-th step, before the next step is called, or after all of them."""
+    """It uses the k-th step before the next step is called, or after all of them."""
 
     def total(step_by_step):
         extra = []
@@ -89,7 +89,7 @@ def test_a_second_user(when, k):
     ids=lambda i: f"{i} {NAMES[i]}",
 )
 def test_a_residual_from_any_step_to_any_other(k, j):
-    """Added to the output, so that both are used twice."""
+    """The step is added to the output, so that both are used twice."""
 
     def total(after):
         x = images()
@@ -102,8 +102,8 @@ def test_a_residual_from_any_step_to_any_other(k, j):
 
 
 @every_step
-def test_a_step_that_was_looked_at(k):
-    """Then it is computed: the next one reads it, the others are as before."""
+def test_reading_a_step_changes_no_results(k):
+    """The step is computed then: the next one reads it, and the others are as before."""
     agree(train(program, after=lambda i, t: t.data if i == k else None), train(program))
 
 
@@ -130,7 +130,7 @@ def test_one_retained_gradient(k):
 
 
 def test_all_gradients_inside():
-    """With retain_grad and with md.grad: the same ones, those of the steps."""
+    """retain_grad and md.grad give the same gradients, those of the steps."""
     kept = []
     for after in (nothing, look):
         x = images()
@@ -149,8 +149,8 @@ def test_all_gradients_inside():
 
 
 @every_step
-def test_a_gradient_asked_for_is_ones_own(k):
-    """Writing to it changes no other one."""
+def test_a_requested_gradient_belongs_to_the_caller(k):
+    """Writing to it changes no other gradient."""
     x = images()
     network, y = forward(program, x)
     network.steps[k].retain_grad()
@@ -161,7 +161,7 @@ def test_a_gradient_asked_for_is_ones_own(k):
 
 
 def test_a_pending_normalization_that_became_a_leaf():
-    """Made without a graph, then asked for its gradient."""
+    """It was made without a graph, and then its gradient was requested."""
     results = []
     for after in (nothing, look):
         network = Network(after=after)
@@ -198,7 +198,7 @@ WRITES = pytest.mark.parametrize("write", (zero, double, assign, through_a_view)
 
 
 def attempt(write, t):
-    """Only another array in place of a result's is no write to that."""
+    """Write to a result in this way. It is refused, unless the result is given another array."""
     if write is assign:
         write(t)
     else:
@@ -210,7 +210,9 @@ def attempt(write, t):
 @WRITES
 @pytest.mark.parametrize("training", (True, False))
 def test_writing_before_the_next_step(training, write, k):
-    """The next step reads the array that was assigned, its statistics too, or what was there."""
+    """The next step reads the array that was assigned, with its statistics, or else what was
+    there.
+    """
 
     def written(step_by_step):
         def after(i, t):
@@ -233,7 +235,7 @@ def test_writing_before_the_next_step(training, write, k):
 )
 @WRITES
 def test_writing_after_the_next_steps(write, k, wait):
-    """They have what they read already, whether or not they have computed anything of it."""
+    """They keep what they have read, whether or not they have computed anything from it."""
     steps = []
 
     def after(i, t):
@@ -251,7 +253,7 @@ def test_writing_after_the_next_steps(write, k, wait):
 
 @every_step
 def test_gradients_after_assigning_new_data(k):
-    """The old array is untouched: so are the gradients."""
+    """The old array does not change, and so neither do the gradients."""
     x = images()
     network, y = forward(program, x)
     dy = uniform(*y.shape, seed=9)
@@ -263,7 +265,7 @@ def test_gradients_after_assigning_new_data(k):
 
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_results_do_not_share_memory(name):
-    """Writing to a step is refused, and changes none."""
+    """Writing to a step is refused, and changes no other step."""
     expected = [t.data.copy() for t in forward(PROGRAMS[name], images())[0].steps]
     steps = forward(PROGRAMS[name], images())[0].steps
     for t, value in zip(steps[::-1], expected[::-1], strict=True):

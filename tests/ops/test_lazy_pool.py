@@ -1,4 +1,6 @@
-"""A 2x2 max-pool takes a normalization over: one pass, the same values, other users undisturbed."""
+"""These tests check that a 2x2 max-pool becomes part of a normalization's pass: one pass, the same
+values, and no effect on other consumers.
+"""
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from tests.support.kernel_calls import kernels_run
 
 @pytest.fixture
 def calls(monkeypatch):
-    """The kernels that ran, of those that a fused pass replaces, and of the fused ones."""
+    """Return the kernels that ran, of the fused ones and of those that a fused pass replaces."""
     return kernels_run(
         monkeypatch,
         "batch_norm_apply",
@@ -50,7 +52,7 @@ def test_one_pass_forward_and_one_backward(training, relu, calls):
 
 @pytest.mark.parametrize("relu", (True, False))
 @pytest.mark.parametrize("training", (True, False))
-def test_it_is_what_the_steps_are(training, relu):
+def test_results_are_those_of_the_steps(training, relu):
     results = []
     for fused in (True, False):
         model, x = layer(relu), images()
@@ -88,7 +90,7 @@ def test_a_residual_computes_it_first(calls):
 
 
 def program(h, other):
-    """Both the pooled and the whole image go on."""
+    """Use both the pooled and the full image."""
     return md.max_pool(h, 2).sum() + (h * other).sum()
 
 

@@ -1,4 +1,6 @@
-"""Every user of a pending normalization sees exact values and gradients."""
+"""These tests check that every consumer of a pending normalization sees exact values and
+gradients.
+"""
 
 import copy
 
@@ -93,7 +95,9 @@ def test_a_residual_of_another_dtype():
 @pytest.mark.parametrize("computed", [False, True])
 @pytest.mark.parametrize("asked", ["before", "after the sum", "after the relu", "never"])
 def test_gradients_inside(asked, computed, backend):
-    """What retain_grad, before or after someone took it over, and md.grad see of p, q, r."""
+    """retain_grad, called before or after another operation has fused p, q and r, and md.grad see
+    their gradients.
+    """
     x, s = inputs()
     dy = uniform(5, 4, 3, seed=9)
     retained = []
@@ -159,7 +163,7 @@ def test_running_statistics_move_once_at_the_call(backend):
 
 @both_backends
 def test_nan(backend):
-    """One in x spoils its channel, one in the residual its place."""
+    """A NaN in x spoils its channel, and one in the residual its place."""
     x, s = inputs()
     x.data[1, 1, 1] = np.nan
     s.data[2, 2, 2] = np.nan

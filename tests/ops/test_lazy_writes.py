@@ -1,5 +1,5 @@
-"""Writing to what a normalization will be computed from does not change it: into a leaf one may
-write at any time, into a result never.
+"""These tests check that writing to the inputs of a pending normalization does not change it. A
+leaf may be written at any time, a result never.
 """
 
 import copy
@@ -16,7 +16,7 @@ from tests.support.marks import both_backends
 
 
 class Keep(md.Function):
-    """An operation of a user's that holds on to its input."""
+    """A user's operation that keeps its input."""
 
     def forward(self, x):
         Keep.array = x
@@ -52,8 +52,8 @@ WRITES = {
     "a user's Function": use,
 }
 
-# Those that write to the result of an operation, or to what a user's function was given, also where
-# t is a leaf.
+# These write to the result of an operation, or to what a user's function was given, also where t is
+# a leaf.
 OF_RESULTS = {
     "reshape",
     "flatten",
@@ -63,7 +63,7 @@ OF_RESULTS = {
     "a user's Function",
 }
 
-# How someone may have come by the memory before the normalization.
+# How a user may have got hold of the memory before the normalization.
 BEFORE = {
     "data": lambda t: t.data,
     "numpy": lambda t: t.numpy()[1:],
@@ -114,7 +114,7 @@ def same(one, other):
 @pytest.mark.parametrize("program", PENDING)
 @pytest.mark.parametrize("write", WRITES)
 def test_writing_afterwards(write, program, made):
-    """Values and gradients are those of the call."""
+    """Values and gradients are those at the time of the call."""
     for k in (0, 1):
         tensors = made()
         y = PENDING[program](train, *tensors)
@@ -184,7 +184,7 @@ def test_an_array_as_residual(program):
 
 
 def test_reading_the_input_before_makes_it_compute_at_once(monkeypatch):
-    """Whoever has the array may write to it any time."""
+    """A user who has the array may write to it at any time."""
     x = leaves()[0]
     x.data  # noqa: B018
     applied = []
@@ -238,7 +238,7 @@ def test_a_pending_normalization_added_to_itself_and_a_write_to_it():
 
 
 def test_results_do_not_share_memory():
-    """Writing to a result is refused, and changes no other one."""
+    """Writing to a result is refused, and changes no other result."""
     x, s = leaves()
     p = train(x)
     q, r = p + s, md.relu(p)
@@ -259,7 +259,9 @@ def test_results_do_not_share_memory():
 
 @pytest.mark.parametrize("write", ["data", "assigned", "detach", "memoryview"])
 def test_gradients_after_writing_to_leaves(write):
-    """An optimizer of another library, say, writes to them between forward and backward."""
+    """An optimizer of another library, for example, writes to leaves between forward and
+    backward.
+    """
     x, s = leaves(True)
     expected = md.grad(md.relu(train(x) + s).sum(), [x, s])
     y = md.relu(train(x) + s)
@@ -271,7 +273,7 @@ def test_gradients_after_writing_to_leaves(write):
 
 
 def two_normalizations(kind, settle):
-    """(first, second): a normalization in eval mode of one that is still to be computed."""
+    """Return (first, second): in evaluation mode, a normalization of a pending normalization."""
     layers = [md.nn.BatchNorm(16), md.nn.BatchNorm(16)]
     for k, bn in enumerate(layers):
         bn.running_mean[:], bn.running_var[:] = uniform(16, seed=k), 1 + uniform(16, seed=k + 5)
@@ -301,7 +303,7 @@ def test_a_normalization_of_a_normalization(write, kind, settle):
 
 
 def test_a_leaf_that_many_normalizations_read():
-    """Those that are gone, and those that are not."""
+    """Some of these normalizations no longer exist, and some do."""
     x = md.tensor(uniform(8, 16), requires_grad=True)
     bn = md.nn.BatchNorm(16)
     for _ in range(300):

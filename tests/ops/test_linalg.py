@@ -1,4 +1,4 @@
-"""Matrix products of vectors, matrices and stacks."""
+"""These tests check matrix products of vectors, matrices and stacks."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ SHAPES = [
     ((2, 2, 3, 4), (4, 2)),
     ((2, 1, 2, 3), (1, 3, 3, 2)),
     ((17, 19), (19, 33)),
-    # Nothing to multiply, or nothing to add up.
+    # There is nothing to multiply, or nothing to add up.
     ((0, 3), (3, 4)),
     ((2, 3), (3, 0)),
     ((2, 0), (0, 4)),
@@ -132,7 +132,9 @@ def test_any_stacks(shapes):
 
 @both_backends
 def test_gradients_of_products_of_any_size(backend):
-    """dA = dY B^T, dB = A^T dY, around the sizes at which kernels change their ways."""
+    """dA = dY B^T and dB = A^T dY are checked around the sizes at which kernels change their
+    algorithm.
+    """
     for m, k, n in ((1, 1, 1), (13, 7, 5), (12, 64, 32), (31, 65, 33), (100, 3, 129)):
         a = md.tensor(uniform(m, k), requires_grad=True)
         b = md.tensor(uniform(k, n, seed=1), requires_grad=True)

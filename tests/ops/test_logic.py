@@ -1,4 +1,6 @@
-"""Comparisons, boolean and bitwise operations, any and all, floor division and remainder."""
+"""These tests check comparisons, boolean and bitwise operations, any and all, floor division and
+remainder.
+"""
 
 import operator
 from fractions import Fraction
@@ -116,7 +118,7 @@ test_errors = errors_of(
 
 
 def operands(a, b):
-    """Pairs of which one operand or both are tensors, the other an array or a number."""
+    """Return pairs in which one operand or both are tensors, the other an array or a number."""
     x, y = md.tensor(a), md.tensor(b)
     return (x, y), (x, b), (a, y), (x, 2), (7, y)
 

@@ -1,4 +1,6 @@
-"""cross_entropy, nll_loss, accuracy. softmax by itself: test_softmax."""
+"""These tests check cross_entropy, nll_loss and accuracy. softmax has its own file,
+test_softmax.
+"""
 
 import numpy as np
 import pytest
@@ -11,14 +13,16 @@ from tests.support.reference.activation import log_softmax, softmax
 
 
 def distribution(*shape):
-    """Probabilities that float32 holds."""
+    """Return probabilities that float32 can represent."""
     return softmax(uniform(*shape, low=-2, high=2)).astype(np.float64)
 
 
 def cross_entropy(
     logits, labels, weight=None, ignore_index=None, label_smoothing=0.0, reduction="mean"
 ):
-    """The mean is over the weights of the labels that count, or over rows of a distribution."""
+    """Compute the loss by its formula. The mean is over the weights of the labels that count, or
+    over the rows of a distribution.
+    """
     log_probs, classes = log_softmax(logits), logits.shape[-1]
     w = np.ones(classes) if weight is None else np.asarray(weight)
     if labels.dtype.kind == "f":
@@ -51,12 +55,12 @@ def title(options):
 
 
 def entropy(name, logits, labels, **options):
-    """A case of cross_entropy."""
+    """Return a case of cross_entropy."""
     return case(f"cross_entropy{name}", md.cross_entropy, cross_entropy, logits, labels, **options)
 
 
 def nll(name, log_probs, labels, **options):
-    """A case of nll_loss."""
+    """Return a case of nll_loss."""
     return case(f"nll_loss{name}", md.nll_loss, nll_loss, log_probs, labels, **options)
 
 
@@ -352,7 +356,9 @@ def test_nan_stays_in_its_row(backend):
 
 @both_backends
 def test_nothing_counts(backend):
-    """As in PyTorch: the mean of nothing is NaN, the sum 0; no rows have no gradients."""
+    """As in PyTorch, the mean of nothing is NaN and its sum is 0. Without rows there are no
+    gradients.
+    """
     x = md.tensor(uniform(3, 4), requires_grad=True)
     labels = np.full(3, 2)
     with md.use_backend(backend), np.errstate(all="ignore"):
@@ -382,7 +388,7 @@ def test_rows_of_a_gradient_sum_to_zero():
 
 def test_accuracy():
     logits = [[0.1, 0.9], [0.8, 0.2], [0.3, 0.7], [0.5, 0.5]]
-    assert md.accuracy(md.tensor(logits), [1, 0, 0, 0]) == 0.75  # the first of equal ones
+    assert md.accuracy(md.tensor(logits), [1, 0, 0, 0]) == 0.75  # the first of several equal logits
     assert md.accuracy(np.array(logits), md.tensor([1, 0, 1, 0])) == 1.0
     assert md.accuracy(np.array([logits]), [[0, 1, 0, 1]]) == 0.0
     assert isinstance(md.accuracy(logits, [1, 0, 0, 0]), float)

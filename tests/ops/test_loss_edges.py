@@ -1,5 +1,6 @@
-"""Losses of logits that are infinite or NaN, of weights of 0, of labels that are no
-distribution."""
+"""These tests check losses of logits that are infinite or NaN, of weights of 0, and of labels that
+are not distributions.
+"""
 
 import warnings
 
@@ -14,8 +15,8 @@ P0, P1 = 1 / (1 + np.e), 1 / (1 + 1 / np.e)  # the softmax of (0, 1)
 LOSS = -np.log(P0)
 BAD = [NAN] * 3
 
-# logits; softmax; log_softmax; logsumexp and its gradient; cross_entropy of label 1 and its
-# gradient; with label_smoothing 0.3. PyTorch's values.
+# Each row has logits, their softmax, log_softmax, logsumexp and its gradient, cross_entropy of
+# label 1 and its gradient, and that with label_smoothing 0.3. The values are PyTorch's.
 ROWS = [
     (
         [-INF, 0, 1],

@@ -1,5 +1,6 @@
-"""Elementwise operations: values, gradients, broadcasting, special values. Dtypes: test_dtypes;
-`where` and `clip`: test_where_clip."""
+"""These tests check elementwise operations: values, gradients, broadcasting, special values. Dtypes
+are in test_dtypes, and `where` and `clip` in test_where_clip.
+"""
 
 import tracemalloc
 from decimal import Decimal
@@ -20,7 +21,7 @@ from tests.support.reference.activation import sigmoid
 MASK = np.array([[True, False, True, False], [False, False, True, True], [True] * 4])
 INT = np.array([[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12]])
 BOOL = INT % 2 == 0
-LARGE = (3, 5, 70_001)  # several pieces of 16,384 elements, none of them whole
+LARGE = (3, 5, 70_001)  # several pieces of 16,384 elements, all of them incomplete
 
 
 def relu(x):
@@ -28,7 +29,7 @@ def relu(x):
 
 
 def with_number(f, number, side):
-    """A function of two operands as one of x, beside a number."""
+    """Return a function of two operands as one of x, where the other operand is a number."""
     return (lambda x: f(x, number)) if side == "right" else (lambda x: f(number, x))
 
 
@@ -53,7 +54,7 @@ BINARY = [
     ("minimum", md.minimum, np.minimum, (-2, 2)),
 ]
 
-# Equal shapes, scalars, rows and columns on either side, both sides repeated, nothing at all.
+# Equal shapes, scalars, rows and columns on either side, both sides repeated, and empty arrays.
 PAIRS = [
     ((3, 4), (3, 4)),
     ((), ()),
@@ -116,7 +117,7 @@ test_values, test_gradients, test_threads = checks_of(
             for number in (2, 1.5, True)
             for side in ("left", "right")
         ),
-        # One tensor as both operands: its two gradients add up.
+        # If one tensor is both operands, its two gradients add up.
         case("x + x", lambda x: x + x, lambda x: x + x, (3, 4)),
         case("x - x", lambda x: x - x, lambda x: x - x, (3, 4)),
         case("x * x", lambda x: x * x, lambda x: x * x, (3, 4)),
@@ -212,7 +213,7 @@ def test_broadcasting_is_numpys(shapes):
     z = x * y
     np.testing.assert_array_equal(z.data, x.data * y.data)
     dx, dy = md.grad(z, [x, y], np.ones(shape))
-    # By linearity: the gradient of an operand, times the operand, adds up to the result.
+    # The product is linear: the gradient of an operand times the operand adds up to the result.
     for t, g in ((x, dx), (y, dy)):
         assert g.shape == t.shape
         np.testing.assert_allclose((g * t.data).sum(), z.data.sum(), atol=1e-12)
@@ -367,7 +368,7 @@ def test_gradients_of_broadcast_operands_take_few_arrays_of_the_results_size(f, 
         (np.arange(2000) % 2).astype(dtype).reshape(-1, 1, 1), requires_grad=dtype == np.float32
     )
     b = md.tensor(uniform(20, 12, low=1.0, high=2.0), requires_grad=True)
-    with md.use_backend("numpy"):  # whose arrays are all counted
+    with md.use_backend("numpy"):  # it counts all of its arrays
         y = f(a, b)
         total = y.sum()
         tracemalloc.start()

@@ -1,5 +1,6 @@
-"""The operators and methods of tensors. mypy reads this file too: it must know every method, and
-refuse what is none."""
+"""These tests check the operators and methods of tensors. mypy reads this file, too: it must know
+every method, and refuse anything else.
+"""
 
 import inspect
 from typing import assert_type
@@ -47,7 +48,7 @@ def test_operations_of_one_tensor_are_methods(name):
     for a, b in zip(got, expected, strict=True) if isinstance(got, tuple) else [(got, expected)]:
         np.testing.assert_array_equal(a.data, b.data)
     assert name in dir(t)
-    assert getattr(md.Tensor, name) is getattr(md, name)  # its signature and docstring too
+    assert getattr(md.Tensor, name) is getattr(md, name)  # including its signature and docstring
 
 
 def test_everything_that_needs_no_more_than_a_tensor_is_a_method():
@@ -60,8 +61,9 @@ def test_everything_that_needs_no_more_than_a_tensor_is_a_method():
 
 
 def test_tensors_have_what_type_checkers_are_told():
-    """To these `Tensor` inherits from the table, which Python does not see: nothing may be lost on
-    the way, nor be there already."""
+    """For type checkers `Tensor` inherits from the table, which Python does not see. No method may
+    be missing, and none may exist already.
+    """
     for name, member in vars(Methods).items():
         if callable(member) or isinstance(member, property):
             assert vars(md.Tensor)[name] is member

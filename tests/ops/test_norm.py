@@ -1,4 +1,4 @@
-"""batch_norm: values, gradients, running statistics. When it is computed: test_lazy."""
+"""These tests check the values, gradients and running statistics of batch_norm."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ MEAN, VAR = np.array([0.5, -1.0, 2.0]), np.array([1.0, 0.25, 4.0])
 
 
 def train(x, gamma=None, beta=None, eps=1e-5):
-    """Ioffe & Szegedy 2015, over all axes but the last."""
+    """Compute Ioffe & Szegedy 2015, over all axes but the last."""
     axes = tuple(range(x.ndim - 1))
     y = (x - x.mean(axes)) / np.sqrt(x.var(axes) + eps)
     return (1 if gamma is None else gamma) * y + (0 if beta is None else beta)
@@ -32,7 +32,7 @@ def inferred(x, gamma=None, beta=None, **options):
 
 
 def fused(f):
-    """relu(f(x) + residual)."""
+    """Return relu(f(x) + residual)."""
     return lambda x, residual, *factors: md.relu(f(x, *factors) + residual)
 
 
@@ -187,7 +187,7 @@ test_errors = errors_of(
 @both_floats
 @pytest.mark.parametrize("scale", [1e-9, 1e-6, 1.0, 1e9])
 def test_running_statistics_of_tiny_and_of_large_values(scale, dtype):
-    """With the whole weight on the new batch they are its statistics, whatever was before."""
+    """With the whole weight on the new batch they are its statistics, whatever they were before."""
     x = (np.random.default_rng(0).standard_normal((500, 3)) * scale).astype(dtype)
     mean, var = np.full(3, 5, dtype), np.ones(3, dtype)
     md.batch_norm(x, None, None, mean, var, training=True, momentum=1.0, eps=0.0)
@@ -199,7 +199,9 @@ def test_running_statistics_of_tiny_and_of_large_values(scale, dtype):
 @both_floats
 @pytest.mark.parametrize("momentum", [0.1, 0.5, 1.0, 0.0])
 def test_running_statistics_over_several_steps(momentum, dtype, backend):
-    """In place; the weight of the new batch is `momentum`; the variance is the unbiased one."""
+    """They are updated in place. The weight of the new batch is `momentum`, and the variance is the
+    unbiased one.
+    """
     mean, var = np.zeros(3, dtype), np.ones(3, dtype)
     expected_mean, expected_var = np.zeros(3), np.ones(3)
     for step in range(4):
@@ -310,7 +312,7 @@ def test_nan_stays_in_its_channel(bad, backend):
 @both_backends
 @pytest.mark.parametrize("center", [1e2, 1e3, 1e4])
 def test_statistics_far_from_zero(center, backend):
-    """|mean| / std up to 1e4: the variance to 1e-4, the result to float32's own rounding."""
+    """With |mean| / std up to 1e4, the variance is right to 1e-4, the result to rounding."""
     x = (uniform(20_000, 3, low=-1.7, high=1.7, dtype=np.float64) + center).astype(np.float32)
     mean, var = np.zeros(3), np.zeros(3)
     with md.use_backend(backend):
@@ -324,7 +326,7 @@ def test_statistics_far_from_zero(center, backend):
 @both_backends
 @pytest.mark.parametrize("a", [0.125, 10.0, 1000.0])
 def test_scale_invariance(a, backend):
-    """BN((aW)u) = BN(Wu); its gradient of u is the same, that of W is 1/a of it (section 3.3)."""
+    """BN((aW)u) = BN(Wu), the gradient of u is the same, and that of W is 1/a (section 3.3)."""
     u = md.tensor(uniform(8, 5, dtype=np.float64), requires_grad=True)
     dy = uniform(8, 4, dtype=np.float64, seed=2)
     results = []
@@ -340,7 +342,7 @@ def test_scale_invariance(a, backend):
 
 @both_backends
 def test_gradients_of_x_are_orthogonal_to_ones_and_to_the_result(backend):
-    """What a shift or a scaling of x cannot change has no gradient along them."""
+    """A shift or a scaling of x does not change the result, so neither has a gradient."""
     x = md.tensor(uniform(30, 4, dtype=np.float64), requires_grad=True)
     with md.use_backend(backend):
         y = trained(x, eps=0)

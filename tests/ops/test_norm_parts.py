@@ -1,4 +1,6 @@
-"""batch_norm with a mask, of virtual batches and renormalized, against the papers' formulas."""
+"""These tests compare batch_norm with a mask, with virtual batches and with renormalization with
+the papers' formulas.
+"""
 
 import numpy as np
 import pytest
@@ -44,7 +46,9 @@ SHAPES = {"3-D": (5, 4, CHANNELS), "4-D": (5, 2, 3, CHANNELS)}
 
 
 def example(shape=(5, 4, CHANNELS), seed=0):
-    """x, a residual, gamma, beta, dy and a mask that leaves out one of three, image 2 included."""
+    """Return x, a residual, gamma, beta, dy, and a mask that leaves out one of three images, image
+    2 included.
+    """
     x, residual, dy = (uniform(*shape, dtype=np.float64, seed=seed + k) for k in range(3))
     gamma, beta = uniform(3, dtype=np.float64, seed=9, low=0.5, high=2), np.array([0.3, -0.2, 0.1])
     mask = np.arange(np.prod(shape[:-1])).reshape(shape[:-1]) % 3 != 1
@@ -78,7 +82,7 @@ def theirs(options, x, gamma, beta, state, mask, training=True):
     return formulas.batch_norm(x, gamma, beta, state, training=training, **options)
 
 
-# program: ours and theirs, of bn(x) and a residual
+# Each program has ours and theirs, as functions of bn(x) and a residual.
 PROGRAMS = {
     "bn": (lambda p, s: p, lambda p, s: p),
     "relu": (lambda p, s: md.relu(p), lambda p, s: formulas.relu(p)),
@@ -129,7 +133,7 @@ def test_values_gradients_and_statistics(name, shape, options, dtype, backend):
 @every_option
 @both_backends
 def test_inference_and_its_gradients(options, backend):
-    """Running statistics, whatever the virtual batches; only the mask still counts."""
+    """Running statistics are used, whatever the virtual batches are. Only the mask still counts."""
     x, residual, gamma, beta, dy, mask = example()
     state = fresh()
     tensors = [md.tensor(a, requires_grad=True) for a in (x, gamma, beta)]
@@ -186,7 +190,7 @@ def test_gamma_and_beta_may_be_missing(options):
 
 @pytest.mark.parametrize("name", ["mask", "ghosts", "everything", "renorm"])
 def test_no_pass_over_memory_but_its_own(name, monkeypatch):
-    """A residual and a ReLU cost nothing, forward and backward."""
+    """A residual and a ReLU cost no further pass, forward and backward."""
     x, residual, gamma, beta, dy, mask = example()
     x, residual = (md.tensor(a, requires_grad=True) for a in (x, residual))
     calls = kernels_run(
@@ -213,7 +217,7 @@ def test_no_pass_over_memory_but_its_own(name, monkeypatch):
 
 @pytest.mark.parametrize("use", [lambda p: p, lambda p: md.relu(p)])
 def test_the_mask_is_that_of_the_call(use):
-    """Also where the output is computed later, and in the backward."""
+    """This holds even if the output is computed later, and in the backward."""
     x, _, gamma, beta, dy, mask = example()
     t = md.tensor(x, requires_grad=True)
     expected = use(run_ours({"mask": True}, t * 1, gamma, beta, fresh(), mask))

@@ -1,4 +1,6 @@
-"""Programs around normalizations with masks and virtual batches: fused as step by step."""
+"""These tests run programs around normalizations with masks and virtual batches, which give the
+same fused and step by step.
+"""
 
 from types import SimpleNamespace
 
@@ -39,7 +41,7 @@ def namespace(options, training, watched):
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_fused_and_step_by_step_agree(name, options, training):
-    """And a second backward through the same graph gives the same again."""
+    """A second backward through the same graph gives the same again."""
     results = []
     for watched in (False, True):
         x, s = inputs()

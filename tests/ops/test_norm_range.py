@@ -1,5 +1,6 @@
-"""Every normalization far from 1: float32 values and gradients are those of float64, whose squares
-stay in range."""
+"""These tests check every normalization far from 1: float32 values and gradients are those of
+float64, in which squares stay in range.
+"""
 
 import numpy as np
 import pytest
@@ -29,12 +30,12 @@ NORMS = {
 
 
 def draw(seed, *shape):
-    """Normal numbers that float32 holds."""
+    """Return normal numbers that float32 can represent."""
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
 def outcome(f, x, dtype):
-    """y, and the gradients of x (times its scale), gamma and beta."""
+    """Return y, and the gradients of x (times its scale), gamma and beta."""
     inputs = [
         md.Tensor(a.astype(dtype), requires_grad=True) for a in (x, 1 + draw(1, C) / 4, draw(2, C))
     ]

@@ -1,4 +1,4 @@
-"""NumPy's functions and operators with tensors among their arguments."""
+"""These tests call NumPy's functions and operators with tensors among their arguments."""
 
 import operator
 
@@ -11,7 +11,7 @@ from tests.support.errors import refuses
 
 A, B = uniform(3, 4, low=0.5, high=2), uniform(3, 4, low=0.5, high=2, seed=1)
 
-# Calls that minidl computes: tensors come out, with their graph.
+# minidl computes these calls, and the results are tensors with a graph.
 OURS = {
     "add": lambda a, b: np.add(a, b),
     "subtract": lambda a, b: np.subtract(a, b),
@@ -84,7 +84,7 @@ CONSTANT = {
     "and": lambda a: (A > 1) & (a < 2),
     "invert": lambda a: np.invert(a > 1),
 }
-# What minidl does not have: NumPy's results, of the values.
+# minidl does not have these functions, so NumPy computes them from the values.
 VALUES = {
     "tan": np.tan,
     "median": np.median,
@@ -168,7 +168,7 @@ def test_a_tensor_is_not_written_to():
     np.testing.assert_array_equal(target, A * 2)
 
 
-def test_shapes_do_not_compute_what_waits():
+def test_shapes_do_not_compute_a_pending_result():
     y = md.batch_norm(md.tensor(A) * 1, None, None, training=True)
     assert np.shape(y) == (3, 4)
     assert (np.ndim(y), np.size(y)) == (2, 12)

@@ -1,4 +1,6 @@
-"""sort, argsort, topk, cumsum: NumPy's values, ties, NaN, dtypes, where gradients go."""
+"""These tests check sort, argsort, topk and cumsum: NumPy's values, ties, NaN, dtypes, and where
+gradients go.
+"""
 
 import numpy as np
 import pytest
@@ -24,7 +26,7 @@ SHAPES = [
 
 
 def topk(x, k, axis=-1):
-    """Values and places of a full sort; equal values in ascending order of places."""
+    """Return values and places of a full sort, with equal values in ascending order of places."""
     rows = np.moveaxis(x, axis, -1)
     order = np.zeros(rows.shape, int)
     for at in np.ndindex(rows.shape[:-1]):
@@ -156,7 +158,7 @@ def test_nan_is_the_largest(dtype):
 
 
 def test_many_values():
-    """Rows of which most are no candidates, with ties on the border."""
+    """Most values of a row are not candidates, and there are ties at the border."""
     x = np.random.default_rng(0).integers(0, 40, (5, 2000)).astype(np.float32)
     for k in (1, 7, 60, 1999):
         values, places = md.topk(x, k)
@@ -197,7 +199,7 @@ def test_long_sums_of_float32_keep_their_digits():
 
 
 def test_a_result_is_new():
-    """In NumPy a method of this name sorts in place."""
+    """NumPy's method of this name sorts in place."""
     x = md.tensor([2.0, 1.0])
     y = x.sort()
     np.testing.assert_array_equal(x.data, [2, 1])

@@ -1,4 +1,4 @@
-"""Pooling, against a loop over windows."""
+"""These tests compare pooling with a loop over windows."""
 
 import numpy as np
 import pytest
@@ -323,7 +323,7 @@ def test_images_of_minus_infinity(backend):
 
 @both_backends
 def test_a_window_of_more_than_256_places(backend):
-    """The places no longer fit in a byte."""
+    """The positions do not fit into a byte."""
     x = md.tensor(uniform(1, 20, 20, 2), requires_grad=True)
     with md.use_backend(backend):
         y = md.max_pool(x, 20)
@@ -342,7 +342,7 @@ def test_means_of_the_largest_values(backend):
 
 
 def test_the_gradient_of_a_leaf_is_an_array():
-    """Also of windows side by side, whose gradient may be read before it is computed."""
+    """This includes adjacent windows, whose gradient may be read before it is computed."""
     x = md.tensor(uniform(2, 5, 4, 3), requires_grad=True)
     y = md.max_pool(x, 2)
     y.backward(uniform(*y.shape, seed=1), retain_graph=True)
@@ -352,7 +352,9 @@ def test_the_gradient_of_a_leaf_is_an_array():
 
 @both_backends
 def test_windows_beyond_the_image_never_win_and_do_not_count(backend):
-    """Of a column too many: ceil_mode's last windows hold one column, as if it stood alone."""
+    """With one column too many, the last windows of ceil_mode hold one column, as if it stood
+    alone.
+    """
     x = uniform(2, 4, 5, 3, low=-9, high=-5)
     with md.use_backend(backend):
         top, mean = md.max_pool(x, 2, ceil_mode=True), md.avg_pool(x, 2, ceil_mode=True)
@@ -371,7 +373,7 @@ def test_windows_beyond_the_image_never_win_and_do_not_count(backend):
 def test_same_padding_gives_the_size_divided_by_the_stride(
     size, window, stride, dilation, ceil_mode
 ):
-    """As that of `conv`, which ceil_mode changes nothing of."""
+    """It is that of `conv`, and ceil_mode does not change it."""
     x = uniform(1, size + 4, size + 3, 2)
     options = {"stride": stride, "padding": "same", "dilation": dilation}
     expected = md.conv(x, uniform(window, window, 2, 2), **options).shape

@@ -1,4 +1,4 @@
-"""Dropout."""
+"""These tests check dropout."""
 
 import numpy as np
 import pytest
@@ -45,8 +45,8 @@ def test_values_are_dropped_or_scaled(p, dtype, backend):
     assert y.dtype == dtype
     kept = y.data != 0
     np.testing.assert_allclose(y.data[kept], x.data[kept] / (1 - p), rtol=1e-6)
-    assert kept.mean() == pytest.approx(1 - p, abs=0.03)  # 6000 values, one fixed mask
-    for axis in ((0, 1), (0, 2), (1, 2)):  # and no pattern along an axis
+    assert kept.mean() == pytest.approx(1 - p, abs=0.03)  # 6000 values, with a fixed mask
+    for axis in ((0, 1), (0, 2), (1, 2)):  # there is no pattern along an axis
         assert kept.mean(axis=axis) == pytest.approx(1 - p, abs=0.25)
 
 
@@ -99,7 +99,7 @@ def test_masks_are_a_function_of_the_seed():
 
 
 def test_a_value_depends_on_its_place_alone():
-    """Neither on the size of the array, nor its shape, nor its dtype."""
+    """It depends neither on the size of the array, nor on its shape, nor on its dtype."""
     long = dropped(md.ones(1000)).data
     np.testing.assert_array_equal(long[:10], dropped(md.ones(10)).data)
     np.testing.assert_array_equal(long[:12].reshape(3, 4), dropped(md.ones(3, 4)).data)

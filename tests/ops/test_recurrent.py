@@ -1,4 +1,6 @@
-"""Cells of recurrent layers, and whole sequences of them: formulas, gradients, errors."""
+"""These tests check the cells of recurrent layers, and whole sequences of them: formulas,
+gradients, errors.
+"""
 
 import numpy as np
 import pytest
@@ -30,7 +32,7 @@ def ours(x, weight, bias, *state, cell, reverse=False):
 
 
 def by_steps(x, weight, bias, *state, cell, reverse=False):
-    """The same, a step after another."""
+    """Compute the same, one step after another."""
     ys = np.zeros((*x.shape[:2], weight.shape[0]))
     for t in reversed(range(len(x))) if reverse else range(len(x)):
         q = state[0] @ weight
@@ -158,7 +160,7 @@ test_errors = errors_of(
 
 @pytest.mark.parametrize("wanted", ("x", "hidden", "c", "bias", "h"))
 def test_one_gradient_alone(wanted):
-    """The same whether the other inputs want theirs or not."""
+    """It is the same whether the other inputs need theirs or not."""
     arrays = {"x": uniform(3, 12), "hidden": uniform(3, 12, seed=1), "c": uniform(3, 3, seed=2)}
     f = lambda **t: lstm_cell(**t)[0] * 2 + lstm_cell(**t)[1]  # noqa: E731
     if wanted in ("bias", "h"):
@@ -180,7 +182,7 @@ def test_one_gradient_alone(wanted):
 @pytest.mark.parametrize("cell", ("tanh", "relu", "lstm", "gru"))
 @pytest.mark.parametrize("wanted", range(5))
 def test_one_gradient_of_a_sequence_alone(cell, wanted):
-    """Twice, with the graph retained: a backward leaves nothing behind."""
+    """It is computed twice, with the graph retained, since a backward must leave nothing behind."""
     shapes = inputs(cell, 4, 3, 2)
     if wanted >= len(shapes) or shapes[wanted] is None:
         return

@@ -1,4 +1,4 @@
-"""Reductions: sum, mean, var, std, max, min, argmax, argmin."""
+"""These tests check the reductions sum, mean, var, std, max, min, argmax and argmin."""
 
 import numpy as np
 import pytest

@@ -1,5 +1,6 @@
-"""Means and variances keep their digits: far from zero, where sums or squares leave the range, and
-where all values are equal."""
+"""These tests check that means and variances keep their digits: far from zero, where sums or
+squares leave the range, and where all values are equal.
+"""
 
 import numpy as np
 import pytest
@@ -85,7 +86,9 @@ def test_float64_whose_squares_leave_its_range(backend):
 @both_backends
 @both_floats
 def test_equal_values_vary_by_nothing(dtype, backend):
-    """Also where their sum is rounded; and the mean of neighbours is between them."""
+    """Their variance is 0 even if their sum is rounded. The mean of neighbouring numbers is between
+    them.
+    """
     rng = np.random.default_rng(0)
     with md.use_backend(backend):
         for n in (3, 7, 100, 40_001):

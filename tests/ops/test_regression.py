@@ -1,4 +1,4 @@
-"""mse_loss, l1_loss, huber_loss, binary_cross_entropy_with_logits."""
+"""These tests check mse_loss, l1_loss, huber_loss and binary_cross_entropy_with_logits."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def bce(x, target, weight=None, pos_weight=None, reduction="mean"):
 
 
 def of_shares(loss):
-    """A loss of targets from 0 to 1, which are made of numbers from -2 to 2."""
+    """Return a loss whose targets from 0 to 1 are made from numbers between -2 and 2."""
     return lambda x, target, **options: loss(x, 0.25 * target + 0.5, **options)
 
 

@@ -1,4 +1,6 @@
-"""resize, adaptive_avg_pool: their formulas, gradients, what stays apart, bad input."""
+"""These tests check resize and adaptive_avg_pool: their formulas, gradients, which pixels affect
+which, bad input.
+"""
 
 import numpy as np
 import pytest
@@ -135,7 +137,7 @@ def test_the_way_back_is_the_transposed_table(table, length):
 @both_backends
 @both_floats
 def test_pixels_reach_what_they_are_part_of_and_nothing_else(backend, dtype):
-    """NaN and infinity too, forward and backward."""
+    """This includes NaN and infinity, forward and backward."""
     for f, name in (
         (lambda t: md.resize(t, (7, 9)), "nearest"),
         (lambda t: md.resize(t, (2, 4)), "nearest"),
@@ -179,7 +181,7 @@ def test_windows_that_divide_are_a_pool_s():
 
 
 def test_on_a_border_the_later_pixel_is_nearest():
-    """Where the centre of a result lies between two pixels of x."""
+    """The centre of a pixel of the result can lie between two pixels of x."""
     x = np.arange(8, dtype=np.float32).reshape(1, 8, 1)
     np.testing.assert_array_equal(md.resize(x, 4).data[0, :, 0], [1, 3, 5, 7])
     np.testing.assert_array_equal(md.resize(x, 4, "linear").data[0, :, 0], [0.5, 2.5, 4.5, 6.5])

@@ -1,4 +1,6 @@
-"""Operations that move values: reshaping, joining, cutting, padding. Indexing: test_indexing."""
+"""These tests check operations that move values: reshaping, joining, cutting, padding. Indexing is
+in test_indexing.
+"""
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ INT = np.arange(12).reshape(3, 4)
 
 
 def joined(f, **options):
-    """f of a list as a function of several arguments."""
+    """Return f, which takes a list, as a function of several arguments."""
     return lambda *tensors: f(list(tensors), **options)
 
 

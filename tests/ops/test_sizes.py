@@ -1,6 +1,7 @@
-"""Absurd sizes through the public API: a MemoryError or ValueError before anything is allocated
-or computed, and an end at once where there is nothing to do. In processes of their own, see
-tests.support.isolated."""
+"""These tests use absurd sizes in the public API: there is a MemoryError or a ValueError before
+anything is allocated or computed, and a call with nothing to do ends at once. They run in processes
+of their own, see tests.support.isolated.
+"""
 
 import pytest
 
@@ -11,7 +12,7 @@ ONE = "md.ones((1, 1, 1, 1))"
 THREE, GROUPED = "md.ones((3, 3, 1, 1))", "md.ones((3, 3, 1, 16)), stride=BIG, groups=16"
 ROWS, WIDE = "t(2**23, 0, 2)", "2**20, 2**20, 0"
 
-# In both backends: NumPy's twins end as well.
+# These run on both backends, as NumPy's twins must end as well.
 BOTH = {
     # products
     "md.sum(t(2**46, 0), 1)": MEMORY,
@@ -28,7 +29,7 @@ BOTH = {
     "md.einsum('i,j,k->ijk', md.ones(2**14), md.ones(2**14), md.ones(2**14))": MEMORY,
     "md.ones((2**22, 1)) + md.ones((1, 2**22))": MEMORY,
     "md.where(md.ones((2**22, 1)) > 0, md.ones((1, 2**22)), 0.0)": MEMORY,
-    # shapes without values that NumPy does not count
+    # shapes without values whose other sizes are too large for NumPy
     **{
         f"md.{name}(t(2**20, 0, 1), t(0, 2**46))": MEMORY
         for name in (

@@ -1,4 +1,6 @@
-"""softmax, log_softmax, logsumexp: values, gradients, errors. Large and bad logits: test_loss."""
+"""These tests check softmax, log_softmax and logsumexp: values, gradients, errors. Large and bad
+logits are in test_loss.
+"""
 
 import numpy as np
 

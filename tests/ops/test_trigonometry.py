@@ -1,4 +1,4 @@
-"""sin and cos."""
+"""These tests check sin and cos."""
 
 import warnings
 
@@ -39,7 +39,9 @@ def test_infinite_angles_are_nan_without_a_warning(f):
 
 
 def test_large_angles():
-    """float32 angles of many turns, whose sine is that of the float64 number they are."""
+    """The sine of a large float32 angle, which has many turns, is that of the same number in
+    float64.
+    """
     x = np.float32([1e4, -3e5, 7e6])
     np.testing.assert_allclose(md.sin(x).data, np.sin(x.astype(np.float64)), rtol=1e-5)
     np.testing.assert_allclose(md.cos(x).data, np.cos(x.astype(np.float64)), rtol=1e-5)

@@ -1,4 +1,6 @@
-"""weight_norm and weight_standardization: the formulas, gradients, what they refuse."""
+"""These tests check weight_norm and weight_standardization: the formulas, gradients, and what they
+refuse.
+"""
 
 import numpy as np
 import pytest
@@ -133,7 +135,7 @@ def test_the_norms_are_the_gains(backend, dtype):
 
 
 def test_the_gradient_of_v_is_at_right_angles_to_it():
-    """As the paper's section 2.1 has it: w does not change with the length of v."""
+    """As in the paper's section 2.1, w does not change with the length of v."""
     v = md.tensor(uniform(4, 5, 6, dtype=np.float64), requires_grad=True)
     w = md.weight_norm(v, uniform(6, dtype=np.float64, seed=1))
     w.backward(uniform(4, 5, 6, dtype=np.float64, seed=2))
@@ -142,7 +144,7 @@ def test_the_gradient_of_v_is_at_right_angles_to_it():
 
 
 def test_the_gradient_of_one_weight_per_output_is_zero():
-    """w = gain sign(v)."""
+    """In this case w = gain sign(v)."""
     v = md.tensor(uniform(1, 6, dtype=np.float64), requires_grad=True)
     gain = md.tensor(uniform(6, dtype=np.float64, seed=1), requires_grad=True)
     w = md.weight_norm(v, gain)
@@ -185,7 +187,7 @@ def test_large_means_cost_no_digits(f, mean):
 
 
 def test_the_result_is_an_array_at_once():
-    """Kernels of convolutions read weights, never what is still to be computed."""
+    """Kernels of convolutions read weights, and cannot read what is still to be computed."""
     v = md.tensor(uniform(1, 1, 16, 16), requires_grad=True)
     for w in (md.weight_standardization(v), md.weight_norm(v, md.ones(16))):
         assert w._lazy is None

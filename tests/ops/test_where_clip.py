@@ -1,4 +1,6 @@
-"""where and clip: values, gradients, broadcasting, errors. Gradients at the limits: test_math."""
+"""These tests check where and clip: values, gradients, broadcasting, errors. Gradients at the
+limits are in test_math.
+"""
 
 import numpy as np
 
@@ -9,7 +11,7 @@ from tests.support.errors import refuses
 
 MASK = np.array([[True, False, True, False], [False, False, True, True], [True] * 4])
 INT = np.array([[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12]])
-LARGE = (3, 5, 70_001)  # several pieces of 16,384 elements, none of them whole
+LARGE = (3, 5, 70_001)  # several pieces of 16,384 elements, all of them incomplete
 
 test_values, test_gradients, test_threads = checks_of(
     [

@@ -1,4 +1,4 @@
-"""clip_grad_norm: the norm, what is scaled and how, and what is left alone."""
+"""These tests check clip_grad_norm: the norm, what is scaled and how, and what is left alone."""
 
 import itertools
 
@@ -131,7 +131,7 @@ def test_norms_that_are_not_finite(bad, backend):
         with refuses(ValueError, "clip_grad_norm", str(bad)):
             optim.clip_grad_norm(params, 1, error_if_nonfinite=True)
         assert all(p.grad is g for p, g in zip(params, before, strict=True))
-        with np.errstate(invalid="ignore"):  # 0 times infinity
+        with np.errstate(invalid="ignore"):  # it multiplies 0 by infinity
             np.testing.assert_equal(optim.clip_grad_norm(params, 1), bad)
     assert np.isnan(params[1].grad[3])
     rest = np.delete(params[1].grad, 3)
@@ -153,7 +153,7 @@ def test_norms_that_are_not_finite(bad, backend):
         (lambda p: optim.clip_grad_norm([p, ("a", p)], 1), TypeError, ["params", "tuple"]),
     ],
 )
-def test_errors(call, error, words):
+def test_bad_arguments_are_refused(call, error, words):
     p = nn.Parameter(np.ones(2))
     gradient = p.grad = np.array([3.0, 4.0])
     with refuses(error, "clip_grad_norm", *words):

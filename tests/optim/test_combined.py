@@ -1,4 +1,4 @@
-"""Several optimizers as one."""
+"""These tests check several optimizers that are combined into one."""
 
 import copy
 
@@ -98,7 +98,7 @@ def test_a_state_that_does_not_fit_changes_nothing():
         assert repr(optimizer.state_dict()) == before
 
 
-def test_errors():
+def test_bad_arguments_are_refused():
     params = parameters(SHAPES)
     with refuses(TypeError, "Combined: needs at least one"):
         optim.Combined()

@@ -1,4 +1,4 @@
-"""The average of weights: its formula, the block that puts it in place, its state."""
+"""These tests check the average of weights: its formula, the block that uses it, its state."""
 
 import copy
 import threading
@@ -21,7 +21,7 @@ def network():
 
 
 def train(model, ema, steps):
-    """Steps of random directions; the values that the parameters took."""
+    """Take steps in random directions, and return the values that the parameters took."""
     taken = []
     for step in steps:
         rng = np.random.default_rng(step)
@@ -61,7 +61,7 @@ def test_before_an_update_the_average_is_what_there_is():
 
 
 def test_parameters_and_statistics_are_put_back():
-    """Also after an error, and whatever was done in the block."""
+    """They are restored even after an error, and whatever was done in the block."""
     model = network()
     ema = optim.EMA(model, 0.9)
     train(model, ema, range(3))
@@ -154,7 +154,7 @@ def test_constants_of_a_folded_model_have_no_average():
 
 
 def test_the_running_statistics_of_the_averages():
-    """What the docstring says to do: they are then those of the batches."""
+    """If one does what the docstring says, they are those of the batches."""
     model = network()
     ema = optim.EMA(model, 0.5)
     train(model, ema, range(4))
@@ -165,7 +165,7 @@ def test_the_running_statistics_of_the_averages():
         np.testing.assert_allclose(model[1].running_mean, mean, rtol=1e-4, atol=1e-5)
 
 
-def test_errors():
+def test_bad_arguments_are_refused():
     with refuses(TypeError, "EMA: model must be a layer"):
         optim.EMA(network().parameters())
     for decay in (1, -0.1, np.nan):

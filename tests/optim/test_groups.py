@@ -1,4 +1,4 @@
-"""Which parameters decay."""
+"""These tests check which parameters decay."""
 
 import numpy as np
 import pytest
@@ -57,7 +57,7 @@ def test_groups_go_to_one_optimizer_or_two():
     assert optim.SGD([nothing, others], lr=0.1).groups[0]["params"] == []
 
 
-def test_errors():
+def test_bad_arguments_are_refused():
     with refuses(TypeError, "groups: model must be a layer"):
         optim.groups(nn.Dense(2, 2).parameters())
     with refuses(ValueError, "groups: weight_decay", "-1"):

@@ -1,4 +1,4 @@
-"""Lookahead: its formula, what it passes on, interruption, errors."""
+"""These tests check Lookahead: its formula, what it passes on, interruption, errors."""
 
 import copy
 
@@ -99,7 +99,7 @@ def test_it_takes_the_place_of_its_optimizer():
 def test_parameters_without_gradient_are_left_alone():
     moving, still = parameters(SHAPES)[:2]
     still.requires_grad = False
-    still.data.flags.writeable = False  # as those of a folded model are
+    still.data.flags.writeable = False  # as in a folded model
     start = still.data.copy()
     optimizer = optim.Lookahead(optim.SGD([moving, still], lr=0.1), k=2)
     take(optimizer, [moving], range(4))
@@ -125,7 +125,7 @@ def test_a_pull_is_a_change_that_backward_sees():
         loss.backward()
 
 
-def test_errors():
+def test_bad_arguments_are_refused():
     params = parameters(SHAPES)
     inner = INNER[0](params)
     with refuses(TypeError, "Lookahead: optimizer must be an optimizer"):

@@ -1,4 +1,6 @@
-"""Muon against its formula in NumPy in float64; what it refuses; interruption; threads."""
+"""These tests compare Muon with its formula in NumPy in float64, and check what it refuses,
+interruption and threads.
+"""
 
 import copy
 
@@ -27,7 +29,7 @@ every_option = pytest.mark.parametrize("options", OPTIONS, ids=str)
 
 
 def newton_schulz(m, steps):
-    """Of (C_out, rest), as Jordan (2024) writes it."""
+    """Orthogonalize (C_out, rest) as Jordan (2024) writes it."""
     a, b, c = 3.4445, -4.7750, 2.0315
     x = m / max(np.sqrt((m * m).sum()), 1e-7)
     x = x.T if m.shape[0] > m.shape[1] else x

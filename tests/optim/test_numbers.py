@@ -1,4 +1,6 @@
-"""Options and states that hold no sensible numbers are refused, and change nothing."""
+"""These tests check that options and states without sensible numbers are refused, and change
+nothing.
+"""
 
 import copy
 
@@ -20,7 +22,7 @@ every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 
 
 def two_groups(kind, taken=2):
-    """An optimizer of two groups that has taken some steps."""
+    """Return an optimizer with two groups that has taken some steps."""
     optimizer = kind(
         [
             {"params": [nn.Parameter(np.ones((2, 2), np.float32))]},
@@ -55,7 +57,8 @@ def test_a_rate_set_later(kind, rate):
     with refuses((TypeError, ValueError), type(optimizer).__name__, "lr", repr(rate)):
         optimizer.lr = rate
     assert everything(optimizer) == before
-    optimizer.groups[1]["lr"] = rate  # of the last group: the first must not move either
+    # A rate of the last group is bad, and the first group must not move either.
+    optimizer.groups[1]["lr"] = rate
     before = everything(optimizer)
     with refuses((TypeError, ValueError), type(optimizer).__name__, "lr", repr(rate)):
         step(optimizer)
@@ -118,14 +121,14 @@ def test_arrays_of_a_state(kind):
         if name in ("square", "sum"):
             wrong.append(-1 - expected)
         else:
-            wrong += [np.array([0, 1, -np.inf]), np.full(3, 1e300)]  # beyond float32
+            wrong += [np.array([0, 1, -np.inf]), np.full(3, 1e300)]  # these are beyond float32
         for value in wrong:
             state["state"]["1"][name] = value
             with refuses(nn.StateError, f"{name} of parameter 1"):
                 optimizer.load_state_dict(state)
             assert everything(optimizer) == before
         state["state"]["1"][name] = expected.tolist()
-    optimizer.load_state_dict(state)  # lists of numbers are arrays too
+    optimizer.load_state_dict(state)  # a list of numbers is as good as an array
 
 
 @every_kind
@@ -147,7 +150,7 @@ def test_options_of_a_state(kind):
 
 
 class Made(optim.Schedule):
-    """Whatever rate it is told to give at its third step."""
+    """A schedule that returns the given rate at its third step."""
 
     third = 0.5
 

@@ -1,4 +1,4 @@
-"""What optimizers share: parameter groups, options and errors."""
+"""These tests check what optimizers share: parameter groups, options and errors."""
 
 import itertools
 

@@ -1,4 +1,6 @@
-"""Optimizers: parameters and gradients in read-only, shared or converted memory."""
+"""These tests check optimizers of parameters and gradients in read-only, shared or converted
+memory.
+"""
 
 import numpy as np
 import pytest
@@ -52,7 +54,7 @@ def test_parameters_that_share_memory_are_refused(kind, cut):
             kind(given, lr=1)
 
 
-def test_neighbours_in_memory_are_apart():
+def test_neighbours_in_memory_do_not_share_it():
     memory = np.zeros(9, np.float32)
     params = [nn.Parameter(part) for part in (memory[6:], memory[:3], memory[3:6], memory[3:3])]
     steps(optim.SGD(params, lr=1), 2)

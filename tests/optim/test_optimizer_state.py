@@ -1,4 +1,6 @@
-"""The state of optimizers: a plain copy, loaded, refused where it does not fit."""
+"""These tests check the state of optimizers: it is a plain copy, can be loaded, and is refused
+where it does not fit.
+"""
 
 import copy
 
@@ -35,7 +37,7 @@ def trained(options=None, count=3):
 
 
 def assert_equal(a, b):
-    """Two states, dicts of dicts, with arrays in them."""
+    """Compare two states, which are dicts of dicts with arrays in them."""
     assert a["groups"] == b["groups"] and a["state"].keys() == b["state"].keys()
     for number, values in a["state"].items():
         assert values.keys() == b["state"][number].keys()
@@ -85,7 +87,7 @@ def test_a_state_with_momentum_in_an_optimizer_without_is_refused_or_right(taken
 
 
 def changed(**entries):
-    """The state of the same optimizer, with entries of parameter 0 replaced or removed."""
+    """Return the state of the same optimizer, with entries of parameter 0 replaced or removed."""
     state = trained().state_dict()
     for name, value in entries.items():
         state["state"]["0"][name] = value

@@ -1,4 +1,4 @@
-"""ReduceOnPlateau: when it reduces, by how much, state and errors."""
+"""These tests check ReduceOnPlateau: when it reduces and by how much, its state and its errors."""
 
 import copy
 import math
@@ -13,7 +13,7 @@ from tests.support.schedules import RATES, optimizer
 
 
 def run(schedule, metrics):
-    """The rates of the first group, in units of its first."""
+    """Return the rates of the first group, relative to its first rate."""
     rates = []
     for metric in metrics:
         schedule.step(metric)
@@ -22,7 +22,7 @@ def run(schedule, metrics):
 
 
 CASES = {
-    # options, metrics, the rates after each
+    # Each entry has options, metrics, and the rates after each metric.
     "improving": ({"patience": 0}, [3, 2, 1, 0.5], [1, 1, 1, 1]),
     "patience": ({"patience": 2}, [1, 1, 1, 1, 1, 1, 1], [1, 1, 1, 0.5, 0.5, 0.5, 0.25]),
     "an improvement in between": ({"patience": 1}, [3, 3, 2, 2, 2], [1, 1, 1, 1, 0.5]),

@@ -1,4 +1,6 @@
-"""What each optimizer does to parameters: its formula, written again in NumPy in float64."""
+"""These tests compare what each optimizer does to parameters with its formula, written again in
+NumPy in float64.
+"""
 
 import copy
 
@@ -139,7 +141,9 @@ def test_same_bits_on_any_number_of_threads(kind, rule, options, dtype):
 
 @every_rule
 def test_parameters_without_gradient_are_left_alone(kind, rule, options):
-    """Also by weight decay and by momentum; a gradient that comes later starts its own count."""
+    """Weight decay and momentum leave them alone, too. If a gradient comes later, its own count
+    starts then.
+    """
     options = {"lr": 1e-3, **options}
     first, late = parameters([(4,), (5,)], np.float64)
     start = late.data.copy()
@@ -180,7 +184,8 @@ def test_an_interrupted_training_continues_bit_for_bit(kind, rule, options, tmp_
         for step in range(5, 10):
             give_gradients(again, step)
             other.step()
-        assert repr(other.state_dict()) == repr(optimizer.state_dict())  # the order, too
+        # The order is the same, too.
+        assert repr(other.state_dict()) == repr(optimizer.state_dict())
         for p, q in zip(params, again, strict=True):
             assert p.data.tobytes() == q.data.tobytes()
 

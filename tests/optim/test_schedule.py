@@ -1,4 +1,6 @@
-"""Schedules by steps, alone and in sequence: values, base rates, state and errors."""
+"""These tests check schedules by steps, alone and in sequence: values, base rates, state and
+errors.
+"""
 
 import copy
 import math
@@ -26,7 +28,7 @@ def one_cycle(count, peak, steps=20, warmup=0.3, start_div=25, final_div=1e4):
     return cosine(peak, peak / start_div / final_div, min((count - top) / (last - top), 1))
 
 
-# name: (the schedule of an optimizer, the rate that belongs to a count and a base rate)
+# Each name has the schedule of an optimizer, and the rate as a function of a count and a base rate.
 SCHEDULES = {
     "StepLR": (lambda o: optim.StepLR(o, 3), lambda k, base: base * 0.1 ** (k // 3)),
     "StepLR, gamma": (

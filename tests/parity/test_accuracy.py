@@ -1,4 +1,6 @@
-"""The table of rounding errors compares like with like: PyTorch computes what a case says."""
+"""These tests check that the table of rounding errors compares like with like: PyTorch computes
+what a case says.
+"""
 
 import pytest
 

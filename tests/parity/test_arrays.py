@@ -1,4 +1,4 @@
-"""PyTorch's tensors are taken wherever an array is."""
+"""These tests check that PyTorch's tensors are accepted wherever an array is."""
 
 import numpy as np
 import pytest

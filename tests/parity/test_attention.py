@@ -1,4 +1,6 @@
-"""MultiHeadAttention against PyTorch's, whose masks are True where something takes no part."""
+"""These tests compare MultiHeadAttention with PyTorch's, whose masks are True where a position is
+left out.
+"""
 
 import numpy as np
 import pytest
@@ -10,13 +12,13 @@ from minidl import nn
 from tests.support.parity import assert_close, both_floats, draw, torch_type
 
 N, L, S, FEATURES, HEADS = 3, 5, 6, 12, 4
-PAIRS = (draw("pairs", (L, S)) > -0.8) | (np.arange(S) == 0)  # a key for each query at least
+PAIRS = (draw("pairs", (L, S)) > -0.8) | (np.arange(S) == 0)  # at least one key for each query
 LENGTHS = np.arange(S) < np.array([6, 2, 4])[:, None]
 SQUARE = np.arange(L) <= np.arange(L)[:, None]
 
 
 def pair(dtype, **options):
-    """Ours and theirs, with the same weights."""
+    """Return our layer and PyTorch's, with the same weights."""
     layer = nn.MultiHeadAttention(FEATURES, HEADS, **options).astype(dtype)
     for name, p in layer.named_parameters():
         p.data[...] = draw(name, p.shape, dtype, -0.5, 0.5)
@@ -46,7 +48,7 @@ def pair(dtype, **options):
 
 
 def agree(layer, module, arrays, ours, theirs):
-    """Outputs, gradients of the inputs and of all weights."""
+    """Check that outputs, gradients of the inputs and of all weights agree."""
     mine = [md.tensor(a, requires_grad=True) for a in arrays]
     other = [torch.from_numpy(a.copy()).requires_grad_() for a in arrays]
     given = other * 3 if len(other) == 1 else other
@@ -73,7 +75,7 @@ def agree(layer, module, arrays, ours, theirs):
     if layer.output.bias is not None:
         theirs_bias = module.in_proj_bias.grad.numpy()
         got = np.concatenate([part.bias.grad for part in parts])
-        # That of the keys is 0: it adds the same to all scores of a query.
+        # The gradient of the keys' bias is 0, since it adds the same to all scores of a query.
         bound = np.abs(theirs_bias).max() * (1e-4 if got.dtype == np.float32 else 1e-10)
         assert np.abs(got - theirs_bias).max() < bound
 
@@ -81,7 +83,7 @@ def agree(layer, module, arrays, ours, theirs):
 @pytest.mark.parametrize("options", [{}, {"bias": False}], ids=["bias", "no bias"])
 @pytest.mark.parametrize("causal", [False, True])
 @both_floats
-def test_of_itself(causal, options, dtype):
+def test_self_attention(causal, options, dtype):
     layer, module = pair(dtype, **options)
     theirs = {"attn_mask": torch.from_numpy(~SQUARE), "is_causal": True} if causal else {}
     agree(layer, module, [draw("x", (N, L, FEATURES), dtype)], {"causal": causal}, theirs)
@@ -103,7 +105,7 @@ MASKS = {
 )
 @pytest.mark.parametrize("name", MASKS)
 @both_floats
-def test_of_others(name, sizes, dtype):
+def test_attention_to_another_sequence(name, sizes, dtype):
     layer, module = pair(dtype, **sizes)
     arrays = [
         draw("query", (N, L, FEATURES), dtype),

@@ -1,4 +1,6 @@
-"""The networks that the benchmarks compare are the same: weights go over, results agree."""
+"""These tests check that the networks in the benchmarks are the same as in PyTorch: weights can be
+converted, and results agree.
+"""
 
 import numpy as np
 import pytest
@@ -42,7 +44,7 @@ def test_networks_are_twins(name):
     assert_close(y.data, theirs.detach().numpy(), f"{name} in training")
     y.backward(dy)
     theirs.backward(torch.from_numpy(dy))
-    # Gradients are turned as weights are.
+    # Gradients are converted like weights.
     found = dict(module.named_parameters())
     assert len(found) == len(list(model.parameters()))
     for key, p in model.named_parameters():

@@ -1,4 +1,4 @@
-"""The example cifar10.py and its twin in PyTorch are the same training."""
+"""These tests check that the example cifar10.py and its twin in PyTorch are the same training."""
 
 import pytest
 
@@ -8,7 +8,9 @@ from tests.support.data_files import cifar_files
 
 
 def test_the_same_losses_and_accuracies(tmp_path):
-    """At a low rate, on few images: training makes differences of rounding grow."""
+    """The rate is low and the images are few, because training amplifies differences of
+    rounding.
+    """
     for name, content in cifar_files(30).items():
         (tmp_path / name).write_bytes(content)
     options = ["--data", str(tmp_path), "--epochs", "2", "--batch-size", "64", "--lr", "0.001"]

@@ -1,4 +1,6 @@
-"""docs/coming-from.md: what it says of PyTorch and Keras is so, and their programs run."""
+"""These tests check that what docs/coming-from.md says about PyTorch and Keras is true, and that
+its programs run.
+"""
 
 import os
 import tempfile
@@ -9,7 +11,7 @@ import torch
 
 from tests.support import pages
 
-# Read when Keras is imported, which writes a file into that folder.
+# Keras reads it at its import, and writes a file into that folder.
 os.environ["KERAS_BACKEND"] = "torch"
 os.environ["KERAS_HOME"] = tempfile.mkdtemp()
 keras = pytest.importorskip("keras")
@@ -17,7 +19,7 @@ keras = pytest.importorskip("keras")
 PAGE = pages.ROOT / "docs" / "coming-from.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 TABLES = TEXT[TEXT.index("## Tensors") : TEXT.index("## Every name")]
-# In Keras's column, but no expressions.
+# These are in Keras's column, but are not expressions.
 WORDS = {"training="}
 
 
@@ -31,7 +33,7 @@ def test_the_programs_of_the_page_run(library, tmp_path, monkeypatch, capsys):
             ran += 1
     assert ran == {"torch": 2, "keras": 1}[library]
     if library == "torch":
-        assert capsys.readouterr().out.endswith("True\n")  # both models say the same
+        assert capsys.readouterr().out.endswith("True\n")  # both models give the same
 
 
 @pytest.fixture
@@ -66,7 +68,10 @@ def test_the_column_of_pytorch(code, names):
         names["x"] = torch.tensor(1.0)
     if "net.pt" in code:
         torch.save({}, "net.pt")
-    if code in ("resume", "no_grad"):  # an argument of Lightning's, and a word
+    if code in (
+        "resume",
+        "no_grad",
+    ):  # an argument of Lightning's, and a word that is no expression
         return
     eval(code.replace("torch.set_num_threads(2)", "torch.set_num_threads"), names)
 
@@ -84,7 +89,7 @@ def test_the_column_of_keras(code, tmp_path, monkeypatch):
 
 
 def test_the_momentum_of_batch_norm():
-    """The layer that the page calls Keras's moves its running statistics as Keras's does."""
+    """The layer that the page gives as Keras's moves its running statistics as Keras's does."""
     from minidl import nn
 
     ours = nn.BatchNorm(16, eps=1e-3, momentum=0.01, unbiased=False)

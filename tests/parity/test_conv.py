@@ -1,4 +1,4 @@
-"""Convolutions against PyTorch's: all geometries, uneven padding, transposed."""
+"""These tests compare convolutions with PyTorch's: all geometries, uneven padding, transposed."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from tests.support.parity import (
 )
 
 CONVOLUTIONS = {
-    # in, out, options of both, (N, H, W)
+    # Each entry has the channels in and out, the options of both, and (N, H, W).
     "stem of mnist-cnn": (1, 32, {"kernel_size": 3, "padding": 1, "bias": False}, (8, 28, 28)),
     "second of mnist-cnn": (32, 64, {"kernel_size": 3, "padding": 1, "bias": False}, (4, 14, 14)),
     "stem of CIFAR": (3, 16, {"kernel_size": 3, "padding": 1}, (4, 32, 32)),
@@ -86,7 +86,9 @@ def test_conv(name, dtype):
 @pytest.mark.parametrize("size, kernel, stride", [(8, 3, 2), (7, 3, 2), (9, 2, 3), (5, 1, 2)])
 @both_floats
 def test_conv_same_with_stride(size, kernel, stride, dtype):
-    """PyTorch has no "same" with a stride: ceil(size / stride) places, the odd pad at the end."""
+    """PyTorch has no "same" with a stride. It means ceil(size / stride) places, with an odd padding
+    at the end.
+    """
     layer = nn.Conv(3, 4, kernel, stride, padding="same").astype(dtype)
     total = max(0, (-(-size // stride) - 1) * stride + kernel - size)
     before, after = total // 2, total - total // 2
@@ -101,7 +103,8 @@ def test_conv_same_with_stride(size, kernel, stride, dtype):
 
 
 UNEVEN = {
-    # in, out, kernel, stride, ((top, bottom), (left, right)), other options, (N, H, W)
+    # Each entry has the channels in and out, the kernel, the stride, ((top, bottom), (left,
+    # right)), other options, and (N, H, W).
     "direct": (5, 7, 3, 2, ((2, 0), (0, 1)), {}, (2, 9, 8)),
     "Winograd": (16, 32, 3, 1, ((2, 0), (0, 1)), {}, (2, 9, 8)),
     "Winograd, much": (16, 16, 3, 1, ((0, 5), (4, 1)), {}, (2, 6, 7)),
@@ -159,7 +162,7 @@ def test_causal_conv1d(dtype):
 
 
 TRANSPOSED = {
-    # in, out, options of both, (N, H, W)
+    # Each entry has the channels in and out, the options of both, and (N, H, W).
     "upsampling": (16, 8, {"kernel_size": 2, "stride": 2}, (3, 7, 5)),
     "decoder": (
         32,
@@ -191,7 +194,7 @@ def test_conv_transpose(name, dtype):
         layer.bias.data = draw("bias", (outputs,), dtype)
         module.bias.data = torch.from_numpy(layer.bias.data.copy())
 
-    def turned(a):  # theirs is (in, out / groups, KH, KW)
+    def turned(a):  # PyTorch's weight is (in, out / groups, KH, KW)
         kh, kw = a.shape[:2]
         parts = a.reshape(kh, kw, inputs // groups, groups, outputs // groups)
         return np.ascontiguousarray(parts.transpose(3, 2, 4, 0, 1)).reshape(

@@ -1,4 +1,4 @@
-"""Data sets of PyTorch in a loader, and labels that were mixed in both losses."""
+"""These tests use data sets of PyTorch in a loader, and mixed labels in the losses of both."""
 
 import numpy as np
 import torch

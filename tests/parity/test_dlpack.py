@@ -1,4 +1,6 @@
-"""DLPack between minidl and PyTorch: one memory for both, and errors."""
+"""These tests check DLPack between minidl and PyTorch: both share one memory, and errors are
+clear.
+"""
 
 import numpy as np
 import pytest
@@ -44,7 +46,7 @@ def test_channels_last_is_copied():
     assert np.array_equal(md.from_dlpack(theirs).data, theirs.numpy())
 
 
-def test_errors():
+def test_bad_arguments_are_refused():
     with refuses(TypeError, "bfloat16", "float32"):
         md.from_dlpack(torch.ones(3, dtype=torch.bfloat16))
     with refuses(TypeError, "detach() it first"):

@@ -1,4 +1,6 @@
-"""The program that does the job of `minidl train FOLDER` in PyTorch: it runs, and resumes."""
+"""These tests check that the PyTorch program with the job of `minidl train FOLDER` runs and
+resumes.
+"""
 
 import subprocess
 import sys

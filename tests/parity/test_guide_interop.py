@@ -1,6 +1,7 @@
-"""docs/guide-interop.md: what needs PyTorch on the page runs, and prints what it says.
+"""These tests run the code in docs/guide-interop.md that needs PyTorch, which must print what the
+page says.
 
-The other blocks: tests/test_docs.py.
+The other blocks of the page are in tests/test_docs.py.
 """
 
 from tests.support import pages

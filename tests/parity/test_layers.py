@@ -1,4 +1,6 @@
-"""Every layer against PyTorch's: outputs, gradients of the input and of all parameters."""
+"""These tests compare every layer with PyTorch's: outputs, gradients of the input and of all
+parameters.
+"""
 
 import numpy as np
 import pytest
@@ -20,7 +22,8 @@ from tests.support.parity import (
 from tests.support.torch_layers import TLU, FilterResponseNorm, Flat, GlobalMean, MeanOfTaps
 
 LAYERS = {
-    # ours, theirs, shape of x; Conv and BatchNorm are below and in test_norm
+    # Each entry has our layer, PyTorch's, and the shape of x. Conv is below, and BatchNorm in
+    # test_norm.
     "Dense": (lambda: nn.Dense(20, 30), lambda: tn.Linear(20, 30), (16, 20)),
     "Dense, no bias": (
         lambda: nn.Dense(784, 256, bias=False),
@@ -280,20 +283,20 @@ def test_the_tables_have_every_layer():
         for name in nn.__all__
         if isinstance(getattr(nn, name), type) and issubclass(getattr(nn, name), nn.Layer)
     }
-    elsewhere = {"RNN", "GRU", "LSTM", "MultiHeadAttention"}  # test_recurrent, test_attention
+    elsewhere = {"RNN", "GRU", "LSTM", "MultiHeadAttention"}  # in test_recurrent and test_attention
     assert layers - there - elsewhere == {
         "Layer",
         "LayerList",
         "Normalization",
         "Sequential",
         "StepNorm",
-    }  # which PyTorch has not
+    }  # PyTorch does not have these
 
 
 @both_floats
 @pytest.mark.parametrize("learned", [False, True])
 def test_filter_response_norm(learned, dtype):
-    """Thresholds included: max(y, tau)."""
+    """This includes its threshold: max(y, tau)."""
     x, affine = draw("x", (4, 6, 5, 16), dtype), [draw(n, (16,), dtype) for n in ("g", "b", "tau")]
     eps = [draw("eps", (16,), dtype)] if learned else []
     dy = draw("dy", x.shape, dtype)

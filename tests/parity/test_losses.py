@@ -1,4 +1,6 @@
-"""Losses of classes against PyTorch's: values and gradients, for all options."""
+"""These tests compare the losses of classes with PyTorch's: values and gradients, for all
+options.
+"""
 
 import numpy as np
 import pytest
@@ -25,7 +27,7 @@ CROSS_ENTROPY = {
 
 
 def their_options(options, dtype):
-    """PyTorch's: a tensor of weights, and -100 for no index."""
+    """Return PyTorch's options: a tensor of weights, and -100 for no index."""
     result = dict(options)
     if "weight" in result:
         result["weight"] = torch.from_numpy(result["weight"].astype(dtype))
@@ -45,7 +47,8 @@ def test_cross_entropy(name, reduction, dtype):
         [logits],
         dtype,
     )
-    images = draw(f"images {name}", (2, 5, 1, 7), low=-5, high=5)  # classes last
+    # With the classes on the last axis.
+    images = draw(f"images {name}", (2, 5, 1, 7), low=-5, high=5)
     labels = LABELS.reshape(2, 5, 1)
     run(
         lambda x: md.cross_entropy(x, labels, reduction=reduction, **options),
@@ -64,7 +67,7 @@ def test_cross_entropy(name, reduction, dtype):
 )
 @both_floats
 def test_cross_entropy_of_distributions(options, reduction, dtype):
-    """Gradients of the target too."""
+    """This includes gradients of the target."""
     theirs = their_options(options, dtype)
     logits, target = draw("logits", (10, 7), low=-5, high=5), draw("target", (10, 7), low=0.1)
     target /= target.sum(1, keepdims=True)
@@ -124,7 +127,7 @@ def test_binary_cross_entropy_with_logits(names, reduction, dtype):
 
 @both_floats
 def test_cross_entropy_of_nothing(dtype):
-    """All rows ignored, or no rows: NaN for the mean, 0 for the sum."""
+    """If all rows are ignored or there are none, the mean is NaN and the sum is 0."""
     for logits, labels in (
         (np.zeros((3, 7), dtype), np.full(3, 5)),
         (np.zeros((0, 7), dtype), np.zeros(0, np.int64)),

@@ -1,4 +1,6 @@
-"""Muon against PyTorch's, which takes matrices (out, in) and orthogonalizes in bfloat16."""
+"""These tests compare Muon with PyTorch's, which takes matrices (out, in) and orthogonalizes in
+bfloat16.
+"""
 
 import numpy as np
 import pytest
@@ -7,13 +9,13 @@ import torch
 from minidl import nn, optim
 from tests.support.parity import both_floats, draw
 
-SHAPES = [(8, 30), (30, 8), (70, 90)]  # (in, out); PyTorch's are these transposed
+SHAPES = [(8, 30), (30, 8), (70, 90)]  # (in, out); PyTorch's are transposed
 OPTIONS = [{}, {"nesterov": False, "momentum": 0.5}, {"steps": 3, "weight_decay": 0.2}]
 every_option = pytest.mark.parametrize("options", OPTIONS, ids=str)
 
 
 def both(options, dtype, steps):
-    """Our parameters and PyTorch's after some steps with equal gradients."""
+    """Return our parameters and PyTorch's after some steps with equal gradients."""
     start = [draw(f"start {k}", shape, dtype) for k, shape in enumerate(SHAPES)]
     params = [nn.Parameter(np.array(a)) for a in start]
     tensors = [torch.from_numpy(np.array(a.T, order="C")).requires_grad_() for a in start]
@@ -44,6 +46,6 @@ def test_the_same_where_pytorch_does_not_round(options, dtype, monkeypatch):
 
 @every_option
 def test_near_to_what_pytorch_rounds(options):
-    """A step is 0.02 long a singular value; bfloat16 has 8 bits."""
+    """Each singular value of a step is 0.02, and bfloat16 has 8 bits."""
     for ours, theirs in zip(*both(options, np.float32, 1), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=0.02 * 0.05)

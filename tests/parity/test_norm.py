@@ -1,4 +1,6 @@
-"""BatchNorm against PyTorch's, alone and in the blocks where its neighbours are fused into it."""
+"""These tests compare BatchNorm with PyTorch's, alone and in the blocks where its neighbours are
+fused into it.
+"""
 
 import numpy as np
 import pytest
@@ -23,7 +25,7 @@ from tests.support.parity import (
 
 pytestmark = small_batches
 
-# rank: (shape, PyTorch's class)
+# Each rank has a shape and PyTorch's class.
 RANKS = {
     "2-D": ((16, 6), tn.BatchNorm1d),
     "3-D": ((4, 9, 6), tn.BatchNorm1d),
@@ -46,7 +48,7 @@ OPTIONS = {
 
 
 def pair_of_layers(rank, options, dtype):
-    """Our layer and PyTorch's, with gamma and beta that are not 1 and 0."""
+    """Return our layer and PyTorch's, with gamma and beta that are not 1 and 0."""
     shape, kind = RANKS[rank]
     features = shape[-1]
     layer = nn.BatchNorm(features, **options).astype(dtype)
@@ -63,7 +65,7 @@ def pair_of_layers(rank, options, dtype):
 
 
 def batch(rank, k, dtype):
-    """Batch k, whose channels have means and spreads of their own."""
+    """Return batch k, whose channels have different means and spreads."""
     shape = RANKS[rank][0]
     spread = draw(f"spread {rank}", shape[-1:], low=0.5, high=3)
     center = draw(f"center {rank}", shape[-1:], low=-2 - k, high=2)
@@ -75,7 +77,9 @@ def batch(rank, k, dtype):
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 @both_floats
 def test_several_steps_and_eval(rank, options, dtype):
-    """Outputs, gradients and running statistics over 5 steps, then the same in eval mode."""
+    """Outputs, gradients and running statistics are compared over 5 steps, and then in evaluation
+    mode.
+    """
     layer, module = pair_of_layers(rank, options, dtype)
     for k in range(5):
         compare(layer, module, batch(rank, k, dtype))
@@ -134,7 +138,7 @@ def test_the_operation(given, training, dtype):
 
 
 class Block(nn.Layer):
-    """A residual block, with a 1x1 convolution and BatchNorm as shortcut if `project`."""
+    """A residual block, with a 1x1 convolution and BatchNorm as shortcut if `project` is set."""
 
     def __init__(self, project):
         self.conv1, self.bn1 = nn.Conv(8, 8, 3, padding=1, bias=False), nn.BatchNorm(8)
@@ -182,7 +186,7 @@ def test_residual_blocks(project, dtype):
     for k in range(2):
         x = draw(f"block {k}", (2, 5, 4, 8), dtype)
         compare(block, module, x)
-        assert module.closest > 1e-5  # no ReLU is decided by rounding
+        assert module.closest > 1e-5  # no ReLU depends on rounding
     block.eval()
     module.eval()
     compare(block, module, draw("block", (2, 5, 4, 8), dtype))
@@ -239,7 +243,7 @@ def test_chains(name, mode, dtype):
 
 @both_floats
 def test_a_shared_normalization(dtype):
-    """Two uses in one step: statistics move twice, gradients add up."""
+    """It is used twice in a step, so its statistics move twice and its gradients add up."""
     layer, module = pair_of_layers("2-D", {}, dtype)
     a, b = batch("2-D", 0, dtype), batch("2-D", 1, dtype)
     (layer(a) * layer(b)).sum().backward()

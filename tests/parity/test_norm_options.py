@@ -1,4 +1,6 @@
-"""BatchNorm's options against PyTorch, whose BatchNorm sees what the option leaves of a batch."""
+"""These tests compare BatchNorm's options with PyTorch, whose BatchNorm gets what the option leaves
+of a batch.
+"""
 
 import copy
 
@@ -42,7 +44,7 @@ def pair(dtype, options=None, **ours):
 
 
 def train(layer, module, run, x, shortcut, dy, mask=None):
-    """relu(bn(x) + shortcut) forward and backward; `run` is theirs."""
+    """Run relu(bn(x) + shortcut) forward and backward. `run` is PyTorch's."""
     t, s = (md.tensor(a, requires_grad=True) for a in (x, shortcut))
     their_t, their_s = (torch.from_numpy(a.copy()).requires_grad_() for a in (x, shortcut))
     layer.zero_grad()
@@ -97,7 +99,7 @@ def test_a_mask_is_the_batch_of_what_it_leaves(momentum, size, dtype):
 
     for k in range(4):
         mask = draw(f"mask {k}", SHAPE[:-1]) > 0.5
-        mask[8:] &= k != 2  # one virtual batch that has nothing
+        mask[8:] &= k != 2  # nothing of one virtual batch counts
         train(layer, module, masked, *batch(k, dtype), mask)
     layer.eval()
     module.eval()
@@ -106,7 +108,7 @@ def test_a_mask_is_the_batch_of_what_it_leaves(momentum, size, dtype):
 
 @both_floats
 def test_padded_sequences(dtype):
-    """Of lengths 2 to 9, as a user would have them: statistics of the true steps only."""
+    """The lengths are 2 to 9, and the statistics are those of the true steps only."""
     lengths = np.arange(2, 10)
     x = draw("sequences", (8, 9, 6), dtype)
     mask = np.arange(9) < lengths[:, None]
@@ -123,14 +125,14 @@ def test_padded_sequences(dtype):
 @pytest.mark.parametrize(
     "options",
     [
-        {"eps": 1e-3, "momentum": 0.01, "unbiased": False},  # as Keras has it
-        {"eps": 1e-5, "momentum": 0.01, "unbiased": False},  # and Flax
+        {"eps": 1e-3, "momentum": 0.01, "unbiased": False},  # the defaults of Keras
+        {"eps": 1e-5, "momentum": 0.01, "unbiased": False},  # and those of Flax
         {"momentum": None, "unbiased": False},
     ],
     ids=["keras", "flax", "average"],
 )
 def test_biased_running_variance(options, dtype):
-    """Training outputs are PyTorch's, running statistics those of the formula."""
+    """Training outputs are PyTorch's, and running statistics are those of the formula."""
     layer, module = pair(dtype, {"eps": options.get("eps", 1e-5)})
     layer = nn.BatchNorm(6, **options).astype(dtype)
     layer.load_state_dict(pair(dtype)[0].state_dict())
@@ -147,7 +149,9 @@ def test_biased_running_variance(options, dtype):
 
 
 def test_recalibrate_is_the_population_of_each_layer():
-    """PyTorch runs batch by batch with batch statistics, and its inputs of each layer are kept."""
+    """PyTorch runs batch by batch with batch statistics, and the inputs of each of its layers are
+    kept.
+    """
     md.manual_seed(2)
     model = nn.Sequential(
         nn.Conv(3, 5, 3, bias=False),

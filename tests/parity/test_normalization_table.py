@@ -1,4 +1,6 @@
-"""The table of docs/normalization.md beside PyTorch, where it has the norm."""
+"""These tests compare the table of docs/normalization.md with PyTorch, where it has the
+normalization.
+"""
 
 import numpy as np
 import pytest

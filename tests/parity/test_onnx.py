@@ -1,5 +1,6 @@
-"""Networks that PyTorch's exporter has written: outputs are PyTorch's, parameters have its names,
-and a step of fine-tuning changes them as PyTorch's does."""
+"""These tests load networks that PyTorch's exporter has written: outputs are PyTorch's, parameters
+have its names, and a step of fine-tuning changes them as PyTorch's does.
+"""
 
 import copy
 import io
@@ -19,7 +20,7 @@ NETWORKS = [ResNet18, MobileNetV2, UNet, VGG]
 
 
 def made(network):
-    """A network whose statistics and parameters are none of the first ones."""
+    """Return a network whose statistics and parameters are not the initial ones."""
     torch.manual_seed(0)
     model = network()
     for part in model.modules():
@@ -29,12 +30,12 @@ def made(network):
             torch.nn.init.uniform_(part.weight, 0.5, 1.5)
             torch.nn.init.normal_(part.bias, 0, 0.1)
         if isinstance(part, torch.nn.Dropout):
-            part.p = 0.0  # whose numbers differ
+            part.p = 0.0  # the random numbers of both differ
     return model.eval()
 
 
 def written(model, x, opset=17, **options):
-    """The bytes of the file; with normalizations as nodes of their own."""
+    """Return the bytes of the file, in which normalizations are nodes of their own."""
     file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -54,7 +55,7 @@ def written(model, x, opset=17, **options):
 
 
 def last(x):
-    """A tensor of PyTorch's in our layout."""
+    """Return a tensor of PyTorch's in our layout."""
     array = x.detach().numpy()
     return np.ascontiguousarray(array.transpose(0, 2, 3, 1)) if array.ndim == 4 else array
 
@@ -88,7 +89,9 @@ def test_opsets(network, opset, size):
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_a_step_of_fine_tuning(network):
-    """In double: statistics of few values make much of the rounding of floats."""
+    """It is computed in double, because statistics of few values amplify the rounding errors of
+    float32.
+    """
     model, x = made(network), torch.randn(8, 3, 32, 32)
     ours = md.onnx.load(written(model, x)).astype(np.float64).train()
     theirs = copy.deepcopy(model).to(torch.float64).train()
@@ -111,7 +114,7 @@ def test_a_step_of_fine_tuning(network):
         value = theirs_value.numpy()
         if name.endswith("num_batches_tracked"):
             assert layer.num_batches == value
-        elif network is not VGG or name != "classifier.1.weight":  # whose rows are in our order
+        elif network is not VGG or name != "classifier.1.weight":  # its rows are in our order
             assert_close(ours.state_dict()[name], in_our_layout(value, layer), name, 10)
     ours.eval()
     theirs.eval()
@@ -147,7 +150,7 @@ def test_recurrent_networks(cell):
 
 
 class Attention(torch.nn.Module):
-    """A block of a transformer of two heads."""
+    """A block of a transformer with two heads."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Operations against PyTorch's: values and gradients."""
+"""These tests compare operations with PyTorch's: values and gradients."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def test_softmax(ours, theirs, axis, low, high, dtype):
     run(lambda t: ours(t, axis), lambda t: theirs(t, axis), [x], dtype)
 
 
-# PyTorch's function of the same arrays; shapes; the range of values
+# Each entry has PyTorch's function of the same arrays, the shapes, and the range of values.
 OPERATIONS = {
     "exp": (md.exp, torch.exp, [(3, 5)]),
     "log": (lambda x: md.log(md.abs(x)), lambda x: torch.log(x.abs()), [(3, 5)]),
@@ -173,7 +173,7 @@ def test_operation(name, dtype):
     run(ours, theirs, [off_kinks(f"{name} {k}", shape) for k, shape in enumerate(shapes)], dtype)
 
 
-# Sizes before and after, of one axis or of two.
+# The sizes before and after, of one axis or of two.
 SIZES = [
     ((2, 5, 3), 8),
     ((2, 5, 3), 2),
@@ -187,7 +187,7 @@ SIZES = [
 
 
 def both(f):
-    """PyTorch's function for one axis of positions or for two."""
+    """Return PyTorch's function for one axis of positions or for two."""
     return lambda x, size: f[x.ndim - 3](x, size)
 
 

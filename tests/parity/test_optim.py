@@ -1,4 +1,4 @@
-"""Optimizers and clipping against PyTorch's, over 50 steps."""
+"""These tests compare optimizers and clipping with PyTorch's, over 50 steps."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,9 @@ STEPS = 50
 
 
 class TorchLARS(torch.optim.SGD):
-    """LARS by PyTorch's SGD, which has none: each gradient of two axes or more is scaled first."""
+    """LARS by PyTorch's SGD, because PyTorch has no LARS: each gradient with two axes or more is
+    scaled first.
+    """
 
     def __init__(self, params, lr, momentum=0.9, trust=0.001, eps=1e-8, weight_decay=0):
         super().__init__(params, lr=lr, momentum=momentum)
@@ -33,7 +35,7 @@ class TorchLARS(torch.optim.SGD):
 
 
 OPTIMIZERS = {
-    # ours, PyTorch's, the options of both
+    # Each entry has our optimizer, PyTorch's, and the options of both.
     "SGD": (optim.SGD, torch.optim.SGD, {"lr": 0.1}),
     "SGD, weight decay": (optim.SGD, torch.optim.SGD, {"lr": 0.1, "weight_decay": 0.01}),
     "SGD, momentum": (optim.SGD, torch.optim.SGD, {"lr": 0.05, "momentum": 0.9}),
@@ -96,11 +98,13 @@ OPTIMIZERS = {
         {"lr": 0.1, "momentum": 0, "trust": 0.5, "weight_decay": 0.1},
     ),
 }
-THEIR_NAMES = {"initial": "initial_accumulator_value"}  # where they differ
+THEIR_NAMES = {"initial": "initial_accumulator_value"}  # where the names differ
 
 
 def gradient(k, step, p):
-    """A pull towards a target, with noise; every third step the second parameter has none."""
+    """Return a pull towards a target, with noise. The second parameter has no gradient in every
+    third step.
+    """
     if k == 1 and step % 3 == 2:
         return None
     noise = draw(f"noise {k} {step}", p.shape, p.dtype, -0.3, 0.3)
@@ -108,7 +112,7 @@ def gradient(k, step, p):
 
 
 def lr_at(step, lr):
-    """A schedule: the rate changes between steps."""
+    """Return the rate of a schedule, which changes between steps."""
     return lr * (0.5 if step >= 30 else 1 + step / 100)
 
 

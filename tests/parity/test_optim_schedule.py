@@ -1,4 +1,6 @@
-"""Schedules against PyTorch's: the rates of two groups, step by step, and a training with them."""
+"""These tests compare schedules with PyTorch's: the rates of two groups, step by step, and a
+training with them.
+"""
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from tests.support.parity import assert_close, both_floats, draw
 RATES = [0.1, 0.03]
 STEPS = 50
 
-# name: (ours of an optimizer, PyTorch's)
+# Each name has our schedule of an optimizer, and PyTorch's.
 SCHEDULES = {
     "StepLR": (lambda o: optim.StepLR(o, 10), lambda o: theirs.StepLR(o, 10)),
     "StepLR, gamma": (
@@ -86,7 +88,9 @@ pytestmark = pytest.mark.filterwarnings(
 
 
 def pair(dtype=np.float64, start=((2,), (3, 4))):
-    """Our optimizer and PyTorch's, of two groups with rates of their own, and their parameters."""
+    """Return our optimizer and PyTorch's, with two groups that have different rates, and their
+    parameters.
+    """
     arrays = [draw(f"start {k}", shape, dtype) for k, shape in enumerate(start)]
     params = [nn.Parameter(np.array(a)) for a in arrays]
     tensors = [torch.from_numpy(np.array(a)).requires_grad_() for a in arrays]
@@ -117,7 +121,7 @@ def test_fifty_steps_of_training(name, dtype):
     schedule, their_schedule = make(ours), make_theirs(torchs)
     seen = set()
     for step in range(STEPS + 1):
-        # PyTorch computes some of these from the rate before, which adds up roundings
+        # PyTorch computes some of these from the previous rate, which adds up rounding errors.
         np.testing.assert_allclose(
             schedule.lr, their_rates(torchs), rtol=1e-11, atol=1e-15, err_msg=f"step {step}"
         )
@@ -155,7 +159,7 @@ PLATEAUS = {
         [3 - k / 40 if k < 30 else float("nan") for k in range(STEPS)],
     ],
     ids=["constant", "falling", "noisy", "NaN"],
-)  # below 0 the two differ: see test_plateau
+)  # below 0 the two differ, see test_plateau
 def test_plateaus(metrics, options):
     _, _, ours, torchs = pair()
     schedule = optim.ReduceOnPlateau(ours, **options)
@@ -163,7 +167,7 @@ def test_plateaus(metrics, options):
     for metric in metrics:
         schedule.step(metric)
         their_schedule.step(metric)
-        # PyTorch makes no reduction by less than 1e-8
+        # PyTorch makes no reduction by less than 1e-8.
         np.testing.assert_allclose(schedule.lr, their_rates(torchs), rtol=1e-14, atol=1e-8)
         assert (schedule.best, schedule.bad, schedule.cooling) == (
             their_schedule.best,

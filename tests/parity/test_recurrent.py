@@ -1,4 +1,6 @@
-"""RNN, GRU and LSTM against PyTorch's: outputs, states, gradients of inputs and all weights."""
+"""These tests compare RNN, GRU and LSTM with PyTorch's: outputs, states, gradients of inputs and of
+all weights.
+"""
 
 import numpy as np
 import pytest
@@ -21,14 +23,16 @@ N, T, C, H = 5, 7, 3, 6
 
 
 def their_names(layer):
-    """(our cell, the end of the names of PyTorch's tensors) of each layer and direction."""
+    """Yield (our cell, the end of the names of PyTorch's tensors) for each layer and direction."""
     directions = 2 if layer.bidirectional else 1
     for k, cell in enumerate(layer.cells):
         yield cell, f"l{k // directions}" + ("_reverse" if k % directions else "")
 
 
 def copy_weights(layer, module):
-    """Ours to PyTorch's: transposed, the bias shared out unevenly between its two."""
+    """Copy our weights to PyTorch's layer, transposed, with the bias divided unevenly between its
+    two biases.
+    """
     state = {}
     for cell, end in their_names(layer):
         state[f"weight_ih_{end}"] = cell.weight_x.data.T
@@ -70,7 +74,9 @@ def one(parts):
 
 
 def compare(layer, module, dtype, given):
-    """One forward and backward of both from the same weights and, if given, states."""
+    """Compare one forward and backward of both, with the same weights and, if given, the same
+    states.
+    """
     layer.astype(dtype)
     module.to(torch_type(dtype))
     copy_weights(layer, module)
@@ -113,7 +119,7 @@ def test_rnn_with_relu(dtype):
 
 @pytest.mark.parametrize("name", KINDS)
 def test_dropout_is_between_layers_only(name):
-    """With p = 1 the last layer sees zeros, and its output is not dropped: in both."""
+    """With p = 1 the last layer of both gets zeros, and its output is not dropped."""
     md.manual_seed(0)
     make, make_theirs = KINDS[name]
     compare(

@@ -1,7 +1,8 @@
-"""PyTorch's own sample inputs (its OpInfo database) through our operations: values and gradients.
+"""These tests run PyTorch's own sample inputs (its OpInfo database) through our operations, and
+compare values and gradients.
 
-`OPERATIONS` says for each how a call with PyTorch's arguments is spelled here; NotImplemented
-where we have no such option. Tensors come in PyTorch's layout, and are turned around inside.
+`OPERATIONS` says for each operation how a call with PyTorch's arguments is written here. It returns
+NotImplemented if we have no such option. Tensors come in PyTorch's layout and are converted inside.
 """
 
 import numpy as np
@@ -18,12 +19,12 @@ def axis_of(dim):
 
 
 def last(x):
-    """(N, C, ...) as (N, ..., C)."""
+    """Convert (N, C, ...) to (N, ..., C)."""
     return x if x.ndim < 3 else x.transpose(0, *range(2, x.ndim), 1)
 
 
 def first(x):
-    """(N, ..., C) as (N, C, ...)."""
+    """Convert (N, ..., C) to (N, C, ...)."""
     return x if x.ndim < 3 else x.transpose(0, x.ndim - 1, *range(1, x.ndim - 1))
 
 
@@ -33,7 +34,7 @@ def reduction(function):
             return NotImplemented
         axis = axis_of(dim)
         if x.ndim == 0 and axis is not None:
-            return function(x.reshape(1), axis, keepdim).reshape(())  # a number has no axis here
+            return function(x.reshape(1), axis, keepdim).reshape(())  # here a number has no axis
         return function(x, axis, keepdims=keepdim)
 
     return call
@@ -48,7 +49,7 @@ def variance(function):
             x.size if axis_of(dim) is None else np.prod([x.shape[d] for d in np.atleast_1d(dim)])
         )
         if count <= ddof or x.ndim == 0:
-            return NotImplemented  # infinite or not a number, in other ways
+            return NotImplemented  # infinity and NaN are handled differently
         return function(x, axis_of(dim), ddof=ddof, keepdims=keepdim)
 
     return call
@@ -109,7 +110,7 @@ def batch_norm(x, mean, var, weight=None, bias=None, training=False, momentum=0.
 
 
 def layer_norm(x, shape, weight=None, bias=None, eps=1e-5):
-    if len(shape) != 1 or shape == (1,):  # of one value, the gradient is rounding
+    if len(shape) != 1 or shape == (1,):  # the gradient of a single value is a rounding error
         return NotImplemented
     return md.layer_norm(x, weight, bias, eps)
 
@@ -322,7 +323,7 @@ OPERATIONS = {
 
 
 def ours(value, leaves):
-    """A sample's argument with our tensors in place of PyTorch's."""
+    """Return a sample's argument with our tensors in place of PyTorch's."""
     if isinstance(value, torch.Tensor):
         t = md.tensor(value.detach().numpy().copy(), requires_grad=value.requires_grad)
         if value.requires_grad:
@@ -373,8 +374,9 @@ def test_samples(name):
 
 @pytest.mark.parametrize("name", ["maximum", "minimum"])
 def test_numbers_are_operands_of_ours(name):
-    """PyTorch's samples call numbers as operands of these two an error; here, as in NumPy and as
-    PyTorch's other operations have it, they are operands like any other."""
+    """PyTorch's samples call numbers as operands of these two functions an error. Here they are
+    operands like any other, as in NumPy and in PyTorch's other operations.
+    """
     (op, *_) = (op for op in op_db if op.name == name)
     for wrong in op.error_inputs("cpu"):
         given = [

@@ -1,4 +1,4 @@
-"""The default number of threads where PyTorch was imported first."""
+"""These tests check the default number of threads if PyTorch was imported first."""
 
 import pytest
 
@@ -27,7 +27,9 @@ def test_it_is_what_it_is_without_pytorch(variables):
 
 @pytest.mark.parametrize("imports", ["import torch, minidl as md", "import minidl as md, torch"])
 def test_kernels_and_pytorch_compute_in_turn(imports):
-    """Whether they share a runtime (PyTorch first, which makes its own visible to all) or not."""
+    """They may share a runtime (if PyTorch comes first, which makes its own visible to all) or
+    not.
+    """
     said = printed(f"""
         {imports}
         import numpy as np

@@ -1,4 +1,6 @@
-"""Weights of PyTorch's modules in models here, and back: the same outputs, the same tensors."""
+"""These tests load the weights of PyTorch's modules into our models, and back: outputs are the
+same, and so are the tensors.
+"""
 
 import numpy as np
 import pytest
@@ -26,7 +28,7 @@ def images(height, width, channels):
 
 
 def drawn(module):
-    """The module with other values in all that it holds, in eval mode."""
+    """Return the module in evaluation mode, with other values in all that it holds."""
     for name, p in module.named_parameters():
         p.data = torch.from_numpy(draw(name, tuple(p.shape), np.float32, -0.5, 0.5))
     for name, b in module.named_buffers():
@@ -36,7 +38,9 @@ def drawn(module):
 
 
 def compare(ours, theirs, shape, exact=True, **options):
-    """Both give the same after the weights went over, and the weights come back as they were."""
+    """Check that both give the same outputs with the converted weights, and that the weights come
+    back as they were.
+    """
     x = draw("x", shape, np.float32)
     state = drawn(theirs).state_dict()
     report = md.torch.load_state(ours, state, **options)
@@ -177,7 +181,7 @@ def test_a_recurrent_layer(kind, options):
             self.rnn = getattr(tn, kind)(3, 5, batch_first=True, **options)
 
         def forward(self, x):
-            return self.rnn(x.transpose(1, 2))[0][:, -1]  # the comparison turns images
+            return self.rnn(x.transpose(1, 2))[0][:, -1]  # the comparison has transposed images
 
     compare(Ours(), Theirs(), (4, 6, 3), exact=False)
 
@@ -303,7 +307,7 @@ def test_a_step_of_training_is_the_same():
             optimizer.step()
     back = md.torch.state_dict(ours)
     for name, tensor in theirs.state_dict().items():
-        if tensor.dtype.is_floating_point and name != "0.bias":  # which the mean takes away
+        if tensor.dtype.is_floating_point and name != "0.bias":  # the mean removes this bias
             assert_close(back[name].numpy(), tensor.numpy(), name, tolerance=10)
 
 
@@ -350,7 +354,7 @@ def test_attention_among_other_layers_of_other_names():
 
 
 def test_attention_of_four_linear_layers():
-    """A module that has projections as layers, as here."""
+    """PyTorch's module has projections that are layers, as ours does."""
     state = tn.ModuleDict(
         {name: tn.Linear(8, 8) for name in ("query", "key", "value", "output")}
     ).state_dict()

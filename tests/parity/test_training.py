@@ -1,4 +1,6 @@
-"""Whole trainings against PyTorch: the same weights and batches of MNIST, 20 steps."""
+"""These tests compare whole trainings with PyTorch's: the same weights and batches of MNIST, over
+20 steps.
+"""
 
 from itertools import islice
 
@@ -23,10 +25,10 @@ STEPS = 20
 
 
 class TorchCNN(tn.Module):
-    """mnist-cnn with PyTorch's layers; rows are flattened in our order.
+    """mnist-cnn with PyTorch's layers. Before the dense layer, rows are flattened in our order.
 
-    Channels first, also in memory: given one input channel, PyTorch's convolution takes the
-    image for channels-last, and its BatchNorm of those is off by 2e-4 in float32.
+    Images have their channels first in memory, too. Otherwise PyTorch's convolution takes an image
+    with one channel for channels-last, and its BatchNorm of those is off by 2e-4 in float32.
     """
 
     def __init__(self):
@@ -73,7 +75,8 @@ TRAININGS = {
     "mlp-bn, Nesterov": (models.MLP, TorchMLP, NESTEROV),
     "mlp-bn, AdamW": (models.MLP, TorchMLP, ADAMW),
 }
-# losses, relative; weights and statistics at the end, relative to the largest of each array
+# The relative tolerance of the losses, and that of the final weights and statistics, relative to
+# the largest value of each array.
 LOSSES = {np.dtype(np.float32): 1e-3, np.dtype(np.float64): 1e-6}
 STATES = {np.dtype(np.float32): 1e-2, np.dtype(np.float64): 1e-6}
 
@@ -114,7 +117,7 @@ def test_twenty_steps(name, dtype):
 
 
 def check_predictions(model, module, dtype, tolerance):
-    """In eval mode, with the statistics that the training left."""
+    """Compare predictions in evaluation mode, with the statistics that the training left."""
     test = data.MNIST(split="test").images[:200].astype(dtype) / dtype(255)
     module.eval()
     with torch.no_grad():

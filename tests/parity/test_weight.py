@@ -1,5 +1,5 @@
-"""Weight normalization against PyTorch's, weight standardization against PyTorch's autograd of the
-plain formula: values, gradients, several optimizer steps.
+"""These tests compare weight normalization with PyTorch's, and weight standardization with the
+plain formula in PyTorch's autograd: values, gradients, several optimizer steps.
 """
 
 import numpy as np
@@ -22,7 +22,7 @@ from tests.support.parity import (
 )
 
 OURS = {"norm": nn.weight_norm, "standardization": nn.weight_standardization}
-# ours, theirs, shape of x
+# Each entry has our layer, PyTorch's, and the shape of x.
 LAYERS = {
     "Dense": (lambda: nn.Dense(20, 30), lambda: tn.Linear(20, 30), (16, 20)),
     "Dense, one output": (lambda: nn.Dense(20, 1), lambda: tn.Linear(20, 1), (16, 20)),
@@ -46,7 +46,7 @@ LAYERS = {
 
 
 class Standardization(tn.Module):
-    """The plain formula, for autograd; PyTorch's weights have their outputs first."""
+    """The plain formula, for autograd. PyTorch's weights have the outputs on the first axis."""
 
     def forward(self, v):
         axes = tuple(range(1, v.ndim))
@@ -55,7 +55,7 @@ class Standardization(tn.Module):
 
 
 def pair_of(name, kind, dtype):
-    """The same layer of both, in training."""
+    """Return the same layer of both, in training mode."""
     make, make_theirs, _ = LAYERS[name]
     layer = OURS[kind](make()).astype(dtype)
     module = make_theirs().to(torch_type(dtype))
@@ -70,7 +70,7 @@ def pair_of(name, kind, dtype):
 
 
 def pairs_of_parameters(layer, module):
-    """(name, ours, theirs): g is (out, 1, ...), v the original weight."""
+    """Return (name, ours, theirs). g is (out, 1, ...), and v the original weight."""
     original = module.parametrizations.weight
     gained = layer.transform.parameters()
     yield "weight", layer.weight, original.original1 if gained else original.original
@@ -88,7 +88,7 @@ def in_our_layout(name, theirs):
 @both_floats
 def test_values_gradients_and_steps(name, kind, dtype):
     layer, module = pair_of(name, kind, dtype)
-    if kind == "norm":  # off its start
+    if kind == "norm":  # away from its initial value
         gain = draw("gain", layer.transform.gain.shape, dtype, 0.5, 2)
         layer.transform.gain.data = gain
         module.parametrizations.weight.original0.data.view(-1)[:] = torch.from_numpy(gain)

@@ -1,4 +1,4 @@
-"""What the tests of profiles share."""
+"""This module has what the tests of profiles share."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from minidl.tracers import profilers
 
 @pytest.fixture
 def nothing_is_left_on(monkeypatch):
-    """Peaks need not be measured, and no profile is on at the end."""
+    """Skip the measurement of peaks, and check that no profile is on at the end."""
     md.manual_seed(0)
     n = md.get_num_threads()
     monkeypatch.setitem(peaks._known, ("native", n), peaks.Peaks(100.0, 10.0, n))

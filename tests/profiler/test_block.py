@@ -1,4 +1,6 @@
-"""The block of a profile: memory that is held in it, how it ends, threads, one inside the other."""
+"""These tests check the block of a profile: the memory that is held in it, how it ends, threads,
+and blocks inside each other.
+"""
 
 import gc
 import json
@@ -32,7 +34,7 @@ def small_net():
 
 
 def test_memory_held_at_the_peak():
-    x = md.ones((512, 512))  # older than the block: 1 MiB that is not counted
+    x = md.ones((512, 512))  # older than the block, so its 1 MiB is not counted
     dense = nn.Dense(512, 256, bias=False)
     with md.profile() as p, md.no_grad():
         y = md.exp(x)  # 1 MiB
@@ -57,7 +59,7 @@ def test_memory_of_gradients_and_of_what_numpy_makes():
 
 
 def test_memory_that_is_used_again():
-    """A later array may lie where one has been, with its id."""
+    """A later array may use the memory of an earlier one, and have its id."""
     x = md.ones((64, 64))
     with md.profile() as p, md.no_grad():
         for _ in range(5):
@@ -171,7 +173,7 @@ def test_each_thread_has_its_own():
         assert rows(found[name])[operation, "forward"].calls == 20
 
 
-def test_questions_before_the_end():
+def test_a_running_profile_has_no_rows():
     p = md.profile()
     for ask in (lambda: p.summary, p.table, lambda: p.trace("trace.json")):
         with pytest.raises(RuntimeError, match="only after the end of the block"):

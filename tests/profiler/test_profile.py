@@ -1,4 +1,4 @@
-"""md.profile: what is in its rows, and that they are all of the time."""
+"""These tests check md.profile: what its rows have, and that they account for all of the time."""
 
 import time
 
@@ -82,8 +82,8 @@ def test_operations_of_one_pass_have_one_name():
     assert ("Python and other", "") in found and ("Python in layers", "forward") in found
 
 
-def test_each_on_its_own_where_somebody_asks():
-    """A sum whose value is wanted, and a ReLU of it, are two passes."""
+def test_passes_are_separate_if_a_value_is_read():
+    """A sum whose value is read, and a ReLU of it, are two passes."""
     bn, x = nn.BatchNorm(8), images()
     with md.profile() as p:
         total = bn(x) + x
@@ -102,7 +102,8 @@ def test_what_a_convolution_reads_through():
     found = rows(p)
     assert found["BatchNorm+ReLU+Conv", "forward"].calls > 5
     assert found["BatchNorm+ReLU+Conv", "forward"].flops > 0
-    # Gradients go through the normalization behind while they are read, and the one before.
+    # Gradients pass through the normalization after it while they are read, and through the one
+    # before it.
     assert found["BatchNorm+ReLU+Conv+BatchNorm+ReLU", "backward"].calls > 5
     assert found["BatchNorm+ReLU+Conv+BatchNorm+ReLU", "backward"].flops > 0
     layers = rows(p, "layers")
@@ -118,7 +119,7 @@ def test_layers_have_their_names_in_both_directions():
         for phase in ("forward", "backward"):
             assert found[name, phase].calls == 3
             assert found[name, phase].flops > 0
-    assert found["blocks.0.bn", "forward"].calls == 3  # the sum and the ReLU in its pass too
+    assert found["blocks.0.bn", "forward"].calls == 3  # the passes include the sum and the ReLU
     assert found["blocks.0.bn", "backward"].calls == 3
     assert found["Net", "forward"].calls == found["blocks", "forward"].calls == 3
     assert ("outside of layers", "forward") in found  # the loss
@@ -130,7 +131,7 @@ def test_names_of_several_models():
     with md.profile() as p:
         dense(one(images()))
         other(images())
-        one.fc(md.randn(2, 8))  # a part of a model that is known
+        one.fc(md.randn(2, 8))  # a part of a model that the profile knows
     names = {name for name, _ in rows(p, "layers")}
     assert {"Net", "Net_1", "Dense", "Net.fc", "Net_1.blocks.0.conv"} <= names
     assert rows(p, "layers")["Net.fc", "forward"].calls == 2
@@ -204,7 +205,7 @@ def test_a_walk_that_fails():
 
 
 def test_gradients_inside_of_a_gradient():
-    """A Function whose backward walks back through a graph of its own."""
+    """The backward of a Function may walk back through a graph of its own."""
 
     class Inner(md.Function):
         def forward(self, x):
@@ -220,7 +221,8 @@ def test_gradients_inside_of_a_gradient():
         Inner.apply(x).sum().backward()
     found = rows(p)
     assert found["Inner", "backward"].calls == 1
-    assert found["Exp", "backward"].calls == 2  # both of its directions, on the way back
+    # In both of its directions, during the backward walk.
+    assert found["Exp", "backward"].calls == 2
     assert found["walk back", "backward"].calls == 2
     assert all(row.seconds >= 0 for row in p.summary.operations)
 
@@ -268,7 +270,7 @@ def test_operations_that_numpy_computes():
     found = rows(p)
     assert found["Transpose", "forward"].bytes == 2 * 4000
     assert found["Transpose", "backward"].bytes == 2 * 4000
-    assert found["Reshape", "forward"].bytes == 0  # a view
+    assert found["Reshape", "forward"].bytes == 0  # it is a view
 
 
 def test_data_of_a_loader():
@@ -276,9 +278,9 @@ def test_data_of_a_loader():
     batches = iter(loader)
     next(batches)
     with md.profile() as p:
-        assert len(list(batches)) == 2  # an iteration that is older
+        assert len(list(batches)) == 2  # this iteration is older than the profile
         assert len(list(loader)) == 3
-    assert rows(p)["DataLoader", "data"].calls == 7  # with those that find the end
+    assert rows(p)["DataLoader", "data"].calls == 7  # including those that find the end
 
 
 def test_a_training():
@@ -293,4 +295,4 @@ def test_a_training():
     found = rows(p)
     assert p.summary.steps == 4
     assert found["BatchNorm+ReLU", "backward"].calls == 4
-    assert found["square_sum", "other"].calls == 8  # clipping asks for both float types
+    assert found["square_sum", "other"].calls == 8  # clipping runs it for both float types

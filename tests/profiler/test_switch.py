@@ -1,4 +1,6 @@
-"""Without a profile everything is as it was: the very functions, whatever ended the block."""
+"""These tests check that without a profile everything is as it was before: the same functions,
+however the block ended.
+"""
 
 import gc
 import threading
@@ -19,7 +21,7 @@ NAMES = [name for names in kernels.FAMILIES.values() for name in names]
 
 
 def entries():
-    """What stands in the places that a profile changes."""
+    """Return what is in the places that a profile changes."""
     return [
         vars(Function)["apply"],
         vars(nn.Layer)["__call__"],
@@ -80,7 +82,7 @@ def test_an_interruption_while_it_is_switched_on(monkeypatch):
 
 
 def test_an_interruption_while_it_is_switched_off(monkeypatch):
-    """It is switched off all the same, and then the interruption is raised."""
+    """It is switched off nevertheless, and then the interruption is raised."""
     p = md.profile()
     with pytest.raises(KeyboardInterrupt):
         with p:

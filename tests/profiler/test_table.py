@@ -1,4 +1,4 @@
-"""The text of a profile: columns, orders, sums."""
+"""These tests check the text of a profile: columns, orders, sums."""
 
 import re
 import threading
@@ -137,7 +137,7 @@ def test_layers_to_a_depth(p):
         ({"depth": 0}, ValueError, "depth must be"),
     ],
 )
-def test_wrong_arguments(p, options, error, message):
+def test_wrong_arguments_are_refused(p, options, error, message):
     with refuses(error, message):
         p.table(**options)
 
@@ -146,7 +146,7 @@ def test_peaks_are_measured_once(monkeypatch):
     monkeypatch.setattr(peaks, "SECONDS", 0.0)
     monkeypatch.setattr(peaks, "_known", {})
     with md.profile() as p:
-        found = peaks.peaks()  # while a profile is on: this is no part of it
+        found = peaks.peaks()  # while a profile is on, which does not record this
     assert found.gflops > 0 and found.gbytes > 0 and found.threads == md.get_num_threads()
     assert peaks.peaks() is found
     assert [row.name for row in p.summary.operations] == ["Python and other"]
@@ -164,12 +164,12 @@ def test_each_backend_has_its_own_peaks(monkeypatch):
 
 
 def test_threads_measure_one_after_the_other(monkeypatch):
-    """The second one finds what the first has measured."""
+    """The second thread uses what the first one has measured."""
     begun, ended, measured = threading.Event(), threading.Event(), []
 
     def product():
         begun.set()
-        ended.wait(0.05)  # the other thread waits for this, or measures meanwhile
+        ended.wait(0.05)  # the other thread waits for this one, or measures meanwhile
         measured.append(1)
         return 1.0
 
@@ -189,7 +189,7 @@ def test_threads_measure_one_after_the_other(monkeypatch):
 
 
 def test_a_profile_that_ends_while_another_thread_measures(monkeypatch):
-    """The profile around the measurement still notes what comes after it."""
+    """The profile around the measurement still records what comes after it."""
 
     def product():
         thread = threading.Thread(target=short)

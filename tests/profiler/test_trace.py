@@ -1,4 +1,4 @@
-"""The trace: what viewers of Chrome's trace event format need."""
+"""These tests check that the trace has what viewers of Chrome's trace event format need."""
 
 import json
 
@@ -56,8 +56,9 @@ def test_fields(made):
 
 
 def test_spans_lie_inside_each_other(made):
-    """Two spans are apart, or one is inside the other: else viewers draw nonsense. In nanoseconds,
-    of which the microseconds of the file have all digits."""
+    """Two spans are separate, or one is inside the other; otherwise viewers draw nonsense. They are
+    compared in nanoseconds, all digits of which are in the microseconds of the file.
+    """
     found = [
         (round(event["ts"] * 1000), round((event["ts"] + event["dur"]) * 1000), event["cat"])
         for event in spans(made)

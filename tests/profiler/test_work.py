@@ -1,4 +1,6 @@
-"""How much work a kernel is: counted one by one, for small shapes, beside the formulas."""
+"""These tests compare the formulas for the work of a kernel with a count of single operations, for
+small shapes.
+"""
 
 import itertools
 
@@ -27,7 +29,9 @@ def moved(run, name):
 
 
 def counted(images, filters, stride, padding, groups):
-    """Multiplications and additions of a convolution, one output value after the other."""
+    """Count the multiplications and additions of a convolution, one output value after the
+    other.
+    """
     n, h, w, _ = images
     kh, kw, ci, co = filters
     rows = range(0, h + 2 * padding - kh + 1, stride)
@@ -57,7 +61,7 @@ def test_convolutions(images, filters, stride, padding, groups):
 
     def forward():
         y.append(md.conv(x, w, stride=stride, padding=padding, groups=groups))
-        assert y[0].data.shape[0] == images[0]  # computed now
+        assert y[0].data.shape[0] == images[0]  # y is computed now
 
     assert flops(forward) == expected
     assert flops(lambda: y[0].backward(np.ones_like(y[0].data))) == 2 * expected
@@ -105,7 +109,7 @@ def test_products():
 
 @pytest.mark.parametrize(("layer", "gates"), [(nn.RNN, 1), (nn.GRU, 3), (nn.LSTM, 4)])
 def test_recurrent_layers(layer, gates):
-    """The products of inputs, and of states, with the weights of all gates."""
+    """The work is that of the products of inputs, and of states, with the weights of all gates."""
     n, steps, inputs, hidden = 2, 5, 3, 4
     x = md.tensor(normal(n, steps, inputs))
     net = layer(inputs, hidden)
@@ -122,7 +126,7 @@ def test_bytes_of_what_memory_limits():
 
 @pytest.mark.parametrize(("momentum", "arrays"), [(0, 3), (0.9, 5)])
 def test_bytes_of_an_update(momentum, arrays):
-    """Parameters, gradients and velocities are read, parameters and velocities written."""
+    """Parameters, gradients and velocities are read, and parameters and velocities are written."""
     p = nn.Parameter(normal(1000))
     p.grad = normal(1000)
     assert moved(optim.SGD([p], lr=0.1, momentum=momentum).step, "sgd_update") == arrays * 4000

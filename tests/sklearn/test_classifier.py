@@ -1,4 +1,6 @@
-"""The classifier: probabilities, classes, weights of classes, passes of one's own."""
+"""These tests check the classifier: probabilities, classes, class weights, user-defined training
+loops.
+"""
 
 import numpy as np
 import pytest
@@ -38,7 +40,7 @@ def test_one_class():
 
 def test_weights_of_classes():
     rng = np.random.default_rng(0)
-    rows, y = rng.normal(size=(200, 3)), np.repeat([0, 1], [20, 180])  # nothing to be learned
+    rows, y = rng.normal(size=(200, 3)), np.repeat([0, 1], [20, 180])  # there is nothing to learn
     shares = [
         Classifier(random_state=0, class_weight=weight, hidden=(), epochs=40)
         .fit(rows, y)
@@ -49,7 +51,7 @@ def test_weights_of_classes():
     assert shares[0] < 0.2 and 0.4 < shares[1] < 0.6 and shares[2] > 0.8
 
 
-def test_passes_of_ones_own():
+def test_user_defined_training_loops():
     net = Classifier(random_state=0)
     for epoch in range(20):
         net.partial_fit(X, Y, classes=["cat", "dog", "emu"] if epoch == 0 else None)

@@ -1,4 +1,6 @@
-"""scikit-learn's own checks of its estimators; searches, pipelines, pickles."""
+"""These tests run scikit-learn's own checks of estimators, and use our estimators in searches,
+pipelines and pickles.
+"""
 
 import pickle
 import threading
@@ -86,7 +88,7 @@ def test_pickles(options):
     net = Classifier(**options, epochs=2, random_state=0).fit(X, Y)
     other = pickle.loads(pickle.dumps(net))
     assert np.array_equal(other.predict_proba(X), net.predict_proba(X))
-    for twin in (net, other):  # the optimizer's averages are in it
+    for twin in (net, other):  # the optimizer's averages are part of it
         twin.partial_fit(X, Y)
     assert np.array_equal(other.predict_proba(X), net.predict_proba(X))
 
@@ -115,7 +117,7 @@ def test_statistics_that_are_frozen_stay():
 
 
 def test_features_are_standardized_for_the_default_network():
-    """Offsets that float32 could not hold beside the values."""
+    """float32 could not hold their offsets together with the values."""
     far = X * [1e-3, 1, 1e6, 1] + [1e9, 0, -1e12, 5]
     assert Classifier(random_state=0).fit(far, Y).score(far, Y) > 0.95
 
@@ -131,7 +133,7 @@ def test_images():
         net = Classifier(model=model, epochs=10, random_state=0).fit(images, labels)
         assert net.score(images, labels) == 1.0
         assert net.input_shape_ == (6, 5, 3) and net.n_features_in_ == 90
-    net.set_params(model=None).fit(X, Y)  # another fit forgets the images
+    net.set_params(model=None).fit(X, Y)  # a new fit forgets the images
     assert not hasattr(net, "input_shape_") and net.predict(X).shape == (90,)
 
 
@@ -191,7 +193,7 @@ def test_a_warm_start_goes_on():
     assert Classifier(**quick).fit(X, Y).fit(X, Y).model_ is not first
 
 
-def test_scikit_learn_is_asked_for():
+def test_without_scikit_learn_the_error_names_it():
     python("""
         import sys
         sys.modules["sklearn"] = None
@@ -292,7 +294,7 @@ test_errors = errors_of(
 
 
 def test_anything_with_rows_is_data_for_the_network():
-    """What scikit-learn's estimator keeps is a model of minidl like any other."""
+    """What scikit-learn's estimator keeps is an ordinary model of minidl."""
     net = Classifier(**quick).fit(X, Y)
     outputs = net.model_.predict(data.ArrayDataset(np.float32(X), np.zeros(len(X), int)))
     assert np.array_equal(net.classes_[outputs.argmax(1)], net.predict(X))

@@ -1,4 +1,4 @@
-"""The regressor: scales, several outputs, passes of one's own."""
+"""These tests check the regressor: scales, several outputs, user-defined training loops."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def test_targets_that_are_all_the_same():
     assert (Regressor(epochs=1).fit(X, np.full(120, 7)).predict(X) == 7).all()
 
 
-def test_passes_of_ones_own():
+def test_user_defined_training_loops():
     net = Regressor(random_state=0)
     for _ in range(60):
         net.partial_fit(X, Y)

@@ -1,4 +1,4 @@
-"""Arrays to compute with, and how near a result must be."""
+"""This module makes arrays to compute with, and says how close a result must be."""
 
 import numpy as np
 
@@ -7,12 +7,14 @@ TOLERANCE = {np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-12}
 
 
 def uniform(*shape, dtype=np.float32, seed=0, low=-1.0, high=1.0):
-    """A fixed random array."""
+    """Return a fixed random array."""
     return np.random.default_rng(seed).uniform(low, high, shape).astype(dtype)
 
 
 def close(value, expected, tolerance=1.0):
-    """Equal up to rounding in the dtype of `value`, relative to the largest of `right`."""
+    """Check that two arrays are equal up to rounding in the dtype of `value`, relative to the
+    largest value of `right`.
+    """
     expected = np.asarray(expected)
     value = np.asarray(value)
     assert value.shape == expected.shape
@@ -25,7 +27,9 @@ def close(value, expected, tolerance=1.0):
 
 
 def within(ours, expected, tolerance, what="values"):
-    """One shape, and max|ours - expected| <= tolerance max|expected|."""
+    """Check that two arrays have one shape, and that max|ours - expected| <= tolerance
+    max|expected|.
+    """
     ours, expected = np.asarray(ours), np.asarray(expected)
     assert ours.shape == expected.shape, what
     error = np.abs(ours.astype(np.result_type(ours, np.float64)) - expected).max(initial=0)

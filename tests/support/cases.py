@@ -1,14 +1,15 @@
-"""Tables of cases, by which operations are tested, and the checks each case goes through.
+"""This module has the tables of cases by which operations are tested, and the checks that each case
+goes through.
 
-A case is our function, NumPy's answer to the same call (the reference) and the inputs:
+A case is our function, NumPy's function for the same call (the reference), and the inputs:
 
     case("sum, two axes", md.sum, np.sum, (2, 3, 4), axis=(0, -1))
 
-A tuple among the inputs is the shape of a float tensor of random values; a float array holds
-such values itself; any other array is a constant tensor; everything else is passed on as it is.
-`checks_of` makes of a table: test_values (both float dtypes, both backends), test_gradients
-(central differences in float64; float32 against float64; both backends) and test_threads (the
-same bits on 1, 2 and 3 threads, for cases that say `large`). `errors_of` does it for errors.
+A tuple among the inputs is the shape of a float tensor of random values. A float array holds such
+values itself, any other array is a constant tensor, and everything else is passed on as it is.
+`checks_of` makes of a table test_values (both float dtypes, both backends), test_gradients (central
+differences in float64; float32 against float64; both backends) and test_threads (the same bits on
+1, 2 and 3 threads, for cases that say `large`). `errors_of` makes a test of a table of errors.
 """
 
 import warnings
@@ -36,11 +37,14 @@ class Case:
     options: dict[str, Any]
     between: tuple[float, float] = (-2.0, 2.0)
     grad: bool = True  # whether the result has a gradient
-    large: Any = None  # inputs in place of the small ones, worth sharing among threads
-    tolerance: float = 1.0  # in units of TOLERANCE
+    # Inputs to use instead of the small ones, large enough to be shared among threads.
+    large: Any = None
+    tolerance: float = 1.0  # a factor for TOLERANCE
 
     def arrays(self, large: bool = False) -> list[Any]:
-        """The inputs with shapes replaced by float64 values that float32 holds exactly."""
+        """Return the inputs, with shapes replaced by float64 values that float32 can represent
+        exactly.
+        """
         rng = np.random.default_rng(zlib.crc32(self.name.encode()))
 
         def value(given: Any) -> Any:
@@ -51,7 +55,9 @@ class Case:
         return [value(given) for given in (self.large if large else self.inputs)]
 
     def tensors(self, dtype: Any, large: bool = False) -> list[Any]:
-        """Inputs for our function; the float ones require a gradient if the case has one."""
+        """Return the inputs of our function. The float ones require a gradient if the case has
+        one.
+        """
 
         def tensor(value: Any) -> Any:
             if not isinstance(value, np.ndarray):
@@ -74,16 +80,17 @@ def case(
     tolerance=1.0,
     **options,
 ):
-    """A line of a table; `options` go to our function and to the reference."""
+    """Return a line of a table. `options` are passed to our function and to the reference."""
     return Case(name, ours, reference, inputs, options, between, grad, large, tolerance)
 
 
-TABLES: list[Case] = []  # of all modules imported so far: tools/coverage_table.py reads them
+# The cases of all modules imported so far, which tools/coverage_table.py reads.
+TABLES: list[Case] = []
 ERRORS: list[Callable[..., Any]] = []
 
 
 def checks_of(cases):
-    """(test_values, test_gradients, test_threads) of a table of cases."""
+    """Return (test_values, test_gradients, test_threads) for a table of cases."""
     TABLES.extend(cases)
     names = [c.name for c in cases]
     assert len(set(names)) == len(names), "two cases of one name"
@@ -112,7 +119,7 @@ def checks_of(cases):
 
 
 def errors_of(rows):
-    """A test of a table of errors: (call, type, words that the message must have)."""
+    """Return a test of a table of errors: (call, type, words that the message must have)."""
     ERRORS.extend(call for call, *_ in rows)
 
     @pytest.mark.parametrize(
@@ -128,10 +135,11 @@ def errors_of(rows):
 
 
 def check_values(case, dtype, backend):
-    """Our result is the reference's, in shape, dtype and value, and read-only; the inputs are as
-    before, and may be written to."""
+    """Check that our result is the reference's in shape, dtype and value, and is read-only, while
+    the inputs are unchanged and may be written to.
+    """
     arrays, tensors = case.arrays(), case.tensors(dtype)
-    with warnings.catch_warnings():  # of NumPy's, where it averages nothing
+    with warnings.catch_warnings():  # NumPy warns where it averages nothing
         warnings.simplefilter("ignore", RuntimeWarning)
         references = as_list(case.reference(*arrays, **case.options))
     with np.errstate(all="ignore"), md.use_backend(backend):
@@ -158,7 +166,9 @@ def check_values(case, dtype, backend):
 
 
 def check_gradients(case, backend):
-    """The gradients are those of central differences; in float32 as in float64."""
+    """Check that the gradients are those of central differences, and those in float32 that of
+    float64.
+    """
     with md.use_backend(backend):
         inputs = case.tensors(np.float64)
         assert md.gradcheck(lambda *tensors: case.ours(*tensors, **case.options), inputs)
@@ -171,7 +181,7 @@ def check_gradients(case, backend):
 
 
 def check_threads(case, dtype):
-    """Results and gradients have the same bits on 1, 2 and 3 threads."""
+    """Check that results and gradients have the same bits on 1, 2 and 3 threads."""
     bits = []
     for n in (1, 2, 3):
         with threads(n):
@@ -181,7 +191,7 @@ def check_threads(case, dtype):
 
 
 def run(case, dtype, large=False):
-    """(values, gradients) of one call, the gradients from fixed random ones of the results."""
+    """Return (values, gradients) of one call, where the results have fixed random gradients."""
     inputs = case.tensors(dtype, large)
     results = as_list(case.ours(*inputs, **case.options))
     values = [r.data for r in results]

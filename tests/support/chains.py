@@ -1,5 +1,6 @@
-"""Programs of a few steps each, which minidl computes as chains: tests run them as they are and
-with every step computed at once."""
+"""This module has programs of a few steps each, which minidl fuses into chains. Tests run them
+fused and with every step computed at once.
+"""
 
 import minidl as md
 from tests.support.arrays import uniform
@@ -8,7 +9,9 @@ SHAPE = 3, 6, 4, 16
 
 
 class Steps:
-    """The steps of a program: leaves, and results by name in the order in which they are made."""
+    """Keeps the steps of a program: its leaves, and its results by name in the order in which they
+    are made.
+    """
 
     def __init__(self, fused=True, fixed=(), training=True):
         self.fused, self.fixed, self.training = fused, fixed, training
@@ -21,7 +24,7 @@ class Steps:
         return self.leaves[name]
 
     def images(self, name):
-        """What an operation has made of a leaf."""
+        """Return images that are the result of an operation on a leaf."""
         return self.leaf(name, *SHAPE) * 1
 
     def step(self, name, y):

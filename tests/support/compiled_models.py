@@ -1,4 +1,6 @@
-"""Models to compile, compared with their reference: the model itself in evaluation mode."""
+"""This module has models to compile, and compares them with their reference, which is the model
+itself in evaluation mode.
+"""
 
 import re
 
@@ -9,7 +11,7 @@ from minidl import nn
 from minidl.mode import evaluation
 from tests.support.threads import threads
 
-TOLERANCE = 1e-5  # of the largest value of each array
+TOLERANCE = 1e-5  # relative to the largest value of each array
 
 
 def draw(*shape, seed=0):
@@ -17,7 +19,7 @@ def draw(*shape, seed=0):
 
 
 def module(forward, *parts):
-    """A layer that holds parts and calls forward(*inputs, *parts)."""
+    """Return a layer that holds parts and calls forward(*inputs, *parts)."""
 
     class Module(nn.Layer):
         def __init__(self):
@@ -35,7 +37,9 @@ def conv(inside=8, out=16, window=3, **options):
 
 
 def settled(model, seed=1):
-    """A model whose BatchNorms have statistics, scales and shifts of their own."""
+    """Return a model whose BatchNorms have statistics, scales and shifts that are not the initial
+    ones.
+    """
     rng = np.random.default_rng(seed)
     for _, layer in model.named_layers():
         if isinstance(layer, nn.BatchNorm):
@@ -50,18 +54,18 @@ def settled(model, seed=1):
 
 
 def network(*layers):
-    """Layers in a row, settled."""
+    """Return a Sequential of layers, settled."""
     return settled(nn.Sequential(*layers))
 
 
 def evaluated(model, *inputs):
-    """What a model returns in evaluation mode, with arrays in place of tensors."""
+    """Return what a model returns in evaluation mode, with arrays in place of tensors."""
     with evaluation():
         return arrays_in(model(*[md.tensor(x) for x in inputs]))
 
 
 def arrays_in(x):
-    """A structure with arrays in place of tensors."""
+    """Return a structure with arrays in place of tensors."""
     if isinstance(x, md.Tensor):
         return np.array(x.data)
     if isinstance(x, dict):
@@ -71,22 +75,23 @@ def arrays_in(x):
 
 
 def leaves(x):
-    """The arrays of a structure, in order."""
+    """Return the arrays of a structure, in order."""
     if isinstance(x, np.ndarray):
         return [x]
     return [leaf for item in (x.values() if isinstance(x, dict) else x) for leaf in leaves(item)]
 
 
 def of_size(example, size):
-    """Another batch than the example, of so many entries."""
+    """Return another batch than the example, with so many entries."""
     if example.dtype.kind != "f":
         return np.resize(example, (size, *example.shape[1:]))
     return draw(size, *example.shape[1:], seed=size).astype(example.dtype)
 
 
 def assert_equal(ours, expected):
-    """One structure, dtypes and shapes; values to the tolerance, NaN and infinities where they
-    are."""
+    """Check that two results have the same structure and dtypes, and values within the tolerance,
+    with NaN and infinities in the same places.
+    """
     assert type(ours) is type(expected)
     if isinstance(expected, dict):
         assert list(ours) == list(expected)
@@ -99,8 +104,9 @@ def assert_equal(ours, expected):
 
 
 def check(model, *examples, sizes=(1, 2, 5, 17), teams=(1, 2, 3)):
-    """The compiled model, after a comparison with the model for batches of several sizes: to the
-    tolerance, and to the same bits on any number of threads."""
+    """Compile a model, compare it with the model for batches of several sizes, and return it.
+    Values agree to the tolerance, and bits for any number of threads.
+    """
     compiled = md.compile(model, *examples)
     for size in sizes:
         inputs = [of_size(np.asarray(x), size) for x in examples]
@@ -115,5 +121,5 @@ def check(model, *examples, sizes=(1, 2, 5, 17), teams=(1, 2, 3)):
 
 
 def steps(compiled):
-    """What a compiled model computes, without names of kernels and sizes."""
+    """Return what a compiled model computes, without names of kernels and sizes."""
     return [re.sub(r" \(\w+\)| -> .*", "", step) for step in compiled.steps]

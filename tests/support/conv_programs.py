@@ -1,7 +1,8 @@
-"""Programs in which convolutions stand between normalizations, and a network to run them in.
+"""This module has programs in which convolutions are between normalizations, and a network to run
+them in.
 
-A program takes a network and images x of 16 channels; the network's steps (conv, depthwise, bn,
-relu, pool) make their parameters when they are called, always the same ones.
+A program takes a network and images x of 16 channels. The network's steps (conv, depthwise, bn,
+relu, pool) make their parameters when they are called, and always the same ones.
 """
 
 import numpy as np
@@ -11,16 +12,16 @@ from tests.support.arrays import close, uniform
 
 
 def nothing(k, t):
-    """What a network does with its k-th step: see `Network`."""
+    """Do nothing with the k-th step of a network; see `Network`."""
 
 
 def look(k, t):
-    """Have every step computed at once, so that no other takes it over."""
+    """Have a step computed at once, so that no other step is fused with it."""
     t.data  # noqa: B018
 
 
 class Network:
-    """Steps with parameters; `after(k, t)` is called with the result t of each step k."""
+    """Has steps with parameters, and calls `after(k, t)` with the result t of each step k."""
 
     def __init__(self, after=nothing, training=True, dtype=np.float32):
         self.after, self.training, self.dtype = after, training, dtype
@@ -61,7 +62,7 @@ class Network:
 
 
 def separable(m, x, out=32, **options):
-    """A block of the network `mobile`, from images to images; they are normalized already."""
+    """Run a block of the network `mobile`, from normalized images to images."""
     h = m.relu(m.bn(m.depthwise(x, **options)))
     return m.relu(m.bn(m.conv(h, out)))
 
@@ -111,13 +112,15 @@ def images(n=3, height=7, width=6, channels=16, dtype=np.float32):
 
 
 def forward(program, x, **settings):
-    """(network, output); x is copied, so that nobody has held what is normalized."""
+    """Return (network, output). x is copied, so that nobody else has a reference to what is
+    normalized.
+    """
     network = Network(**settings)
     return network, program(network, x * 1)
 
 
 def train(program, x=None, **settings):
-    """Everything that a train step computes, by name."""
+    """Return everything that a train step computes, by name."""
     x = images(dtype=settings.get("dtype", np.float32)) if x is None else x
     network, y = forward(program, x, **settings)
     y.backward(uniform(*y.shape, dtype=y.dtype, seed=9))
@@ -125,7 +128,7 @@ def train(program, x=None, **settings):
 
 
 def found(network, x, y):
-    """By name: the output, the running statistics, and the gradients of the leaves."""
+    """Return the output, the running statistics, and the gradients of the leaves by name."""
     return {
         "y": y.data,
         "dx": x.grad,

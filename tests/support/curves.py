@@ -1,6 +1,7 @@
-"""The activations other than ReLU that end a pass of another operation, with options of their own.
+"""This module lists the activations other than ReLU that can be the epilogue of another operation,
+with options of their own.
 
-Their options are no defaults, so that a pass that forgets them is found.
+The options differ from the defaults, so that an epilogue which ignores them is found.
 """
 
 import minidl as md

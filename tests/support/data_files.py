@@ -1,4 +1,4 @@
-"""Small data files in the official formats, made up."""
+"""This module makes small data files in the official formats."""
 
 import gzip
 import io
@@ -12,14 +12,16 @@ TRAIN = [f"data_batch_{number}.bin" for number in range(1, 6)]
 
 
 def idx(array, magic=None):
-    """An array of bytes as the content of an idx file."""
+    """Return an array of bytes as the content of an idx file."""
     array = np.asarray(array, np.uint8)
     magic = 0x0800 + array.ndim if magic is None else magic
     return struct.pack(f">{1 + array.ndim}I", magic, *array.shape) + array.tobytes()
 
 
 def write_mnist(folder, count=7, split="train", seed=0, compress=True):
-    """Write a small MNIST into a folder; its images (count, 28, 28) and labels (count,)."""
+    """Write a small MNIST into a folder, and return its images (count, 28, 28) and labels
+    (count,).
+    """
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 256, (count, 28, 28), np.uint8)
     labels = rng.integers(0, 10, count, np.uint8)
@@ -34,7 +36,9 @@ def write_mnist(folder, count=7, split="train", seed=0, compress=True):
 
 
 def cifar_batch(count, seed=0):
-    """A batch's content, with its images (count, 32, 32, 3) and labels, pixel by pixel."""
+    """Return the content of a batch, made pixel by pixel, with its images (count, 32, 32, 3) and
+    labels.
+    """
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 256, (count, 32, 32, 3), np.uint8)
     labels = rng.integers(0, 10, count, np.uint8)
@@ -47,13 +51,15 @@ def cifar_batch(count, seed=0):
 
 
 def cifar_files(count=4):
-    """The contents of the six batches by name, of `count` images and more, all different."""
+    """Return the contents of the six batches by name. They are all different and have `count`
+    images and more.
+    """
     names = [*TRAIN, "test_batch.bin"]
     return {name: cifar_batch(count + i, seed=i)[0] for i, name in enumerate(names)}
 
 
 def tar_of(files, compression="", folder="cifar-10-batches-bin/"):
-    """A tar with these files, as bytes."""
+    """Return a tar with these files, as bytes."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode=f"w:{compression}") as tar:
         for name, content in files.items():

@@ -1,4 +1,4 @@
-"""Errors that must be raised, and what they must say."""
+"""This module checks which errors are raised, and what they say."""
 
 import contextlib
 
@@ -7,7 +7,9 @@ import pytest
 
 @contextlib.contextmanager
 def refuses(error, *words):
-    """An error of this type is raised inside, and its message has all these words."""
+    """Check that an error of this type is raised within the `with` block, and that its message has
+    all these words.
+    """
     with pytest.raises(error) as info:
         yield
     for word in words:
@@ -15,5 +17,5 @@ def refuses(error, *words):
 
 
 def read_only():
-    """NumPy refuses what is written inside."""
+    """Check that NumPy refuses a write within the `with` block."""
     return pytest.raises(ValueError, match="read-only")

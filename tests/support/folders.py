@@ -1,4 +1,4 @@
-"""What is decoded of a folder of pictures."""
+"""This module records which pictures of a folder are decoded."""
 
 import os
 
@@ -6,7 +6,7 @@ from minidl.data import image_folder
 
 
 def decoded(monkeypatch):
-    """A list that gets the name of each file that is decoded."""
+    """Return a list that gets the name of each file that is decoded."""
     names, read = [], image_folder.read
 
     def noted(path, *args):

@@ -1,4 +1,4 @@
-"""Models to fold, and what must hold of a folded one."""
+"""This module has models to fold, and what must hold for a folded one."""
 
 import warnings
 
@@ -11,7 +11,9 @@ TOLERANCE = {np.float32: 1e-4, np.float64: 1e-10}
 
 
 def settled(model, dtype=np.float32):
-    """In eval mode, with other statistics and parameters in its BatchNorms than at first."""
+    """Return the model in evaluation mode, with statistics and parameters in its BatchNorms that
+    are not the initial ones.
+    """
     rng = np.random.default_rng(0)
     model.astype(dtype).eval()
     for _, layer in model.named_layers():
@@ -34,7 +36,7 @@ def norms(model):
 
 
 def quietly(*args):
-    """fold, where something is known to be left."""
+    """Fold without the warning that something could not be folded."""
     with pytest.warns(UserWarning, match="left alone"):
         return nn.fold(*args)
 
@@ -59,7 +61,7 @@ def folds_completely(model, x, example=True):
 
 
 class Custom(nn.Layer):
-    """Layers a, b and a norm, used as the function says."""
+    """Has layers a, b and a norm, which a function uses."""
 
     def __init__(self, use, **layers):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Graphs that `md.trace` gives, computed again for other values."""
+"""This module computes graphs that `md.trace` gives again, for other values."""
 
 import numpy as np
 
@@ -13,7 +13,7 @@ def operations(graph):
 
 
 def replayed(graph, *arrays):
-    """The outputs of a graph for other inputs: each of its nodes computed again, in order."""
+    """Return the outputs of a graph for other inputs: compute each of its nodes again, in order."""
     values = dict(zip(graph.inputs, map(md.Tensor, arrays), strict=True))
 
     def given(x):
@@ -39,7 +39,7 @@ def replayed(graph, *arrays):
 
 
 def plain(x):
-    """Tensors as arrays, in tuples, lists and dicts."""
+    """Return arrays in place of tensors, in tuples, lists and dicts."""
     if isinstance(x, md.Tensor):
         return x.data
     if isinstance(x, dict):
@@ -61,7 +61,7 @@ def same(a, b):
 
 
 def check(f, *arrays):
-    """A trace of f for other values of these shapes computes the same bits as f."""
+    """Check that a trace of f gives the same bits as f for other values of these shapes."""
     others = [uniform(*x.shape).astype(x.dtype) if x.dtype.kind == "f" else x[::-1] for x in arrays]
     graph = md.trace(f, *others)
     modes = evaluation if isinstance(f, nn.Layer) else md.no_grad
@@ -73,7 +73,7 @@ def check(f, *arrays):
 
 
 def settled(model):
-    """With other statistics and parameters than at first."""
+    """Return a model with statistics and parameters that are not the initial ones."""
     rng = np.random.default_rng(0)
     for name, array in (
         *((n, p.data) for n, p in model.named_parameters()),

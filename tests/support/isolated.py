@@ -1,9 +1,9 @@
-"""Calls that might end a process, or never end, in a process of their own.
+"""This module makes calls that might end a process, or never end, in a process of their own.
 
-A table gives for each name a Python expression and what it should come to: the shapes of the
-result, or the error. Many run in one process, which says what each came to; one that dies, or is
-killed after some seconds (by a signal, which a kernel that holds the interpreter's lock cannot
-keep waiting), costs only its own answer.
+A table has a Python expression for each name, and what it must give: the shapes of the result, or
+the error. Many expressions run in one process, which reports each outcome. If one of them ends the
+process, or is killed after some seconds (by a signal that ends the process even if a kernel holds
+the interpreter's lock), only its own answer is lost.
 """
 
 import functools
@@ -15,7 +15,7 @@ import sys
 from tests.support.processes import ROOT
 
 SECONDS = 20
-BYTES = 6 << 30  # of address space: more is a MemoryError, whatever the machine has
+BYTES = 6 << 30  # of address space; a request for more is a MemoryError, whatever the machine has
 
 CHILD = """
 import json, resource, signal, sys
@@ -59,7 +59,7 @@ with md.use_backend(backend), np.errstate(all="ignore"):
 
 
 def outcomes(cases, backend="native"):
-    """What each call of {name: expression} came to."""
+    """Return the outcome of each call of {name: expression}."""
     answers, left = {}, dict(cases)
     memory = 0 if "libasan" in os.environ.get("LD_PRELOAD", "") else BYTES
     while left:
@@ -79,8 +79,9 @@ def outcomes(cases, backend="native"):
 
 
 def table(cases, backend="native"):
-    """A function (name) that checks one of {name: (expression, expected)}; all run at once, when
-    the first is asked for."""
+    """Return a function (name) that checks one of {name: (expression, expected)}. All expressions
+    run together, when the first result is needed.
+    """
 
     @functools.cache
     def answers():

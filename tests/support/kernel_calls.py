@@ -1,10 +1,10 @@
-"""Which kernels run."""
+"""This module records which kernels run."""
 
 import minidl as md
 
 
 def kernels_run(monkeypatch, *names):
-    """A list that gets the name of each of these kernels whenever it runs."""
+    """Return a list that gets the name of each of these kernels whenever it runs."""
     calls: list[str] = []
 
     def noting(name, kernel):

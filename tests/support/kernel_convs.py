@@ -1,8 +1,8 @@
-"""Arguments of the direct convolutions, and of those that may stand between two normalizations:
-1x1 and depthwise.
+"""This module makes the arguments of direct convolutions, and of those that can be between two
+normalizations: 1x1 and depthwise.
 
-Made of whole numbers, normalization included, every result but a variance is exact, so that a
-kernel and its twin compare with ==, whatever the order of their sums.
+They are made of integers, normalization included, so that every result but a variance is exact.
+Therefore a kernel and its twin are compared with ==, whatever the order of their sums.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ norm, _ = kernels_of("norm.")
 
 SAME = ((1, 1), (1, 1))
 
-# kind: (forward, its twin, backward, its twin)
+# Each kind has the forward, its twin, the backward, and its twin.
 native, twin = kernels_of("conv.")
 KERNELS = {
     kind: tuple(
@@ -32,7 +32,7 @@ PADS = st.tuples(*[st.tuples(st.integers(0, 4), st.integers(0, 4))] * 2)
 
 
 def output_sizes(h, w, kernel, stride, padding, dilation):
-    """The height and the width of a convolution's output; below 1 where there is none."""
+    """Return the height and width of a convolution's output, which are below 1 if it is empty."""
     options = zip((h, w), kernel, stride, padding, dilation, strict=True)
     return tuple((n + sum(p) - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in options)
 
@@ -40,7 +40,7 @@ def output_sizes(h, w, kernel, stride, padding, dilation):
 def depthwise_cases(
     n, h, w, channels, kernel=(3, 3), stride=(1, 1), padding=SAME, dilation=(1, 1), make=whole
 ):
-    """Arguments of the forward and of the backward for one geometry."""
+    """Return the arguments of the forward and of the backward for one geometry."""
     oh, ow = output_sizes(h, w, kernel, stride, padding, dilation)
     forward = {
         "x": make(n, h, w, channels),
@@ -53,7 +53,7 @@ def depthwise_cases(
 
 
 def pointwise_cases(n, h, w, before, after, make=whole):
-    """Arguments of the forward and of the backward from so many channels to so many."""
+    """Return the arguments of the forward and of the backward for these numbers of channels."""
     forward = {"x": make(n, h, w, before), "w": make(1, 1, before, after, seed=1)}
     return forward, {"dy": make(n, h, w, after, seed=2), **forward}
 
@@ -63,7 +63,7 @@ def whole_factors(channels, seed=3):
 
 
 def whole_consumer(dy, relu=True, centre=True):
-    """A normalization behind, dy being the gradient of its output."""
+    """Return a normalization that is the consumer, where dy is the gradient of its output."""
     channels = dy.shape[-1]
     return (
         whole(*dy.shape, seed=4),
@@ -74,7 +74,7 @@ def whole_consumer(dy, relu=True, centre=True):
 
 
 def fused(cases, relu=True):
-    """The cases with a normalization before and one behind."""
+    """Return the cases with a normalization as the producer and one as the consumer."""
     forward, backward = cases
     before = {"factors": whole_factors(forward["x"].shape[-1]), "relu": relu}
     return (
@@ -84,7 +84,9 @@ def fused(cases, relu=True):
 
 
 def agree(kind, cases, factors, relu, consumer):
-    """Kernels and twins give the same: all of the results, and y whether or not it is summed."""
+    """Check that kernels and twins give the same results, and the same y whether or not it is
+    summed.
+    """
     forward, forward_twin, backward, backward_twin = KERNELS[kind]
     before = {"factors": factors, "relu": relu}
     y = forward(**cases[0], **before)
@@ -100,7 +102,7 @@ def agree(kind, cases, factors, relu, consumer):
 
 
 def factors_for(x, seed=0):
-    """Factors of x's own statistics, with a gamma and a beta."""
+    """Return factors of x's own statistics, with a gamma and a beta."""
     channels = x.shape[-1]
     gamma, beta = (values(channels, dtype=x.dtype, seed=seed + k) for k in (0, 1))
     return norm.batch_norm_factors(*norm.batch_stats(x), gamma, beta, 1e-5, x.dtype)
@@ -118,7 +120,7 @@ def direct_cases(
     dtype=np.float32,
     bias=True,
 ):
-    """The arguments of the direct convolution and of its two gradients for one geometry."""
+    """Return the arguments of the direct convolution and of its two gradients for one geometry."""
     n, h, w, channels = x_shape
     oh, ow = output_sizes(h, w, kernel, stride, padding, dilation)
     options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}

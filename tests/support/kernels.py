@@ -1,7 +1,8 @@
-"""What all kernels are tested for: the same bits on any threads, `out`, arrays that are refused.
+"""This module has the checks for all kernels: the same bits on any number of threads, `out`,
+refused arrays.
 
-A kernel is tested through its keyword arguments: `case` is a dict of them, so that one helper can
-replace any one of them by a bad one, or place `out` over it in memory.
+A kernel is tested through its keyword arguments. `case` is a dict of them, so that a helper can
+replace any of them by a bad one, or make `out` overlap it in memory.
 """
 
 import importlib
@@ -17,10 +18,10 @@ from tests.support.arrays import within
 
 THREADS = (1, 2, 3, 4, 7)
 FLOATS = pytest.mark.parametrize("dtype", (np.float32, np.float64), ids=("f32", "f64"))
-# Around vectors of 4, 8 and 16 values, and around the pieces that threads take.
+# These sizes are close to vectors of 4, 8 and 16 values, and to the pieces that threads take.
 SIZES = (0, 1, 2, 3, 7, 15, 16, 17, 31, 33, 64, 65, 1000, 16383, 16384, 16385, 50_001)
 
-# For batch norm, whose blocks are 32 KB or 16 rows, in chunks of which there are at most 64.
+# For batch norm, whose blocks are 32 KB or 16 rows, in at most 64 chunks.
 NORM_SHAPES = (
     (1, 1),
     (2, 1),
@@ -48,7 +49,9 @@ many = settings(
 
 
 def kernels_of(prefix):
-    """All native kernels of the families whose names begin with `prefix`, and all their twins."""
+    """Return all native kernels of the families whose names begin with `prefix`, and all of their
+    twins.
+    """
     return [
         SimpleNamespace(
             **{
@@ -63,22 +66,24 @@ def kernels_of(prefix):
 
 
 def values(*shape, dtype=np.float32, seed=0):
-    """Normal random numbers."""
+    """Return normal random numbers."""
     return np.random.default_rng((seed, *shape)).standard_normal(shape).astype(dtype)
 
 
 def whole(*shape, dtype=np.float32, seed=0, top=4):
-    """Small whole numbers: their products and sums are exact, so results compare with ==."""
+    """Return small integers, whose products and sums are exact, so that results can be compared
+    with ==.
+    """
     return np.random.default_rng((seed, *shape)).integers(-top, top + 1, shape).astype(dtype)
 
 
 def line(**options):
-    """A line of a table."""
+    """Return a line of a table."""
     return options
 
 
 def exact_stats(x):
-    """Mean and biased variance of each channel, in extended precision."""
+    """Return the mean and the biased variance of each channel, in extended precision."""
     rows = x.reshape(-1, x.shape[-1]).astype(np.longdouble)
     mean = rows.mean(axis=0)
     return mean.astype(np.float64), ((rows - mean) ** 2).mean(axis=0).astype(np.float64)
@@ -89,13 +94,15 @@ def eps(dtype):
 
 
 def close(got, expected, tol):
-    """Finite, of the same shape, and max|got - want| <= tol max|want|."""
+    """Check that an array is finite, has the same shape, and max|got - want| <= tol max|want|."""
     assert np.isfinite(got).all()
     within(got, expected, tol)
 
 
 def identical(got, expected):
-    """Equal values (NaN too), one dtype, one shape, in a NumPy array of contiguous memory."""
+    """Check that a result is a contiguous NumPy array with the expected values (NaN too), dtype and
+    shape.
+    """
     assert isinstance(got, np.ndarray)
     assert got.dtype == expected.dtype
     assert got.shape == expected.shape
@@ -104,34 +111,38 @@ def identical(got, expected):
 
 
 def bits(result):
-    """The bytes of an array, of a tuple of arrays (None allowed), or of a list."""
+    """Return the bytes of an array, of a tuple of arrays (which may have None), or of a list."""
     if isinstance(result, (tuple, list)):
         return tuple(None if part is None else part.tobytes() for part in result)
     return result.tobytes()
 
 
 def same_bits(kernel, case):
-    """One result, bit for bit, for every number of threads."""
+    """Check that the result has the same bits for every number of threads."""
     first = bits(kernel(**case, threads=1))
     for threads in THREADS[1:]:
         assert bits(kernel(**case, threads=threads)) == first, f"{threads} threads"
 
 
 def spoil(case, argument, nan, inf):
-    """The case with one NaN and one +Inf at these places of an argument."""
+    """Return the case with one NaN and one +Inf at these places of an argument."""
     array = case[argument].copy()
     array[nan], array[inf] = np.nan, np.inf
     return {**case, argument: array}
 
 
 def corners(array):
-    """Pairs of places for `spoil`: the first and the last, and the last and one near the first."""
+    """Return pairs of places for `spoil`: the first and the last one, and the last one and one near
+    the first.
+    """
     first, last = (0,) * array.ndim, tuple(size - 1 for size in array.shape)
     return (first, last), (last, (*first[:-1], 1))
 
 
 def reached(twin, case, argument, test):
-    """Which results read a value of an argument that passes the test: its 1 among 0 arrives."""
+    """Return which results read a value of an argument that passes the test. All other values
+    become 0, and the results that are not 0 have read it.
+    """
     ones = {
         name: np.ones_like(value) for name, value in case.items() if isinstance(value, np.ndarray)
     }
@@ -140,7 +151,9 @@ def reached(twin, case, argument, test):
 
 
 def bad_values_are_local(kernel, twin, case, argument):
-    """NaN where a result reads the NaN, infinity where it reads the infinity only."""
+    """Check that a result is NaN where it reads the NaN, and infinite where it reads the infinity
+    only.
+    """
     got = kernel(**case)
     nan = reached(twin, case, argument, np.isnan)
     inf = reached(twin, case, argument, np.isinf)
@@ -150,14 +163,14 @@ def bad_values_are_local(kernel, twin, case, argument):
 
 
 def strided(a):
-    """The same values, not contiguous."""
+    """Return the same values, not contiguous."""
     room = np.zeros((*a.shape[:-1], 2 * a.shape[-1] + 1), a.dtype)
     room[..., : 2 * a.shape[-1] : 2] = a
     return room[..., : 2 * a.shape[-1] : 2]
 
 
 def misaligned(a):
-    """The same values, one byte off."""
+    """Return the same values, at an address that is off by one byte."""
     room = np.zeros(a.nbytes + a.itemsize, np.uint8)
     moved = room[1 : 1 + a.nbytes].view(a.dtype).reshape(a.shape)
     moved[...] = a
@@ -165,7 +178,7 @@ def misaligned(a):
 
 
 def swapped(a):
-    """The same values in the other byte order."""
+    """Return the same values in the other byte order."""
     return a.astype(a.dtype.newbyteorder())
 
 
@@ -183,7 +196,9 @@ RANKS = {"axis more": lambda a: a[None], "axis less": lambda a: np.ascontiguousa
 
 
 def refuses(kernel, case, name, kinds, errors=(TypeError, ValueError)):
-    """Each kind of bad array as argument `name` is an error that names kernel and argument."""
+    """Check that each kind of bad array as argument `name` is an error that names kernel and
+    argument.
+    """
     for kind, spoil in kinds.items():
         spoiled = spoil(case[name])
         if (
@@ -192,7 +207,7 @@ def refuses(kernel, case, name, kinds, errors=(TypeError, ValueError)):
             and kind in LAYOUTS
             and kind != "strided"
         ):
-            continue  # a byte has neither alignment nor order
+            continue  # a byte has neither alignment nor byte order
         with pytest.raises(errors) as info:
             kernel(**{**case, name: spoiled})
         message = str(info.value)
@@ -201,7 +216,7 @@ def refuses(kernel, case, name, kinds, errors=(TypeError, ValueError)):
 
 
 class Last(np.ndarray):
-    """A view that tells its values when it is freed."""
+    """A view that reports its values when it is freed."""
 
     def __del__(self):
         if hasattr(self, "told"):
@@ -209,17 +224,19 @@ class Last(np.ndarray):
 
 
 def last_values(array, told):
-    """A view of an array, whose values are appended to a list when nothing refers to it any more:
-    a kernel must refer to what it works on, whatever becomes of its caller's list."""
+    """Return a view of an array, whose values are appended to a list when nothing refers to it any
+    more. A kernel must refer to what it works on, whatever happens to its caller's list.
+    """
     view = array.view(Last)
     view.told = told
     return view
 
 
 def checks_out(kernel, case, in_place=()):
-    """`out=` is filled and returned; what does not fit, or overlaps an input, is refused.
+    """Check that `out=` is filled and returned. What does not fit, or overlaps an input, must be
+    refused.
 
-    `in_place` names the arguments that `out` may be itself, if shapes and dtypes agree.
+    `in_place` names the arguments that may be passed as `out` if shapes and dtypes agree.
     """
     expected = kernel(**case)
     out = np.full_like(expected, 7)
@@ -250,7 +267,7 @@ def checks_out(kernel, case, in_place=()):
 
 def _checks_overlap(kernel, case, name, array, expected, in_place):
     step = max(array.itemsize, expected.itemsize)
-    # out starts one element after the input does, and on its last byte
+    # out starts one element after the input, or at its last byte.
     last = (array.nbytes - 1) // step * step
     for offset in {step, last} - {0}:
         room = np.zeros(offset + array.nbytes + expected.nbytes, np.uint8)

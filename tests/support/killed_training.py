@@ -1,8 +1,8 @@
-"""A training with all that has a state, for tests that kill it.
+"""This program is a training that uses everything with a state. Tests kill it.
 
     python -m tests.support.killed_training FOLDER
 
-It prints the hash of the final weights, the averaged ones included.
+It prints the hash of the final weights, including the averaged ones.
 """
 
 import sys
@@ -16,7 +16,7 @@ from tests.support.trainings import digest
 
 
 def shifted(images, rng):
-    """A transform that draws random numbers: each image by up to two pixels to the right."""
+    """Shift each image by up to two pixels to the right, a transform that draws random numbers."""
     steps = rng.integers(0, 3, len(images))
     return np.stack([np.roll(image, k, axis=1) for image, k in zip(images, steps, strict=True)])
 
@@ -34,7 +34,7 @@ def model():
 
 
 def training(folder, resume="auto", epochs=3, valid=None, **options):
-    """Train on a part of MNIST; returns the trainer."""
+    """Train on a part of MNIST, and return the trainer."""
     digits = data.MNIST(split="test")
     images, labels = digits.images[:330], digits.labels[:330]
     net = model()
@@ -58,7 +58,9 @@ def training(folder, resume="auto", epochs=3, valid=None, **options):
 
 
 def result(trainer):
-    """The hash of all weights, buffers, the optimizer's state, and the figures of the history."""
+    """Return the hash of all weights, buffers, the optimizer's state, and the figures of the
+    history.
+    """
     figures = {
         name: np.array(column) for name, column in trainer.history.items() if name != "seconds"
     }
@@ -82,7 +84,7 @@ class Ends:
 
 
 def ended(folder, batches, error=KeyboardInterrupt, every="epoch"):
-    """A training whose callback raises an error after some batches."""
+    """Run a training in which a callback raises an error after some batches."""
     with pytest.raises(error):
         training(
             folder,

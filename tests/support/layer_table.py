@@ -1,5 +1,6 @@
-"""A line for each layer of one array of floats, and for its options: what the layer must be, and
-what it computes by NumPy. Every layer of `nn` is here, or named where a test looks for it.
+"""This table has a line for each layer that takes one array of floats, and for its options: what
+the layer must be, and what it computes by NumPy. Every layer of `nn` is in it, or is named where a
+test looks for it.
 """
 
 import copy
@@ -17,7 +18,7 @@ from tests.support.reference.attention import multi_head
 
 
 def windows(x, k, stride, padding, fill):
-    """(N, OH, OW, k, k, C): the windows of images, padded with `fill`."""
+    """Return (N, OH, OW, k, k, C): the windows of images, padded with `fill`."""
     p = ((0, 0), (padding, padding), (padding, padding), (0, 0))
     x = np.pad(x, p, constant_values=fill)
     view = np.lib.stride_tricks.sliding_window_view(x, (k, k), axis=(1, 2))
@@ -25,7 +26,9 @@ def windows(x, k, stride, padding, fill):
 
 
 def convolution(reference, *options):
-    """What a reference makes of a layer's weights, and of those options that the layer has."""
+    """Return a reference that uses a layer's weights, and those of the options that the layer
+    has.
+    """
 
     def answer(layer, x):
         bias = None if layer.bias is None else layer.bias.data
@@ -46,7 +49,7 @@ def dense(layer, x):
 
 
 def transformed(reference):
-    """The reference of a layer that computes with a function of its weight."""
+    """Return the reference of a layer that computes with a function of its weight."""
 
     def answer(layer, x):
         plain, v = copy.copy(layer), layer.weight.data

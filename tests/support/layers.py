@@ -1,4 +1,4 @@
-"""Layers that the tests of what a layer holds share."""
+"""This module has the layers that the tests of what a layer holds share."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from tests.support.tensors import parameter
 
 
 class Everything(nn.Layer):
-    """One attribute of each kind; it does not call super().__init__()."""
+    """Has one attribute of each kind, and does not call super().__init__()."""
 
     def __init__(self):
         self.weight = parameter(2, 3)

@@ -1,4 +1,4 @@
-"""A data set whose items show their number, and what its loaders give."""
+"""This module has a data set whose items show their number, and what its loaders yield."""
 
 import threading
 
@@ -8,7 +8,7 @@ from minidl.data import ArrayDataset
 
 
 def numbered(count, dtype=np.uint8):
-    """Images (count, 2, 3, 1) that show their own number, which is their label too."""
+    """Return images (count, 2, 3, 1) that show their own number, which is their label, too."""
     images = np.broadcast_to(np.arange(count).reshape(-1, 1, 1, 1), (count, 2, 3, 1))
     return ArrayDataset(images.astype(dtype), np.arange(count))
 

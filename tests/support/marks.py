@@ -1,4 +1,4 @@
-"""Marks of pytest that tests share."""
+"""This module has the marks of pytest that tests share."""
 
 import os
 
@@ -22,7 +22,7 @@ every_model = pytest.mark.parametrize(
         (models.Mobile, (2, 16, 16, 3)),
     ],
 )
-# For tests whose batches are as small as BatchNorm warns of.
+# For tests whose batches are so small that BatchNorm warns.
 small_batches = pytest.mark.filterwarnings("ignore:BatchNorm.*values a channel")
 needs_root = pytest.mark.skipif(
     not hasattr(os, "geteuid") or os.geteuid() != 0,

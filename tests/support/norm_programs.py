@@ -1,4 +1,5 @@
-"""Programs with normalizations that others may take over, in minidl and in NumPy.
+"""This module has programs with normalizations that other operations can be fused with, in minidl
+and in NumPy.
 
 A program takes a namespace (relu, bn, maximum), x and a residual s.
 """
@@ -51,7 +52,7 @@ def sum_and_relu(m, x, s):
 
 
 def block(m, x, s):
-    """Two blocks of a residual network."""
+    """Run two blocks of a residual network."""
     y = m.relu(m.bn(m.relu(m.bn(x)) * s) + x)
     return m.relu(m.bn(m.relu(m.bn(y)) * s) + y)
 

@@ -1,5 +1,6 @@
-"""Models exported to ONNX, and the comparison of their files with them: by ONNX Runtime, and by
-what comes back."""
+"""This module exports models to ONNX, and compares their files with them: by ONNX Runtime, and by
+the model that is loaded from the file.
+"""
 
 import numpy as np
 
@@ -9,14 +10,14 @@ from tests.support.onnx_files import assert_close, draw, run
 
 
 def exported(model, example, path, layout="NHWC"):
-    """The bytes of the file of a model."""
+    """Return the bytes of the file of a model."""
     md.manual_seed(0)
     md.onnx.export(model, path, example, layout)
     return path.read_bytes()
 
 
 def outputs_of(model, *inputs):
-    """What a model makes of arrays in evaluation mode, a list of arrays."""
+    """Return a list of the arrays that a model computes in evaluation mode."""
     if isinstance(model, nn.Layer):
         model.eval()
     with md.no_grad():
@@ -25,12 +26,12 @@ def outputs_of(model, *inputs):
 
 
 def flat(made):
-    """The tensors of an output that may be nested, in order."""
+    """Return the tensors of an output that may be nested, in order."""
     return [made] if isinstance(made, md.Tensor) else [y for item in made for y in flat(item)]
 
 
 def check(model, example, path, back=True):
-    """The file of a model, after a comparison for batches of one and four."""
+    """Return the file of a model, after a comparison for batches of one and four."""
     content = exported(model, example, path)
     examples = example if isinstance(example, tuple) else (example,)
     loaded = md.onnx.load(path) if back else None
@@ -46,7 +47,7 @@ def check(model, example, path, back=True):
 
 
 def settled(model, *shape):
-    """A model with statistics of its own."""
+    """Return a model with statistics that are not the initial ones."""
     md.manual_seed(0)
     model.train()
     model(md.tensor(draw(16, *shape)))

@@ -1,4 +1,4 @@
-"""ONNX files of a few nodes, and ONNX Runtime, which runs them."""
+"""This module makes ONNX files of a few nodes, and runs them by ONNX Runtime."""
 
 import collections
 import contextlib
@@ -13,14 +13,15 @@ from tests.support.arrays import within
 
 
 def draw(*shape, dtype=np.float32, seed=0):
-    """Normal numbers that are a function of the shape and the seed."""
+    """Return normal numbers that depend on the shape and the seed alone."""
     rng = np.random.default_rng([seed, *shape])
     return rng.standard_normal(shape).astype(dtype)
 
 
 def file_of(nodes, inputs, outputs, arrays=(), opset=21, ir_version=8):
-    """The bytes of a model. `inputs` are (name, shape) or (name, shape, dtype); `outputs` likewise,
-    or names of floats of any shape; `arrays` are initializers by name."""
+    """Return the bytes of a model. `inputs` are (name, shape) or (name, shape, dtype). `outputs`
+    are likewise, or are names of floats of any shape. `arrays` are initializers by name.
+    """
 
     def told(value):
         if isinstance(value, str):
@@ -36,7 +37,7 @@ def file_of(nodes, inputs, outputs, arrays=(), opset=21, ir_version=8):
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
     model.ir_version = ir_version
     with contextlib.suppress(shape_inference.InferenceError):
-        model = shape_inference.infer_shapes(model)  # shapes of outputs
+        model = shape_inference.infer_shapes(model)  # infers the shapes of outputs
     return model.SerializeToString()
 
 
@@ -44,8 +45,9 @@ node = helper.make_node
 
 
 def network(opset=21):
-    """Convolution, normalization, ReLU, a dropout, a flattening and a dense layer; in PyTorch's
-    words."""
+    """Return a convolution, a normalization, a ReLU, a dropout, a flattening and a dense layer, as
+    PyTorch writes them.
+    """
     return file_of(
         [
             node(
@@ -88,7 +90,7 @@ def network(opset=21):
 
 
 def run(content, *arrays):
-    """The outputs that ONNX Runtime computes, a list of arrays."""
+    """Return a list of the outputs that ONNX Runtime computes."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
@@ -96,17 +98,17 @@ def run(content, *arrays):
 
 
 def operators(content):
-    """The operators of a file, in order."""
+    """Return the operators of a file, in order."""
     return [n.op_type for n in onnx.load_model_from_string(content).graph.node]
 
 
 def assert_close(ours, expected, tolerance=1e-5):
-    """Same dtype and shape, and max|a - b| <= tolerance max|b|."""
+    """Check that dtypes and shapes are the same, and that max|a - b| <= tolerance max|b|."""
     ours, expected = np.asarray(ours), np.asarray(expected)
     assert ours.dtype == expected.dtype
     within(ours, expected, tolerance if ours.dtype.kind == "f" else 0)
 
 
 def operations(model, *examples):
-    """How often each operation is in a trace of a model."""
+    """Return how often each operation is in a trace of a model."""
     return collections.Counter(n.operation for n in md.trace(model, *examples))

@@ -1,4 +1,4 @@
-"""Optimizers of all kinds, parameters and gradients."""
+"""This module has optimizers of all kinds, parameters and gradients."""
 
 import numpy as np
 import pytest
@@ -10,13 +10,13 @@ every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 def parameters(shapes, dtype=np.float32):
-    """A parameter of each shape: the same values in every dtype, to its precision."""
+    """Return a parameter of each shape, with the same values in every dtype up to its precision."""
     rng = np.random.default_rng(0)
     return [nn.Parameter(np.asarray(rng.normal(size=shape), dtype)) for shape in shapes]
 
 
 def give_gradients(params, step):
-    """Gradients that are a function of the step, of sizes from 1e-6 to 10."""
+    """Give parameters gradients of sizes from 1e-6 to 10, which depend on the step alone."""
     rng = np.random.default_rng(step)
     for p in params:
         size = 10.0 ** rng.integers(-6, 2, p.shape)
@@ -24,7 +24,9 @@ def give_gradients(params, step):
 
 
 def trained(make, shapes, dtype, steps):
-    """Parameters of these shapes after some steps of the optimizer that `make` gives for them."""
+    """Return parameters of these shapes after some steps of the optimizer that `make` makes for
+    them.
+    """
     params = parameters(shapes, dtype)
     optimizer = make(params)
     for step in range(steps):
@@ -34,7 +36,7 @@ def trained(make, shapes, dtype, steps):
 
 
 def steps(optimizer, count=2):
-    """Steps in which every gradient is 1."""
+    """Take steps in which every gradient is 1."""
     for _ in range(count):
         for group in optimizer.groups:
             for p in group["params"]:

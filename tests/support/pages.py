@@ -1,6 +1,7 @@
-"""Runs the pages of the documentation as a reader would: block after block, in an empty folder.
+"""This module runs the pages of the documentation as a reader would: block after block, in an empty
+folder.
 
-A block is what its fence says:
+The fence of a block says what it is:
 
     python          runs in one namespace a page; `print(...)  # Text` prints that text
     python FILE     is quoted from a file of the sources
@@ -33,15 +34,15 @@ SETTING_UP = ("python3 -m venv", ". .venv/bin/activate")
 
 
 def blocks(page):
-    """(language, what else the fence says, text) of each block of a page."""
+    """Return (language, the rest of the fence, text) for each block of a page."""
     return BLOCK.findall(page.read_text(encoding="utf-8"))
 
 
 def run(page, folder, given=""):
-    """All blocks of a page, in a folder, in which the reader has what `given` makes."""
+    """Run all blocks of a page in a folder, where the reader already has the names in `given`."""
     name = page.stem.replace("-", "_")
     module = types.ModuleType(name)
-    sys.modules[name] = module  # a class of the page can be imported, as from a file
+    sys.modules[name] = module  # so that a class of the page can be imported, as from a file
     try:
         exec(given, module.__dict__)
         for language, more, text in blocks(page):
@@ -63,7 +64,7 @@ def run(page, folder, given=""):
 
 
 def python(text, names, where):
-    """Run a block; what it says that it prints is among what it prints."""
+    """Run a block. Everything that its comments say it prints must be in its output."""
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
         exec(compile(text, where, "exec"), names)
@@ -72,7 +73,7 @@ def python(text, names, where):
 
 
 def session(text, names, where):
-    """Run a session of the interpreter, which prints what it says."""
+    """Run a session of the interpreter, which must print what it shows."""
     examples = doctest.DocTestParser().get_doctest(text, {}, where, where, 0)
     examples.globs = names
     said = []
@@ -81,7 +82,7 @@ def session(text, names, where):
 
 
 def quoted(text, path):
-    """Whether the lines stand in a file one after the other, however far in."""
+    """Return whether a file has these lines one after the other, with any indentation."""
 
     def lines(content):
         return [line.strip() for line in content.strip().splitlines()]
@@ -96,13 +97,13 @@ def quoted(text, path):
 
 
 def commands(text):
-    """The commands of a block, without comments."""
+    """Return the commands of a block, without comments."""
     text = re.sub(r"(^| {2,})#.*$", "", text.replace("\\\n", " "), flags=re.M)
     return [part.strip() for line in text.splitlines() for part in line.split("&&") if part.strip()]
 
 
 def shell(command, folder):
-    """Run a command of minidl; of others, see that there is such a thing."""
+    """Run a command of minidl. Of other commands, check that the program exists."""
     if command.startswith("minidl "):
         done = subprocess.run(
             [sys.executable, "-m", *shlex.split(command)],
@@ -123,7 +124,7 @@ def environment():
 
 
 def check(command):
-    """Without running it: that the program exists, and has the options it is given."""
+    """Check, without running it, that a program exists and has the options that it is given."""
     words = shlex.split(command)
     while re.match(r"[A-Z_]+=", words[0]):  # settings of the environment
         words.pop(0)
@@ -157,7 +158,7 @@ def options(command, program, words):
 
 @cache
 def help_of(program):
-    """What a program says of itself."""
+    """Return a program's help."""
     done = subprocess.run(
         [sys.executable, *program, "--help"],
         cwd=ROOT,
@@ -171,7 +172,7 @@ def help_of(program):
 
 
 def inline_commands(page):
-    """Commands within the sentences of a page."""
+    """Return the commands within the sentences of a page."""
     text = BLOCK.sub("", page.read_text(encoding="utf-8"))
     found = [
         " ".join(command.split())
@@ -187,7 +188,7 @@ def inline_commands(page):
 
 
 def table_cells(text, column):
-    """The pieces of code in a column of all tables of a text, by its number."""
+    """Return the pieces of code in one column, given by its number, of all tables of a text."""
     cells = [
         re.split(r"(?<!\\)\|", line)[column + 1]
         for line in text.splitlines()
@@ -197,7 +198,7 @@ def table_cells(text, column):
 
 
 def photos(folder):
-    """The folder that a reader of the guides has: three classes of ten pictures, and a cat."""
+    """Make the folder that a reader of the guides has: three classes of ten pictures, and a cat."""
     import numpy as np
     from PIL import Image
 

@@ -1,7 +1,9 @@
-"""Comparisons with PyTorch: layouts, tolerances, and the comparison of whole layers.
+"""This module has the comparisons with PyTorch: layouts, tolerances, and the comparison of whole
+layers.
 
-Ours are (N, ..., C) and (KH, KW, in, out), PyTorch's (N, C, ...) and (out, in, KH, KW). Inputs
-are drawn in float64 and rounded to float32 values, so that both dtypes see the same numbers.
+Our arrays are (N, ..., C) and (KH, KW, in, out), and PyTorch's are (N, C, ...) and (out, in, KH,
+KW). Inputs are drawn in float64 and rounded to float32 values, so that both dtypes get the same
+numbers.
 """
 
 import zlib
@@ -21,7 +23,7 @@ TOLERANCE = {np.dtype(np.float32): 1e-4, np.dtype(np.float64): 1e-10}
 
 both_floats = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
 
-# our name of a parameter or buffer: PyTorch's, where they differ
+# Our names of parameters and buffers, and PyTorch's where they differ.
 NAMES = {"gamma": "weight", "beta": "bias", "num_batches": "num_batches_tracked"}
 
 
@@ -30,7 +32,7 @@ def torch_type(dtype):
 
 
 def assert_close(ours, theirs, what="", tolerance=1.0):
-    """Both are arrays in our layout; `tolerance` is in units of TOLERANCE."""
+    """Check that two arrays in our layout agree. `tolerance` is a factor for TOLERANCE."""
     ours, theirs = np.asarray(ours), np.asarray(theirs)
     assert ours.dtype == theirs.dtype, what
     assert np.isfinite(theirs).all(), what
@@ -38,13 +40,13 @@ def assert_close(ours, theirs, what="", tolerance=1.0):
 
 
 def draw(name, shape, dtype=np.float64, low=-2.0, high=2.0):
-    """Random values that are a function of the name, and the same in both dtypes."""
+    """Return random values that depend on the name alone, and are the same in both dtypes."""
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     return rng.uniform(low, high, shape).astype(np.float32).astype(dtype)
 
 
 def off_kinks(name, shape, dtype=np.float64):
-    """Values that are all different by more than rounding, none of them near 0."""
+    """Return values that all differ by more than rounding, none of them near 0."""
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     size = int(np.prod(shape))
     values = (rng.permutation(size) - size // 2 + 0.5) / size * 4
@@ -52,32 +54,33 @@ def off_kinks(name, shape, dtype=np.float64):
 
 
 def channels_first(a):
-    """(N, ..., C) as (N, C, ...); rows stay as they are."""
+    """Convert (N, ..., C) to (N, C, ...); rows stay as they are."""
     return np.ascontiguousarray(np.moveaxis(a, -1, 1)) if a.ndim > 2 else a
 
 
 def channels_last(a):
-    """(N, C, ...) as (N, ..., C); rows stay as they are."""
+    """Convert (N, C, ...) to (N, ..., C); rows stay as they are."""
     return np.ascontiguousarray(np.moveaxis(a, 1, -1)) if a.ndim > 2 else a
 
 
 def weight_to_torch(a):
-    """A convolution's HWIO as OIHW (and KIO as OIK), a dense layer's (in, out) as (out, in); what
-    has more axes is a normalization's."""
+    """Convert a convolution's HWIO to OIHW (and KIO to OIK), and a dense layer's (in, out) to (out,
+    in). An array with more axes is that of a normalization.
+    """
     if a.ndim in (3, 4):
         return np.ascontiguousarray(np.moveaxis(a, (-1, -2), (0, 1)))
     return np.ascontiguousarray(a.T) if a.ndim == 2 else a
 
 
 def weight_from_torch(a):
-    """The inverse of `weight_to_torch`."""
+    """Invert `weight_to_torch`."""
     if a.ndim in (3, 4):
         return np.ascontiguousarray(np.moveaxis(a, (0, 1), (-1, -2)))
     return np.ascontiguousarray(a.T) if a.ndim == 2 else a
 
 
 def their_name(name):
-    """PyTorch's name of a parameter or buffer of ours: "bn1.gamma" is "bn1.weight"."""
+    """Return PyTorch's name of one of our parameters or buffers: "bn1.gamma" is "bn1.weight"."""
     head, _, last = name.rpartition(".")
     last = NAMES.get(last, last)
     return f"{head}.{last}" if head else last
@@ -93,7 +96,7 @@ def copy_state(layer, module):
 
 
 def assert_same_state(layer, module, tolerance=1.0):
-    """All parameters and buffers agree."""
+    """Check that all parameters and buffers agree."""
     theirs = {name: value.numpy() for name, value in module.state_dict().items()}
     ours = layer.state_dict()
     assert {their_name(name) for name in ours} == set(theirs)
@@ -106,7 +109,7 @@ def assert_same_state(layer, module, tolerance=1.0):
 
 
 def assert_same_gradients(layer, module, tolerance=1.0):
-    """The gradients of all parameters agree."""
+    """Check that the gradients of all parameters agree."""
     theirs = dict(module.named_parameters())
     ours = dict(layer.named_parameters())
     assert {their_name(name) for name in ours} == set(theirs)
@@ -116,9 +119,10 @@ def assert_same_gradients(layer, module, tolerance=1.0):
 
 
 def compare(layer, module, x, images=True, tolerance=1.0):
-    """One forward and backward of both on x: outputs, all gradients and buffers agree.
+    """Compare one forward and one backward of both on x: outputs, all gradients and buffers must
+    agree.
 
-    `images`: whether to turn the layout of x and of the output; dtypes are those of x.
+    `images` says whether to convert the layout of x and of the output. The dtypes are those of x.
     """
     first = channels_first if images else np.array
     last = channels_last if images else np.array
@@ -137,7 +141,7 @@ def compare(layer, module, x, images=True, tolerance=1.0):
 
 
 class Padded(torch.nn.Module):
-    """A module behind padding of each side, PyTorch's (left, right, top, bottom)."""
+    """Pads each side as PyTorch does (left, right, top, bottom), and then calls a module."""
 
     def __init__(self, module, padding, value=0.0):
         super().__init__()
@@ -148,9 +152,10 @@ class Padded(torch.nn.Module):
 
 
 def run(ours, theirs, arrays, dtype, last_to_second=False, tolerance=1.0):
-    """Call both on the same arrays; results and the gradients of float arrays agree.
+    """Call both on the same arrays. Results, and the gradients of float arrays, must agree.
 
-    `last_to_second`: PyTorch gets arrays of three axes or more with the last axis as second.
+    With `last_to_second` PyTorch gets arrays of three axes or more with the last axis moved to the
+    second place.
     """
 
     def turned(a):

@@ -1,12 +1,13 @@
-"""Folders of pictures, made up."""
+"""This module makes folders of pictures."""
 
 import numpy as np
 from PIL import Image
 
 
 def smooth(height, width, channels=3, seed=0):
-    """A picture (height, width, channels) whose neighbouring pixels are alike, so that formats
-    which lose something lose little."""
+    """Return a picture (height, width, channels) whose neighbouring pixels are similar, so that
+    lossy formats lose little.
+    """
     rng = np.random.default_rng((seed, height, width))
     i, j = np.mgrid[:height, :width]
     waves = [
@@ -17,13 +18,15 @@ def smooth(height, width, channels=3, seed=0):
 
 
 def write(path, array, **options):
-    """Write an array (H, W, C) as the format that the name says."""
+    """Write an array (H, W, C) in the format that the name says."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array).save(path, **options)
 
 
 def write_folder(root, counts, size=(6, 8), channels=3):
-    """`counts[name]` pictures for each class; all of them (N, H, W, C) in order, and labels."""
+    """Write `counts[name]` pictures for each class, and return all of them (N, H, W, C) in order,
+    and their labels.
+    """
     images, labels = [], []
     for label, (name, count) in enumerate(sorted(counts.items())):
         for i in range(count):
@@ -38,8 +41,9 @@ SHADES = {"dark": 50, "light": 200}
 
 
 def coloured(root, counts, size=(8, 8), seed=0):
-    """Pictures that a model learns to tell apart in a few epochs: `counts[name]` of each colour
-    (blue, green, red), in noise; or of each shade (dark, light), which are stored in grey."""
+    """Write pictures that a model learns to tell apart in a few epochs: `counts[name]` of each
+    colour (blue, green, red), with noise; or of each shade (dark, light), which are stored in grey.
+    """
     rng = np.random.default_rng(seed)
     for name, count in counts.items():
         for i in range(count):

@@ -1,4 +1,6 @@
-"""Faults that the tests of the fuzzers plant: each function breaks something in its own process."""
+"""These functions are faults that the tests of the fuzzers plant: each breaks something in its own
+process.
+"""
 
 import dataclasses
 import os

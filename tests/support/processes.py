@@ -1,4 +1,6 @@
-"""Other interpreters: with settings of their own, little memory, or no rights."""
+"""This module starts other interpreters, with settings of their own, with little memory, or without
+rights.
+"""
 
 import os
 import subprocess
@@ -11,9 +13,9 @@ NOBODY = 65534
 
 
 def python(code, *options, **variables):
-    """The finished process of another interpreter, whose environment says nothing of OpenMP.
+    """Return the finished process of another interpreter, whose environment says nothing of OpenMP.
 
-    `variables` are set in the environment, or taken out of it where they are None.
+    `variables` are set in the environment, or removed from it if they are None.
     """
     env = {
         name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))
@@ -29,16 +31,16 @@ def python(code, *options, **variables):
 
 
 def printed(code, *options, **variables):
-    """The words that `code` prints, run as by `python`; it must not fail."""
+    """Return the words that `code` prints, run as by `python`. It must not fail."""
     done = python(code, *options, **variables)
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
 
 
 def in_bounded_memory(code, *arguments, megabytes):
-    """Run `code` in a process that may take so many megabytes more than after its imports.
+    """Run `code` in a process that may use so many megabytes more than after its imports.
 
-    It finds `md`, `np`, `os` and `sys`, and the arguments in `sys.argv`.
+    The names `md`, `np`, `os` and `sys` are imported for it, and its arguments are in `sys.argv`.
     """
     start = f"""
 import os, resource, sys
@@ -56,7 +58,9 @@ resource.setrlimit(resource.RLIMIT_AS, (used + ({megabytes} << 20),) * 2)
 
 
 def as_nobody(folder, code):
-    """What `code` prints, run in a folder by a user without rights; it finds `md` and `os`."""
+    """Return what `code` prints in a folder, run by a user without rights. The names `md` and `os`
+    are imported for it.
+    """
     start = f"""
 import os, sys
 import minidl as md
@@ -75,7 +79,9 @@ os.setuid({NOBODY})
 
 
 def writer(code, *arguments, **options):
-    """A Python process that runs `code`, which finds `replace_file`; its output is a pipe."""
+    """Start a Python process that runs `code`, for which `replace_file` is imported. Its output is
+    a pipe.
+    """
     code = f"import os, sys, time\nfrom minidl.atomic import replace_file\n{code}"
     return subprocess.Popen(
         [sys.executable, "-c", code, *map(str, arguments)],

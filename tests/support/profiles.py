@@ -1,4 +1,4 @@
-"""Images for networks that are profiled, and the rows of a profile."""
+"""This module makes images for networks that are profiled, and reads the rows of a profile."""
 
 import minidl as md
 

@@ -1,9 +1,9 @@
-"""The tests for every save: which of all tests `pytest --quick` runs.
+"""This module selects the tests that `pytest --quick` runs after every change.
 
-Of each test function that is not slow it runs a sample: of the cases whose ids begin with the same
-word (the name of an operation, of a kernel, of a layer) one, always the same, of the native kernels
-where there is a choice. What is slow was measured, by `pytest --quick --find-slow`, and stands in
-slow.txt: test functions whose samples take over 0.05 seconds a case.
+It runs a sample of each test function that is not slow: of the cases whose ids begin with the same
+word (the name of an operation, a kernel or a layer) it takes one, which is always the same, and one
+of the native kernels where there is a choice. slow.txt lists the slow test functions, whose samples
+take over 0.05 seconds a case. `pytest --quick --find-slow` measures them.
 """
 
 import os
@@ -21,7 +21,9 @@ LIST = Path(__file__).with_name("slow.txt")
 
 
 def function_of(nodeid):
-    """The id of a test without that of its case: file::function, or file::class::function."""
+    """Return the id of a test without that of its case: file::function, or
+    file::class::function.
+    """
     return nodeid.partition("[")[0]
 
 
@@ -30,7 +32,7 @@ def file_of(nodeid):
 
 
 def read():
-    """(test function, its seconds as text) of each line of the list."""
+    """Return (test function, its seconds as text) for each line of the list."""
     return [line.split()[::-1] for line in LIST.read_text(encoding="utf-8").splitlines()]
 
 
@@ -39,7 +41,9 @@ def slow_functions():
 
 
 def sample(nodeids, slow=()):
-    """The ids of a quick run: those of smallest checksum among cases that are alike."""
+    """Return the ids of a quick run: of cases that are alike, the one with the smallest
+    checksum.
+    """
     alike = defaultdict(list)
     for nodeid in nodeids:
         function, _, case = nodeid.partition("[")
@@ -52,14 +56,17 @@ def sample(nodeids, slow=()):
 
 
 def seconds():
-    """(CPU time of this process and of its children that have ended, time that has passed)."""
+    """Return (the CPU time of this process and of its children that have ended, the time that has
+    passed).
+    """
     return sum(os.times()[:4]), time.monotonic()
 
 
 class Clock:
-    """Adds up what the cases of each test function take: CPU time, so that it hardly matters what
-    else the machine does, or a quarter of the time that passes, if that is more. What a fixture
-    takes is shared out to all cases of its file."""
+    """Adds up what the cases of each test function take. This is CPU time, so that it hardly
+    matters what else the machine does, or a quarter of the time that passes if that is more. The
+    time of a fixture is divided among all cases of its file.
+    """
 
     def __init__(self):
         self.functions, self.files = defaultdict(list), defaultdict(list)
@@ -81,7 +88,7 @@ class Clock:
             times.append(max(cpu_after - cpu, (after - now) / 4))
 
     def pytest_sessionfinish(self):
-        """Write down what was found; lines of files that were not run stay."""
+        """Write down what was found. Lines of files that were not run are kept."""
         lines = {function: mean for function, mean in read() if file_of(function) not in self.files}
         for function, times in self.functions.items():
             mean = fmean(times) + fmean(self.files[file_of(function)])

@@ -1,4 +1,4 @@
-"""Batches and models for the tests of `nn.recalibrate`."""
+"""This module has batches and models for the tests of `nn.recalibrate`."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,9 @@ large_gaps = pytest.mark.filterwarnings("ignore:recalibrate. the running statist
 
 
 def batches(sizes=(7, 16, 9), features=3, dtype=np.float32, shift=2.0):
-    """Batches with means far apart: an average of their variances would miss much."""
+    """Return batches whose means are far apart, so that an average of their variances would be much
+    too small.
+    """
     return [
         (uniform(n, features, dtype=np.float64, seed=k) + shift * k).astype(dtype)
         for k, n in enumerate(sizes)
@@ -26,7 +28,7 @@ def model_of(*more):
 
 
 def everything(model):
-    """State and modes, to be compared."""
+    """Return the state and the modes of a model, to be compared."""
     return (
         {name: value.tobytes() for name, value in model.state_dict().items()},
         [(name, layer.training, layer.frozen) for name, layer in model.named_layers()],

@@ -1,4 +1,4 @@
-"""Recurrent layers of all kinds and normalizations."""
+"""This module makes recurrent layers of all kinds and normalizations."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ each_norm = pytest.mark.parametrize("norm", NORMS)
 
 
 def made(name, *args, dtype=np.float64, **options):
-    """A layer with weights, gammas and betas that are all different."""
+    """Return a layer with weights, gammas and betas that are all different."""
     md.manual_seed(0)
     layer = KINDS[name](*args, **options).astype(dtype)
     for k, (label, p) in enumerate(layer.named_parameters()):
@@ -24,6 +24,6 @@ def made(name, *args, dtype=np.float64, **options):
 
 
 def flat(result):
-    """(output, h) or (output, h, c)."""
+    """Return (output, h) or (output, h, c)."""
     output, state = result
     return (output, *state) if isinstance(state, tuple) else (output, state)

@@ -1,4 +1,4 @@
-"""Models and pictures for the tests of reports."""
+"""This module has models and pictures for the tests of reports."""
 
 import numpy as np
 import pytest
@@ -8,8 +8,9 @@ from minidl import data, models, nn, optim, train
 
 
 class Brightness(nn.Layer):
-    """Tells pictures apart by their brightness: the score of class k is largest where the mean is
-    nearest to k / (classes - 1)."""
+    """Classifies pictures by their brightness: the score of class k is largest where the mean is
+    nearest to k / (classes - 1).
+    """
 
     def __init__(self, classes=3):
         super().__init__()
@@ -21,7 +22,7 @@ class Brightness(nn.Layer):
 
 
 def bright(levels, side=8, channels=3):
-    """Pictures of one colour each, the brightness a share of 255."""
+    """Return pictures of one colour each, whose brightness is a share of 255."""
     pixels = (np.array(levels) * 255).astype(np.uint8)[:, None, None, None]
     return np.broadcast_to(pixels, (len(levels), side, side, channels)).copy()
 
@@ -31,7 +32,7 @@ def saved(classes=("dark", "grey", "light"), preprocess=None):
 
 
 def noise(count=40, side=16, channels=3, seed=0):
-    """Pictures that differ from each other, of coarse squares in pale colours."""
+    """Return pictures of coarse squares in pale colours, which all differ."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(40, 216, (count, side // 4, side // 4, 1))
     coloured = coarse + rng.integers(-40, 41, (count, side // 4, side // 4, channels))
@@ -39,13 +40,17 @@ def noise(count=40, side=16, channels=3, seed=0):
 
 
 def settings():
-    """Matplotlib's settings, without the backend: to ask for that chooses one."""
+    """Return Matplotlib's settings without the backend, because asking for the backend chooses
+    one.
+    """
     matplotlib = pytest.importorskip("matplotlib")
     return {name: matplotlib.rcParams[name] for name in matplotlib.rcParams if name != "backend"}
 
 
 def small_network(seed=0):
-    """conv - BatchNorm - ReLU - mean over all places - dense, of pictures with one channel."""
+    """Return conv - BatchNorm - ReLU - mean over all positions - dense, for pictures with one
+    channel.
+    """
     md.manual_seed(seed)
     return nn.Sequential(
         nn.Conv(1, 4, 3, padding=1), nn.BatchNorm(4), nn.ReLU(), nn.GlobalAvgPool(), nn.Dense(4, 3)
@@ -53,7 +58,9 @@ def small_network(seed=0):
 
 
 def pictures(count=60, seed=0):
-    """Grey pictures in three classes: a bright spot at the left, in the middle, at the right."""
+    """Return grey pictures in three classes: a bright spot at the left, in the middle, or at the
+    right.
+    """
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 60, (count, 12, 12, 1)).astype(np.uint8)
     labels = np.arange(count) % 3
@@ -63,7 +70,7 @@ def pictures(count=60, seed=0):
 
 
 def trained(callbacks=(), epochs=2, **options):
-    """(model, history) of a short training."""
+    """Return (model, history) of a short training."""
     model = small_network()
     loader = data.DataLoader(pictures(), 16, shuffle=True, seed=0)
     trainer = train.Trainer(

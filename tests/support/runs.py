@@ -1,4 +1,4 @@
-"""Runs of the command line and of `train.run`: their settings, and no drawings."""
+"""This module has settings for runs of the command line and of `train.run`, which draw nothing."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,9 @@ from minidl.train.report import Report
 
 
 def draw_nothing(monkeypatch):
-    """Curves and reports are empty files: to draw them takes longer than a training here."""
+    """Make curves and reports empty files, because drawing them takes longer than a training
+    here.
+    """
 
     def empty(content, path):
         Path(path).write_bytes(b"")
@@ -18,5 +20,5 @@ def draw_nothing(monkeypatch):
 
 
 def config(folder):
-    """What a run was begun with, as its folder says."""
+    """Return the settings with which a run was begun, as its folder says."""
     return json.loads((folder / "config.json").read_text())

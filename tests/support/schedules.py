@@ -1,4 +1,4 @@
-"""An optimizer with two groups, and the rates that a schedule gives it."""
+"""This module has an optimizer with two groups, and the rates that a schedule gives it."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ def optimizer(rates=RATES):
 
 
 def run(schedule, count):
-    """The rates at the start and after each step: (count + 1, groups)."""
+    """Return the rates at the start and after each step: (count + 1, groups)."""
     rates = [schedule.lr]
     for _ in range(count):
         schedule.step()

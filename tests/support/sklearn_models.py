@@ -1,5 +1,6 @@
-"""Networks and data for the tests of scikit-learn's estimators; a process of a grid search imports
-them from here."""
+"""This module has networks and data for the tests of scikit-learn's estimators. The processes of a
+grid search import them from here.
+"""
 
 import numpy as np
 
@@ -8,7 +9,7 @@ from tests.support.arrays import uniform
 
 
 def convolutions(shape, outputs):
-    """For images (H, W, C): a convolution, and what it finds anywhere."""
+    """Return a convolution for images (H, W, C), followed by the mean over all positions."""
     return nn.Sequential(
         nn.Conv(shape[-1], 8, 3),
         nn.BatchNorm(8),
@@ -25,7 +26,7 @@ def dropping(in_features, outputs):
 
 
 def blobs(count=90, features=4):
-    """Rows of three classes that lie apart, and their names."""
+    """Return rows of three classes that are far from each other, and their names."""
     rng = np.random.default_rng(0)
     numbers = np.arange(count) % 3
     X = rng.normal(size=(count, features)) + 4 * np.eye(3, features)[numbers]
@@ -33,7 +34,7 @@ def blobs(count=90, features=4):
 
 
 def pictures(count=60):
-    """Bytes of images that are dark or bright."""
+    """Return bytes of images that are dark or bright."""
     labels = np.arange(count) % 2
     noise = uniform(count, 6, 5, 3, low=0, high=100, seed=1)
     return (noise + 150 * labels[:, None, None, None]).astype(np.uint8), labels

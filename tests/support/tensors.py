@@ -1,4 +1,4 @@
-"""Small tensors to compute with, and a normalization whose result is lazy."""
+"""This module makes small tensors to compute with, and a normalization whose result is lazy."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ VALUES = uniform(4, 3)
 
 
 def leaf(*values):
-    """A tensor of numbers, or of lists of them, that wants a gradient."""
+    """Return a tensor of numbers, or of lists of them, that requires a gradient."""
     return md.tensor(values, requires_grad=True)
 
 

@@ -1,4 +1,4 @@
-"""The threads of kernels, and Python's."""
+"""This module sets the threads of kernels, and runs functions in Python's threads."""
 
 import contextlib
 import sys
@@ -9,7 +9,7 @@ import minidl as md
 
 @contextlib.contextmanager
 def threads(n):
-    """Kernels use n threads inside."""
+    """Let kernels use n threads within the `with` block."""
     before = md.get_num_threads()
     md.set_num_threads(n)
     try:
@@ -19,8 +19,9 @@ def threads(n):
 
 
 def in_threads(n, work):
-    """Run work(k) in n threads that begin together and are switched often; the exceptions that they
-    end with."""
+    """Run work(k) in n threads that begin together and are switched often. Return the exceptions
+    that they end with.
+    """
     begin, errors = threading.Barrier(n), []
 
     def run(k):

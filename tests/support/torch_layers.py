@@ -1,11 +1,11 @@
-"""Layers that PyTorch does not have, by its operations."""
+"""This module composes layers that PyTorch does not have from its operations."""
 
 import torch
 from torch import nn as tn
 
 
 class Flat(tn.Module):
-    """Rows in our order, channels last."""
+    """Flattens images to rows in our order, with the channels last."""
 
     def forward(self, x):
         return x.movedim(1, -1).flatten(1)
@@ -17,7 +17,7 @@ class GlobalMean(tn.Module):
 
 
 class FilterResponseNorm(tn.Module):
-    """The plain formula, for autograd."""
+    """Computes the plain formula, for autograd."""
 
     def __init__(self, features, eps=1e-6, learn_eps=False):
         super().__init__()
@@ -44,7 +44,9 @@ class TLU(tn.Module):
 
 
 class MeanOfTaps(tn.Module):
-    """Average pooling as a mean of columns: with dilation, and without counting padding."""
+    """Computes average pooling as a mean of columns, with dilation, and without counting
+    padding.
+    """
 
     def __init__(self, window, stride, padding, dilation, count_padding):
         super().__init__()

@@ -1,6 +1,7 @@
-"""Networks in PyTorch, as its libraries have them, small enough for a test: a ResNet-18 of half the
-width (He et al. 2015, 1512.03385), a MobileNetV2 (Sandler et al. 2018, 1801.04381) and a U-Net with
-transposed convolutions (Ronneberger et al. 2015, 1505.04597)."""
+"""This module has PyTorch networks as its libraries have them, but small enough for a test: a
+ResNet-18 of half the width (He et al. 2015, 1512.03385), a MobileNetV2 (Sandler et al. 2018,
+1801.04381) and a U-Net with transposed convolutions (Ronneberger et al. 2015, 1505.04597).
+"""
 
 import torch
 from torch import nn
@@ -101,7 +102,7 @@ class MobileNetV2(nn.Module):
 
 
 class UNet(nn.Module):
-    """Two levels; one goes up by a transposed convolution, one by resizing."""
+    """Has two levels, of which one goes up by a transposed convolution and one by resizing."""
 
     def __init__(self, width=8, classes=3):
         super().__init__()
@@ -135,7 +136,7 @@ class UNet(nn.Module):
 
 
 class VGG(nn.Module):
-    """Images that are flattened for dense layers, with a dropout in between."""
+    """Flattens images for dense layers, with a dropout in between."""
 
     def __init__(self, classes=10):
         super().__init__()

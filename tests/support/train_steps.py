@@ -1,4 +1,4 @@
-"""Train steps of the models of the benchmarks, for comparisons to the bit."""
+"""This module takes train steps of the models of the benchmarks, for bitwise comparisons."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ import minidl as md
 from minidl import models, optim
 from tests.support.arrays import uniform
 
-# Batches of which almost every layer is worth sharing among threads.
+# The batches are so large that almost every layer is shared among threads.
 SHAPES = {
     models.MLP: (256, 28, 28, 1),
     models.MnistCNN: (32, 28, 28, 1),
@@ -17,7 +17,7 @@ SHAPES = {
 
 
 def two_steps(make):
-    """Everything that two train steps compute, as bytes by name."""
+    """Return everything that two train steps compute, as bytes by name."""
     md.manual_seed(0)
     model = make()
     optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)

@@ -1,4 +1,4 @@
-"""Small problems for the tests of training."""
+"""This module has small problems for the tests of training."""
 
 import hashlib
 
@@ -9,7 +9,7 @@ from minidl import data, nn, optim, train
 
 
 def pairs(count=40, features=6, classes=3, seed=0):
-    """Rows whose largest feature of the first ones is their class."""
+    """Return rows, and as their class the index of the largest of their first features."""
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((count, features)).astype(np.float32)
     return data.ArrayDataset(x, x[:, :classes].argmax(axis=1))
@@ -37,7 +37,7 @@ def trainer(model=None, optimizer=None, **options):
 
 
 def digest(*states):
-    """A hash over all arrays of some states, in the order of their names."""
+    """Return a hash over all arrays of some states, in the order of their names."""
     found = hashlib.sha256()
     for state in states:
         for name in sorted(state):
@@ -47,7 +47,7 @@ def digest(*states):
 
 
 def same_bits(a, b):
-    """Whether two models have the same parameters and buffers, bit for bit."""
+    """Return whether two models have the same parameters and buffers, bit for bit."""
     return digest(a.state_dict()) == digest(b.state_dict())
 
 

@@ -1,4 +1,4 @@
-"""Images for transforms, and what all transforms are tested for."""
+"""This module has images for transforms, and the tests that all transforms must pass."""
 
 import numpy as np
 
@@ -15,13 +15,13 @@ def draws_of(count, seed=0, epoch=0, classes=None):
 
 
 def applied(transform, images, labels=None, **options):
-    """What a transform makes of copies."""
+    """Return what a transform makes of copies."""
     labels = None if labels is None else labels.copy()
     return transform.apply_batch(images.copy(), labels, draws_of(len(images), **options))
 
 
 def epoch_of(transform, images, batch_size, skip=0, epoch=0, shuffle=True, prefetch=0):
-    """What a loader gives in an epoch, by item, from batch `skip` on."""
+    """Return what a loader yields in an epoch, by item, from batch `skip` on."""
     count = len(images)
     places = np.arange(count)
     data = ArrayDataset(images, places, places, classes=[str(i) for i in places])

@@ -1,6 +1,6 @@
-"""What PyTorch calls the parameters of each layer, and how it lays them out.
+"""These tests check what PyTorch calls the parameters of each layer, and how it lays them out.
 
-With PyTorch's own modules: tests/parity/test_torch_state.py.
+Tests with PyTorch's own modules are in tests/parity/test_torch_state.py.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from tests.support.arrays import uniform
 
 
 def state(layer):
-    """The state for PyTorch of a layer with values that are all different."""
+    """Return the state for PyTorch of a layer, with values that are all different."""
     for k, p in enumerate(layer.parameters()):
         p.data = np.arange(p.size, dtype=p.dtype).reshape(p.shape) + 1000 * k + 1
     return md.torch.state_dict(layer, arrays=True)
@@ -41,7 +41,7 @@ def test_a_transposed_convolution(groups):
     inputs, outputs = 4 // groups, 8 // groups
     assert theirs.shape == (4, outputs, 3, 2)
     for i in range(4):
-        for o in range(outputs):  # of the group that input i is in
+        for o in range(outputs):  # outputs of the group that input i is in
             ours = layer.weight.data[:, :, i % inputs, i // inputs * outputs + o]
             assert np.array_equal(theirs[i, o], ours)
 
@@ -133,7 +133,7 @@ def test_a_single_cell():
 
 
 class Own(nn.Layer):
-    """A layer of a user's."""
+    """A user's layer."""
 
     def __init__(self):
         super().__init__()

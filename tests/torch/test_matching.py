@@ -1,4 +1,4 @@
-"""Which entry of a state belongs to which of a model, and what is left."""
+"""These tests check which entry of a state belongs to which entry of a model, and what is left."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def theirs():
 
 
 def renamed(state, **names):
-    """A state with other names for layers."""
+    """Return a state with other names for layers."""
     return {
         f"{names['_' + name.split('.')[0]]}.{name.partition('.')[2]}": array
         for name, array in state.items()

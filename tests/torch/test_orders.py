@@ -1,4 +1,6 @@
-"""The order of features that come from images or become some: (H, W, C) here, (C, H, W) there."""
+"""These tests check the order of features that come from images or become images: (H, W, C) here,
+and (C, H, W) in PyTorch.
+"""
 
 import numpy as np
 import pytest
@@ -17,13 +19,13 @@ def theirs_of(model, **options):
 
 
 def channels_first(a, height, width, channels):
-    """Features (H, W, C) of the first axis as (C, H, W)."""
+    """Reorder features (H, W, C) of the first axis as (C, H, W)."""
     parts = a.reshape(height, width, channels, *a.shape[1:])
     return np.moveaxis(parts, 2, 0).reshape(a.shape)
 
 
 class Net(nn.Layer):
-    """A convolution, and what `between` makes of its result before a dense layer."""
+    """Has a convolution, and calls `between` on its result before a dense layer."""
 
     def __init__(self, features, between):
         super().__init__()
@@ -163,7 +165,7 @@ def test_ids_are_found():
 
 
 class OfSequences(Weighted):
-    """A convolution along one axis, as a user may write one."""
+    """A convolution along one axis, as a user might write it."""
 
     def __init__(self, in_channels, out_channels):
         super().__init__()

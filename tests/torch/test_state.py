@@ -1,4 +1,6 @@
-"""What `load_state` and `state_dict` take and give, and that PyTorch is not needed for arrays."""
+"""These tests check what `load_state` and `state_dict` take and return, and that arrays do not need
+PyTorch.
+"""
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ STATE = {"weight": np.ones((2, 3), np.float32), "bias": np.ones(2, np.float32)}
 
 
 class Theirs:
-    """As a tensor of PyTorch that requires a gradient, on another device."""
+    """Resembles a PyTorch tensor that requires a gradient and is on another device."""
 
     def __init__(self, array, dtype="torch.float32", ready=False):
         self.array, self.dtype, self.ready = array, dtype, ready
@@ -147,7 +149,7 @@ test_errors = errors_of(
     ids=["a gamma", "a shape", "a cell"],
 )
 @pytest.mark.parametrize("strict", [True, False])
-def test_a_state_of_minidl_is_told(model, strict):
+def test_a_state_of_minidl_is_recognized(model, strict):
     before = {name: array.copy() for name, array in model.state_dict().items()}
     with pytest.raises(nn.StateError, match=r"a state of minidl's.*model\.load_state_dict"):
         md.torch.load_state(model, model.state_dict(), strict=strict)

@@ -1,4 +1,6 @@
-"""What tests of runs share: data sets of the package, a cache of their own, no pictures drawn."""
+"""This module has what tests of runs share: the data sets of the package, a cache of their own, and
+no drawings.
+"""
 
 import pytest
 
@@ -8,7 +10,7 @@ from tests.support.threads import threads
 
 @pytest.fixture
 def quick(tmp_path, monkeypatch):
-    """For tests that make runs: the current folder is empty, and nothing is drawn."""
+    """Prepare tests that make runs: the current folder is empty, and nothing is drawn."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MINIDL_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("MINIDL_DATA", raising=False)

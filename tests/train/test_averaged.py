@@ -1,4 +1,6 @@
-"""Averaged weights: the formula, their BatchNorm statistics, what is validated."""
+"""These tests check averaged weights: the formula, their BatchNorm statistics, and what is
+validated.
+"""
 
 import copy
 
@@ -68,7 +70,7 @@ def test_statistics_are_recalibrated_on_training_batches(valid):
 def test_the_model_keeps_its_own_weights():
     plain = network()
     trainer(plain).fit(loader(), epochs=2)
-    averaged = network()  # which seeds dropout, too
+    averaged = network()  # it seeds dropout, too
     trainer(averaged, ema=0.9).fit(loader(), epochs=2)
     own, other = plain.state_dict(), averaged.state_dict()
     assert all(np.array_equal(own[name], other[name]) for name in own)

@@ -1,4 +1,4 @@
-"""Which entry of a batch is what."""
+"""These tests check which entry of a batch is what."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ LABELS = np.arange(4)
 
 
 class Two(nn.Layer):
-    """A model of two inputs."""
+    """A model with two inputs."""
 
     def __init__(self):
         super().__init__()
@@ -46,7 +46,7 @@ ONE = nn.Dense(3, 4)
         (Two(), {"image": (A, B), "label": LABELS}, [A, B], LABELS),
     ],
 )
-def test_what_is_what(model, batch, inputs, labels):
+def test_entries_are_inputs_and_labels(model, batch, inputs, labels):
     example = Reader(model)(batch)
     assert example.count == 4
     assert [np.array_equal(x.data, y) for x, y in zip(example, inputs, strict=True)] == [
@@ -72,7 +72,9 @@ def test_batches_that_are_none(batch, text):
 
 
 def test_dtypes():
-    """Floats are of the model's dtype, images of bytes are divided by 255, classes stay."""
+    """Floats get the model's dtype, images of bytes are divided by 255, and classes stay as they
+    are.
+    """
     images = np.full((4, 3), 255, np.uint8)
     example = Reader(nn.Dense(3, 4).astype(np.float64))((images, LABELS.astype(np.int32)))
     (x,) = example

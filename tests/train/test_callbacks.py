@@ -1,4 +1,4 @@
-"""Callbacks: when they are called, EarlyStopping, their states."""
+"""These tests check callbacks: when they are called, EarlyStopping, their states."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.support.trainings import loader, pairs, trainer
 
 
 class Names:
-    """Writes down which methods were called, and where the training stood."""
+    """Records which methods were called, and at which point of the training."""
 
     def __init__(self):
         self.seen = []
@@ -46,7 +46,7 @@ def test_a_callback_ends_the_training():
 
 
 def losses(stopping, values, resume=None, **options):
-    """The epochs that a training with these validation losses takes."""
+    """Return the number of epochs of a training with these validation losses."""
     t = trainer(callbacks=[stopping, *options.pop("callbacks", ())], metrics=())
     t.evaluate = lambda loader: {"loss": values[t.epoch], "score": values[t.epoch]}
     return len(t.fit(loader(8), valid=pairs(8), epochs=len(values), resume=resume)["loss"])
@@ -76,7 +76,9 @@ def test_early_stopping_begins_anew_with_every_training():
 
 
 def test_early_stopping_goes_on_with_a_checkpoint(tmp_path):
-    """Also where it stands after Checkpoint in the list, and where it has already stopped."""
+    """This works if it comes after Checkpoint in the list, and if it has already stopped the
+    training.
+    """
     checkpoint = train.Checkpoint(tmp_path)
     assert losses(train.EarlyStopping(patience=3), [3, 2, 2], callbacks=[checkpoint]) == 3
     for _ in range(2):
@@ -109,13 +111,13 @@ def test_early_stopping_without_its_column(monitor, text):
         ({"monitor": None}, TypeError, "monitor must be"),
     ],
 )
-def test_wrong_arguments(options, error, text):
+def test_wrong_arguments_are_refused(options, error, text):
     with pytest.raises(error, match=f"^EarlyStopping: {text}"):
         train.EarlyStopping(**options)
 
 
 class Counts:
-    """A callback of one's own with a state."""
+    """A user's callback with a state."""
 
     def __init__(self):
         self.epochs = 0
@@ -130,7 +132,7 @@ class Counts:
         self.epochs = state["epochs"]
 
 
-def test_states_of_ones_own_are_part_of_a_checkpoint(tmp_path):
+def test_states_of_user_defined_callbacks_are_part_of_a_checkpoint(tmp_path):
     trainer(callbacks=[Counts(), Counts(), train.Checkpoint(tmp_path)]).fit(loader(), epochs=2)
     first, second, third = Counts(), Counts(), Counts()
     trainer(callbacks=[train.Checkpoint(tmp_path), first, second, third]).fit(

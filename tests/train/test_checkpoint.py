@@ -1,4 +1,4 @@
-"""Checkpoint: its files, damage, other configurations, a full disk."""
+"""These tests check Checkpoint: its files, damage, other configurations, a full disk."""
 
 import errno
 import os
@@ -46,7 +46,7 @@ def test_a_new_training_replaces_the_files_of_another(tmp_path):
 
 
 def test_the_best_of_averaged_weights_has_its_own_statistics(tmp_path):
-    """Without a validation nobody has measured them before it is saved."""
+    """If there is no validation, nothing has computed them before the model is saved."""
     t = trainer(ema=0.9, callbacks=[train.Checkpoint(tmp_path, monitor="loss")])
     t.fit(loader(), epochs=1)
     found, state = md.load(tmp_path / "best.safetensors"), t.averaged.state_dict()
@@ -64,7 +64,7 @@ def test_without_a_validation_the_best_is_the_last(tmp_path):
     t.fit(loader(), epochs=2)
     found = md.load(tmp_path / "best.safetensors")
     assert all(np.array_equal(value, found[name]) for name, value in t.model.state_dict().items())
-    with pytest.raises(ZeroDivisionError):  # of another training, before its end
+    with pytest.raises(ZeroDivisionError):  # the checkpoint of another training, before its end
         trainer(callbacks=[train.Checkpoint(tmp_path), Stop()]).fit(loader(), epochs=3)
     assert not (tmp_path / "best.safetensors").exists()
 
@@ -79,7 +79,7 @@ def test_one_that_comes_from_elsewhere_replaces_them_too(tmp_path):
 
 
 def test_a_kill_before_the_new_file_has_its_name(tmp_path, monkeypatch):
-    """Where the last one is damaged and only two are kept, the new one is the only good file."""
+    """If the last file is damaged and only two are kept, the new file is the only good one."""
     trainer(callbacks=[train.Checkpoint(tmp_path, keep=2)]).fit(loader(), epochs=2)
     damaged(tmp_path / "last.safetensors", "cut")
 
@@ -141,7 +141,7 @@ def test_a_file_of_another_kind_and_of_a_newer_format(tmp_path):
 
 
 def other(change):
-    """A trainer and a loader that differ from those of the checkpoint in one thing."""
+    """Return a trainer and a loader that differ from those of the checkpoint in one thing."""
     model, batches, options = network(), loader(), {}
     rate, kind = 0.1, optim.SGD
     if change == "model":
@@ -233,7 +233,7 @@ def test_a_full_disk_is_named_and_the_previous_checkpoint_kept(tmp_path, monkeyp
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 600 kB, where this process may make one."""
+    """Provide a file system of 600 kB, if this process may make one."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = shutil.which("mount")
@@ -250,7 +250,7 @@ def small_disk(tmp_path):
 
 @pytest.mark.parametrize("best", [False, True])
 def test_a_disk_that_is_really_full(small_disk, best):
-    """A checkpoint of 130 kB fits; the disk is then filled but for 40 kB."""
+    """A checkpoint of 130 kB fits. Then the disk is filled except for 40 kB."""
 
     class Fills:
         def on_epoch_end(self, trainer):
@@ -304,7 +304,7 @@ def test_without_hard_links(tmp_path, monkeypatch):
         ({"mode": "least"}, ValueError, "mode must be"),
     ],
 )
-def test_wrong_arguments(tmp_path, options, error, text):
+def test_wrong_arguments_are_refused(tmp_path, options, error, text):
     with pytest.raises(error, match=f"^Checkpoint: {text}"):
         train.Checkpoint(tmp_path, **options)
 

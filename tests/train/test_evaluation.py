@@ -1,4 +1,4 @@
-"""Evaluation: what can be evaluated, test-time augmentation, threads."""
+"""These tests check evaluation: what can be evaluated, test-time augmentation, threads."""
 
 import threading
 
@@ -30,7 +30,7 @@ def expected(t, *views):
 
 
 def darker(images):
-    images *= 0.5  # it may write to what it gets
+    images *= 0.5  # it may write to its argument
     return images
 
 
@@ -131,7 +131,7 @@ def test_what_cannot_be_evaluated(t, given, error, text):
 
 
 def test_the_mode_is_that_of_the_thread(t):
-    """Another thread sees a model in training meanwhile."""
+    """Another thread sees the model in training mode meanwhile."""
     seen = []
 
     def batches():

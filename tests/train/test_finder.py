@@ -1,4 +1,4 @@
-"""LearningRateFinder: its curve, and that it leaves everything as it was."""
+"""These tests check LearningRateFinder: its curve, and that it leaves everything as it was."""
 
 import sys
 
@@ -44,7 +44,7 @@ def test_the_suggestion_is_where_the_loss_falls_fastest():
     finder = train.LearningRateFinder(steps=7)
     finder.rates = [10.0**k for k in range(-6, 1)]
     finder.losses = [2.0, 2.0, 1.8, 1.0, 0.9, 3.0, 9.0]
-    assert finder.suggestion == pytest.approx(10**-3.5)  # from 1.8 to 1.0
+    assert finder.suggestion == pytest.approx(10**-3.5)  # the loss falls from 1.8 to 1.0
 
 
 def test_it_ends_where_the_loss_grows():
@@ -72,7 +72,7 @@ def test_not_in_a_training_that_is_resumed(tmp_path):
     )
     finder = train.LearningRateFinder(steps=99)
     trainer(callbacks=[train.Checkpoint(tmp_path), finder]).fit(loader(), epochs=2, resume="auto")
-    assert len(finder.rates) == 10  # the curve of the first
+    assert len(finder.rates) == 10  # the curve of the first call
 
 
 def test_plot(tmp_path):
@@ -97,7 +97,7 @@ def test_plot_says_what_is_missing(monkeypatch):
         ({"smoothing": 1.0}, ValueError, "smoothing must be"),
     ],
 )
-def test_wrong_arguments(options, error, text):
+def test_wrong_arguments_are_refused(options, error, text):
     with pytest.raises(error, match=f"^LearningRateFinder: {text}"):
         train.LearningRateFinder(**options)
 
@@ -133,7 +133,7 @@ def test_an_error_leaves_the_model_as_it_was():
 
 
 def test_a_model_that_has_learned_already():
-    """Its loss moves at all rates alike, before it grows: what falls is noise."""
+    """Its loss varies equally at all rates before it grows, so that what falls is noise."""
     noise = 0.1 + 0.01 * np.sin(np.arange(30.0) ** 2)
     finder = train.LearningRateFinder(steps=36)
     finder.rates = (1e-6 * 1.5 ** np.arange(36)).tolist()
@@ -142,5 +142,5 @@ def test_a_model_that_has_learned_already():
         _ = finder.suggestion
     pytest.importorskip("matplotlib")
     assert len(finder.plot().axes[0].lines) == 1
-    finder.losses = [*(1 + noise), 1.0, 0.8, 0.5, 0.3, 0.4, 0.5]  # it falls at last
+    finder.losses = [*(1 + noise), 1.0, 0.8, 0.5, 0.3, 0.4, 0.5]  # the loss falls at the end
     assert finder.rates[30] < finder.suggestion < finder.rates[33]

@@ -1,4 +1,6 @@
-"""The guard against NaN and infinity: what it names, and that nothing of the step remains."""
+"""These tests check the guard against NaN and infinity: what it names, and that nothing of the step
+remains.
+"""
 
 import numpy as np
 import pytest
@@ -91,7 +93,7 @@ def test_data_is_named(part, text):
 
 
 class Counts(nn.Layer):
-    """A layer that puts a new array in the place of its buffer."""
+    """A layer that replaces the array of its buffer."""
 
     def __init__(self):
         super().__init__()
@@ -110,7 +112,7 @@ def test_buffers_that_a_layer_replaces_are_taken_back():
 
 
 class Root(nn.Layer):
-    """Its output is finite and its gradient infinite where x is 0."""
+    """Has a finite output, and an infinite gradient where x is 0."""
 
     def forward(self, x):
         return md.sqrt(md.relu(x) * 0)

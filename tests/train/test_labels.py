@@ -1,4 +1,6 @@
-"""Labels that are no classes of the model, and data sets whose classes have other names."""
+"""These tests check labels that are not classes of the model, and data sets whose classes have
+other names.
+"""
 
 import functools
 
@@ -16,15 +18,16 @@ FEATURES = np.zeros((40, 6), np.float32)
 
 
 def labelled(*labels, classes=None):
-    """A data set of 40 items of class 0, the last ones of which have these labels."""
+    """Return a data set of 40 items of class 0, the last ones of which have these labels."""
     found = np.zeros(40, np.int64)
     found[40 - len(labels) :] = labels
     return ArrayDataset(FEATURES, found, classes=classes)
 
 
 def fit(dataset, valid=None, classes=3, loss=md.cross_entropy, steps=5, **options):
-    """One epoch in batches of 8, the first of which have no wrong label: either it is complete, or
-    it ends before the first step."""
+    """Train for one epoch in batches of 8, the first of which have no wrong label. The epoch is
+    complete, or ends before the first step.
+    """
     t = trainer(network(classes=classes), loss=loss)
     try:
         t.fit(DataLoader(dataset, 8, seed=0, **options), valid=valid)
@@ -57,7 +60,7 @@ def test_the_class_is_named():
         fit(labelled(3, classes=["a", "b", "c", "d"]))
 
 
-def test_one_class_is_nothing_to_learn():
+def test_a_single_class_is_refused():
     with refuses(ValueError, "fit: the model has one output", "at least two"):
         fit(labelled(), classes=1)
 
@@ -106,7 +109,7 @@ def test_data_sets_with_other_classes_are_refused(theirs, words):
 
 
 @pytest.mark.parametrize("theirs", [None, ["cat", "dog"], ["cat"]])
-def test_the_same_names_or_none_are_welcome(theirs):
+def test_the_same_names_or_none_are_accepted(theirs):
     valid = labelled(classes=theirs)
     fit(labelled(1, classes=["cat", "dog"]), valid, classes=2)
 

@@ -1,4 +1,4 @@
-"""Loggers: what stands in their files, also after a training was resumed."""
+"""These tests check the files of loggers, also after a training was resumed."""
 
 import csv
 import json
@@ -42,7 +42,7 @@ def test_a_resumed_training_has_every_epoch_once(tmp_path, logger):
 
     class Ends:
         def on_epoch_end(self, trainer):
-            if trainer.epoch == 3:  # the line is written, the checkpoint is not
+            if trainer.epoch == 3:  # the line has been written, and the checkpoint has not
                 raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -77,7 +77,7 @@ def test_a_path_that_is_none():
 
 
 class Writer:
-    """What TensorBoard uses of tensorboardX, written down."""
+    """Has what TensorBoard's logger uses of tensorboardX, and records it."""
 
     made = []
 

@@ -1,4 +1,4 @@
-"""Metrics of a trainer: counts over a batch, against a loop over its rows."""
+"""These tests compare the metrics of a trainer, counts over a batch, with a loop over its rows."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ SCORES = {
 
 
 def found(row, label, k):
-    """Whether the label is among the first k of the row, sorted in a stable order."""
+    """Return whether the label is among the first k of the row, sorted in a stable order."""
     return not np.isnan(row).any() and label in np.argsort(-row, kind="stable")[:k]
 
 

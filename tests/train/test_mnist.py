@@ -1,4 +1,6 @@
-"""End to end: a small CNN on handwritten digits, stopped and resumed, with much turned on."""
+"""These tests train a small CNN on handwritten digits, stopped and resumed, with many options
+on.
+"""
 
 import functools
 

@@ -1,4 +1,6 @@
-"""Killed at any instant and resumed, a training ends with the same bits."""
+"""These tests check that a training which is killed at any instant and resumed ends with the same
+bits.
+"""
 
 import os
 import random
@@ -21,7 +23,7 @@ from tests.support.trainings import loader, network, pairs, same_bits, trainer
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """The result of the training of `killed` that nothing interrupts."""
+    """Return the result of the training of `killed_training` that nothing interrupts."""
     return killed_training.result(killed_training.training(tmp_path_factory.mktemp("whole")))
 
 
@@ -32,7 +34,7 @@ def started(folder, threads):
 
 
 def changes(path, count, process):
-    """Wait until a file has been replaced some times, or the process has ended."""
+    """Wait until a file has been replaced several times, or the process has ended."""
     seen, before = 0, None
     while seen < count and process.poll() is None:
         try:
@@ -63,10 +65,12 @@ def test_continued_after_a_complete_epoch(tmp_path, whole, epochs):
     assert killed_training.result(killed_training.training(tmp_path)) == whole
 
 
-# An epoch has 17 batches, and 9 steps of two of them.
+# An epoch has 17 batches, and 9 steps of two batches.
 @pytest.mark.parametrize("batches", [1, 2, 16, 17, 18, 37])
-def test_interrupted(tmp_path, whole, capsys, batches):
-    """In the middle of an accumulation, too: the place saved is that before it."""
+def test_an_interrupted_training_ends_with_the_same_bits(tmp_path, whole, capsys, batches):
+    """This includes the middle of an accumulation, where the position that is saved is that before
+    it.
+    """
     ended(tmp_path, batches)
     assert 'resume="auto"' in capsys.readouterr().err
     assert killed_training.result(killed_training.training(tmp_path)) == whole
@@ -93,12 +97,12 @@ def test_a_signal_waits_for_the_end_of_the_step(tmp_path, whole):
         def on_batch_end(self, trainer):
             if trainer.batch == 6 and trainer.epoch == 0 and not trainer.resumed:
                 os.kill(os.getpid(), signal.SIGINT)
-                for _ in range(1000):  # the signal has come, and waits
+                for _ in range(1000):  # the signal has come, and is handled later
                     pass
                 seen.append(trainer.batch)
 
     seen = []
-    # Tests that run in the background of a shell would ignore it.
+    # Without this, tests that run in the background of a shell would ignore it.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
@@ -111,7 +115,7 @@ def test_a_signal_waits_for_the_end_of_the_step(tmp_path, whole):
 
 def test_interrupted_while_validating(tmp_path, whole):
     class Late:
-        """A data set whose second epoch of validation is interrupted."""
+        """A data set whose second validation is interrupted."""
 
         left = 1
 
@@ -137,7 +141,7 @@ def test_a_rate_that_a_callback_set_is_no_other_configuration(tmp_path):
     t = trainer(callbacks=[Halves(), train.Checkpoint(tmp_path)])
     t.fit(loader(), epochs=2)
     assert t.fit(loader(), epochs=3, resume="auto")["lr"] == [0.1, 0.05, 0.025]
-    t.optimizer.lr = 1.0  # but what the user sets is
+    t.optimizer.lr = 1.0  # what the user sets is kept
     with pytest.raises(StateError, match=r"lr: 0\.1 in the checkpoint, 1\.0 here"):
         t.fit(loader(), epochs=4, resume="auto")
 
@@ -204,7 +208,7 @@ def test_a_finished_training_does_nothing_more(tmp_path):
 
 
 def written(path):
-    """What is another one if a file was written again; not when it was last read."""
+    """Return values that change if a file is written again, but not if it is read."""
     found = path.stat()
     return found.st_ino, found.st_mtime_ns, found.st_size
 

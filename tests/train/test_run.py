@@ -1,4 +1,6 @@
-"""Run: a training in a folder, by a program; the model that it gives; what it refuses."""
+"""These tests check runs: a training in a folder, by a program; the model that it gives; what it
+refuses.
+"""
 
 import json
 import os
@@ -56,14 +58,16 @@ def test_the_result(photos, capsys):
     made, result = run(photos, epochs=6)
     assert result.part == "valid" and result.accuracy == 1.0
     assert len(result.history["loss"]) == 6 and result.report.accuracy == result.accuracy
-    assert capsys.readouterr() == ("", "")  # progress=False
+    assert capsys.readouterr() == ("", "")  # with progress=False nothing is printed
     with open("run/config.json") as file:
         assert json.load(file) == json.loads(json.dumps(made.config))
     assert plan_of(read_config("run")).source == photos
 
 
 def test_the_accuracy_is_of_the_best_model_on_the_test_part(tmp_path):
-    """Whose labels are all wrong, so that it is no other number."""
+    """The labels of the test part are all wrong, so that it cannot be the accuracy of another
+    part.
+    """
     coloured(tmp_path / "photos" / "train", COLOURS)
     coloured(tmp_path / "photos" / "test", {"blue": 3}, seed=1)
     (tmp_path / "photos" / "test" / "blue").rename(tmp_path / "photos" / "test" / "red")
@@ -76,8 +80,9 @@ def test_the_accuracy_is_of_the_best_model_on_the_test_part(tmp_path):
 
 
 def test_the_best_model_is_the_earliest_of_the_best_epochs(photos):
-    """With three epochs each is still there as a checkpoint. The second and the third are right on
-    all pictures, in most runs: so is one of them here, or the test says nothing."""
+    """Each of the three epochs is still there as a checkpoint. The second and the third are right
+    on all pictures in most runs, and one of them must be here, or the test shows nothing.
+    """
     for seed in range(20):
         _, result = run(photos, f"run{seed}", seed)
         accuracies = result.history["valid_accuracy"]
@@ -127,14 +132,14 @@ def test_any_reader_of_safetensors_reads_it(photos, tmp_path):
     with safetensors.safe_open("run/best.safetensors", "numpy") as file:
         text = json.dumps(file.metadata())
     for word in ("seconds", str(tmp_path), os.uname().nodename if hasattr(os, "uname") else "\0"):
-        assert word not in text  # no time, no machine
+        assert word not in text  # the text names no time and no machine
     saved = models.load("run/best.safetensors")
     assert saved.classes == ["blue", "red"] and saved.preprocess == made.preprocess
     assert set(saved.info) == {"epoch", "loss", "accuracy", "valid_loss", "valid_accuracy", "lr"}
 
 
 def test_it_says_of_pictures_what_was_measured(photos):
-    """Also of files, which it scales and normalizes by itself."""
+    """This includes files of pictures, which the model scales and normalizes by itself."""
     made, result = run(photos, epochs=6)
     saved = models.load("run/best.safetensors")
     said = [saved.predict(path)[0][0][0] for path in made.task.valid.paths]
@@ -174,7 +179,7 @@ def test_resume(photos):
         run(photos, resume=True, seed=1)
 
 
-def test_interrupted(photos, monkeypatch, capsys):
+def test_an_interrupted_run_is_resumed(photos, monkeypatch, capsys):
     run(photos, "whole")
     step = train.Trainer._train_on
 
@@ -192,7 +197,9 @@ def test_interrupted(photos, monkeypatch, capsys):
 
 
 def test_what_is_left_after_an_error(photos, monkeypatch):
-    """Nothing, if nothing was saved; else what was saved, to go on with."""
+    """If nothing was saved, nothing is left, and otherwise there is what was saved, to resume
+    from.
+    """
     step = train.Trainer._train_on
 
     def failing(at):
@@ -250,7 +257,7 @@ def test_what_cannot_be_carried_out(photos):
         ({"a": 1}, {}, ["a: 1 there, None here"]),
     ],
 )
-def test_differing(there, here, texts):
+def test_settings_that_differ_are_named(there, here, texts):
     assert differing(there, here) == texts
 
 

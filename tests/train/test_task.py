@@ -1,4 +1,6 @@
-"""load_task: known data sets, folders of classes and of parts, what does not fit."""
+"""These tests check load_task: known data sets, folders of classes and of parts, and what does not
+fit.
+"""
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ def folder(root, *parts, count=10):
 
 
 def tones(part, name):
-    """The mean colour of the pictures of a class."""
+    """Return the mean colour of the pictures of a class."""
     label = list(part.classes).index(name)
     return np.asarray(part.images)[np.asarray(part.labels) == label].mean(axis=(0, 1, 2))
 
@@ -35,7 +37,7 @@ def test_a_known_data_set():
         "classes, 28 x 28, grey"
     )
     for part in (task.train, task.valid):
-        assert np.bincount(part.labels).min() > 2600  # of each class its share
+        assert np.bincount(part.labels).min() > 2600  # each class has its share
 
 
 def test_a_folder_of_classes(tmp_path):
@@ -95,7 +97,7 @@ def test_the_names_of_parts(tmp_path, names, parts):
 
 
 def test_a_class_that_is_called_like_a_part(tmp_path):
-    """Trains and planes: a folder of pictures, not of classes."""
+    """It has trains and planes: a folder of pictures, and not of classes."""
     coloured(tmp_path / "photos", {"red": 10, "blue": 10})
     (tmp_path / "photos" / "red").rename(tmp_path / "photos" / "train")
     assert part_folders(str(tmp_path / "photos")) == {}
@@ -128,7 +130,7 @@ def test_channels(tmp_path):
     coloured(tmp_path / "photos" / "test", {"dark": 2, "light": 2}, seed=1)
     assert train.load_task(tmp_path / "photos").shape == (8, 8, 1)
     assert train.load_task(tmp_path / "photos", channels=3).shape == (8, 8, 3)
-    coloured(tmp_path / "photos" / "test", {"red": 1})  # in one part is enough
+    coloured(tmp_path / "photos" / "test", {"red": 1})  # one part that has it is enough
     (tmp_path / "photos" / "test" / "red" / "000.png").rename(
         tmp_path / "photos" / "test" / "dark" / "red.png"
     )

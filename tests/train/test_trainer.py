@@ -1,4 +1,6 @@
-"""Trainer.fit: the same bits as a loop written by hand, accumulation, tasks, history, errors."""
+"""These tests check Trainer.fit: the bits of a loop written by hand, accumulation, tasks, history,
+errors.
+"""
 
 import functools
 import sys
@@ -109,7 +111,7 @@ def test_accumulated_sums():
         history = trainer(
             model, optimizer, loss=losses, reduction="sum", accumulate=times, precision="float64"
         ).fit(loader(13, size))
-        assert history["loss"][0] < 3  # of an item, not of a batch
+        assert history["loss"][0] < 3  # the loss of an item, not of a batch
     for a, b in zip(found.parameters(), expected.parameters(), strict=True):
         np.testing.assert_allclose(a.data, b.data, rtol=1e-12, atol=1e-14)
 
@@ -141,7 +143,7 @@ def test_distributions_as_labels(loss):
     assert history["accuracy"][-1] > 0.8
 
 
-def test_a_loss_of_ones_own_for_numbers_has_no_accuracy():
+def test_a_user_defined_loss_for_numbers_has_no_accuracy():
     history = fitted(pairs().images[:, :2] * 2, 2, loss=lambda a, b: md.mse_loss(a, b))
     assert set(history) == {"loss", "lr", "seconds"}
 
@@ -176,7 +178,7 @@ def test_labels_of_pixels_some_of_them_ignored():
 def test_metrics_that_are_functions():
     def largest(outputs, labels):
         assert isinstance(outputs, np.ndarray) and isinstance(labels, np.ndarray)
-        return outputs.max(axis=1)  # of each item
+        return outputs.max(axis=1)  # for each item
 
     t = trainer(metrics=(largest, "top2"))
     found = t.evaluate(data.DataLoader(pairs(13), 4))
@@ -225,7 +227,7 @@ def test_a_line_an_epoch_where_stderr_is_no_terminal(capsys):
 
 def test_a_bar_on_a_terminal(capsys, monkeypatch):
     class Slow:
-        """Long enough for the bar to be drawn again."""
+        """Takes so long that the bar is drawn again."""
 
         def on_batch_end(self, trainer):
             time.sleep(0.11)
@@ -256,7 +258,7 @@ def test_a_bar_on_a_terminal(capsys, monkeypatch):
         ({"reduction": "none"}, ValueError, "reduction must be"),
     ],
 )
-def test_wrong_arguments(options, error, text):
+def test_wrong_arguments_are_refused(options, error, text):
     with pytest.raises(error, match=f"^Trainer: .*{text}"):
         trainer(**options)
 

@@ -1,4 +1,4 @@
-"""Fine-tuning: weights for other classes and sizes, heads, freezing."""
+"""These tests check fine-tuning: weights for other classes and sizes, heads, freezing."""
 
 import numpy as np
 import pytest
@@ -13,13 +13,13 @@ from tests.support.trainings import same_bits
 
 pytestmark = small_batches
 
-NAMES = [name for name in models.names() if name != "vgg16"]  # vgg8 with more of the same
+NAMES = [name for name in models.names() if name != "vgg16"]  # a vgg8 with more of the same layers
 OPTIONS = {"cifar-fast": {"widths": (8, 8, 8)}, "mlp": {"hidden": 16}}
 CLASSES = ["cat", "dog", "owl"]
 
 
 def saved(name, classes=CLASSES, **options):
-    """A model with weights and statistics that none has at its start."""
+    """Save a model with weights and statistics that no model has at its start."""
     options = {"input_shape": (12, 12, 3), **OPTIONS.get(name, {}), **options}
     md.manual_seed(1)
     model = models.create(name, classes=len(classes), **options)
@@ -72,7 +72,9 @@ def test_as_many_other_classes_do_not():
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("classes", [("fish", "frog"), tuple(CLASSES)])
 def test_frozen_but_for_the_head(name, classes):
-    """After steps of training, with decay and momentum: bits, and statistics of BatchNorm."""
+    """After training steps with decay and momentum, weights and BatchNorm's statistics have the
+    same bits.
+    """
     given = saved(name)
     new = transferred(given, classes, given.model.input_shape, freeze=True)
     before = new.state_dict()
@@ -87,7 +89,7 @@ def test_frozen_but_for_the_head(name, classes):
 
 
 def test_dropout_of_a_frozen_body_is_off_and_it_normalizes_as_in_evaluation():
-    """What stands still is a fixed function: the same picture, the same features."""
+    """What is frozen is a fixed function: the same picture gives the same features."""
     given = saved("vgg8")
     new = transferred(given, ("fish", "frog"), (12, 12, 3), freeze=True)
     x = uniform(4, 12, 12, 3)
@@ -116,7 +118,7 @@ def test_other_channels():
         transferred(saved("resnet20"), ("fish", "frog"), (12, 12, 1), False)
 
 
-def test_a_class_of_ones_own():
+def test_a_user_defined_class():
     given = models.Saved(nn.Sequential(nn.Dense(2, 2)), ["a", "b"])
     with refuses(ValueError, "minidl.models", "Sequential"):
         transferred(given, ("fish", "frog"), (2, 2, 3), False)
@@ -143,7 +145,7 @@ def test_options_are_those_that_the_pictures_do_not_decide():
 
 
 def test_it_draws_from_the_generator_what_a_new_model_draws():
-    """So that runs are the same from one to the next."""
+    """Therefore runs are reproducible."""
     given, draws = saved("resnet20"), []
     for _ in range(2):
         md.manual_seed(5)

@@ -1,4 +1,6 @@
-"""How transforms are called: by a loader, by hand, with labels, with rng; and functions."""
+"""These tests check how transforms are called: by a loader, directly, with labels, with rng; and
+functions as transforms.
+"""
 
 import numpy as np
 import pytest
@@ -30,7 +32,7 @@ def name(transform):
     return repr(transform)[:30]
 
 
-# By a loader: of each item by itself
+# By a loader: each item separately
 
 
 @pytest.mark.parametrize("transform", ALL, ids=name)
@@ -89,7 +91,7 @@ def test_no_images(transform):
     assert len(images) == 0 and images.ndim == 4
 
 
-# By hand
+# Direct calls
 
 
 @pytest.mark.parametrize("transform", ALL, ids=name)
@@ -154,7 +156,7 @@ def test_calls_that_do_not_fit(call, error, message):
         call()
 
 
-def test_shown():
+def test_the_repr_names_the_options():
     assert repr(T.RandomCrop(8, 2)) == (
         "RandomCrop(size=(8, 8), padding=(2, 2), mode='reflect', value=0.0)"
     )
@@ -259,7 +261,7 @@ class Own:
         return images + draws.uniform(1)[:, :, None, None], labels
 
 
-def test_a_class_of_ones_own():
+def test_a_user_defined_class():
     data = ArrayDataset(np.zeros((4, 2, 2, 1), np.float32), np.arange(4))
     images, _ = next(iter(DataLoader(data, 4, transform=Own(), seed=0)))
     assert images.dtype == np.float32 and len(np.unique(images.numpy())) == 4

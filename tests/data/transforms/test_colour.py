@@ -1,4 +1,4 @@
-"""Normalization and colours, against plain formulas."""
+"""These tests compare normalization and colour transforms with plain formulas."""
 
 import colorsys
 
@@ -56,7 +56,7 @@ def grey(image):
 
 
 def expected_of(image, u, brightness=0, contrast=0, saturation=0, hue=0):
-    """One image, step by step."""
+    """Return one image, transformed step by step."""
     image = image.astype(np.float64)
     factors = [
         max(0, 1 - x) + v * (1 + x - max(0, 1 - x))

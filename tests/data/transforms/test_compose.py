@@ -1,4 +1,4 @@
-"""Several transforms one after the other."""
+"""These tests check several transforms one after the other."""
 
 import numpy as np
 import pytest
@@ -49,7 +49,7 @@ def test_labels_go_through():
     assert (mixed[:, 0] == 0).all() and np.allclose(mixed.sum(axis=1), 1)
 
 
-def test_none_at_all():
+def test_without_members_it_returns_its_input():
     assert np.array_equal(T.Compose()(IMAGES), IMAGES)
     assert np.array_equal(T.Compose([])(IMAGES), IMAGES)
 

@@ -1,4 +1,4 @@
-"""Mixup and CutMix: partners, shares, labels."""
+"""These tests check the partners, shares and labels of Mixup and CutMix."""
 
 import math
 
@@ -13,11 +13,12 @@ from tests.support.transforms import applied, draws_of, images_of
 
 COUNT = 60
 IMAGES = images_of(COUNT, 6, 9, 2)
-LABELS = np.arange(COUNT)  # each image of a class of its own: labels say who was mixed
+# Each image has a class of its own, so labels say which images were mixed.
+LABELS = np.arange(COUNT)
 
 
 def partners_of(labels, shares):
-    """Who was mixed into each image, from distributions over images."""
+    """Return the partner of each image, from distributions over the images."""
     rest = labels.copy()
     rest[np.arange(COUNT), np.arange(COUNT)] = -1
     return rest.argmax(axis=1)
@@ -29,7 +30,8 @@ def test_mixup():
     own = labels[np.arange(COUNT), np.arange(COUNT)]
     partners = partners_of(labels, own)
     np.testing.assert_allclose(labels.sum(axis=1), 1, atol=1e-6)
-    assert sorted(partners.tolist()) == list(range(COUNT))  # a ring: each is a partner once
+    # The partners form a ring: each image is a partner once.
+    assert sorted(partners.tolist()) == list(range(COUNT))
     assert (partners != np.arange(COUNT)).all()
     for i in range(COUNT):
         expected = own[i] * IMAGES[i] + (1 - own[i]) * IMAGES[partners[i]]
@@ -47,7 +49,7 @@ def test_cutmix():
         rows, columns = np.nonzero(~kept)
         if len(rows):
             part = np.s_[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
-            assert not kept[part].any()  # a rectangle
+            assert not kept[part].any()  # the replaced part is a rectangle
             assert np.array_equal(images[i][part], IMAGES[partners[i]][part])
     assert own.min() < 0.3 and own.max() > 0.9
 
@@ -64,7 +66,7 @@ def test_some_of_the_images(kind):
 
 @pytest.mark.parametrize("alpha", [0.05, 0.2, 0.5, 1.0, 2.0, 8.0])
 def test_the_shares_are_of_a_beta_distribution(alpha):
-    """Moments: E x = 1/2, E x^2 and E x^4 by the gamma function."""
+    """The moments E x = 1/2, E x^2 and E x^4 follow from the gamma function."""
     x = mix.beta(alpha, draws_of(40_000))
     assert x.min() >= 0 and x.max() <= 1
 
@@ -138,7 +140,7 @@ def test_labels_that_do_not_fit(labels, classes, error, message):
         ({"p": 2}, ValueError),
     ],
 )
-def test_arguments(options, error):
+def test_bad_arguments_are_refused(options, error):
     for kind in (T.Mixup, T.CutMix):
         with pytest.raises(error, match=f"{kind.__name__}: {next(iter(options))} must be"):
             kind(**options)

@@ -1,4 +1,4 @@
-"""Crops, flips, shifts and turns, against plain formulas image by image."""
+"""These tests compare crops, flips, shifts and turns with plain formulas, image by image."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ def test_random_crop(mode, size, padding, dtype):
     for i in range(40):
         expected = whole[i, tops[i] : tops[i] + height, lefts[i] : lefts[i] + width]
         assert np.array_equal(found[i], expected)
-    assert tops.max() == places[0] - 1 and lefts.max() == places[1] - 1  # all places come
+    assert tops.max() == places[0] - 1 and lefts.max() == places[1] - 1  # every position occurs
 
 
 def test_random_flip():
@@ -143,7 +143,7 @@ def test_the_angle_counts_counter_clockwise():
     image = np.zeros((1, 21, 21, 1), np.float32)
     image[0, 10, 18] = 1  # on the right
     found, _ = applied(T.RandomRotation((30, 30)), image)
-    assert found[0, 6, 16:18].sum() > 0.5  # above it
+    assert found[0, 6, 16:18].sum() > 0.5  # above the middle
 
 
 # What does not fit
@@ -200,7 +200,7 @@ def test_the_angle_counts_counter_clockwise():
         (lambda: T.CenterCrop(-1), ValueError, "CenterCrop: size"),
     ],
 )
-def test_arguments(make, error, message):
+def test_bad_arguments_are_refused(make, error, message):
     with pytest.raises(error, match=message):
         make()
 
@@ -252,7 +252,7 @@ def test_sides_of_more_pixels_than_places_have_bits_are_refused_by_name(transfor
     ids=repr,
 )
 def test_the_longest_sides_are_not_beyond_what_kernels_take(transform):
-    images = np.zeros((2, 2**30, 0, 3), np.float32)  # without memory
+    images = np.zeros((2, 2**30, 0, 3), np.float32)  # an array that takes no memory
     assert transform(images, np.random.default_rng(0)).shape == images.shape
     with refuses(ValueError, "RandomCrop: images of the shape", "have no pixels"):
         T.RandomCrop(1, 2**30, mode="constant")(images)

@@ -1,4 +1,4 @@
-"""Scaling, against Pillow; parts that are drawn, against the words."""
+"""These tests compare scaling with Pillow, and random crops with their definition."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ IMAGES = images_of(30, 13, 20, 3)
 
 
 def by_pillow(image, size, box=None):
-    """Channel by channel, in floats."""
+    """Scale with Pillow, channel by channel, in floats."""
     return np.stack(
         [
             np.asarray(
@@ -105,7 +105,7 @@ def test_a_part_does_not_see_what_is_outside():
         (lambda: T.RandomResizedCrop(8, ratio=(1,)), ValueError, "ratio must be a pair"),
     ],
 )
-def test_arguments(make, error, message):
+def test_bad_arguments_are_refused(make, error, message):
     with pytest.raises(error, match=message):
         make()
 

@@ -1,4 +1,4 @@
-"""The formula and its gradient: the rule on both sides, the differences, a run."""
+"""These tests check E01: the rule on both sides, the gradient errors, and a run."""
 
 import math
 
@@ -31,7 +31,7 @@ GOOD = {
         ({"gamma": math.nan}, Verdict.REFUTED),
     ],
 )
-def test_rule(change, verdict):
+def test_the_rule_judges_figures_on_both_sides(change, verdict):
     found = experiment.judge([GOOD, {**GOOD, **change}])
     assert found.verdict is verdict
     assert found.figures["output's variance where σ² is smallest"] == 0.5
@@ -48,7 +48,7 @@ def test_a_coarse_difference_is_seen():
     assert e01.gradient_errors(x, seed=1, step=1.0)["x"] > 1e-2
 
 
-def test_run_judge_and_plot():
+def test_it_runs_and_is_judged_and_plotted():
     results = [experiment.run(0, experiment.settings(quick=True))]
     assert experiment.judge(results).verdict is Verdict.SUPPORTED
     experiment.plot(results)

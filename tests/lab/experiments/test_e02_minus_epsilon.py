@@ -1,4 +1,4 @@
-"""The minus sign: the rule on both sides, what is counted, a run."""
+"""These tests check E02: the rule on both sides, which steps are counted, and a run."""
 
 import math
 
@@ -14,7 +14,7 @@ FINE, ENDED = [2.3, 1.0, 0.5], [math.nan]
 
 
 def seed(plus=FINE, minus=ENDED):
-    """A result with these losses on raw pixels, and what the other figures need."""
+    """Return a result with these losses on raw pixels, and with what the other figures need."""
     losses = {"pixels": FINE, "noisy pixels": FINE, "hidden units": FINE}
     return {
         "losses": {"plus": {**losses, "pixels": plus}, "minus": {**losses, "pixels": minus}},
@@ -38,7 +38,7 @@ def seed(plus=FINE, minus=ENDED):
         ({"plus": ENDED}, Verdict.REFUTED),  # the plus sign does not help
     ],
 )
-def test_rule(change, verdict):
+def test_the_rule_judges_figures_on_both_sides(change, verdict):
     results = [seed(), seed(**change)]
     assert experiment.judge(results).verdict is verdict
     experiment.plot(results[::-1])
@@ -61,7 +61,7 @@ def test_only_what_varies_by_less_than_eps_is_nan():
     assert np.isnan(y.data).any(axis=0).tolist() == [True, True, False]
 
 
-def test_run_judge_and_plot():
+def test_it_runs_and_is_judged_and_plotted():
     results = [experiment.run(0, {"images": 240, "batch": 60, "steps": 4})]
     assert experiment.judge(results).verdict is Verdict.SUPPORTED
     assert results[0]["from BatchNorm"] < 1e-12

@@ -1,4 +1,4 @@
-"""Divided by the variance: the rule on both sides, the formula, a run."""
+"""These tests check E03: the rule on both sides, the formula, and a run."""
 
 import math
 
@@ -12,7 +12,7 @@ experiment = e03.DividedByVariance()
 
 
 def seed(before=(0.1, 0.2), deviation=(1.0, 1.0), variance=(10.0, 5.0), loss=0.5):
-    """A result with these variances of units."""
+    """Return a result with these variances of units."""
     return {
         "before": before,
         "scales": [1.0],
@@ -25,15 +25,15 @@ def seed(before=(0.1, 0.2), deviation=(1.0, 1.0), variance=(10.0, 5.0), loss=0.5
     "change, verdict",
     [
         ({}, Verdict.SUPPORTED),
-        ({"loss": math.inf}, Verdict.SUPPORTED),  # the training is only shown
+        ({"loss": math.inf}, Verdict.SUPPORTED),  # the training is shown but not judged
         ({"variance": (1.0, 1.0)}, Verdict.REFUTED),
         ({"variance": (10.0, 5.001)}, Verdict.REFUTED),
         ({"deviation": (1.0, 1.01)}, Verdict.REFUTED),
         ({"variance": (math.nan, 5.0)}, Verdict.REFUTED),
-        ({"before": (1.0, 1.0), "variance": (1.0, 1.0)}, Verdict.REFUTED),  # 1/1 is 1
+        ({"before": (1.0, 1.0), "variance": (1.0, 1.0)}, Verdict.REFUTED),  # 1 divided by 1 is 1
     ],
 )
-def test_rule(change, verdict):
+def test_the_rule_judges_figures_on_both_sides(change, verdict):
     assert experiment.judge([seed(**change)]).verdict is verdict
 
 
@@ -49,7 +49,7 @@ def test_divisors():
         assert np.allclose(y.var(axis=0), x.var(axis=0) ** power)
 
 
-def test_run_judge_and_plot():
+def test_it_runs_and_is_judged_and_plotted():
     results = [experiment.run(0, {"images": 240, "batch": 60, "steps": 4, "scales": [1.0, 10.0]})]
     assert experiment.judge(results).verdict is Verdict.SUPPORTED
     assert results[0]["variance"]["size"][1] == pytest.approx(

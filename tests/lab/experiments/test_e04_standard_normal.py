@@ -1,4 +1,6 @@
-"""Normal or not: the rule on both sides, the tests of distributions beside SciPy's, a run."""
+"""These tests check E04: the rule on both sides, the tests of distributions beside SciPy's, and a
+run.
+"""
 
 import math
 
@@ -13,7 +15,7 @@ experiment = e04.StandardNormal()
 
 
 def seed(rejected=0.8, change=1e-12):
-    """A result whose untrained units are rejected so often at 10,000 values."""
+    """Return a result whose untrained units are rejected this often with 10,000 values."""
     state = {
         f"{kind} {n}": rejected if n == 10000 else 0.0
         for kind in ("normal", "fitted", "uniform")
@@ -34,7 +36,8 @@ def seed(rejected=0.8, change=1e-12):
     "change, verdict",
     [
         ({}, Verdict.REFUTED),
-        ({"rejected": 0.05}, Verdict.INCONCLUSIVE),  # normal, by its input alone
+        # The output is normal, but only because the input is.
+        ({"rejected": 0.05}, Verdict.INCONCLUSIVE),
         ({"rejected": 0.4, "change": 1e-3}, Verdict.INCONCLUSIVE),
         ({"rejected": 0.5}, Verdict.INCONCLUSIVE),
         ({"change": 1e-3}, Verdict.INCONCLUSIVE),
@@ -43,7 +46,7 @@ def seed(rejected=0.8, change=1e-12):
         ({"change": math.nan}, Verdict.INCONCLUSIVE),
     ],
 )
-def test_rule(change, verdict):
+def test_the_rule_judges_figures_on_both_sides(change, verdict):
     results = [seed(**change), seed(**change)]
     assert experiment.judge(results).verdict is verdict
     experiment.plot(results)
@@ -78,7 +81,7 @@ def test_normal_values_are_rarely_rejected():
     assert 0.02 < share < 0.09
 
 
-def test_run_judge_and_plot():
+def test_it_runs_and_is_judged_and_plotted():
     results = [experiment.run(0, {"images": 10000, "sizes": [10000], "steps": 4})]
     found = experiment.judge(results)
     assert found.verdict is Verdict.REFUTED

@@ -1,4 +1,4 @@
-"""Whitened or not: the rule on both sides, correlations, a run."""
+"""These tests check E05: the rule on both sides, correlations, and a run."""
 
 import math
 
@@ -12,7 +12,7 @@ experiment = e05.Whitened()
 
 
 def seed(change=1e-14, largest=0.9):
-    """A result with this change of correlations, and this largest one."""
+    """Return a result with this change of correlations, and this largest correlation."""
     pairs = [[0.1, 0.9], [0.1, 0.9]]
     return {
         "change": change,
@@ -34,7 +34,7 @@ def seed(change=1e-14, largest=0.9):
         ({"largest": math.nan}, Verdict.INCONCLUSIVE),
     ],
 )
-def test_rule(change, verdict):
+def test_the_rule_judges_figures_on_both_sides(change, verdict):
     assert experiment.judge([seed(**change), seed(**change)]).verdict is verdict
 
 
@@ -51,7 +51,7 @@ def test_correlations_and_whitening():
     assert np.allclose(np.cov(e05.whitened(x).T, bias=True), np.eye(4))
 
 
-def test_run_judge_and_plot():
+def test_it_runs_and_is_judged_and_plotted():
     results = [experiment.run(0, {"images": 500})]
     assert experiment.judge(results).verdict is Verdict.REFUTED
     experiment.plot(results)

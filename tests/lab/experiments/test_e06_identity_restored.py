@@ -1,4 +1,4 @@
-"""The identity restored: the rule on both sides, the errors, a run."""
+"""These tests check E06: the rule on both sides, the errors, and a run."""
 
 import math
 
@@ -12,7 +12,7 @@ experiment = e06.IdentityRestored()
 
 
 def seed(formula=1e-15, exact=1e-15):
-    """A result with these errors."""
+    """Return a result with these errors."""
     rms = {name: [1e-4, 1e-2] for name in e06.CURVES}
     return {
         "formula": formula,
@@ -32,7 +32,7 @@ def seed(formula=1e-15, exact=1e-15):
         ({"exact": math.nan}, Verdict.REFUTED),
     ],
 )
-def test_rule(change, verdict):
+def test_the_rule_judges_figures_on_both_sides(change, verdict):
     assert experiment.judge([seed(), seed(**change)]).verdict is verdict
 
 
@@ -47,7 +47,7 @@ def test_error_is_that_of_the_ratio_of_variance_and_eps():
     assert max(found[name] for name in e06.NAMES) < 1e-12
 
 
-def test_run_judge_and_plot():
+def test_it_runs_and_is_judged_and_plotted():
     results = [experiment.run(0, experiment.settings(quick=False))]
     assert experiment.judge(results).verdict is Verdict.SUPPORTED
     experiment.plot(results)

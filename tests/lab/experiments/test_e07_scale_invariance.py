@@ -1,4 +1,4 @@
-"""Scale invariance: each part of the rule on both sides, the formulas, a run."""
+"""These tests check E07: each part of the rule on both sides, the formulas, and a run."""
 
 import math
 
@@ -13,7 +13,7 @@ experiment = e07.ScaleInvariance()
 
 
 def seed(error=1e-4, quarters=(3.0, 1.0), large=10.01, diverged=False, **exact):
-    """A result of these figures, with which the claim holds."""
+    """Return a result with figures for which the claim holds, changed by these."""
     forms = dict.fromkeys(e07.FORMS, 1e-14) | {"input norms": [1.0], "weight norms": [1.0]}
     arm = {
         "diverged": diverged,
@@ -46,7 +46,7 @@ def seed(error=1e-4, quarters=(3.0, 1.0), large=10.01, diverged=False, **exact):
         ({"diverged": True, "error": math.nan}, Verdict.REFUTED),
     ],
 )
-def test_rule(change, verdict):
+def test_the_rule_judges_figures_on_both_sides(change, verdict):
     results = [seed(), seed(**change)]
     assert experiment.judge(results).verdict is verdict
 
@@ -67,7 +67,7 @@ def test_norms_are_those_of_pythagoras():
     assert np.all(np.diff(arm["norms"]) > 0)
 
 
-def test_run_judge_and_plot():
+def test_it_runs_and_is_judged_and_plotted():
     results = [
         experiment.run(
             0,

@@ -1,4 +1,4 @@
-"""A bias before the normalization: the rule on both sides, what is counted, a run."""
+"""These tests check E08: the rule on both sides, which biases are counted, and a run."""
 
 import math
 
@@ -12,7 +12,7 @@ experiment = e08.RedundantBias()
 
 
 def seed(largest=1e-16):
-    """A result with this largest gradient."""
+    """Return a result with this largest gradient."""
     arm = {"steps": [1, 2], "rms": [1e-6, 1e-5], "largest": 1e-4}
     return {
         "relative": {"MLP": [largest], "C6": [0.0]},
@@ -27,7 +27,7 @@ def seed(largest=1e-16):
     "largest, verdict",
     [(1e-16, Verdict.SUPPORTED), (1e-9, Verdict.REFUTED), (math.nan, Verdict.REFUTED)],
 )
-def test_rule(largest, verdict):
+def test_the_rule_judges_figures_on_both_sides(largest, verdict):
     results = [seed(), seed(largest)]
     assert experiment.judge(results).verdict is verdict
     experiment.plot(results)
@@ -40,7 +40,7 @@ def test_each_layer_before_a_normalization_gets_a_bias():
     assert sum(p.data.size for p in model.parameters()) == e08.wasted(problems.mlp())[1]
 
 
-def test_run_judge_and_plot():
+def test_it_runs_and_is_judged_and_plotted():
     results = [experiment.run(0, {"images": 240, "batch": 12, "steps": 10})]
     assert experiment.judge(results).verdict is Verdict.SUPPORTED
     assert results[0]["losses apart"] < 1e-10

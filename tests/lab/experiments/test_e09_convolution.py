@@ -1,4 +1,4 @@
-"""Normalization of maps: the rule on both sides, the count, a run."""
+"""These tests check E09: the rule on both sides, the number of independent values, and a run."""
 
 import math
 
@@ -13,7 +13,7 @@ experiment = e09.Convolution()
 
 
 def seed(**change):
-    """A result of one layer of 60 images with 2 x 2 positions and 3 maps."""
+    """Return a result of one layer for 60 images with 2 x 2 positions and 3 maps."""
     return {
         "layers": [
             {
@@ -39,7 +39,7 @@ def seed(**change):
         ({"parameters": 24}, Verdict.REFUTED),
     ],
 )
-def test_rule(change, verdict):
+def test_the_rule_judges_figures_on_both_sides(change, verdict):
     assert experiment.judge([seed(), seed(**change)]).verdict is verdict
 
 
@@ -64,11 +64,11 @@ def test_independent_values():
     rng = np.random.default_rng(0)
     x = rng.standard_normal((400, 4, 4, 50))
     assert e09.independent(x, 60) == pytest.approx(60 * 16, rel=0.1)
-    same = np.broadcast_to(x[:, :1, :1], x.shape)  # all positions alike
+    same = np.broadcast_to(x[:, :1, :1], x.shape)  # all positions are equal
     assert e09.independent(same, 60) == pytest.approx(60, rel=0.01)
 
 
-def test_run_judge_and_plot(monkeypatch):
+def test_it_runs_and_is_judged_and_plotted(monkeypatch):
     pictures = np.random.default_rng(0).random((50, 8, 8, 3))
     monkeypatch.setattr(problems, "cifar10", lambda part: (pictures, None))
     results = [experiment.run(0, {"images": 40, "batch": 20})]

@@ -1,4 +1,4 @@
-"""The noise of a batch: the rule on both sides and in between, the law, a run."""
+"""These tests check E10: the rule on both sides and in between, the law, and a run."""
 
 import math
 
@@ -13,7 +13,7 @@ SIZES = [32, 64, 128]
 
 
 def seeds(*slopes):
-    """Results whose outputs have such slopes, and the mean that of the law."""
+    """Return results whose outputs have these slopes, while the means follow the law."""
     return [
         {
             "sizes": SIZES,
@@ -38,7 +38,7 @@ def seeds(*slopes):
         ((-0.50,), Verdict.INCONCLUSIVE),
     ],
 )
-def test_rule(slopes, verdict):
+def test_the_rule_judges_figures_on_both_sides(slopes, verdict):
     assert experiment.judge(seeds(*slopes)).verdict is verdict
 
 
@@ -71,7 +71,7 @@ def test_noise_of_normal_values():
     assert outputs.std() == pytest.approx(1 / 8, rel=0.08)
 
 
-def test_run_judge_and_plot():
+def test_it_runs_and_is_judged_and_plotted():
     settings = {
         "images": 500,
         "examples": 5,

@@ -1,4 +1,4 @@
-"""Faster and more stable: the rule on both sides, and how wandering is measured."""
+"""These tests check E11: the rule on both sides, and how drift is measured."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ TINY = {"rates": [0.5], "steps": 60, "every": 20, "batch": 20, "std": 0.1, "imag
 
 
 def arm(accuracy, drift):
-    """An arm's result."""
+    """Return the result of an arm."""
     return {
         "rate": 0.1,
         "every": 10,
@@ -28,7 +28,9 @@ def arm(accuracy, drift):
 
 
 def seeds(*pairs):
-    """Results in which BatchNorm is ahead at so many of ten checkpoints, with such drifts."""
+    """Return results in which BatchNorm is ahead at so many of ten checkpoints, with these
+    drifts.
+    """
     return [
         {
             "0.1": {
@@ -51,7 +53,7 @@ def seeds(*pairs):
         (((10, 0.3),), Verdict.INCONCLUSIVE),
     ],
 )
-def test_rule(pairs, verdict):
+def test_the_rule_judges_figures_on_both_sides(pairs, verdict):
     assert experiment.judge(seeds(*pairs)).verdict is verdict
 
 
@@ -83,7 +85,7 @@ def test_percentiles_are_those_of_the_input_of_the_sigmoids(training):
     assert np.array_equal(found, np.percentile(inputs, [15, 50, 85], axis=0))
 
 
-def test_run_judge_and_plot():
+def test_it_runs_and_is_judged_and_plotted():
     found = [experiment.run(0, TINY)]
     again = experiment.run(0, TINY)
     assert found[0] == again

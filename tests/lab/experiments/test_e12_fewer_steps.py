@@ -1,4 +1,4 @@
-"""Fewer steps: the rule on both sides, and what is compared with what."""
+"""These tests check E12: the rule on both sides, and which trainings are compared."""
 
 import pytest
 
@@ -9,7 +9,7 @@ experiment = e12.FewerSteps()
 
 
 def course(rate, reached, best=0.8, steps=28):
-    """One that reaches 0.8 at a checkpoint, or never gets above `best`."""
+    """Return a course that reaches 0.8 at a checkpoint, or never gets above `best`."""
     return {
         "rate": rate,
         "every": 10,
@@ -19,7 +19,9 @@ def course(rate, reached, best=0.8, steps=28):
 
 
 def arms(same, tuned):
-    """Without, at the better one of two rates, at checkpoint 28; with, as said."""
+    """Return the arms: without BatchNorm the target is reached at checkpoint 28, at the better of
+    two rates; with BatchNorm as given.
+    """
     return {
         "none": [course(0.1, 28), course(0.3, 28, best=0.6)],
         "batch": [course(0.1, same), course(0.3, tuned)],
@@ -39,7 +41,7 @@ def seeds(*reached):
         ((7,), Verdict.INCONCLUSIVE),
     ],
 )
-def test_rule(reached, verdict):
+def test_the_rule_judges_figures_on_both_sides(reached, verdict):
     assert experiment.judge(seeds(*reached)).verdict is verdict
 
 
@@ -55,13 +57,13 @@ def test_the_rate_is_the_best_one_without():
     assert [found["rate"] for found in e12.chosen(arms(14, 2))] == [0.1, 0.1, 0.3]
 
 
-def test_a_seed_that_never_gets_there_is_told():
+def test_a_seed_that_never_reaches_the_target_is_reported():
     assert e12.in_words([2, 2]) == "1/2"
     assert e12.in_words([1, 1.8, 0]) == "1/1 and 1/1.8, and never as accurate in 1 seed"
     assert e12.in_words([0, 0]) == "never as accurate in 2 seeds"
 
 
-def test_plot_of_one_seed():
+def test_one_seed_is_plotted():
     experiment.plot(seeds(14))
 
 

@@ -1,4 +1,4 @@
-"""Higher rates: the rule on both sides, and the figures beside it."""
+"""These tests check E13: the rule on both sides, and the additional figures."""
 
 import math
 
@@ -20,7 +20,7 @@ def sweep(ceiling):
 
 
 def seeds(*ceilings, gap=0.1):
-    """Results with the baseline's largest stable rate and BatchNorm's."""
+    """Return results with these largest stable rates, without and with BatchNorm."""
     return [
         {
             "rates": RATES,
@@ -53,11 +53,11 @@ def seeds(*ceilings, gap=0.1):
         (((0.1, 5),), Verdict.INCONCLUSIVE),
     ],
 )
-def test_rule(ceilings, verdict):
+def test_the_rule_judges_figures_on_both_sides(ceilings, verdict):
     assert experiment.judge(seeds(*ceilings)).verdict is verdict
 
 
-def test_what_is_told_beside_the_rule():
+def test_figures_that_are_not_judged():
     figures = experiment.judge(seeds((0.1, 5), (0.1, 5))).figures
     assert figures[
         "points that BatchNorm is ahead, each at its best rate of the sweep"
@@ -66,5 +66,5 @@ def test_what_is_told_beside_the_rule():
     assert figures["seeds whose baseline is not stable at 5 times, %"] == 100
 
 
-def test_plot_of_one_seed():
+def test_one_seed_is_plotted():
     experiment.plot(seeds((0.1, 5)))

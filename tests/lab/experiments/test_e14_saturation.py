@@ -1,4 +1,6 @@
-"""E14: the rule on both sides, what counts as saturated, and which gradients are measured."""
+"""These tests check E14: the rule on both sides, what counts as saturated, and which gradients are
+measured.
+"""
 
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ TINY = {
 
 
 def seeds(*pairs):
-    """Results with the accuracies without and with BatchNorm."""
+    """Return results with these accuracies without and with BatchNorm."""
 
     def arm(accuracy):
         courses = [
@@ -43,7 +45,7 @@ def seeds(*pairs):
         (((0.11, 0.96),), Verdict.INCONCLUSIVE),
     ],
 )
-def test_rule(pairs, verdict):
+def test_the_rule_judges_figures_on_both_sides(pairs, verdict):
     assert experiment.judge(seeds(*pairs)).verdict is verdict
 
 
@@ -71,7 +73,7 @@ def test_gradients_are_those_of_the_weights_in_their_order():
     )
 
 
-def test_run_judge_and_plot():
+def test_it_runs_and_is_judged_and_plotted():
     found = [experiment.run(0, TINY)]
     assert len(found[0]["none"]["gradients"]) == 4
     experiment.judge(found)

@@ -1,4 +1,4 @@
-"""Less sensitive to the start: the rule on both sides."""
+"""These tests check E15: the rule on both sides."""
 
 import pytest
 
@@ -12,7 +12,7 @@ BASELINE = [0.11, 0.11, 0.95, 0.93, 0.8]
 
 
 def seeds(*accuracies, baseline=BASELINE):
-    """Results with BatchNorm's accuracies from each start."""
+    """Return results with these accuracies of BatchNorm for each initial scale."""
 
     def arm(values):
         return [
@@ -38,11 +38,11 @@ LEVEL = [0.95, 0.95, 0.95, 0.93, 0.88]
         ((LEVEL,), Verdict.INCONCLUSIVE),
     ],
 )
-def test_rule(accuracies, verdict):
+def test_the_rule_judges_figures_on_both_sides(accuracies, verdict):
     assert experiment.judge(seeds(*accuracies)).verdict is verdict
 
 
-def test_where_both_collapse_is_told():
+def test_scales_at_which_both_collapse_are_reported():
     assert (
         "both networks collapse at none of the initial scales" in experiment.judge(seeds(LEVEL)).why
     )
@@ -68,7 +68,7 @@ def test_a_baseline_without_a_spread_is_no_verdict():
     assert experiment.judge(found).verdict is Verdict.INCONCLUSIVE
 
 
-def test_run_judge_and_plot():
+def test_it_runs_and_is_judged_and_plotted():
     found = [experiment.run(0, TINY)]
     assert len(found[0]["arms"]["none"]) == 3
     experiment.judge(found)

@@ -1,4 +1,4 @@
-"""Covariate shift: the rule on both sides of both parts, the noise, and what is measured."""
+"""These tests check E16: both parts of the rule on both sides, the noise, and what is measured."""
 
 import math
 
@@ -25,7 +25,9 @@ def arm(shift, accuracy):
 
 
 def seeds(*, shift=0.7, noisy=0.965, batch=0.97, none=0.95, spread=0.0):
-    """Results of three seeds at two rates: a shift of 0.6 without, and a spread of the figures."""
+    """Return results of three seeds at two rates, with a shift of 0.6 without BatchNorm and some
+    spread.
+    """
     return [
         {
             "rates": [0.1, 0.5],
@@ -40,17 +42,19 @@ def seeds(*, shift=0.7, noisy=0.965, batch=0.97, none=0.95, spread=0.0):
 @pytest.mark.parametrize(
     "options, verdict",
     [
-        ({}, Verdict.REFUTED),  # neither part
+        ({}, Verdict.REFUTED),  # neither part holds
         ({"noisy": 0.94}, Verdict.REFUTED),  # only the first part fails
         ({"shift": 0.4}, Verdict.REFUTED),  # only the second part fails
-        ({"shift": 0.4, "noisy": 0.94}, Verdict.SUPPORTED),  # noise takes the gain away
-        ({"shift": 0.4, "noisy": 0.955, "batch": 0.97}, Verdict.SUPPORTED),  # much of it
+        ({"shift": 0.4, "noisy": 0.94}, Verdict.SUPPORTED),  # noise cancels the gain
+        # Noise cancels much of the gain.
+        ({"shift": 0.4, "noisy": 0.955, "batch": 0.97}, Verdict.SUPPORTED),
         ({"shift": 0.6, "noisy": 0.96, "spread": 0.02}, Verdict.INCONCLUSIVE),
         ({"noisy": math.nan, "shift": math.nan}, Verdict.INCONCLUSIVE),
-        ({"noisy": math.nan}, Verdict.REFUTED),  # diverged, but it does not reduce
+        # The noisy arm diverged, but the shift is not reduced.
+        ({"noisy": math.nan}, Verdict.REFUTED),
     ],
 )
-def test_rule(options, verdict):
+def test_the_rule_judges_figures_on_both_sides(options, verdict):
     assert experiment.judge(seeds(**options)).verdict is verdict
 
 
@@ -113,14 +117,14 @@ def test_what_is_measured_is_that_of_a_step():
 
 @pytest.fixture
 def noise(monkeypatch):
-    """Noise in place of the digits: nothing is read."""
+    """Replace the digits by random images, so that nothing is read from disk."""
     rng = np.random.default_rng(0)
     arrays = rng.random((200, 28, 28, 1), np.float32), rng.integers(0, 10, 200)
     monkeypatch.setattr(problems, "mnist", lambda part: arrays)
 
 
 @pytest.mark.usefixtures("noise")
-def test_run_judge_and_plot():
+def test_it_runs_and_is_judged_and_plotted():
     settings = {
         **experiment.settings(True),
         "steps": 4,
@@ -135,7 +139,7 @@ def test_run_judge_and_plot():
     assert experiment.judge([found]).verdict is Verdict.INCONCLUSIVE
     pytest.importorskip("matplotlib")
     assert len(experiment.plot([found]).axes) == 2
-    found["none"][1] = {**arm(math.nan, math.nan), "at": [2, 4]}  # one that diverged
+    found["none"][1] = {**arm(math.nan, math.nan), "at": [2, 4]}  # an arm that diverged
     experiment.plot([found])
     assert experiment.judge([found]).verdict is Verdict.INCONCLUSIVE
 

@@ -1,4 +1,4 @@
-"""The landscape: the rule on both sides, and the ranges along a step."""
+"""These tests check E17: the rule on both sides, and the ranges along a step."""
 
 import math
 
@@ -22,7 +22,7 @@ SHORT = {
 
 
 def arm(ranges):
-    """Results of an arm with such ranges, in whatever is measured."""
+    """Return the results of an arm whose measurements all have these ranges."""
     return {
         "at": list(range(len(ranges))),
         "end": 1.0,
@@ -31,7 +31,9 @@ def arm(ranges):
 
 
 def seeds(*shares, count=20):
-    """One seed for each share of checkpoints at which BatchNorm's range is under half."""
+    """Return one seed for each share of checkpoints at which BatchNorm's range is below half of the
+    other.
+    """
     return [
         {
             "none": arm([2.0] * count),
@@ -50,7 +52,7 @@ def seeds(*shares, count=20):
         ((1.0,), Verdict.INCONCLUSIVE),
     ],
 )
-def test_rule(shares, verdict):
+def test_the_rule_judges_figures_on_both_sides(shares, verdict):
     assert experiment.judge(seeds(*shares)).verdict is verdict
 
 
@@ -66,7 +68,8 @@ def test_diverged_arms():
     found = seeds(1.0, 1.0, 1.0)
     for seed in found:
         seed["none"] = arm([2.0] * 15 + [math.nan] * 5)
-    assert experiment.judge(found).verdict is Verdict.SUPPORTED  # where there is something
+    # The seeds that have checkpoints decide.
+    assert experiment.judge(found).verdict is Verdict.SUPPORTED
     for seed in found:
         seed["none"] = arm([math.nan] * 20)
     assert experiment.judge(found).verdict is Verdict.INCONCLUSIVE
@@ -109,14 +112,14 @@ def test_what_is_measured_is_that_of_a_step():
 
 @pytest.fixture
 def noise(monkeypatch):
-    """Noise in place of the pictures: nothing is read."""
+    """Replace the pictures by random images, so that nothing is read from disk."""
     rng = np.random.default_rng(0)
     arrays = rng.standard_normal((40, 32, 32, 3)).astype(np.float32), rng.integers(0, 10, 40)
     monkeypatch.setattr(problems, "cifar10", lambda part: arrays)
 
 
 @pytest.mark.usefixtures("noise")
-def test_run_judge_and_plot():
+def test_it_runs_and_is_judged_and_plotted():
     found = experiment.run(0, SHORT)
     assert found["none"]["at"] == [2, 4]
     assert experiment.judge([found]).verdict is Verdict.INCONCLUSIVE

@@ -1,4 +1,4 @@
-"""The growth of gradients: the rule on both sides, and the limit."""
+"""These tests check E18: the rule on both sides, and the limit."""
 
 import pytest
 
@@ -9,7 +9,7 @@ experiment = e18.GradientFlow()
 
 
 def seeds(*growths, depth=10):
-    """Results whose gradient grows so much a layer, one for each seed."""
+    """Return one result for each seed, in which the gradient grows by this factor in each layer."""
     return [
         {
             "batches": [32],
@@ -26,7 +26,8 @@ def seeds(*growths, depth=10):
     "growths, verdict, theory",
     [
         ((1.20, 1.21, 1.22), Verdict.REFUTED, "SUPPORTED"),
-        ((1.40, 1.41, 1.42), Verdict.REFUTED, "REFUTED"),  # a worse explosion is not better
+        # A larger explosion of gradients is not better.
+        ((1.40, 1.41, 1.42), Verdict.REFUTED, "REFUTED"),
         ((1.02, 1.03, 1.04), Verdict.REFUTED, "REFUTED"),
         ((0.98, 0.99, 1.00), Verdict.SUPPORTED, "REFUTED"),
         ((0.99, 1.10, 1.32), Verdict.INCONCLUSIVE, "INCONCLUSIVE"),
@@ -34,7 +35,7 @@ def seeds(*growths, depth=10):
         ((1.21, float("nan")), Verdict.INCONCLUSIVE, "INCONCLUSIVE"),
     ],
 )
-def test_rule(growths, verdict, theory):
+def test_the_rule_judges_figures_on_both_sides(growths, verdict, theory):
     found = experiment.judge(seeds(*growths))
     assert found.verdict is verdict
     assert found.figures["growth as the theory says"] == theory

@@ -1,4 +1,6 @@
-"""Regularisation: the rule on both sides, statistics of all images, the noise of parts."""
+"""These tests check E19: the rule on both sides, statistics of all images, and the noise of their
+parts.
+"""
 
 import math
 
@@ -23,7 +25,7 @@ TINY = {
 
 
 def seed(none, *gaps):
-    """A result of the same gaps on both data sets, by the noisiest first."""
+    """Return a result with the same gaps on both data sets, that of the noisiest arm first."""
     arms = zip(("none", "16", "32", "256", "all"), (none, *gaps), strict=True)
     found = {
         arm: {"train": 100.0, "test": 100 - gap, "train loss": 0.0, "test loss": gap}
@@ -36,11 +38,11 @@ def seed(none, *gaps):
     "seeds, verdict",
     [
         ([seed(6, 4, 4.5, 5, 5.2), seed(6.2, 4, 4.4, 5, 4.9)], Verdict.SUPPORTED),
-        # The gap falls, but the other way with the noise.
+        # The gap is smaller than without BatchNorm, but it rises with the noise.
         ([seed(6, 5.2, 5, 4.5, 4), seed(6, 5.3, 5, 4.4, 4)], Verdict.REFUTED),
-        # Smaller with more noise, and not smaller than without BatchNorm.
+        # The gap falls with the noise, but it is not smaller than without BatchNorm.
         ([seed(4, 4, 4.5, 5, 5.2), seed(4, 4, 4.4, 5, 5.1)], Verdict.REFUTED),
-        # The trend is right, and one step of it wholly wrong.
+        # The trend is right, but one step of it is clearly in the wrong direction.
         ([seed(6, 4, 4.5, 4.4, 5), seed(6, 4, 4.6, 4.4, 5)], Verdict.REFUTED),
         ([seed(6, 4, 4.5, 5, 5.2), seed(4, 4, 4.5, 5, 5.2)], Verdict.INCONCLUSIVE),
         ([seed(6, 4, 4.5, 5, 5.2)], Verdict.INCONCLUSIVE),
@@ -48,7 +50,7 @@ def seed(none, *gaps):
         ([seed(0, 4, 4.5, 5, 5), seed(0, 4, 4.5, 5, 5)], Verdict.INCONCLUSIVE),
     ],
 )
-def test_rule(seeds, verdict):
+def test_the_rule_judges_figures_on_both_sides(seeds, verdict):
     assert experiment.judge(seeds).verdict is verdict
 
 
@@ -84,7 +86,7 @@ def test_rank_correlation():
     assert e19.rank_correlation(seed(9, 4, 3, 2, 1)["mnist"]) == 1
 
 
-def test_run_judge_and_plot(monkeypatch):
+def test_it_runs_and_is_judged_and_plotted(monkeypatch):
     monkeypatch.setattr(e19.problems, "mnist", random_images.data(28, 28, 1))
     monkeypatch.setattr(e19.problems, "cifar10", random_images.data(32, 32, 3))
     results = [experiment.run(number, TINY) for number in range(2)]

@@ -1,4 +1,4 @@
-"""Dropout beside BatchNorm: the rule on both sides, the formula, where dropout stands."""
+"""These tests check E20: the rule on both sides, the formula, and the places of dropout."""
 
 import math
 
@@ -15,7 +15,9 @@ TINY = {"images": 100, "test": 40, "epochs": 1, "batch": 50, "rate": 0.05, "keep
 
 
 def seed(ratio, before, after):
-    """A result of a ratio of variances, that of the formula 2.5, and accuracies in points."""
+    """Return a result with this ratio of variances, where the formula gives 2.5, and with these
+    accuracies in %.
+    """
     points = {
         "batch none 1.0": 50.0,
         "batch before 0.5": before,
@@ -43,7 +45,7 @@ def seed(ratio, before, after):
         ([seed(math.nan, 40, 50), seed(2.5, 40, 50)], Verdict.INCONCLUSIVE),
     ],
 )
-def test_rule(seeds, verdict):
+def test_the_rule_judges_figures_on_both_sides(seeds, verdict):
     assert experiment.judge(seeds).verdict is verdict
 
 
@@ -55,7 +57,7 @@ def test_ratio_of_normal_values(what, mean_square_over_variance):
     assert e20.gaussian_ratio(0.5, what, seed=0) == pytest.approx(exact, rel=0.02)
 
 
-def test_behind_a_relu_the_formula_is_that_of_the_specification():
+def test_after_a_relu_the_formula_is_that_of_the_specification():
     assert e20.shifted(0.5, math.sqrt(1 / (2 * math.pi)), 0.5 - 1 / (2 * math.pi)) == pytest.approx(
         2.47, abs=0.005
     )
@@ -93,7 +95,7 @@ def test_ratios_of_a_network_follow_the_formula_at_its_first_batch_norm():
     assert second["measured"] > 1.5
 
 
-def test_run_judge_and_plot(monkeypatch):
+def test_it_runs_and_is_judged_and_plotted(monkeypatch):
     monkeypatch.setattr(e20.problems, "cifar10", random_images.data(32, 32, 3))
     results = [experiment.run(number, TINY) for number in range(2)]
     assert len(results[0]["ratios"]["0.5"]) == 6

@@ -1,4 +1,6 @@
-"""Small batches: the rule on both sides, monotonicity apart, the normalizations of a size."""
+"""These tests check E21: the rule on both sides, the separate question of monotonicity, and the
+normalization for each batch size.
+"""
 
 import math
 
@@ -23,7 +25,7 @@ LARGER = "larger batches are better with BatchNorm"
 
 
 def seed(batch, group):
-    """Accuracies at batch 2, 8 and 32."""
+    """Return the result of these accuracies at batch sizes 2, 8 and 32."""
 
     def points(values):
         return dict(zip(("2", "8", "32"), np.divide(values, 100).tolist(), strict=True))
@@ -65,7 +67,7 @@ def seed(batch, group):
         ([seed((40, 48, math.nan), (49, 49, 49))] * 2, "INCONCLUSIVE", "INCONCLUSIVE"),
     ],
 )
-def test_rule(seeds, verdict, larger):
+def test_the_rule_judges_figures_on_both_sides(seeds, verdict, larger):
     judgement = experiment.judge(seeds)
     assert judgement.verdict is Verdict(verdict)
     assert judgement.figures[LARGER] == larger
@@ -117,7 +119,7 @@ def test_all_sizes_see_the_same_number_of_images(monkeypatch):
     assert steps == {2: (32, pytest.approx(0.05 / 16)), 32: (2, 0.05)}
 
 
-def test_run_judge_and_plot(monkeypatch):
+def test_it_runs_and_is_judged_and_plotted(monkeypatch):
     monkeypatch.setattr(e21.problems, "cifar10", random_images.data(32, 32, 3))
     results = [experiment.run(number, TINY) for number in range(2)]
     assert set(results[0]["accuracy"]) == {"batch", "precise", "group", "renorm"}

@@ -1,4 +1,4 @@
-"""Population statistics: the rule on its sides, the averages, and what is made of batches."""
+"""These tests check E22: all sides of the rule, the averages, and what is computed from batches."""
 
 import numpy as np
 import pytest
@@ -14,8 +14,9 @@ experiment = e22.Population()
 
 
 def seeds(*ahead, gain=0.001):
-    """Results in which all others are so far ahead of the average of all batches early on, and
-    the largest pass so far of the one before it, one for each seed."""
+    """Return a result for each seed, in which all other statistics are so far ahead of the average
+    over all batches early on, and the largest pass is so far ahead of the one before it.
+    """
     found = {"shift of the means, std": 0.5, "factor of the variances": 1.5}
     return [
         {
@@ -45,7 +46,7 @@ def seeds(*ahead, gain=0.001):
         ((0.05, np.nan), 0.001, Verdict.INCONCLUSIVE),
     ],
 )
-def test_rule(ahead, gain, verdict):
+def test_the_rule_judges_figures_on_both_sides(ahead, gain, verdict):
     assert experiment.judge(seeds(*ahead, gain=gain)).verdict is verdict
 
 
@@ -90,11 +91,11 @@ def test_mean_of_sigma_is_too_small():
         for name in ("sigma", "sigma^2")
     )
     assert sigma < square < 1
-    assert square == pytest.approx(7 / 8, abs=0.03)  # batches of 8 independent values
+    assert square == pytest.approx(7 / 8, abs=0.03)  # from batches of 8 independent values
 
 
 @pytest.mark.parametrize("rate", [0.1, 1e30])
-def test_run_judge_and_plot(rate, monkeypatch):
+def test_it_runs_and_is_judged_and_plotted(rate, monkeypatch):
     monkeypatch.setattr(e22, "cifar10", random_images.data(32, 32, 3))
     settings = {
         **experiment.settings(True),

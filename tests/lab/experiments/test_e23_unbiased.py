@@ -1,4 +1,4 @@
-"""The unbiased variance: the rule on its sides, and ratios against what is known of them."""
+"""These tests check E23: all sides of the rule, and ratios with known values."""
 
 import numpy as np
 import pytest
@@ -11,8 +11,9 @@ experiment = e23.Unbiased()
 
 
 def seeds(*conv, dense=1.0):
-    """Results with such ratios behind convolutions, one for each seed, and behind dense layers
-    with the factor."""
+    """Return a result for each seed with these ratios after convolutions, and these after dense
+    layers with the factor.
+    """
     return [
         {
             "sizes": [2, 8],
@@ -44,7 +45,7 @@ def seeds(*conv, dense=1.0):
         ((0.95, np.nan), 1.0, Verdict.INCONCLUSIVE),
     ],
 )
-def test_rule(conv, dense, verdict):
+def test_the_rule_judges_figures_on_both_sides(conv, dense, verdict):
     assert experiment.judge(seeds(*conv, dense=dense)).verdict is verdict
 
 
@@ -73,5 +74,5 @@ def test_inputs_of_norms():
     ]
 
 
-def test_plot_of_one_seed():
+def test_one_seed_is_plotted():
     assert len(experiment.plot(seeds(0.95)).axes) == 2

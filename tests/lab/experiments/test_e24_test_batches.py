@@ -1,4 +1,4 @@
-"""Testing with the batch's statistics: the rule on its sides, and small batches of a model."""
+"""These tests check E24: all sides of the rule, and small batches of a model."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ experiment = e24.OwnStatistics()
 
 
 def seeds(*ones, population=0.95):
-    """Results with such accuracies of single examples, one for each seed."""
+    """Return a result for each seed with these accuracies for single examples."""
     return [
         {
             "sizes": [1, 2],
@@ -41,7 +41,7 @@ def seeds(*ones, population=0.95):
         ((0.10, np.nan), 0.95, Verdict.INCONCLUSIVE),
     ],
 )
-def test_rule(ones, population, verdict):
+def test_the_rule_judges_figures_on_both_sides(ones, population, verdict):
     assert experiment.judge(seeds(*ones, population=population)).verdict is verdict
 
 
@@ -63,7 +63,7 @@ def test_single_examples_of_a_dense_network_look_all_the_same():
 
 
 @pytest.mark.parametrize("rate", [0.1, 1e30])
-def test_run_judge_and_plot(rate, monkeypatch):
+def test_it_runs_and_is_judged_and_plotted(rate, monkeypatch):
     monkeypatch.setattr(e24, "mnist", random_images.data(28, 28, 1))
     settings = {
         **experiment.settings(True),
@@ -80,5 +80,5 @@ def test_run_judge_and_plot(rate, monkeypatch):
     experiment.plot(found)
 
 
-def test_plot_of_one_seed():
+def test_one_seed_is_plotted():
     assert len(experiment.plot(seeds(0.1)).axes) == 2

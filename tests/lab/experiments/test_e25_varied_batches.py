@@ -1,4 +1,4 @@
-"""Batches of few classes: the rule on both sides, the batches, both modes."""
+"""These tests check E25: the rule on both sides, the batches of few classes, and both modes."""
 
 import math
 
@@ -15,7 +15,9 @@ experiment = e25.VariedBatches()
 
 
 def seed(train, evaluated, group=50.0):
-    """BatchNorm's accuracy in both modes after batches of two classes and of one; GroupNorm's."""
+    """Return BatchNorm's accuracy in both modes after batches of two classes and of one, and
+    GroupNorm's.
+    """
 
     def arm(train, evaluated):
         return {"train": train / 100, "eval": evaluated / 100}
@@ -43,15 +45,15 @@ def seed(train, evaluated, group=50.0):
     "seeds, verdict",
     [
         ([seed(60, 20), seed(62, 15)], Verdict.SUPPORTED),
-        ([seed(60, 50), seed(62, 45)], Verdict.REFUTED),  # no drop to speak of
-        ([seed(40, 15), seed(42, 14)], Verdict.REFUTED),  # not fine in training mode
-        ([seed(60, 20, 40), seed(62, 15, 41)], Verdict.REFUTED),  # GroupNorm suffers as well
+        ([seed(60, 50), seed(62, 45)], Verdict.REFUTED),  # accuracy hardly falls
+        ([seed(40, 15), seed(42, 14)], Verdict.REFUTED),  # training mode is bad, too
+        ([seed(60, 20, 40), seed(62, 15, 41)], Verdict.REFUTED),  # GroupNorm is as bad
         ([seed(60, 20), seed(62, 45)], Verdict.INCONCLUSIVE),
         ([seed(60, 20)], Verdict.INCONCLUSIVE),
         ([seed(60, math.nan), seed(62, 15)], Verdict.INCONCLUSIVE),
     ],
 )
-def test_rule(seeds, verdict):
+def test_the_rule_judges_figures_on_both_sides(seeds, verdict):
     assert experiment.judge(seeds).verdict is verdict
 
 
@@ -69,7 +71,7 @@ def test_batches_of_few_classes(classes):
     assert len(seen) == 10
 
 
-def test_modes_are_told_apart():
+def test_modes_are_distinguished():
     norm = nn.BatchNorm(10, affine=False)
     batches = [(np.eye(10, dtype=np.float32)[[1, 1, 2, 2]] + 5, np.array([1, 1, 2, 2]))]
     norm.running_mean[...] = [9, *[5.0] * 9]
@@ -79,7 +81,7 @@ def test_modes_are_told_apart():
     assert e25.accuracy(norm, batches, training=False) == 0
 
 
-def test_run_judge_and_plot(monkeypatch):
+def test_it_runs_and_is_judged_and_plotted(monkeypatch):
     monkeypatch.setattr(e25.problems, "mnist", random_images.data(28, 28, 1))
     settings = {
         "norms": ["batch", "group", "renorm"],

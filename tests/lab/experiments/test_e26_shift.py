@@ -1,4 +1,4 @@
-"""A shift at test time: the rule on its sides, and sizes of activations."""
+"""These tests check E26: all sides of the rule, and the sizes of activations."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ experiment = e26.Shift()
 
 
 def seeds(*growths, recovered=0.8):
-    """Results with so much growth and recovery for every shift, one for each seed."""
+    """Return a result for each seed, with this growth and this recovery for every shift."""
     return [
         {
             "clean": 0.7,
@@ -43,7 +43,7 @@ def seeds(*growths, recovered=0.8):
         ((1.5, np.inf), 0.8, Verdict.INCONCLUSIVE),
     ],
 )
-def test_rule(growths, recovered, verdict):
+def test_the_rule_judges_figures_on_both_sides(growths, recovered, verdict):
     assert experiment.judge(seeds(*growths, recovered=recovered)).verdict is verdict
 
 
@@ -79,5 +79,5 @@ def test_a_training_that_diverges(monkeypatch):
     experiment.plot(found)
 
 
-def test_plot_of_one_seed():
+def test_one_seed_is_plotted():
     assert len(experiment.plot(seeds(1.5)).axes) == 2

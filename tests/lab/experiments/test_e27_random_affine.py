@@ -1,4 +1,6 @@
-"""Random gamma and beta: the rule on both sides, and what each arm starts from and learns."""
+"""These tests check E27: the rule on both sides, and from what each arm starts and what it
+learns.
+"""
 
 import math
 
@@ -17,7 +19,9 @@ TINY = {"mlp": RECIPE, "c6": {**RECIPE, "images": 40}}
 
 
 def seeds(mlp, c6):
-    """Results whose random arms are so many points above the others, one for each seed."""
+    """Return a result for each seed, in which the random arms are so many points above the
+    others.
+    """
 
     def arms(gain, names):
         return {
@@ -42,7 +46,7 @@ def seeds(mlp, c6):
         ((0.5,), (0.5,), Verdict.INCONCLUSIVE),
     ],
 )
-def test_rule(mlp, c6, verdict):
+def test_the_rule_judges_figures_on_both_sides(mlp, c6, verdict):
     assert experiment.judge(seeds(mlp, c6)).verdict is verdict
     experiment.plot(seeds(mlp, c6))
 
@@ -79,7 +83,7 @@ def test_only_gamma_and_beta_learn():
     assert all(name.endswith(("gamma", "beta")) for name in names)
 
 
-def test_run_judge_and_plot(monkeypatch):
+def test_it_runs_and_is_judged_and_plotted(monkeypatch):
     monkeypatch.setattr(problems, "cifar10", random_images.data(32, 32, 3))
     found = [experiment.run(0, TINY)]
     assert experiment.judge(found).verdict is Verdict.INCONCLUSIVE

@@ -1,4 +1,6 @@
-"""What gamma and beta are for: the share of a line, by quadrature and by sampling; the rule."""
+"""These tests check E28: the explained share of a line, by quadrature and by sampling, and the
+rule.
+"""
 
 import math
 
@@ -13,7 +15,7 @@ TINY = {"images": 200, "batch": 20, "rate": 0.1, "steps": 3}
 
 
 def seeds(*gains):
-    """Results where gamma and beta add so many points, one for each seed."""
+    """Return a result for each seed, in which gamma and beta add so many points."""
     return [
         {
             "accuracy": {"none": 0.9, "fixed": 0.95, "learned": 0.9 + gain / 100},
@@ -34,7 +36,7 @@ def seeds(*gains):
         ((0.3,), Verdict.INCONCLUSIVE),
     ],
 )
-def test_rule(gains, verdict):
+def test_the_rule_judges_figures_on_both_sides(gains, verdict):
     assert experiment.judge(seeds(*gains)).verdict is verdict
     experiment.plot(seeds(*gains))
 
@@ -68,7 +70,7 @@ def test_shares_of_many_units():
     assert np.allclose(e28.line_share(scales, shifts), each)
 
 
-def test_run_judge_and_plot():
+def test_it_runs_and_is_judged_and_plotted():
     found = [experiment.run(0, TINY)]
     assert [len(layer) for layer in found[0]["gamma"]] == [100] * 3
     assert experiment.judge(found).verdict is Verdict.INCONCLUSIVE

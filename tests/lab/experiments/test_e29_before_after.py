@@ -1,4 +1,4 @@
-"""Before or after the nonlinearity: the rule on its three sides."""
+"""These tests check E29: the three sides of the rule."""
 
 import math
 
@@ -16,7 +16,7 @@ BEFORE, AFTER, NEITHER, OPEN = (0.5, 0.6, 0.7), (-0.9, -0.6, -0.7), (-0.2, 0.1, 
 
 
 def seeds(mlp, c6):
-    """Results where "before" is so many points above "after", one for each seed."""
+    """Return a result for each seed, in which "before" is so many points above "after"."""
 
     def arms(gain):
         return {
@@ -43,7 +43,7 @@ def seeds(mlp, c6):
         ((0.5,), (0.5,), Verdict.INCONCLUSIVE),
     ],
 )
-def test_rule(mlp, c6, verdict):
+def test_the_rule_judges_figures_on_both_sides(mlp, c6, verdict):
     assert experiment.judge(seeds(mlp, c6)).verdict is verdict
     experiment.plot(seeds(mlp, c6))
 
@@ -62,7 +62,7 @@ def test_words_are_those_of_the_interval(gains, words):
     assert e29.in_words(e29.gain(seeds(gains, gains), "mlp")) == words
 
 
-def test_run_judge_and_plot(monkeypatch):
+def test_it_runs_and_is_judged_and_plotted(monkeypatch):
     monkeypatch.setattr(problems, "cifar10", random_images.data(32, 32, 3))
     found = [experiment.run(0, TINY)]
     assert experiment.judge(found).verdict is Verdict.INCONCLUSIVE

@@ -1,4 +1,4 @@
-"""Batch against layer normalization in a CNN: the rule on both sides."""
+"""These tests check E30a: the rule on both sides."""
 
 import math
 
@@ -14,8 +14,9 @@ TINY = {"images": 40, "test": 40, "batch": 20, "rates": [0.1, 0.02], "steps": 3,
 
 
 def seeds(layer, image):
-    """Results where BatchNorm is so many points above the two forms of LayerNorm; it does best at
-    0.1, they at 0.02."""
+    """Return a result for each seed, in which BatchNorm is so many points above the two forms of
+    LayerNorm. Its best rate is 0.1, and theirs is 0.02.
+    """
 
     def arm(name, gain):
         return {
@@ -41,7 +42,7 @@ def seeds(layer, image):
         ((2,), (2,), Verdict.INCONCLUSIVE),
     ],
 )
-def test_rule(layer, image, verdict):
+def test_the_rule_judges_figures_on_both_sides(layer, image, verdict):
     assert experiment.judge(seeds(layer, image)).verdict is verdict
     experiment.plot(seeds(layer, image))
 
@@ -55,7 +56,7 @@ def test_the_better_rate_counts():
     )
 
 
-def test_run_judge_and_plot(monkeypatch):
+def test_it_runs_and_is_judged_and_plotted(monkeypatch):
     monkeypatch.setattr(problems, "cifar10", random_images.data(32, 32, 3))
     found = [experiment.run(0, TINY)]
     assert experiment.judge(found).verdict is Verdict.INCONCLUSIVE

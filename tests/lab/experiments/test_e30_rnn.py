@@ -1,4 +1,4 @@
-"""Layer against batch normalization in an LSTM: the rule on both sides, and the arms."""
+"""These tests check E30b: the rule on both sides, and the arms."""
 
 import math
 
@@ -24,7 +24,9 @@ TINY = {
 
 
 def seeds(large, small):
-    """Results where layer normalization is so many points above batch normalization."""
+    """Return a result for each seed, in which layer normalization is so many points above batch
+    normalization.
+    """
 
     def arms(gain):
         return {
@@ -51,7 +53,7 @@ def seeds(large, small):
         ((1,), (1,), Verdict.INCONCLUSIVE),
     ],
 )
-def test_rule(large, small, verdict):
+def test_the_rule_judges_figures_on_both_sides(large, small, verdict):
     assert experiment.judge(seeds(large, small)).verdict is verdict
     experiment.plot(seeds(large, small))
 
@@ -103,7 +105,7 @@ def test_rows_are_means_of_pixels():
     assert made[1, 3, 4] == images[1, 6:8, 8:10].mean()
 
 
-def test_run_judge_and_plot():
+def test_it_runs_and_is_judged_and_plotted():
     found = [experiment.run(0, TINY)]
     assert experiment.judge(found).verdict is Verdict.INCONCLUSIVE
     experiment.plot(found)

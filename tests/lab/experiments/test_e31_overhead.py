@@ -1,4 +1,4 @@
-"""Overhead and folding: the rule on its sides, and how times are taken."""
+"""These tests check E31: all sides of the rule, and how times are measured."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ experiment = e31.Overhead()
 
 
 def seeds(*folded, step=1.2, difference=1e-6):
-    """Results of one seed for each ratio, which is the median of its rounds."""
+    """Return a result of one seed for each ratio, which is the median of its rounds."""
     return [
         {
             name: {
@@ -41,7 +41,7 @@ def seeds(*folded, step=1.2, difference=1e-6):
         ((0.7, 0.75, np.nan), 1.2, 1e-6, Verdict.INCONCLUSIVE),
     ],
 )
-def test_rule(folded, step, difference, verdict):
+def test_the_rule_judges_figures_on_both_sides(folded, step, difference, verdict):
     assert experiment.judge(seeds(*folded, step=step, difference=difference)).verdict is verdict
 
 
@@ -82,7 +82,7 @@ def test_memory_of_a_process():
     assert np.isnan(found) or 10 < found < 10_000
 
 
-def test_plot_has_training_and_inference_apart():
+def test_plot_separates_training_and_inference():
     training, inference = experiment.plot(seeds(0.7, 0.8)).axes
     assert [label.get_text() for label in training.get_xticklabels()] == list(e31.NETWORKS)
     assert [label.get_text() for label in inference.get_xticklabels()] == [

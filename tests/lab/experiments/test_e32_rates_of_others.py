@@ -1,4 +1,4 @@
-"""The rates of the others: the rule on both sides."""
+"""These tests check E32: the rule on both sides."""
 
 import math
 
@@ -24,7 +24,9 @@ def sweep(ceiling):
 
 
 def seeds(*instance, warm=None):
-    """Results in which BatchNorm's largest stable rate is 2 and InstanceNorm's as said."""
+    """Return results in which BatchNorm's largest stable rate is 2, and InstanceNorm's is as
+    given.
+    """
 
     def arms(found):
         return {
@@ -52,11 +54,11 @@ def seeds(*instance, warm=None):
         ((2,), Verdict.INCONCLUSIVE),
     ],
 )
-def test_rule(instance, verdict):
+def test_the_rule_judges_figures_on_both_sides(instance, verdict):
     assert experiment.judge(seeds(*instance)).verdict is verdict
 
 
-def test_the_sweep_with_a_warm_up_is_told_and_not_judged():
+def test_the_sweep_with_a_warm_up_is_reported_but_not_judged():
     found = experiment.judge(seeds(0.2, 0.2, 0.1, warm=2))
     assert found.verdict is Verdict.REFUTED
     name = "largest stable rate over BatchNorm's, InstanceNorm, with a warm-up"
@@ -64,5 +66,5 @@ def test_the_sweep_with_a_warm_up_is_told_and_not_judged():
 
 
 @pytest.mark.parametrize("warm", [None, 2])
-def test_plot_of_one_seed(warm):
+def test_one_seed_is_plotted(warm):
     experiment.plot(seeds(2, warm=warm))

@@ -1,4 +1,4 @@
-"""Scattered input: the rule on its sides, the kinds of input, and the best rate."""
+"""These tests check E33: all sides of the rule, the kinds of input, and the best rate."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,9 @@ experiment = e33.ScatteredInput()
 
 
 def seeds(*raw):
-    """Results in which the raw input takes so many steps at its best rate, one for each seed."""
+    """Return a result for each seed, in which the raw input needs so many steps at its best
+    rate.
+    """
     return [
         {
             "rates": [0.1, 1.0],
@@ -36,7 +38,7 @@ def seeds(*raw):
         ((6000,), Verdict.INCONCLUSIVE),
     ],
 )
-def test_rule(raw, verdict):
+def test_the_rule_judges_figures_on_both_sides(raw, verdict):
     assert experiment.judge(seeds(*raw)).verdict is verdict
 
 
@@ -80,5 +82,5 @@ def test_what_is_not_reached_is_the_limit():
     assert steps == 2 and 0 <= reached <= 1
 
 
-def test_plot_of_one_seed():
+def test_one_seed_is_plotted():
     assert len(experiment.plot(seeds(2000)).axes) == 1

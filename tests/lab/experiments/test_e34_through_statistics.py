@@ -1,4 +1,4 @@
-"""The gradient through the statistics: the rule on its sides, and gradients of bias and weights."""
+"""These tests check E34: all sides of the rule, and the gradients of bias and weights."""
 
 import numpy as np
 import pytest
@@ -11,8 +11,9 @@ experiment = e34.ThroughStatistics()
 
 
 def seeds(*norms, loss=0.5, through=(0.2, 0.2)):
-    """Results with such norms and such a loss at the end where both statistics are constants, at
-    the higher of two rates; `through`: the loss with the gradient through both, at each."""
+    """Return results with these norms and this final loss where both statistics are constants, at
+    the higher of two rates. `through` has the loss at each rate with the gradient through both.
+    """
 
     def arm(name, rate, norm):
         constant = name == "both constant"
@@ -51,21 +52,23 @@ def seeds(*norms, loss=0.5, through=(0.2, 0.2)):
         ((20, np.inf), 0.5, Verdict.INCONCLUSIVE),
     ],
 )
-def test_rule(norms, loss, verdict):
+def test_the_rule_judges_figures_on_both_sides(norms, loss, verdict):
     assert experiment.judge(seeds(*norms, loss=loss)).verdict is verdict
 
 
 def test_the_rate_is_one_at_which_the_other_network_learns():
     found = seeds(20, 25, 30, through=(0.2, 5.0))
     assert e34.judged(found) == 0.1
-    assert experiment.judge(found).verdict is Verdict.REFUTED  # at this rate the norm does not grow
+    assert experiment.judge(found).verdict is Verdict.REFUTED  # the norm does not grow at this rate
     found = seeds(20, 25, 30, through=(5.0, 5.0))
     assert experiment.judge(found).verdict is Verdict.INCONCLUSIVE
     assert len(experiment.plot(found).axes) == 2
 
 
 def gradients(name):
-    """The gradient of the first bias, and the cosine between weights and gradient, in float64."""
+    """Return the gradient of the first bias, and the cosine between weights and gradient, in
+    float64.
+    """
     md.manual_seed(0)
     model = e34.build(e34.ARMS[name]).astype(np.float64)
     rng = np.random.default_rng(0)
@@ -79,13 +82,13 @@ def gradients(name):
 
 def test_gradients():
     bias, cosine = gradients("through both")
-    assert bias < 1e-10 and abs(cosine) < 1e-4  # not exactly 0 because of eps
+    assert bias < 1e-10 and abs(cosine) < 1e-4  # not exactly 0, because of eps
     bias, cosine = gradients("both constant")
     assert bias > 1e-3 and abs(cosine) > 1e-3
     assert gradients("mean constant")[0] > 1e-3 and gradients("std constant")[0] < 1e-10
 
 
-def test_run_judge_and_plot():
+def test_it_runs_and_is_judged_and_plotted():
     settings = {
         **experiment.full,
         "rates": [0.5],
@@ -95,5 +98,6 @@ def test_run_judge_and_plot():
         "test": 100,
     }
     found = [experiment.run(seed, settings) for seed in (0, 1)]
-    assert experiment.judge(found).verdict is Verdict.INCONCLUSIVE  # nothing learns in 4 steps
+    # Nothing can be learned in 4 steps.
+    assert experiment.judge(found).verdict is Verdict.INCONCLUSIVE
     assert len(experiment.plot(found).axes) == 2

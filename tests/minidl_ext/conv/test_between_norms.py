@@ -1,7 +1,9 @@
-"""Convolutions between two normalizations, 1x1 and depthwise: what both promise.
+"""These tests check what the 1x1 and the depthwise convolution between two normalizations both
+promise.
 
-They read the very values that batch_norm_apply gives, and mask as batch_norm_backward does; their
-statistics keep their digits; bad values stay where they belong; threads do not matter.
+They read exactly the values that batch_norm_apply gives, and mask as batch_norm_backward does.
+Their statistics keep their digits, bad values stay where they belong, and the number of threads
+does not matter.
 """
 
 import functools
@@ -56,14 +58,14 @@ def agree(got, expected):
 
 
 def unit_weights(kind, channels):
-    """Weights that leave an image as it is."""
+    """Return weights that leave an image as it is."""
     if kind == "pointwise":
         return np.eye(channels, dtype=np.float32)[None, None]
     return np.ones((1, 1, 1, channels), np.float32)
 
 
 def near_the_kink(*shape, seed=0):
-    """Images, and factors that put half of their values barely above zero."""
+    """Return images, and factors that put half of their values barely above zero."""
     x = (values(*shape, dtype=np.float64, seed=seed) * 1e-6 + 3).astype(np.float32)
     factors = norm.batch_norm_factors(*exact_stats(x), None, None, 1e-5, np.float32)
     return x, factors
@@ -86,7 +88,9 @@ def test_what_is_read_is_what_batch_norm_apply_gives(make, relu, kind):
 
 @every_kind
 def test_masks_are_those_of_batch_norm_backward(kind):
-    """Whole numbers as dy: sums are exact, and one element more or less would show."""
+    """dy has whole numbers, so that sums are exact, and one element more or less in the mask would
+    show.
+    """
     x, factors = near_the_kink(7, 13, 11, 144)
     y, consumer_factors = near_the_kink(7, 13, 11, 144, seed=1)
     dy, centre = whole(*x.shape), whole(2, 144)
@@ -118,7 +122,7 @@ STATS = (
 
 
 def stats_case(kind, n, h, w, channels, ratio, scale):
-    """Arguments for outputs with mean / std = ratio, of this size."""
+    """Return arguments for outputs of this size with mean / std = ratio."""
     x = values(n, h, w, channels)
     if kind == "depthwise":
         return {
@@ -151,7 +155,7 @@ def worst(got, exact):
 
 @every_kind
 def test_statistics_of_large_images_are_as_good_as_batch_stats(kind):
-    """Both sum blocks of rows in float32, and these in double."""
+    """Both sum blocks of rows in float32, and add these sums in double."""
     x = values(2, 362, 362, 16) + np.float32(100)
     y, *got = KERNELS[kind][0](x, unit_weights(kind, 16), stats=True)
     identical(y, x)
@@ -186,9 +190,10 @@ def test_statistics_of_one_image_and_of_constant_channels(kind):
 
 
 def steps(x, w, factors, relu, dy=None, consumer=None, stats=False, **geometry):
-    """What one kernel gives, by one for every step: forward, or backward if there is a dy.
+    """Return the result of one kernel, computed by a separate kernel for each step: forward, or
+    backward if there is a dy.
 
-    Not by the twins, which multiply the zeros of a padding with weights.
+    The twins are not used, since they multiply the zeros of a padding by weights.
     """
     run = (
         {
@@ -237,7 +242,7 @@ def test_bad_values_stay_where_they_belong(relu, argument, kind):
 
 @every_kind
 @pytest.mark.parametrize("part", (0, 1, 3), ids=("y", "factors", "centre"))
-def test_bad_values_behind_stay_where_they_belong(part, kind):
+def test_bad_values_of_a_consumer_stay_where_they_belong(part, kind):
     case = fused(small(kind))[1]
     consumer = list(case["consumer"])
     consumer[part] = consumer[part].copy()
@@ -262,7 +267,7 @@ def test_bad_values_behind_stay_where_they_belong(part, kind):
     ),
     ids=lambda s: "x".join(str(v) for v in s.values()),
 )
-def test_threads_do_not_matter(shape, kind):
+def test_any_number_of_threads_gives_the_same_bits(shape, kind):
     cases = (
         depthwise_cases(**shape, make=values)
         if kind == "depthwise"
@@ -321,7 +326,7 @@ def test_bad_arrays_are_refused(kind):
 
 
 @every_kind
-def test_bad_arrays_behind_are_refused(kind):
+def test_bad_arrays_of_a_consumer_are_refused(kind):
     kernel, case = KERNELS[kind][2], small(kind)[1]
     consumer, factors, relu, centre = fused(small(kind))[1]["consumer"]
 

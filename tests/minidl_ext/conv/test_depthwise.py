@@ -1,4 +1,6 @@
-"""Depthwise convolution: exact on whole numbers for every geometry, same bits, refusals."""
+"""These tests check depthwise convolution: it is exact on whole numbers for every geometry, has the
+same bits on any number of threads, and refuses bad arguments.
+"""
 
 import numpy as np
 import pytest
@@ -39,7 +41,7 @@ NAMES = ("depthwise_conv", "depthwise_input_grad", "depthwise_weight_grad")
 
 
 def cases(*shape, make=whole, **geometry):
-    """The arguments of the three kernels for one geometry."""
+    """Return the arguments of the three kernels for one geometry."""
     forward, backward = depthwise_cases(*shape, make=make, **geometry)
     x, weights, dy = (backward[name] for name in ("x", "w", "dy"))
     options = {name: forward[name] for name in ("stride", "padding", "dilation")}
@@ -101,7 +103,7 @@ def test_any_geometry_between_two_normalizations(
     consumer_relu,
     centre,
 ):
-    """What else holds there is in test_between_norms."""
+    """What else holds between normalizations is in test_between_norms."""
     assume(min(output_sizes(h, w, kernel, stride, padding, dilation)) >= 1)
     made = depthwise_cases(n, h, w, 16 * channels, kernel, stride, padding, dilation)
     agree(
@@ -188,7 +190,7 @@ def test_bad_values_reach_what_reads_them(name, stride):
     ),
     ids=lambda g: "x".join(str(v) for v in g.values()),
 )
-def test_threads_do_not_matter(name, geometry):
+def test_any_number_of_threads_gives_the_same_bits(name, geometry):
     same_bits(getattr(native, name), cases(**geometry, make=values)[name])
 
 
@@ -199,7 +201,7 @@ CHANNELS = {
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_out_and_bad_arrays(name):
+def test_out_is_filled_and_bad_arrays_are_refused(name):
     case = cases(2, 6, 7, 16)[name]
     checks_out(getattr(native, name), case)
     for argument in ("x", "w", "dy"):
@@ -230,7 +232,7 @@ def test_out_of_a_normalized_input():
         ("depthwise_weight_grad", {"dy": np.ones((1, 6, 7, 16), np.float32)}),
     ),
 )
-def test_shapes_that_do_not_fit(name, change):
+def test_shapes_that_do_not_fit_are_refused(name, change):
     case = cases(2, 6, 7, 16)[name]
     getattr(native, name)(**case)
     with pytest.raises((TypeError, ValueError, OverflowError)):

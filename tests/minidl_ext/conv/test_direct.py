@@ -1,4 +1,6 @@
-"""Convolution and its gradients: exact on whole numbers for every geometry, and the same bits."""
+"""These tests check convolution and its gradients: they are exact on whole numbers for every
+geometry, and have the same bits on any number of threads.
+"""
 
 import numpy as np
 import pytest
@@ -33,7 +35,9 @@ def are_the_twins(*args, **options):
 
 
 def test_the_twin_is_the_definition():
-    """y[n, i, j, o] = sum over k, l, c of x[n, i s + k d - p, j s + l d - p, c] w[k, l, c, o]."""
+    """The definition is y[n, i, j, o] = sum over k, l, c of x[n, i s + k d - p, j s + l d - p, c]
+    w[k, l, c, o].
+    """
     case = direct_cases(
         (2, 6, 7, 4), (3, 2), 6, groups=2, stride=(2, 1), padding=((2, 0), (1, 3)), dilation=(1, 2)
     )["conv"]
@@ -48,7 +52,9 @@ def test_the_twin_is_the_definition():
 
 
 def test_gradients_are_adjoint():
-    """<conv(x, w), dy> = <x, input_grad> = <w, weight_grad>, exactly on whole numbers."""
+    """This means <conv(x, w), dy> = <x, input_grad> = <w, weight_grad>, exactly on whole
+    numbers.
+    """
     case = direct_cases(
         (3, 9, 11, 6),
         (3, 3),
@@ -118,7 +124,7 @@ def test_taps_that_only_meet_padding_and_strides_beyond_the_image(
 
 
 def test_an_image_far_inside_its_padding():
-    """The middle tap alone meets the image: nothing of the padding's size is made."""
+    """Only the middle tap meets the image, so nothing of the padding's size is allocated."""
     x, w, far = whole(1, 4, 5, 2), whole(3, 3, 2, 3, seed=1), 2**31 - 1
     options = {"padding": ((far, far), (far, far)), "dilation": (far, far)}
     y = native.conv(x, w, **options)
@@ -164,9 +170,11 @@ def test_depthwise(stride, dtype):
             padding=((2, 2), (1, 1)),
             stride=(2, 2),
         ),
-        line(x_shape=(1, 5, 4000, 13), kernel=(3, 3), outputs=3, padding=SAME),  # a row > a band
-        line(x_shape=(37, 3, 3, 200), kernel=(3, 3), outputs=130, padding=SAME),  # chunks of images
-        line(x_shape=(3, 4, 4, 350), kernel=(3, 3), outputs=700, padding=SAME),  # one chunk only
+        # A row is larger than a band.
+        line(x_shape=(1, 5, 4000, 13), kernel=(3, 3), outputs=3, padding=SAME),
+        # Chunks of several images.
+        line(x_shape=(37, 3, 3, 200), kernel=(3, 3), outputs=130, padding=SAME),
+        line(x_shape=(3, 4, 4, 350), kernel=(3, 3), outputs=700, padding=SAME),  # one chunk
         line(x_shape=(40, 1, 1, 300), kernel=(1, 1), outputs=100),
         line(
             x_shape=(2, 20, 20, 8),
@@ -175,7 +183,8 @@ def test_depthwise(stride, dtype):
             padding=((3, 3), (3, 3)),
             dilation=(3, 3),
         ),
-        line(x_shape=(2, 20, 20, 8), kernel=(2, 2), outputs=8, stride=(5, 4)),  # taps < stride
+        # The kernel is smaller than the stride.
+        line(x_shape=(2, 20, 20, 8), kernel=(2, 2), outputs=8, stride=(5, 4)),
         line(
             x_shape=(2, 9, 9, 4),
             kernel=(3, 3),
@@ -244,10 +253,11 @@ def test_bad_values_stay_in_their_image_and_channel(bad):
     ids=lambda g: "x".join(map(str, g["x_shape"])),
 )
 def test_bad_values_reach_what_reads_them(geometry, dtype):
-    """Of images and of gradients going back, exactly that, at the corners of arrays too.
+    """Bad values of images and of gradients reach exactly the results that read them, also at the
+    corners of arrays.
 
-    Where weights, or dy on its way to dw, are bad, so may be other results of that channel: zeros
-    of the padding are multiplied too.
+    A bad value in the weights, or in dy on its way to dw, may reach other results of that channel,
+    because zeros of the padding are multiplied, too.
     """
     made = direct_cases(**geometry, make=values, dtype=dtype, bias=False)
     for name, argument in (("conv", "x"), ("conv_input_grad", "dy"), ("conv_weight_grad", "x")):
@@ -300,5 +310,5 @@ def test_nan_times_zero_is_nan_also_where_a_factor_is_one_number(zero, groups, d
     ),
     ids=lambda g: "x".join(map(str, g["x_shape"])),
 )
-def test_threads_do_not_matter(name, geometry, dtype):
+def test_any_number_of_threads_gives_the_same_bits(name, geometry, dtype):
     same_bits(getattr(native, name), direct_cases(**geometry, make=values, dtype=dtype)[name])

@@ -1,4 +1,6 @@
-"""What convolution and its gradients refuse: arrays, options and shapes that do not fit."""
+"""These tests check what convolution and its gradients refuse: arrays, options and shapes that do
+not fit.
+"""
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ NAMES = ("conv", "conv_input_grad", "conv_weight_grad")
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_out_and_bad_arrays(name):
+def test_out_is_filled_and_bad_arrays_are_refused(name):
     case = direct_cases((2, 6, 7, 4), (3, 3), 6, groups=2, padding=SAME)[name]
     checks_out(getattr(native, name), case)
     for argument in ("x", "w", "dy"):
@@ -62,10 +64,10 @@ def test_bad_bias():
     ),
     ids=str,
 )
-def test_bad_options(name, options):
+def test_bad_options_are_refused(name, options):
     case = direct_cases((2, 6, 7, 4), (3, 3), 6, groups=2)[name]
     if name == "conv" and options == {"stride": (2, 2)}:
-        options = {"stride": ()}  # alone fits any stride
+        options = {"stride": ()}  # every stride fits it
     with pytest.raises((TypeError, ValueError)):
         getattr(native, name)(**{**case, **options})
 
@@ -81,8 +83,9 @@ def test_a_dilation_beyond_all_memory(name, dilation):
 @pytest.mark.parametrize(
     ("name", "change"),
     (
-        ("conv", {"w": np.ones((3, 3, 4, 6), np.float32)}),  # not channels / groups
-        ("conv", {"w": np.ones((7, 3, 2, 6), np.float32)}),  # larger than the image
+        # Its channels are not channels / groups.
+        ("conv", {"w": np.ones((3, 3, 4, 6), np.float32)}),
+        ("conv", {"w": np.ones((7, 3, 2, 6), np.float32)}),  # it is larger than the image
         ("conv", {"w": np.ones((0, 3, 2, 6), np.float32)}),
         ("conv", {"w": np.ones((3, 3, 2, 0), np.float32)}),
         ("conv", {"x": np.ones((2, 6, 7, 0), np.float32)}),
@@ -103,7 +106,7 @@ def test_a_dilation_beyond_all_memory(name, dilation):
         ("conv_weight_grad", {"kernel_shape": 3}),
     ),
 )
-def test_shapes_that_do_not_fit(name, change):
+def test_shapes_that_do_not_fit_are_refused(name, change):
     case = direct_cases((2, 6, 7, 4), (3, 3), 6, groups=2)[name]
     getattr(native, name)(**case)
     with pytest.raises((TypeError, ValueError, IndexError)):

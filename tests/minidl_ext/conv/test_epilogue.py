@@ -1,4 +1,6 @@
-"""What convolutions add before their outputs leave the cache: bias, residual, ReLU."""
+"""These tests check the epilogue of convolutions, which is applied before their outputs leave the
+cache: bias, residual, ReLU.
+"""
 
 import itertools
 
@@ -103,7 +105,7 @@ def test_transformed_weights_of_another_size_are_refused():
         native.winograd_weights(values(3, 3, 16, 5))
 
 
-def test_depthwise_between_normalizations_has_no_ending():
+def test_depthwise_between_normalizations_has_no_epilogue():
     x, w = values(1, 4, 4, 16), values(3, 3, 1, 16)
     for options in ({"bias": np.zeros(16, np.float32)}, {"relu_out": True}, {"residual": x}):
         with pytest.raises(ValueError, match="without factors and stats"):

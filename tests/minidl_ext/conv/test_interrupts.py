@@ -1,4 +1,6 @@
-"""Long calls of convolutions' kernels end at an interrupt, for which they look between pieces."""
+"""These tests check that an interrupt ends long calls of convolution kernels, which look for it
+between pieces of their work.
+"""
 
 import signal
 
@@ -8,22 +10,22 @@ import pytest
 from tests.support.kernel_convs import native, whole_factors
 
 SAME = ((1, 1), (1, 1))
-WIDE = ((4, 3), (4, 3))  # for kernels of 8 x 8
+WIDE = ((4, 3), (4, 3))  # the padding for kernels of 8 x 8
 
 
 def zeros(*shape):
-    """Arrays that take no memory until they are written."""
+    """Return arrays that take no memory until they are written."""
     return np.zeros(shape, np.float32)
 
 
 def depthwise(**arguments):
-    """A case of 64 taps and 50 million outputs."""
+    """Return a case with 64 taps and 50 million outputs."""
     images, weights = zeros(48, 256, 256, 16), zeros(8, 8, 1, 16)
     every = {"x": images, "dy": images, "w": weights}
     return {**{name: every[name] for name in every if name in arguments}, "padding": WIDE}
 
 
-# Each is half as much again as what is done before the first look for an interrupt.
+# Each case does half as much again as what is done before the first look for an interrupt.
 CASES = {
     "depthwise_conv": lambda: depthwise(x=1, w=1),
     "depthwise_input_grad": lambda: {**depthwise(dy=1, w=1), "input_shape": (48, 256, 256, 16)},
@@ -42,7 +44,9 @@ CASES = {
 
 
 def interrupted_inside(name, case):
-    """Whether an interrupt shortly after the call begins ends it before it has computed all."""
+    """Return whether an interrupt shortly after the call begins ends it before it has computed
+    everything.
+    """
 
     def interrupt(*_):
         raise KeyboardInterrupt
@@ -55,7 +59,7 @@ def interrupted_inside(name, case):
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    # A handler that runs after the call has no frame of the kernel above it.
+    # If the handler runs after the call, the kernel has no frame above it.
     return any(entry.name.endswith(name) for entry in error.traceback)
 
 

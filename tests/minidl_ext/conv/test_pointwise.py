@@ -1,4 +1,5 @@
-"""1x1 convolution between two normalizations: exact on whole numbers, bands and chunks or not.
+"""These tests check 1x1 convolution between two normalizations: it is exact on whole numbers, with
+bands and chunks or without.
 
 What it has in common with depthwise convolution is in test_between_norms.
 """
@@ -35,7 +36,9 @@ blocks = st.integers(1, 17).map(lambda n: 16 * n)
     consumer_relu=st.booleans(),
     centre=st.booleans(),
 )
-def test_any_shape_is_the_twin(n, h, w, before, after, norm, relu, consumer, consumer_relu, centre):
+def test_any_shape_gives_the_results_of_the_twin(
+    n, h, w, before, after, norm, relu, consumer, consumer_relu, centre
+):
     cases = pointwise_cases(n, h, w, before, after)
     agree(
         "pointwise",
@@ -49,10 +52,10 @@ def test_any_shape_is_the_twin(n, h, w, before, after, norm, relu, consumer, con
 @pytest.mark.parametrize(
     ("shape", "before", "after"),
     (
-        ((1, 71, 99), 272, 16),  # more bands than chunks; the last ones are not full
+        ((1, 71, 99), 272, 16),  # there are more bands than chunks, and the last ones are not full
         ((1, 77, 91), 48, 256),
         ((9, 97, 113), 16, 16),
-        ((3, 1, 1), 512, 1024),  # bands of few pixels, and of fewer than there are
+        ((3, 1, 1), 512, 1024),  # bands of few pixels, and one of fewer pixels than a band has
         ((1, 1, 25), 1024, 64),
     ),
 )

@@ -1,4 +1,6 @@
-"""Winograd convolution: errors against float64, borders, what bad values reach, same bits."""
+"""These tests check Winograd convolution: its errors beside float64, borders, what bad values
+reach, and that any number of threads gives the same bits.
+"""
 
 import numpy as np
 import pytest
@@ -27,11 +29,11 @@ _, direct_twin = kernels_of("conv.direct")
 
 NAMES = ("winograd_conv", "winograd_input_grad", "winograd_weight_grad")
 SAME = ((1, 1), (1, 1))
-BOUND = 1e-5  # what the documentation promises: of the largest value
+BOUND = 1e-5  # promised by the documentation, relative to the largest value
 
 
 def cases(n, h, w, channels, outputs, padding=SAME, make=values, dtype=np.float32):
-    """The arguments of the three kernels for one geometry."""
+    """Return the arguments of the three kernels for one geometry."""
     x = make(n, h, w, channels, dtype=dtype)
     weights = make(3, 3, channels, outputs, dtype=dtype, seed=1)
     oh, ow = h + sum(padding[0]) - 2, w + sum(padding[1]) - 2
@@ -44,7 +46,7 @@ def cases(n, h, w, channels, outputs, padding=SAME, make=values, dtype=np.float3
 
 
 def exact(name, case):
-    """The direct convolution in float64."""
+    """Return the direct convolution in float64."""
     wide = {
         key: value.astype(np.float64) if isinstance(value, np.ndarray) else value
         for key, value in case.items()
@@ -90,7 +92,7 @@ def test_any_geometry(n, h, w, channels, outputs, padding):
     "geometry",
     (
         line(n=60, h=14, w=14, channels=32, outputs=64),
-        line(n=9, h=32, w=32, channels=64, outputs=48),  # several chunks of a weight gradient
+        line(n=9, h=32, w=32, channels=64, outputs=48),  # a weight gradient of several chunks
         line(n=5, h=8, w=8, channels=256, outputs=272),
         line(n=1, h=3, w=200, channels=16, outputs=16),
         line(n=300, h=4, w=4, channels=16, outputs=16),
@@ -128,12 +130,12 @@ def test_bad_values_reach_their_tiles_only(bad):
     got = native.winograd_conv(**{**case, "x": spoiled})
     assert not np.isfinite(got[1, 4:7, 4:7]).any()
     hit = np.zeros(got.shape, bool)
-    hit[1, 4:8, 4:8] = True  # the one tile of outputs that reads row 5 and column 5
+    hit[1, 4:8, 4:8] = True  # the only tile of outputs that reads row 5 and column 5
     np.testing.assert_array_equal(got[~hit], clean[~hit])
 
 
 def tiles_that_read(position, size, padding):
-    """Which of `size` outputs lie in a tile of 4 whose 6 inputs hold this one."""
+    """Return which of `size` outputs are in a tile of 4 whose 6 inputs include this one."""
     hit = np.zeros(size, bool)
     for first in range(0, size, 4):
         hit[first : first + 4] = first <= position + padding < first + 6
@@ -144,7 +146,9 @@ def tiles_that_read(position, size, padding):
 @pytest.mark.parametrize("padding", (SAME, ((0, 2), (2, 1))))
 @pytest.mark.parametrize("row, column", ((0, 0), (3, 4), (6, 9), (12, 10)))
 def test_bad_values_at_borders_of_tiles_and_images(row, column, padding, bad):
-    """In both passes they reach the outputs that depend on them, and at most those in a tile."""
+    """In both passes they reach all outputs that depend on them, and no others than those in the
+    same tile.
+    """
     image, channel = 1, 3
     forward = cases(3, 13, 11, 16, 32, padding)["winograd_conv"]
     back = cases(3, 13, 11, 16, 32, padding)["winograd_input_grad"]
@@ -180,7 +184,9 @@ def test_bad_values_at_borders_of_tiles_and_images(row, column, padding, bad):
     ),
 )
 def test_bad_values_stay_in_their_channel(name, argument, axis, bad):
-    """Those of a weight in its channel of the result; of an array, in its part of the gradient."""
+    """A bad weight stays in its channel of the result, and a bad value of an array in its part of
+    the gradient.
+    """
     case = cases(2, 9, 10, 32, 48)[name]
     spoiled = case[argument].copy()
     place = [1, 1, 5, 5]
@@ -207,7 +213,7 @@ def test_bad_values_stay_in_their_channel(name, argument, axis, bad):
     ),
     ids=lambda g: "x".join(str(v) for v in g.values()),
 )
-def test_threads_do_not_matter(name, geometry):
+def test_any_number_of_threads_gives_the_same_bits(name, geometry):
     same_bits(getattr(native, name), cases(**geometry)[name])
 
 
@@ -221,8 +227,8 @@ def test_threads_do_not_matter(name, geometry):
     padding=pads,
     ended=st.booleans(),
 )
-def test_a_max_pool_behind(n, h, w, channels, outputs, padding, ended):
-    """In the same pass, to the same bits."""
+def test_a_max_pool_epilogue(n, h, w, channels, outputs, padding, ended):
+    """The pool is computed in the same pass, to the same bits."""
     assume(h + sum(padding[0]) >= 4 and w + sum(padding[1]) >= 4)
     case = cases(n, h, w, 8 * channels, 8 * outputs, padding)["winograd_conv"]
     if ended:
@@ -234,7 +240,7 @@ def test_a_max_pool_behind(n, h, w, channels, outputs, padding, ended):
     close(y, twin.winograd_conv_pool(**case)[0], 2e-5)
 
 
-def test_a_max_pool_behind_on_any_number_of_threads():
+def test_a_max_pool_epilogue_on_any_number_of_threads():
     case = cases(20, 14, 13, 32, 64)["winograd_conv"]
     same_bits(native.winograd_conv_pool, case)
     with pytest.raises(ValueError, match="window of 2 x 2"):
@@ -252,8 +258,8 @@ def test_a_max_pool_behind_on_any_number_of_threads():
     outputs=st.integers(2, 5),
     padding=pads,
 )
-def test_a_gradient_behind_a_max_pool(n, h, w, channels, outputs, padding):
-    """Read through the pool, to the same bits."""
+def test_a_gradient_through_a_max_pool(n, h, w, channels, outputs, padding):
+    """The gradient is read through the pool, to the same bits."""
     assume(h + sum(padding[0]) >= 4 and w + sum(padding[1]) >= 4)
     case = cases(n, h, w, 8 * channels, 8 * outputs, padding)["winograd_input_grad"]
     x, full = values(n, h, w, 8 * channels, seed=3), case.pop("dy")
@@ -274,7 +280,7 @@ def test_a_gradient_behind_a_max_pool(n, h, w, channels, outputs, padding):
 
 @pytest.mark.parametrize("place", (4, 128, 255))
 def test_places_outside_of_their_windows_are_refused(place):
-    """No forward gives them: nothing would be their gradient, or that of a window beside them."""
+    """No forward gives such positions, for which there is no gradient, or only a neighbour's."""
     x, w = values(1, 8, 8, 16), values(3, 3, 16, 16)
     dy, argmax = values(1, 4, 4, 16), np.full((1, 4, 4, 16), 3, np.uint8)
     calls = [
@@ -302,7 +308,7 @@ CHANNELS = {
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_out_and_bad_arrays(name):
+def test_out_is_filled_and_bad_arrays_are_refused(name):
     case = cases(2, 6, 7, 16, 32)[name]
     checks_out(getattr(native, name), case)
     for argument in ("x", "w", "dy"):
@@ -311,7 +317,7 @@ def test_out_and_bad_arrays(name):
 
 
 @pytest.mark.parametrize("name", NAMES[1:])
-def test_out_behind_a_max_pool(name):
+def test_out_with_a_max_pool_epilogue(name):
     case = cases(2, 6, 6, 16, 32)[name]
     case["dy"] = values(2, 3, 3, 32)
     checks_out(getattr(native, name), {**case, "argmax": np.ones((2, 3, 3, 32), np.uint8)})
@@ -352,7 +358,7 @@ def test_out_and_transformed_weights():
         ("winograd_weight_grad", {"padding": ((0, 0), (1, 1))}),
     ),
 )
-def test_shapes_that_do_not_fit(name, change):
+def test_shapes_that_do_not_fit_are_refused(name, change):
     case = cases(2, 6, 7, 16, 32)[name]
     getattr(native, name)(**case)
     with pytest.raises((TypeError, ValueError, OverflowError)):

@@ -1,4 +1,4 @@
-"""Bytes to floats: every byte exactly, any shape."""
+"""These tests check that bytes are converted to floats exactly, in arrays of any shape."""
 
 import numpy as np
 import pytest
@@ -30,11 +30,11 @@ def test_every_byte_is_rounded_once():
         (200_001,),
     ],
 )
-def test_any_shape_is_the_twin(shape):
+def test_any_shape_gives_the_results_of_the_twin(shape):
     identical(native.to_float(pixels(*shape)), np.asarray(twin.to_float(pixels(*shape))))
 
 
-def test_threads_do_not_matter():
+def test_any_number_of_threads_gives_the_same_bits():
     same_bits(native.to_float, {"x": pixels(7, 70_001)})
 
 
@@ -43,7 +43,7 @@ def test_a_byte_has_no_alignment():
     identical(native.to_float(x[1:]), twin.to_float(x[1:]))
 
 
-def test_out_and_bad_arrays():
+def test_out_is_filled_and_bad_arrays_are_refused():
     case = {"x": pixels(6, 7)}
     refuses(
         native.to_float,

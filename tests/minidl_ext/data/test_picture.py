@@ -1,4 +1,6 @@
-"""Pictures cropped and warped: native against the twin, both against NumPy's own padding."""
+"""These tests check crops and warps of pictures: native beside the twin, and both beside NumPy's
+own padding.
+"""
 
 import numpy as np
 import pytest
@@ -131,7 +133,9 @@ def test_blend_is_the_twin(dtype, shape, tables):
 
 @pytest.mark.parametrize("module", [native, twin])
 def test_blend_is_its_formula(module):
-    """y[n, r, i, l] = sum over k of weights[n, i, k] x[n, r, starts[n, i] + k, l]."""
+    """The formula is y[n, r, i, l] = sum over k of weights[n, i, k] x[n, r, starts[n, i] + k,
+    l].
+    """
     case = blends(2, 3, 6, 5, 4, 3, dtype=np.float64)
     y = module.blend(**case)
     assert y.shape == (2, 3, 4, 5)
@@ -194,7 +198,7 @@ def test_blends_that_are_refused():
     checks_out(native.blend, case)
 
 
-def test_threads_do_not_matter():
+def test_any_number_of_threads_gives_the_same_bits():
     same_bits(native.blend, blends(9, 40, 40, 3, 60, 4))
     same_bits(native.crop, crops(9, 40, 40, 3, (60, 60), 12))
     same_bits(native.warp, line(x=values(9, 40, 40, 3), size=(60, 60), maps=maps(9, 40, 40)))

@@ -1,4 +1,6 @@
-"""Kernels of activations with options: against the twin, over the range, threads, bad input."""
+"""These tests check the kernels of activations with options: beside the twin, over the whole range,
+on threads, with bad input.
+"""
 
 import math
 
@@ -46,7 +48,7 @@ def case(name, options, shape, dtype):
 
 @each
 @FLOATS
-def test_it_is_the_twin(name, options, dtype):
+def test_results_are_those_of_the_twin(name, options, dtype):
     for shape in (
         *((size,) for size in SIZES if size < 2000 or name.startswith("leaky")),
         (),
@@ -56,7 +58,8 @@ def test_it_is_the_twin(name, options, dtype):
         got, expected = getattr(native, name)(**arguments), getattr(twin, name)(**arguments)
         assert got.dtype == expected.dtype == dtype
         assert got.shape == shape
-        # Terms of the gradient may cancel: the error is relative to them, at most 10 here.
+        # Terms of the gradient may cancel. The error is relative to these terms, which are at most
+        # 10 here.
         np.testing.assert_allclose(got, expected, rtol=16 * eps(dtype), atol=64 * eps(dtype))
 
 
@@ -108,12 +111,12 @@ def test_bad_values_stay_where_they_are(name, options, dtype):
 
 @each
 @FLOATS
-def test_threads_do_not_matter(name, options, dtype):
+def test_any_number_of_threads_gives_the_same_bits(name, options, dtype):
     same_bits(getattr(native, name), case(name, options, (3, 20_011), dtype))
 
 
 @pytest.mark.parametrize(("name", "options"), dict(LINES).items())
-def test_out_and_bad_arrays(name, options):
+def test_out_is_filled_and_bad_arrays_are_refused(name, options):
     small = case(name, options, (5, 7), np.float32)
     kernel = getattr(native, name)
     backward = name.endswith("_backward")

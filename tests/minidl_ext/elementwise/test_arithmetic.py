@@ -1,4 +1,6 @@
-"""Elementwise kernels: against NumPy, over the whole float32 range, with broadcasting, in place."""
+"""These tests check elementwise kernels: beside NumPy, over the whole float32 range, with
+broadcasting, in place.
+"""
 
 import numpy as np
 import pytest
@@ -22,9 +24,9 @@ EXACT = ("absolute", "negative", "relu", "sqrt")
 UNARY = ("exp", "log", "tanh", "sigmoid", *EXACT)
 BACKWARD = ("relu_backward",)
 BINARY = ("add", "subtract", "multiply", "divide", "maximum", "minimum", "power")
-WITH_INTEGERS = ("absolute", "negative", *BINARY)  # those that leave other dtypes to NumPy
+WITH_INTEGERS = ("absolute", "negative", *BINARY)  # these leave other dtypes to NumPy
 
-SHAPES = (  # pairs that the native loops take
+SHAPES = (  # pairs of shapes that the native loops compute
     ((5,), (5,)),
     ((), ()),
     ((0,), (0,)),
@@ -45,7 +47,7 @@ SHAPES = (  # pairs that the native loops take
     ((40_000,), (1,)),
     ((3, 20_000), (20_000,)),
 )
-OTHER_SHAPES = (  # pairs that go to NumPy
+OTHER_SHAPES = (  # pairs of shapes that NumPy computes
     ((4, 7, 9), (7, 1)),
     ((4, 7, 9), (4, 1, 1)),
     ((4, 1), (1, 5)),
@@ -60,7 +62,7 @@ def inputs(name, shape, dtype, seed=0):
 
 
 def agrees(name, got, expected, dtype):
-    if name in ("exp", "log", "tanh", "sigmoid", "power"):  # NumPy's own error and ours
+    if name in ("exp", "log", "tanh", "sigmoid", "power"):  # the error of NumPy and ours
         assert got.dtype == expected.dtype
         np.testing.assert_allclose(got, expected, rtol=4 * eps(dtype), atol=0)
     else:
@@ -69,7 +71,7 @@ def agrees(name, got, expected, dtype):
 
 @FLOATS
 @pytest.mark.parametrize("name", UNARY)
-def test_one_operand_is_the_twin(name, dtype):
+def test_results_of_one_operand_are_those_of_the_twin(name, dtype):
     for size in SIZES:
         x = inputs(name, (size,), dtype)
         agrees(name, getattr(native, name)(x), getattr(twin, name)(x), dtype)
@@ -79,7 +81,7 @@ def test_one_operand_is_the_twin(name, dtype):
 
 @FLOATS
 @pytest.mark.parametrize("name", BACKWARD)
-def test_backward_is_the_twin(name, dtype):
+def test_gradients_are_those_of_the_twin(name, dtype):
     for size in SIZES:
         dy, y = values(size, dtype=dtype), values(size, dtype=dtype, seed=1)
         identical(getattr(native, name)(dy, y), getattr(twin, name)(dy, y))
@@ -87,7 +89,7 @@ def test_backward_is_the_twin(name, dtype):
 
 @FLOATS
 @pytest.mark.parametrize("name", BINARY)
-def test_two_operands_are_the_twin(name, dtype):
+def test_results_of_two_operands_are_those_of_the_twin(name, dtype):
     for size in SIZES:
         a, b = inputs(name, (size,), dtype), inputs(name, (size,), dtype, 1)
         agrees(name, getattr(native, name)(a, b), getattr(twin, name)(a, b), dtype)
@@ -109,7 +111,7 @@ def test_broadcasting_is_numpys(name, shape_a, shape_b, dtype):
 @pytest.mark.parametrize("name", BINARY)
 @pytest.mark.parametrize("period", (1, 3, 10, 512, 513, 1000, 1025))
 def test_a_short_operand_is_all_its_repetitions(name, period, dtype):
-    """Whether the rows fill one repeated row, several, or pieces that end within one."""
+    """The rows may fill one repeated row, several, or pieces that end within one."""
     for rows in (1, 2, 7, 16_390 // period + 1):
         a, b = inputs(name, (rows, period), dtype), inputs(name, (period,), dtype, 1)
         repeated = np.tile(b, (rows, 1))
@@ -169,7 +171,9 @@ def test_other_dtypes_are_numpys(name):
 
 
 def float32_sample():
-    """A million bit patterns over all of float32, denser where functions bend; no NaN."""
+    """Return a million bit patterns over all of float32, more of them where functions are curved,
+    without NaN.
+    """
     x = np.arange(0, 2**32, 4099, dtype=np.uint64).astype(np.uint32).view(np.float32)
     spots = [-104, -103.97, -87.33, -88.72, 0, 0.3125, 0.625, 9, 17, 44, 88, 88.72284, 89]
     near = [np.float32(s) + np.linspace(-0.1, 0.1, 4001, dtype=np.float32) for s in spots]
@@ -201,7 +205,8 @@ def test_float32_over_the_whole_range(name, function, ulps):
     np.testing.assert_array_equal(got[~finite], rounded[~finite])
     assert np.isfinite(got[finite]).all()
     if name in ("tanh", "sqrt"):
-        np.testing.assert_array_equal(np.signbit(got), np.signbit(rounded))  # of -0 too
+        # The sign of -0 counts, too.
+        np.testing.assert_array_equal(np.signbit(got), np.signbit(rounded))
     error = np.abs(got[finite] - exact[finite]) / np.spacing(np.abs(rounded[finite]))
     assert error.max() <= ulps, (x[finite][error.argmax()], error.max())
 
@@ -235,7 +240,7 @@ def case(name, dtype=np.float32, shape=(3, 20_011)):
 
 @FLOATS
 @pytest.mark.parametrize("name", (*UNARY, *BACKWARD, *BINARY))
-def test_threads_do_not_matter(name, dtype):
+def test_any_number_of_threads_gives_the_same_bits(name, dtype):
     same_bits(getattr(native, name), case(name, dtype))
     if name in BINARY:
         same_bits(getattr(native, name), {"a": inputs(name, (7, 10_007), dtype), "b": 1.5})
@@ -255,7 +260,7 @@ def test_out_may_not_be_the_repeated_operand(name):
 
 
 @pytest.mark.parametrize("name", (*UNARY, *BACKWARD, *BINARY))
-def test_bad_arrays(name):
+def test_bad_arrays_are_refused(name):
     kinds = LAYOUTS if name in WITH_INTEGERS else LAYOUTS | KINDS
     small = case(name, shape=(5, 7))
     for argument in small:

@@ -1,4 +1,6 @@
-"""Dropout: the twin's bits, the rate asked for, another pattern for another key."""
+"""These tests check dropout: it has the twin's bits and the rate asked for, and another key gives
+another pattern.
+"""
 
 import numpy as np
 import pytest
@@ -72,11 +74,11 @@ def test_bad_values_are_kept_or_dropped_like_others(dtype):
 
 
 @FLOATS
-def test_threads_do_not_matter(dtype):
+def test_any_number_of_threads_gives_the_same_bits(dtype):
     same_bits(native.dropout, {"x": values(7, 10_007, dtype=dtype), "p": 0.4, "key": 11})
 
 
-def test_out_and_bad_arrays():
+def test_out_is_filled_and_bad_arrays_are_refused():
     case = {"x": values(5, 7), "p": 0.5, "key": 3}
     checks_out(native.dropout, case, in_place=("x",))
     refuses(native.dropout, case, "x", LAYOUTS | KINDS)

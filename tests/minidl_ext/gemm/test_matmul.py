@@ -1,4 +1,6 @@
-"""Matrix products: exact on whole numbers of every shape, accurate, and refusing what is wrong."""
+"""These tests check matrix products: they are exact on whole numbers of every shape, accurate, and
+refuse bad arguments.
+"""
 
 import signal
 
@@ -44,7 +46,7 @@ def operands(make, m, n, k, transpose_a, transpose_b, batch=(), **options):
     transposes=st.sampled_from(TRANSPOSES),
     dtype=st.sampled_from([np.float32, np.float64]),
 )
-def test_any_shape_is_the_twin(m, n, k, batch, transposes, dtype):
+def test_any_shape_gives_the_results_of_the_twin(m, n, k, batch, transposes, dtype):
     case = operands(whole, m, n, k, *transposes, batch=batch, dtype=dtype)
     identical(native.matmul(**case), twin.matmul(**case))
 
@@ -83,7 +85,7 @@ def test_rounding_errors(dtype):
         case = operands(values, 20, 40, k, False, False, dtype=dtype)
         a, b = case["a"].astype(np.longdouble), case["b"].astype(np.longdouble)
         error = np.abs(native.matmul(**case) - a @ b)
-        # sums in order: at most k rounding errors, of which most cancel
+        # Summation in order makes at most k rounding errors, most of which cancel.
         assert (error <= (1 + k**0.5) * eps(dtype) * (np.abs(a) @ np.abs(b))).all(), k
 
 
@@ -108,7 +110,7 @@ def test_bad_values_stay_in_their_row_and_column(bad, dtype):
 @pytest.mark.parametrize("transposes", TRANSPOSES)
 @pytest.mark.parametrize("argument", ("a", "b"))
 def test_bad_values_reach_what_reads_them(argument, transposes, dtype):
-    """In the last rows and columns too, which share vectors with what pads them."""
+    """This includes the last rows and columns, which share vectors with their padding."""
     made = operands(values, 27, 37, 45, *transposes, dtype=dtype)
     for places in corners(made[argument]):
         bad_values_are_local(native.matmul, twin.matmul, spoil(made, argument, *places), argument)
@@ -117,13 +119,13 @@ def test_bad_values_reach_what_reads_them(argument, transposes, dtype):
 @FLOATS
 @pytest.mark.parametrize("transposes", TRANSPOSES)
 @pytest.mark.parametrize("shape", ((130, 70, 600, ()), (3000, 1, 200, ()), (17, 9, 40, (61,))))
-def test_threads_do_not_matter(shape, transposes, dtype):
+def test_any_number_of_threads_gives_the_same_bits(shape, transposes, dtype):
     m, n, k, batch = shape
     same_bits(native.matmul, operands(values, m, n, k, *transposes, batch=batch, dtype=dtype))
 
 
 @pytest.mark.parametrize("batch", ((), (3,)))
-def test_out_and_bad_arrays(batch):
+def test_out_is_filled_and_bad_arrays_are_refused(batch):
     case = operands(values, 5, 6, 7, False, True, batch=batch)
     checks_out(native.matmul, case)
     for name in ("a", "b"):
@@ -166,7 +168,7 @@ def test_operands_that_do_not_fit():
     transposes=st.sampled_from(TRANSPOSES),
     dtype=st.sampled_from([np.float32, np.float64]),
 )
-def test_panels_made_before_change_nothing(m, n, k, transposes, dtype):
+def test_panels_that_were_packed_before_give_the_same_result(m, n, k, transposes, dtype):
     case = operands(values, m, n, k, *transposes, dtype=dtype)
     panels = native.matmul_panels(case["b"], transposes[1])
     assert panels.dtype == dtype
@@ -201,7 +203,9 @@ def test_panels_that_do_not_fit():
 
 
 def test_an_interrupt_ends_a_long_product():
-    """Some seconds' work is done in parts, between which Python's signal handlers run."""
+    """A product that takes seconds is computed in parts, between which Python's signal handlers
+    run.
+    """
 
     def interrupt(*_):
         raise KeyboardInterrupt

@@ -1,6 +1,6 @@
-"""Plans of the kernels: what they compute, step by step, and what is refused.
+"""These tests check the kernels' plans: what they compute, step by step, and what is refused.
 
-A Plan has no NumPy twin: its reference is what the other kernels compute, and for whole networks
+A Plan has no NumPy twin. Its reference is what the other kernels compute and, for whole networks,
 the model itself (`tests/compiled`).
 """
 
@@ -18,7 +18,7 @@ PANEL = 2 * V
 
 
 def view(place, height, width, channels, border=(0, 0), group=1):
-    """Where images lie in an array: those of an arena with a border on all sides."""
+    """Describe where images lie in an array. Those of an arena have a border on all sides."""
     row = (width + 2 * border[1]) * channels
     image = (height + 2 * border[0]) * row
     return place, border[0] * row + border[1] * channels, image, row, channels
@@ -44,7 +44,7 @@ def run(steps, x, written, arena=0, group=2, shared=False, threads=2, r=None):
 
 
 def panels(weight):
-    """Weights (taps, C_out) as [panel][tap][PANEL], zeros at the end."""
+    """Return weights (taps, C_out) as [panel][tap][PANEL], with zeros at the end."""
     taps, out = weight.shape
     packed = np.zeros((-(-out // PANEL), PANEL, taps), np.float32)
     packed.reshape(-1, taps)[:out] = weight.T
@@ -242,7 +242,7 @@ def test_a_step_without_a_field(name):
         kernels.Plan([lacks], [24, 24], 0, 2, False, 2)
 
 
-def test_wrong_calls():
+def test_wrong_calls_are_refused():
     plan, x = kernels.Plan([GOOD], [24, 24], 0, 2, False, 2), np.zeros((3, 24), np.float32)
     for arrays, images, error in (
         ([x], 3, ValueError),
@@ -312,7 +312,7 @@ def test_groups_of_kernels_without_groups(groups):
 
 
 def test_interrupts():
-    """Some seconds' work is done in parts, between which Python's signal handlers run."""
+    """A run that takes seconds is computed in parts, between which Python's signal handlers run."""
     images, size = 40, 256
     w = panels(np.zeros((9 * size, size), np.float32))
     plan = kernels.Plan(

@@ -1,4 +1,6 @@
-"""The arrays that a call gives to a plan: which may share memory, and how long they live."""
+"""These tests check the arrays that a call gives to a plan: which may share memory, and how long
+they live.
+"""
 
 import threading
 
@@ -15,7 +17,7 @@ COPY = {"kind": "map", "x": (1, 0, 24, 6, 2), "y": (2, 0, 24, 6, 2), **IMAGES}
 
 @pytest.mark.parametrize("shift", (0, 1, 71))
 def test_arrays_that_share_memory(shift):
-    """What is written shares none; what is only read may."""
+    """An array that is written may not share memory with another; arrays that are only read may."""
     plan = kernels.Plan([COPY | {"r": (3, 0, 24, 6, 2)}], [24, 24, 24], 0, 2, False, 2)
     room = values(72 + 71)
     one, other = room[:72], room[shift : shift + 72]
@@ -34,8 +36,9 @@ def test_arrays_that_share_memory(shift):
 
 
 def test_arrays_live_until_the_run_ends():
-    """Though another thread empties the list meanwhile. Where it was so fast that it was empty when
-    the run began, the run is refused."""
+    """They live although another thread empties the list meanwhile. If that thread was so fast that
+    the list was empty when the run began, the run is refused.
+    """
     images = 40_000
     back = COPY | {"x": COPY["y"], "y": COPY["x"]}
     plan = kernels.Plan([back] * 50, [24, 24], 0, 2, False, 2)

@@ -1,10 +1,11 @@
-"""Steps of plans beside memory that nobody may touch: no kernel reads or writes past its arrays,
-and steps that lie are refused or stay inside."""
+"""These tests put the arrays of steps beside memory that must not be accessed. No kernel reads or
+writes outside of its arrays, and false steps are refused or stay inside.
+"""
 
 from tests.support.processes import printed
 
-# What a program in a process of its own finds beside the kernels: arrays that end, or begin, where
-# memory does.
+# What a program in a process of its own finds besides the kernels: arrays that end or begin where
+# accessible memory does.
 GUARDED = """
 import ctypes, mmap
 import numpy as np
@@ -30,7 +31,9 @@ def guarded(array, end):
 
 
 def test_no_step_touches_what_is_beside_its_arrays():
-    """Inputs, outputs and weights of all kinds of steps; a touch ends the process."""
+    """The inputs, outputs and weights of all kinds of steps are checked. Any access beyond them
+    ends the process.
+    """
     assert printed(
         GUARDED
         + """
@@ -81,7 +84,7 @@ print(compared)
 
 
 def test_hostile_steps_are_refused_or_stay_inside():
-    """Fields of steps in order with other numbers in some places."""
+    """Some fields of valid steps are replaced by other numbers."""
     told = printed(
         GUARDED
         + """

@@ -1,4 +1,6 @@
-"""Normalization and its gradient: digits kept at large means, masks that agree with the forward."""
+"""These tests check batch normalization and its gradient: large means cost no digits, and the masks
+are those of the forward pass.
+"""
 
 import numpy as np
 import pytest
@@ -26,7 +28,7 @@ native, twin = kernels_of("norm.")
 
 
 def factors_for(x, seed=0, eps=1e-5):
-    """Factors of x's own statistics, with a gamma and a beta."""
+    """Return factors of x's own statistics, with a gamma and a beta."""
     gamma = values(x.shape[-1], dtype=x.dtype, seed=seed) + x.dtype.type(0.1)
     beta = values(x.shape[-1], dtype=x.dtype, seed=seed + 1)
     return twin.batch_norm_factors(*exact_stats(x), gamma, beta, eps, x.dtype)
@@ -65,7 +67,7 @@ def test_factors(gamma, beta, dtype):
     with_residual=st.booleans(),
     dtype=st.sampled_from([np.float32, np.float64]),
 )
-def test_any_shape_is_the_twin(rows, channels, relu, with_residual, dtype):
+def test_any_shape_gives_the_results_of_the_twin(rows, channels, relu, with_residual, dtype):
     x = values(rows, channels, dtype=dtype)
     factors = factors_for(x) if rows else np.ones((5, channels), dtype)
     residual = values(rows, channels, dtype=dtype, seed=3) if with_residual else None
@@ -140,14 +142,14 @@ def test_running_statistics_share_no_memory(kernel, one, other):
         assert names[other] in str(info.value)
         for a, b in zip(args, before, strict=True):
             np.testing.assert_array_equal(a, b)
-    batch = np.ones(3)  # is only read
+    batch = np.ones(3)  # it is only read
     kernel(np.zeros(3), np.zeros(3), None, batch, batch, 0.5, 1.0)
 
 
 @FLOATS
 @pytest.mark.parametrize("ratio", (0, 1e2, 1e4, 1e6))
 def test_digits_at_large_means(ratio, dtype):
-    """The mean in two parts: y is right to 1e-6 of a standard deviation whatever the mean."""
+    """With a mean in two parts, y is right to 1e-6 of a standard deviation whatever the mean."""
     x = (values(3000, 20, dtype=np.float64) + ratio).astype(dtype)
     mean, var = native.batch_stats(x)
     factors = native.batch_norm_factors(mean, var, None, None, 0.0, dtype)
@@ -158,7 +160,7 @@ def test_digits_at_large_means(ratio, dtype):
     if dtype == np.float32 and ratio == 1e4:
         scale = (1 / np.sqrt(exact_var)).astype(dtype)
         folded = x * scale - (exact_mean * scale).astype(dtype)
-        assert np.abs(folded - exact).max() > 1e-4  # what A x + B would give
+        assert np.abs(folded - exact).max() > 1e-4  # the error that A x + B would have
 
 
 @FLOATS
@@ -189,7 +191,7 @@ def test_bad_values_stay_in_their_channel(position, bad, dtype):
 @pytest.mark.parametrize("training", (True, False))
 @pytest.mark.parametrize("relu", (True, False))
 def test_bad_gradients_stay_in_their_channel(relu, training, bad, dtype):
-    """In training they reach all of its channel, else only the value they belong to."""
+    """In training they reach all of their channel, otherwise only the value that they belong to."""
     x, dy = values(900, 37, dtype=dtype), values(900, 37, dtype=dtype, seed=1)
     factors = factors_for(x)
     row = int(np.argmax(twin.batch_norm_apply(x, factors)[:, 36]))  # a ReLU lets it pass
@@ -212,7 +214,7 @@ def test_bad_gradients_stay_in_their_channel(relu, training, bad, dtype):
 
 
 def agrees_backward(dy, x, factors, **options):
-    """As the twin says, up to rounding of the terms of the sums (which may cancel)."""
+    """Check that results are the twin's up to the rounding of terms of sums, which may cancel."""
     got = native.batch_norm_backward(dy, x, factors, **options, masked_out=True)
     expected = twin.batch_norm_backward(dy, x, factors, **options, masked_out=True)
     total = np.abs(dy).reshape(-1, x.shape[-1]).sum(axis=0, dtype=np.float64)
@@ -233,7 +235,7 @@ def agrees_backward(dy, x, factors, **options):
 @pytest.mark.parametrize("shape", NORM_SHAPES[2:])
 @pytest.mark.parametrize("training", (True, False))
 @pytest.mark.parametrize("relu", (True, False))
-def test_backward_is_the_twin(shape, training, relu, dtype):
+def test_gradients_are_those_of_the_twin(shape, training, relu, dtype):
     x, dy = values(*shape, dtype=dtype), values(*shape, dtype=dtype, seed=1)
     agrees_backward(dy, x, factors_for(x), training=training, relu=relu)
 
@@ -241,7 +243,7 @@ def test_backward_is_the_twin(shape, training, relu, dtype):
 @FLOATS
 @pytest.mark.parametrize("ratio", (0, 1e4))
 def test_backward_against_the_formula(ratio, dtype):
-    """In extended precision; sums and dx keep their digits at large means."""
+    """The formula uses extended precision. Sums and dx keep their digits at large means."""
     x = (values(4000, 9, dtype=np.float64) + ratio).astype(dtype)
     dy = values(4000, 9, dtype=dtype, seed=1)
     factors = factors_for(x, eps=0)
@@ -258,8 +260,9 @@ def test_backward_against_the_formula(ratio, dtype):
 @FLOATS
 @pytest.mark.parametrize("shape", ((50, 7), (4000, 33), (20, 12, 12, 70)))
 def test_the_mask_is_the_forwards(shape, dtype):
-    """Whole numbers as dy: sums are exact, so one element more or less would show. Values lie
-    close to the kink, where a mask computed another way would flip."""
+    """dy has whole numbers, so that sums are exact, and one element more or less would show. Values
+    are close to the kink, where a mask that is computed differently would flip.
+    """
     x = (values(*shape, dtype=np.float64) * 1e-6 + 3).astype(dtype)
     factors = twin.batch_norm_factors(*exact_stats(x), None, None, 1e-5, dtype)
     residual = (values(*shape, dtype=np.float64, seed=2) * 1e-7).astype(dtype)
@@ -277,9 +280,9 @@ def test_the_mask_is_the_forwards(shape, dtype):
 
 @FLOATS
 @pytest.mark.parametrize("relu", (True, False))
-@pytest.mark.parametrize("channels", (64, 66))  # of the latter, rows are not aligned
+@pytest.mark.parametrize("channels", (64, 66))  # with 66, rows are not aligned
 def test_results_larger_than_caches(channels, relu, dtype):
-    """They are written another way."""
+    """They are written by other instructions."""
     rows = 2**25 // (channels * np.dtype(dtype).itemsize) + 3
     x = np.resize(values(1001, channels, dtype=dtype), (rows, channels))
     dy, residual = x[::-1].copy(), np.roll(x, 5, axis=0)
@@ -330,7 +333,7 @@ def test_unmasked_dy_is_passed_through():
     "shape",
     ((70_001, 1), (9001, 33), (7, 31, 30, 16), (20, 5000), (6, 9, 11, 128), (11, 7, 7, 272)),
 )
-def test_threads_do_not_matter(shape, dtype):
+def test_any_number_of_threads_gives_the_same_bits(shape, dtype):
     x, dy, residual = (values(*shape, dtype=dtype, seed=seed) for seed in range(3))
     factors = factors_for(x)
     for relu in (False, True):
@@ -345,7 +348,7 @@ def test_threads_do_not_matter(shape, dtype):
             )
 
 
-def test_out_and_bad_arrays():
+def test_out_is_filled_and_bad_arrays_are_refused():
     x, dy = values(6, 7), values(6, 7, seed=1)
     kinds = LAYOUTS | KINDS
     case = {"x": x, "factors": factors_for(x), "residual": dy}
@@ -366,7 +369,7 @@ def test_out_and_bad_arrays():
         refuses(native.batch_norm_backward, case, name, wrong)
 
 
-def test_bad_factors_arguments():
+def test_bad_arguments_of_the_factors_are_refused():
     mean, gamma = values(4, dtype=np.float64), values(4)
     case = {
         "mean": mean,

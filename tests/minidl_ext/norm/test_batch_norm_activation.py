@@ -1,4 +1,6 @@
-"""Normalization and a curve in one pass: what they are one after the other, to the same bits."""
+"""These tests check that a normalization and its activation in one pass have the same bits as one
+after the other.
+"""
 
 import inspect
 
@@ -45,7 +47,7 @@ each = pytest.mark.parametrize("curve", CURVES, ids=lambda c: " ".join(map(str, 
 
 
 def disjoint(x, factors, curve):
-    """Forward, one kernel after the other."""
+    """Compute the forward pass by one kernel after the other."""
     name, *options = curve
     kernel = getattr(elementwise if name in ("sigmoid", "tanh") else activation, name)
     return kernel(norm.batch_norm_apply(x, factors), *options)
@@ -65,7 +67,7 @@ def apart_backward(dy, x, factors, curve, training):
     curve=st.sampled_from(CURVES),
     training=st.booleans(),
 )
-def test_any_shape_is_one_after_the_other(rows, channels, dtype, curve, training):
+def test_any_shape_has_the_bits_of_one_after_the_other(rows, channels, dtype, curve, training):
     x, dy = values(rows, channels, dtype=dtype), values(rows, channels, dtype=dtype, seed=1)
     factors = np.ones((5, channels), dtype) if rows == 0 else factors_for(x).astype(dtype)
     y = norm.batch_norm_activation(x, factors, curve)
@@ -85,7 +87,7 @@ def test_any_shape_is_one_after_the_other(rows, channels, dtype, curve, training
 
 @each
 @pytest.mark.parametrize("shape", ((3000, 64), (40, 9, 9, 256), (20_000, 24), (2, 5000)))
-def test_large_shapes_are_one_after_the_other(shape, curve):
+def test_large_shapes_have_the_bits_of_one_after_the_other(shape, curve):
     x, dy = values(*shape), values(*shape, seed=1)
     factors = factors_for(x)
     identical(norm.batch_norm_activation(x, factors, curve), disjoint(x, factors, curve))
@@ -111,7 +113,7 @@ def test_bad_values_stay_where_they_are(bad, curve):
 
 
 @pytest.mark.parametrize("shape", ((300, 24), (40, 9, 9, 256), (20_000, 16)))
-def test_threads_do_not_matter(shape):
+def test_any_number_of_threads_gives_the_same_bits(shape):
     x = values(*shape)
     case = {"x": x, "factors": factors_for(x), "activation": ("gelu", False)}
     same_bits(norm.batch_norm_activation, case)
@@ -121,7 +123,7 @@ def test_threads_do_not_matter(shape):
 # ------------------------------------------------------------------------------ bad arguments
 
 
-def test_out_and_bad_arrays():
+def test_out_is_filled_and_bad_arrays_are_refused():
     x = values(9, 24)
     case = {"x": x, "factors": factors_for(x), "activation": ("silu",)}
     checks_out(norm.batch_norm_activation, case)

@@ -1,4 +1,6 @@
-"""Normalization, ReLU and a 2x2 max-pool in one pass: what they are one after the other."""
+"""These tests check that normalization, ReLU and a 2x2 max-pool in one pass give what they give one
+after the other.
+"""
 
 import numpy as np
 import pytest
@@ -26,7 +28,9 @@ WINDOW = {"window": (2, 2), "stride": (2, 2)}
 
 
 def disjoint(x, factors, relu):
-    """Forward, one kernel after the other: output and places of the winners."""
+    """Compute the forward pass by one kernel after the other, and return the output and the
+    argmax.
+    """
     return pool.max_pool(norm.batch_norm_apply(x, factors, relu=relu), **WINDOW)
 
 
@@ -46,11 +50,11 @@ def apart_backward(dy, x, factors, training, relu):
     training=st.booleans(),
     few_values=st.booleans(),
 )
-def test_any_shape_is_one_after_the_other(
+def test_any_shape_gives_the_results_of_one_after_the_other(
     images, height, width, blocks, relu, training, few_values
 ):
     x = values(images, height, width, 16 * blocks)
-    if few_values:  # so that equals meet in a window
+    if few_values:  # so that windows have equal values
         x = np.round(x)
     factors = factors_for(x)
     y = norm.batch_norm_pool(x, factors, relu)
@@ -66,7 +70,7 @@ def test_any_shape_is_one_after_the_other(
 
 
 def test_sums_keep_their_digits_in_long_rows():
-    """Those of dy are all positive, so that their roundings add up in a sum in float32."""
+    """The values of dy are all positive, so that rounding errors would add up in a float32 sum."""
     x, dy = values(1, 2, 200_001, 16), np.abs(values(1, 1, 100_000, 16, seed=1))
     factors = np.ones((5, 16), np.float32) * np.float32([[0], [1], [0], [1], [0]])
     _, dgamma, dbeta = norm.batch_norm_pool_backward(dy, x, factors)
@@ -80,7 +84,9 @@ def test_sums_keep_their_digits_in_long_rows():
 @pytest.mark.parametrize("place", range(4))
 @pytest.mark.parametrize("bad", (np.nan, np.inf, -np.inf))
 def test_bad_values_win_as_in_max_pool(bad, place, relu):
-    """With given statistics dx does not depend on x but for who won: it stays finite."""
+    """With given statistics dx depends on x only by which value is the largest, so it stays
+    finite.
+    """
     x = values(2, 5, 7, 32)
     factors = factors_for(x)
     x[1, 2 + place // 2, 4 + place % 2, 20] = bad
@@ -94,7 +100,7 @@ def test_bad_values_win_as_in_max_pool(bad, place, relu):
 
 
 @pytest.mark.parametrize("shape", ((3, 8, 8, 16), (70, 6, 5, 32), (130, 2, 3, 144)))
-def test_threads_do_not_matter(shape):
+def test_any_number_of_threads_gives_the_same_bits(shape):
     x = values(*shape)
     case = {"x": x, "factors": factors_for(x), "relu": True}
     same_bits(norm.batch_norm_pool, case)
@@ -113,7 +119,7 @@ def test_no_images():
     identical(dbeta, np.zeros(16, np.float32))
 
 
-def test_what_is_refused():
+def test_bad_arguments_are_refused():
     x = values(2, 4, 4, 16)
     case = {"x": x, "factors": factors_for(x)}
     for argument in case:

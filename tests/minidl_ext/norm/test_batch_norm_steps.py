@@ -1,6 +1,7 @@
-"""The steps of a normalization's backward: sums, what follows from them, and dx.
+"""These tests check the steps of a normalization's backward separately: sums, what follows from
+them, and dx.
 
-batch_norm_backward, tested in test_batch_norm, is one after the other; here, each of them alone.
+batch_norm_backward, which is these steps one after the other, is tested in test_batch_norm.
 """
 
 import numpy as np
@@ -29,7 +30,7 @@ native, twin = kernels_of("norm.")
 
 
 def whole_case(*shape, dtype=np.float32, residual=False, relu=True):
-    """Arguments with which sums and dx are exact."""
+    """Return arguments for which sums and dx are exact."""
     return {
         "dy": whole(*shape, dtype=dtype),
         "x": whole(*shape, dtype=dtype, seed=1),
@@ -63,7 +64,7 @@ def agree(case, centre):
     residual=st.booleans(),
     dtype=st.sampled_from([np.float32, np.float64]),
 )
-def test_any_shape_is_the_twin(rows, channels, relu, residual, dtype):
+def test_any_shape_gives_the_results_of_the_twin(rows, channels, relu, residual, dtype):
     agree(
         whole_case(rows, channels, dtype=dtype, residual=residual, relu=relu),
         whole(2, channels, dtype=dtype, seed=3),
@@ -138,7 +139,7 @@ def test_bad_sums_stay_in_their_channel():
 
 @FLOATS
 @pytest.mark.parametrize("shape", ((70_001, 1), (9001, 33), (7, 31, 30, 16), (11, 7, 7, 272)))
-def test_threads_do_not_matter(shape, dtype):
+def test_any_number_of_threads_gives_the_same_bits(shape, dtype):
     x, dy, residual = (values(*shape, dtype=dtype, seed=seed) for seed in range(3))
     case = {"dy": dy, "x": x, "factors": factors_for(x), "relu": True, "residual": residual}
     same_bits(native.batch_norm_sums, {**case, "masked_out": True})
@@ -149,7 +150,7 @@ WRONG = {"longer": lambda a: np.append(a, a[:1], 0), "wider": lambda a: np.appen
 OTHER_FLOAT = {"float64": lambda a: a.astype(np.float64)}
 
 
-def test_bad_arrays():
+def test_bad_arrays_are_refused():
     x, dy = values(6, 7), values(6, 7, seed=1)
     case = {"dy": dy, "x": x, "factors": factors_for(x), "relu": True, "residual": dy}
     centred = {**case, "centre": values(2, 7)}
@@ -177,7 +178,7 @@ def test_a_scalar_has_no_channels(kernel):
 @pytest.mark.parametrize("residual", (True, False))
 @pytest.mark.parametrize("shape", ((1, 1), (37, 5), (900, 70), (33_000, 3)))
 def test_dy_in_two_parts(shape, residual, relu, dtype):
-    """They are added while they are read; the sum is written out, masked."""
+    """They are added while they are read, and the masked sum is written to an output."""
     case = whole_case(*shape, dtype=dtype, residual=residual, relu=relu)
     dy2 = whole(*shape, dtype=dtype, seed=5)
     added = {**case, "dy": case["dy"] + dy2, "masked_out": True}
@@ -205,7 +206,7 @@ def test_what_a_second_part_has_to_be():
 @FLOATS
 @pytest.mark.parametrize("relu", (True, False))
 def test_arrays_to_fill(relu, dtype):
-    """dx and the masked gradient are written where they are asked for, and returned."""
+    """dx and the masked gradient are written to the given arrays, and returned."""
     x, dy, residual, dy2 = (values(50, 7, dtype=dtype, seed=k) for k in range(4))
     factors, centre = whole_factors(7).astype(dtype), values(2, 7, dtype=dtype, seed=5)
     for module in (native, twin):
@@ -226,7 +227,7 @@ def test_arrays_to_fill(relu, dtype):
             identical(out, module.batch_norm_input_grad(dy, x, factors, relu, residual, c))
 
 
-def test_bad_arrays_to_fill():
+def test_bad_arrays_to_fill_are_refused():
     x, dy, residual, dy2 = (values(6, 7, seed=k) for k in range(4))
     factors = whole_factors(7)
     checks_out(
@@ -269,7 +270,7 @@ def test_bad_arrays_to_fill():
 
 @pytest.mark.parametrize("scale", [1e-35, 1e-25, 1e-20, 1e-19, 1e19, 1e20, 1e25, 1e35])
 def test_gradients_of_tiny_and_huge_values(scale):
-    """rstd times rstd would leave the range of float32; the gradient itself does not."""
+    """rstd times rstd would leave the range of float32, but the gradient itself does not."""
     z, dy = values(256, 8, dtype=np.float64), values(256, 8, seed=1)
     x = (z * scale).astype(np.float32)
     mean, var = native.batch_stats(x)

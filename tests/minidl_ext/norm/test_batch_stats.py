@@ -1,4 +1,6 @@
-"""Batch statistics: digits kept at any mean and any scale, whatever blocks and chunks there are."""
+"""These tests check batch statistics: they keep their digits for any mean and scale, however blocks
+and chunks divide the rows.
+"""
 
 import numpy as np
 import pytest
@@ -36,7 +38,9 @@ def test_statistics(shape, dtype):
 @pytest.mark.parametrize("ratio", (1, 1e2, 1e3, 1e4))
 @pytest.mark.parametrize("shape", ((50, 3), (5000, 17), (300_000, 1), (64, 20, 20, 32)))
 def test_statistics_at_large_means(shape, ratio, scale, dtype):
-    """|mean| / std up to 1e4, at any scale: the variance is right to 1e-4 of itself."""
+    """With |mean| / std up to 1e4, at any scale, the relative error of the variance is at most
+    1e-4.
+    """
     x = ((values(*shape, dtype=np.float64) + ratio) * scale).astype(dtype)
     mean, var = native.batch_stats(x)
     exact_mean, exact_var = exact_stats(x)
@@ -59,7 +63,7 @@ def test_constant_channels_have_no_variance(shape, value, dtype):
 
 @pytest.mark.parametrize("size", (1e-25, 1e-40))
 def test_values_whose_squares_are_0_are_not_constant(size):
-    """They come after a first block of zeros, by whose mean values are shifted, and add up to 0."""
+    """They follow a first block of zeros, whose mean shifts the values, and add up to 0."""
     x = np.zeros((1000, 16), np.float32)
     x[800::2] = size
     x[801::2] = -size
@@ -81,11 +85,11 @@ def test_statistics_at_the_ends_of_float32():
 
 @FLOATS
 @pytest.mark.parametrize("shape", ((70_001, 1), (9001, 33), (7, 31, 30, 16), (20, 5000)))
-def test_threads_do_not_matter(shape, dtype):
+def test_any_number_of_threads_gives_the_same_bits(shape, dtype):
     same_bits(native.batch_stats, {"x": values(*shape, dtype=dtype)})
 
 
-def test_bad_arrays():
+def test_bad_arrays_are_refused():
     refuses(native.batch_stats, {"x": values(6, 7)}, "x", LAYOUTS | KINDS)
 
 
@@ -110,7 +114,7 @@ def test_a_variance_beyond_the_range_is_infinite(rows):
 
 @pytest.mark.parametrize("channels", (1, 2, 3))
 def test_many_equal_rows_of_few_channels(channels):
-    """Their roundings all go one way: sums in float must be short."""
+    """Their rounding errors all have the same sign, so sums in float must be short."""
     x = np.full((41_000, channels), 0.1, np.float32)
     x[::2] = -0.2
     _, var = native.batch_stats(x)

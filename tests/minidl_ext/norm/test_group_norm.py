@@ -1,4 +1,4 @@
-"""Kernels of group normalization: digits, the twin, threads, bad input."""
+"""These tests check the kernels of group normalization: digits, the twin, threads, bad input."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ CENTRES = pytest.mark.parametrize("centre", (True, False), ids=("group", "rms"))
 
 
 def case(n, positions, channels, groups, dtype, affine=True, centre=True):
-    """Keyword arguments of the forward."""
+    """Return keyword arguments of the forward."""
     return {
         "x": values(n, positions, channels, dtype=dtype),
         "gamma": values(channels, dtype=dtype, seed=1) if affine else None,
@@ -53,7 +53,7 @@ def backward_case(*shape, dtype, affine=True, centre=True):
 @CENTRES
 @pytest.mark.parametrize("affine", (True, False))
 @pytest.mark.parametrize("shape", SHAPES)
-def test_it_is_the_twin(shape, affine, centre, dtype):
+def test_results_are_those_of_the_twin(shape, affine, centre, dtype):
     forward = case(*shape, dtype, affine, centre)
     y, factors = native.group_norm(**forward)
     expected, expected_factors = twin.group_norm(**forward)
@@ -105,7 +105,7 @@ def test_digits_at_large_means(ratio, groups):
     (((2, 300, 16, 16), 0), ((2, 300, 16, 4), 3), ((3, 2000, 32, 32), 1e4), ((2, 1, 8, 8), 1)),
 )
 def test_without_centre_the_variance_is_the_mean_square(shape, mean, dtype):
-    """The formula in extended precision, and its gradient."""
+    """The result is that of the formula in extended precision, and so is its gradient."""
     forward = case(*shape, dtype, centre=False)
     x = forward["x"] = (forward["x"] + dtype(mean)).astype(dtype)
     n, positions, channels, groups = shape
@@ -121,7 +121,7 @@ def test_without_centre_the_variance_is_the_mean_square(shape, mean, dtype):
     product = (g * xhat).reshape(parts.shape).mean((1, 3), keepdims=True)
     exact = rstd * (g.reshape(parts.shape) - xhat.reshape(parts.shape) * product)
     got = native.group_norm_backward(dy, x, forward["gamma"], factors, groups, False)
-    if positions > 1:  # of one value, dx cancels
+    if positions > 1:  # of a single value, dx cancels
         close(got[0], exact.reshape(x.shape), 64 * eps(dtype))
     close(got[1], (dy * xhat).sum((0, 1)), 64 * eps(dtype))
     close(got[2], dy.astype(np.longdouble).sum((0, 1)), 64 * eps(dtype))
@@ -132,7 +132,7 @@ def test_without_centre_the_variance_is_the_mean_square(shape, mean, dtype):
 def test_bad_values_stay_in_their_group(centre, dtype):
     clean = case(3, 20, 16, 4, dtype, centre=centre)
     x = clean["x"].copy()
-    x[1, 7, 5] = np.nan  # image 1, channels 4 to 7
+    x[1, 7, 5] = np.nan  # in image 1, channels 4 to 7
     y, factors = native.group_norm(**clean | {"x": x})
     hit = np.zeros(x.shape, bool)
     hit[1, :, 4:8] = True
@@ -147,14 +147,14 @@ def test_bad_values_stay_in_their_group(centre, dtype):
 @FLOATS
 @CENTRES
 @pytest.mark.parametrize("groups", (1, 8, 32))
-def test_threads_do_not_matter(groups, centre, dtype):
+def test_any_number_of_threads_gives_the_same_bits(groups, centre, dtype):
     same_bits(native.group_norm, case(7, 300, 32, groups, dtype, centre=centre))
     same_bits(
         native.group_norm_backward, backward_case(7, 300, 32, groups, dtype=dtype, centre=centre)
     )
 
 
-def test_bad_arrays():
+def test_bad_arrays_are_refused():
     forward = case(2, 5, 6, 3, np.float32)
     backward = backward_case(2, 5, 6, 3, dtype=np.float32)
     for name in ("x", "gamma", "beta"):

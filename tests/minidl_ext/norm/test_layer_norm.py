@@ -1,4 +1,6 @@
-"""Kernels of layer and root-mean-square normalization: digits, the twin, threads, bad input."""
+"""These tests check the kernels of layer and root-mean-square normalization: digits, the twin,
+threads, bad input.
+"""
 
 import numpy as np
 import pytest
@@ -34,7 +36,7 @@ SHAPES = (
 
 
 def case(rows, columns, dtype, affine=True, centre=True):
-    """Keyword arguments of the forward."""
+    """Return keyword arguments of the forward."""
     return {
         "x": values(rows, columns, dtype=dtype),
         "gamma": values(columns, dtype=dtype, seed=1) if affine else None,
@@ -61,7 +63,7 @@ def backward_case(rows, columns, dtype, affine=True, centre=True):
 @pytest.mark.parametrize("centre", (True, False), ids=("layer", "rms"))
 @pytest.mark.parametrize("affine", (True, False))
 @pytest.mark.parametrize(("rows", "columns"), SHAPES)
-def test_it_is_the_twin(rows, columns, affine, centre, dtype):
+def test_results_are_those_of_the_twin(rows, columns, affine, centre, dtype):
     forward = case(rows, columns, dtype, affine, centre)
     for got, expected in zip(native.layer_norm(**forward), twin.layer_norm(**forward), strict=True):
         assert got.dtype == expected.dtype
@@ -86,7 +88,7 @@ def test_it_is_the_twin(rows, columns, affine, centre, dtype):
     centre=st.booleans(),
     dtype=st.sampled_from([np.float32, np.float64]),
 )
-def test_any_shape_is_the_twin(rows, columns, affine, centre, dtype):
+def test_any_shape_gives_the_results_of_the_twin(rows, columns, affine, centre, dtype):
     backward = backward_case(rows, columns, dtype, affine, centre)
     for got, expected in zip(
         native.layer_norm_backward(**backward), twin.layer_norm_backward(**backward), strict=True
@@ -121,12 +123,12 @@ def test_bad_values_stay_in_their_row(bad, dtype):
 
 @FLOATS
 @pytest.mark.parametrize("centre", (True, False), ids=("layer", "rms"))
-def test_threads_do_not_matter(centre, dtype):
+def test_any_number_of_threads_gives_the_same_bits(centre, dtype):
     same_bits(native.layer_norm, case(501, 130, dtype, centre=centre))
     same_bits(native.layer_norm_backward, backward_case(501, 130, dtype, centre=centre))
 
 
-def test_bad_arrays():
+def test_bad_arrays_are_refused():
     forward, backward = case(4, 6, np.float32), backward_case(4, 6, np.float32)
     for name in ("x", "gamma", "beta"):
         refuses(native.layer_norm, forward, name, LAYOUTS | KINDS)
@@ -147,7 +149,7 @@ def test_bad_arrays():
 
 
 def test_a_variance_beyond_the_range_is_infinite():
-    """Not NaN: the row becomes beta, as its formula says."""
+    """It is not NaN: the row becomes beta, as the formula says."""
     x, beta = values(2, 12, dtype=np.float64), values(12, dtype=np.float64)
     x[0, 3] = -np.finfo(np.float64).max
     y, _, rstd = native.layer_norm(x, None, beta, 1e-5)

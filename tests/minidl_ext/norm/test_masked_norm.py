@@ -1,4 +1,6 @@
-"""Batch normalization of the rows that a mask counts: what the others hold never matters."""
+"""These tests check batch normalization of the rows that a mask counts: what the other rows hold
+never matters.
+"""
 
 import numpy as np
 import pytest
@@ -38,7 +40,7 @@ every_density = pytest.mark.parametrize("density", DENSITIES)
 
 
 def mask_for(x, density, seed=0):
-    """Rows that count, in runs of some three."""
+    """Return a mask whose rows count in runs of about three."""
     rows = x.size // x.shape[-1]
     draws = np.random.default_rng((seed, rows)).random(rows // 3 + 1).repeat(3)[:rows]
     return draws < density
@@ -52,7 +54,7 @@ def factors_for(channels, dtype, seed=0):
 
 
 def spoiled(x, mask):
-    """x with NaN in the rows that do not count."""
+    """Return x with NaN in the rows that do not count."""
     x = x.copy()
     x.reshape(-1, x.shape[-1])[~mask] = np.nan
     return x
@@ -93,7 +95,7 @@ def test_digits_at_large_means(dtype):
 @FLOATS
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_mask_of_all_rows_is_none(shape, dtype):
-    """The same bits, so that padding that is not there costs nothing."""
+    """The bits are the same, so that a batch without padding costs nothing."""
     x, dy, residual = (values(*shape, dtype=dtype, seed=k) for k in range(3))
     mask, factors = np.ones(x.size // shape[-1], bool), factors_for(shape[-1], dtype)
     for ours, plain in zip(norm.masked_stats(x, mask), norm.batch_stats(x), strict=False):
@@ -115,7 +117,9 @@ def test_a_mask_of_all_rows_is_none(shape, dtype):
 
 
 def agrees(dy, x, mask, factors, relu, residual, training, dy2):
-    """Outputs and gradients are those of the twin, up to rounding of the terms of the sums."""
+    """Check that outputs and gradients agree with the twin, up to the rounding of the terms of
+    sums.
+    """
     identical(
         norm.masked_norm_apply(x, mask, factors, residual, relu),
         twin.masked_norm_apply(x, mask, factors, residual, relu),
@@ -186,7 +190,7 @@ def test_several_blocks_are_the_twin(shape, relu, density, dtype):
 @FLOATS
 @pytest.mark.parametrize("relu", (False, True))
 def test_what_the_rows_that_do_not_count_hold(relu, dtype):
-    """Neither x nor dy there reaches anything but the residual's gradient."""
+    """In those rows neither x nor dy reaches anything but the residual's gradient."""
     x, dy = values(900, 37, dtype=dtype), values(900, 37, dtype=dtype, seed=1)
     mask, factors = mask_for(x, 0.6), factors_for(37, dtype)
     clean = norm.masked_norm_backward(dy, x, mask, factors, relu=relu)
@@ -202,7 +206,9 @@ def test_what_the_rows_that_do_not_count_hold(relu, dtype):
 
 @FLOATS
 def test_a_residual_passes_where_nothing_counts(dtype):
-    """relu(residual) and its gradient; NaN stays NaN, and its gradient is 0, as anywhere."""
+    """The result is relu(residual) and its gradient. NaN stays NaN, and its gradient is 0, as
+    elsewhere.
+    """
     x, mask, factors = np.full((4, 1), np.nan, dtype), np.zeros(4, bool), factors_for(1, dtype)
     residual, dy = np.array([[-1], [0], [2], [np.nan]], dtype), np.full((4, 1), 3, dtype)
     y = norm.masked_norm_apply(x, mask, factors, residual, relu=True)
@@ -215,9 +221,9 @@ def test_a_residual_passes_where_nothing_counts(dtype):
 
 
 @FLOATS
-@pytest.mark.parametrize("channels", (64, 66))  # of the latter, rows are not aligned
+@pytest.mark.parametrize("channels", (64, 66))  # with 66, rows are not aligned
 def test_results_larger_than_caches(channels, dtype):
-    """They are written another way."""
+    """They are written by other instructions."""
     rows = 2**25 // (channels * np.dtype(dtype).itemsize) + 3
     x = np.resize(values(1001, channels, dtype=dtype), (rows, channels))
     dy, mask, factors = x[::-1].copy(), mask_for(x, 0.5), factors_for(channels, dtype)
@@ -265,7 +271,7 @@ def test_no_rows_and_no_channels(kernels):
 @FLOATS
 @pytest.mark.parametrize("density", (0.02, 0.7, 1.0))
 @pytest.mark.parametrize("shape", ((70_001, 1), (9001, 33), (7, 31, 30, 16), (20, 5000)))
-def test_threads_do_not_matter(shape, density, dtype):
+def test_any_number_of_threads_gives_the_same_bits(shape, density, dtype):
     x, dy, residual = (values(*shape, dtype=dtype, seed=k) for k in range(3))
     mask, factors = mask_for(x, density), factors_for(shape[-1], dtype)
     same_bits(lambda **case: norm.masked_stats(**case)[:2], {"x": x, "mask": mask})
@@ -279,7 +285,7 @@ def test_threads_do_not_matter(shape, density, dtype):
 @FLOATS
 @pytest.mark.parametrize("relu", (True, False))
 def test_arrays_to_fill(relu, dtype):
-    """dx and the masked gradient are written where they are asked for, and returned."""
+    """dx and the masked gradient are written to the given arrays, and returned."""
     x, dy, residual, dy2 = (values(50, 7, dtype=dtype, seed=k) for k in range(4))
     mask, factors = mask_for(x, 0.6), factors_for(7, dtype)
     for module in (norm, twin):
@@ -315,7 +321,7 @@ def test_arrays_to_fill_share_no_memory():
                 norm.masked_norm_backward(**{**case, "masked_out": case[name]})
 
 
-def test_out_and_bad_arrays():
+def test_out_is_filled_and_bad_arrays_are_refused():
     x, dy, dy2 = (values(6, 7, seed=k) for k in range(3))
     mask = np.array([1, 0, 1, 1, 0, 0], bool)
     case = {"x": x, "mask": mask, "factors": factors_for(7, np.float32), "residual": dy2}

@@ -1,4 +1,6 @@
-"""Updates of arrays that share memory, and of arrays that nobody else holds."""
+"""These tests check updates of arrays that share memory, and of arrays that nobody else refers
+to.
+"""
 
 import numpy as np
 import pytest
@@ -37,7 +39,7 @@ def refused(call, lists, options, words):
 @BOTH
 @pytest.mark.parametrize("count", (2, 3, 5, 50))
 def test_parameters_that_share_memory(kernels, count):
-    """Wherever in the list the two are, and whether one holds the other or only meets it."""
+    """The two may be anywhere in the list, and one may contain the other or only overlap it."""
     room = np.ones(8, np.float32)
     for i, j in ((0, 1), (0, count - 1), (count - 1, 0), (count // 2, count - 1)):
         if i == j:
@@ -68,7 +70,7 @@ def test_a_large_gradient_that_reaches_into_the_next_but_one(kernels):
 
 @BOTH
 def test_gradients_may_be_one_array(kernels):
-    """They are only read."""
+    """Gradients are only read."""
     params, g = ones(3, 3, 2), np.arange(3, dtype=np.float32)
     kernels.sgd_update(params, [g, g, g[1:]], **SGD)
     for p, want in zip(params, (1 - g, 1 - g, 1 - g[1:]), strict=True):
@@ -85,7 +87,9 @@ def test_neighbours_and_empty_arrays_share_nothing(kernels):
 
 
 def test_many_arrays_in_any_order():
-    """Every order of memory is sorted; one pair among thousands is found."""
+    """The arrays are sorted from every order in memory, and one overlapping pair among thousands is
+    found.
+    """
     rng, room = np.random.default_rng(0), np.ones(4 * 3000, np.float32)
     for count in (1, 4, 13, 40, 1000, 3000):
         params = [room[4 * k : 4 * k + 4] for k in rng.permutation(count)]
@@ -102,7 +106,7 @@ def test_many_arrays_in_any_order():
 
 
 class Fading(list):
-    """A list that makes each array when it is asked for it, and does not keep it."""
+    """A list that makes each array when it is asked for it, and keeps no reference to it."""
 
     def __init__(self, make, size):
         super().__init__([None] * size)
@@ -114,7 +118,9 @@ class Fading(list):
 
 @pytest.mark.parametrize("name", ("sgd_update", "lars_update"))
 def test_arrays_live_until_the_call_ends(name):
-    """Though the caller's list does not hold them: another thread may change it meanwhile."""
+    """They live although the caller's list does not hold them, since another thread may change it
+    meanwhile.
+    """
     memory, told = np.ones(1000, np.float32), []
 
     options = {"sgd_update": {}, "lars_update": {"momentum": 0.0, "trust": 1.0, "eps": 0.0}}[name]

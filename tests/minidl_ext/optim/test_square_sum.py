@@ -1,5 +1,6 @@
-"""The sum of squares of gradients, by which they are clipped: against the twin and extended
-precision, on any threads; bad lists."""
+"""These tests check the sum of the squares of gradients, by which these are clipped: beside the
+twin and extended precision, on any number of threads, and with bad lists.
+"""
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from minidl.kernels.reference.optim import updates as twin
 from minidl_ext.optim import updates as native
 from tests.support.kernels import FLOATS, SIZES, THREADS, misaligned, swapped, values
 
-# Pieces have 16384 values; a group has parameters of every size, one shape without axes.
+# Pieces have 16384 values. The group has parameters of every size, and one shape without axes.
 SHAPES = ((), (1,), (3,), (16, 17), (0, 4), (3, 3, 1, 32), (16_384,), (16_385,), (200, 251))
 
 

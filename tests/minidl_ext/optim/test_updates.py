@@ -1,4 +1,6 @@
-"""Parameter updates: against the twins in float64 over several steps, all options, bad lists."""
+"""These tests check parameter updates: beside the twins in float64 over several steps, with all
+options, and with bad lists.
+"""
 
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ from minidl.kernels.reference.optim import updates as twin
 from minidl_ext.optim import updates as native
 from tests.support.kernels import FLOATS, THREADS, bits, eps, misaligned, strided, swapped, values
 
-# Pieces have 16384 values; a group has parameters of every size, one shape without axes.
+# Pieces have 16384 values. The group has parameters of every size, and one shape without axes.
 SHAPES = ((), (1,), (3,), (16, 17), (0, 4), (3, 3, 1, 32), (16_384,), (16_385,), (200, 251))
 SGD = (
     {},
@@ -64,7 +66,7 @@ NUMBERS = {
     "adagrad_update": {"lr": 0.1, "eps": 1e-10},
     "lars_update": {"lr": 2.0, "momentum": 0.9, "trust": 0.01, "eps": 1e-8},
 }
-# all options on, and all states there
+# All options are on, and all states are given.
 FULL = {
     "sgd_update": {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1},
     "adam_update": {"weight_decay": 0.1},
@@ -83,7 +85,7 @@ EVERY = pytest.mark.parametrize("name", STATES)
 
 
 def case(name, shapes=SHAPES, dtype=np.float32, **options):
-    """Keyword arguments: fresh lists of arrays, and the numbers."""
+    """Return keyword arguments: new lists of arrays, and the numbers."""
     options = {**NUMBERS[name], **options}
     needed = {
         "velocities": options.get("momentum", 0) != 0,
@@ -111,7 +113,7 @@ def lists_of(arguments):
 
 @FLOATS
 @pytest.mark.parametrize(("name", "options"), CASES, ids=str)
-def test_several_steps_are_the_twin(name, options, dtype):
+def test_several_steps_are_those_of_the_twin(name, options, dtype):
     ours, theirs = case(name, dtype=dtype, **options), wide(case(name, dtype=dtype, **options))
     for step in range(1, 6):
         for arguments in (ours, theirs):
@@ -139,7 +141,9 @@ def test_a_step_of_plain_descent():
 
 
 def test_the_first_step_of_adam_is_the_learning_rate():
-    """m' / sqrt(s') is the gradient's sign, whatever its size (with eps far below it)."""
+    """m' / sqrt(s') is the sign of the gradient, whatever its size, as long as eps is far below
+    it.
+    """
     arguments = case("adam_update", ((4,),), np.float64, lr=0.25, eps=1e-30)
     arguments["grads"] = [np.array([1e-8, -3.0, 1e8, 0])]
     before = arguments["params"][0].copy()
@@ -150,7 +154,9 @@ def test_the_first_step_of_adam_is_the_learning_rate():
 @FLOATS
 @EVERY
 def test_bad_values_stay_where_they_are(name, dtype):
-    """In an array of one axis; LARS shares a norm of more axes, see below."""
+    """The arrays have one axis. Those with more axes share a norm in LARS, which is tested
+    below.
+    """
     options = {} if name == "adam_update" else FULL[name]
     clean, spoiled = (case(name, ((500,), (40,)), dtype, **options) for _ in range(2))
     spoiled["grads"][0][[7, 499]] = np.nan, np.inf
@@ -164,7 +170,7 @@ def test_bad_values_stay_where_they_are(name, dtype):
 
 @FLOATS
 @EVERY
-def test_threads_do_not_matter(name, dtype):
+def test_any_number_of_threads_gives_the_same_bits(name, dtype):
     results = set()
     for threads in THREADS:
         arguments = case(name, dtype=dtype, **FULL[name])
@@ -190,7 +196,7 @@ def test_the_first_step_of_adagrad_is_the_learning_rate():
 @FLOATS
 @pytest.mark.parametrize("module", (native, twin), ids=("native", "twin"))
 def test_a_variance_is_never_negative(module, dtype):
-    """s - m^2 of a gradient that does not change is 0 and rounding of either sign."""
+    """For a gradient that does not change, s - m^2 is 0 plus a rounding error of either sign."""
     arguments = case("rmsprop_update", ((300,),), dtype, centered=True, alpha=0.5, eps=1.0)
     for _ in range(100):
         module.rmsprop_update(**arguments)
@@ -245,7 +251,7 @@ def test_a_bad_value_spoils_one_parameter_of_lars(module):
 
 
 def refused(name, arguments, *words):
-    """The call is an error that names the kernel, and it changes nothing."""
+    """Check that the call raises an error that names the kernel, and changes nothing."""
     before = {key: [np.array(a) for a in value] for key, value in lists_of(arguments).items()}
     with pytest.raises((TypeError, ValueError)) as info:
         getattr(native, name)(**arguments)
@@ -287,7 +293,7 @@ ARGUMENTS = [(name, key) for name, states in STATES.items() for key in ("params"
         lambda a: a[None],
     ),
 )
-def test_bad_arrays(name, key, spoil):
+def test_bad_arrays_are_refused(name, key, spoil):
     arguments = small(name)
     arguments[key][1] = spoil(arguments[key][1])
     before = arguments["params"][0].copy()
@@ -310,7 +316,7 @@ def test_no_lists_at_all(name, key):
     for value in (None, 3, iter([])):
         arguments = {**small(name), key: value}
         if value is None and key in OPTIONAL.get(name, ()):
-            continue  # no momentum, not centered
+            continue  # without momentum, and not centered
         with pytest.raises(TypeError):
             getattr(native, name)(**arguments)
 
@@ -349,7 +355,9 @@ def test_bad_steps(step):
 
 @pytest.mark.parametrize("name", NUMBERS)
 def test_without_weight_decay_an_infinite_parameter_stays(name):
-    """As that of a mask is, -inf, whose gradient is 0: 0 * inf does not come into it."""
+    """A mask has such parameters (-inf), and their gradient is 0. The product 0 * inf must not be
+    computed.
+    """
     p, g = np.array([-np.inf, 1.0]), np.array([0.0, 0.5])
     states = {state: [np.zeros(2)] for state in STATES[name]}
     getattr(native, name)([p], [g], **states, **NUMBERS[name])

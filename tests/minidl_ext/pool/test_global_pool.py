@@ -1,4 +1,6 @@
-"""Means of whole images: against the twin, of large ones to the last digits, bad arrays."""
+"""These tests check means of whole images: beside the twin, to the last digits for large images,
+and with bad arrays.
+"""
 
 import numpy as np
 import pytest
@@ -49,7 +51,7 @@ def test_global_avg_pool_of_a_large_image_loses_no_digits(size):
     close(native.global_avg_pool(x), x.mean(axis=(1, 2), dtype=np.float64), 1e-6)
 
 
-def test_threads_do_not_matter_for_whole_images():
+def test_any_number_of_threads_gives_the_same_bits_for_whole_images():
     shape = (9, 30, 31, 17)
     same_bits(native.global_avg_pool, {"x": values(*shape)})
     same_bits(native.global_avg_pool_backward, {"dy": values(9, 17), "input_shape": shape})

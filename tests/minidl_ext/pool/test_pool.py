@@ -1,4 +1,6 @@
-"""Pooling: against the twin for every geometry, ties, NaN, padding; bad places are refused."""
+"""These tests check pooling: beside the twin for every geometry, with ties, NaN and padding. Bad
+positions are refused.
+"""
 
 import numpy as np
 import pytest
@@ -38,7 +40,7 @@ def cases(
     make=values,
     dtype=np.float32,
 ):
-    """The arguments of the four kernels for one geometry."""
+    """Return the arguments of the four kernels for one geometry."""
     stride = stride or window
     n, h, w, c = x_shape
     oh, ow = [
@@ -58,7 +60,7 @@ def cases(
 
 
 def test_the_twins_are_the_definition():
-    """Windows as lists of values, each of which is looked up."""
+    """The definition looks at each value in a list of the values of a window."""
     x, window, stride, dilation = values(2, 5, 4, 3), (2, 3), (2, 1), (2, 1)
     padding, counted = ((1, 2), (2, 1)), ((1, 0), (0, 1))
     options = {"window": window, "stride": stride, "padding": padding, "dilation": dilation}
@@ -115,7 +117,7 @@ window_of = st.tuples(st.integers(1, 5), st.integers(1, 5))
     make=st.sampled_from([values, whole]),
 )
 def test_any_geometry(n, h, w, c, window, stride, padding, dilation, counted, dtype, make):
-    """The same values, or a refusal by both: where a window would hold padding alone."""
+    """The values are the same, or both refuse the case, where a window would hold padding alone."""
     for step in (stride, window):
         options = step, padding, dilation, counted
         try:
@@ -137,7 +139,7 @@ def test_any_geometry(n, h, w, c, window, stride, padding, dilation, counted, dt
         (4, 2, 1, (2, 0), 1),
         (4, 2, 1, (0, 2), 1),  # padding as large as the window
         (1, 2, 1, (1, 1), 2),
-        (2, 2, 2, (3, 1), 3),  # a window steps over the image
+        (2, 2, 2, (3, 1), 3),  # a window skips the whole image
     ),
 )
 def test_windows_of_padding_alone_are_refused(name, size, taps, stride, sides, dilation):
@@ -153,7 +155,7 @@ def test_windows_of_padding_alone_are_refused(name, size, taps, stride, sides, d
 
 
 def test_a_window_may_begin_before_an_image_smaller_than_its_dilation():
-    """As in a causal pool of a sequence that has just begun."""
+    """A causal pool of a sequence that has just begun does so."""
     options = {"window": (1, 2), "stride": (1, 1), "padding": ((0, 0), (3, 0)), "dilation": (1, 3)}
     x = values(2, 1, 2, 5)
     identical(native.max_pool(x, **options)[0], x)
@@ -166,11 +168,12 @@ def test_a_window_may_begin_before_an_image_smaller_than_its_dilation():
     (
         ((3, 28, 28, 32), (2, 2), (2, 2), NONE),
         ((3, 29, 27, 33), (2, 2), (2, 2), NONE),
-        ((2, 29, 27, 33), (2, 2), (2, 2), ((0, 1), (0, 1))),  # side by side, but beyond the image
+        # Windows side by side, some of which are beyond the image.
+        ((2, 29, 27, 33), (2, 2), (2, 2), ((0, 1), (0, 1))),
         ((2, 30, 30, 64), (3, 3), (2, 2), ONE),
         ((2, 24, 24, 3), (7, 5), (3, 4), ((3, 3), (2, 2))),
-        ((1, 17, 17, 9), (16, 16), (1, 1), ((8, 8), (8, 8))),  # 256 places: uint8
-        ((1, 18, 17, 9), (17, 16), (1, 1), ((8, 8), (8, 8))),  # 272 places: int32
+        ((1, 17, 17, 9), (16, 16), (1, 1), ((8, 8), (8, 8))),  # 256 positions fit into uint8
+        ((1, 18, 17, 9), (17, 16), (1, 1), ((8, 8), (8, 8))),  # 272 positions need int32
         ((1, 18, 17, 9), (17, 16), (1, 1), ((16, 3), (0, 15))),
         ((2, 40, 40, 2), (20, 20), (20, 20), NONE),
         ((1, 1, 1, 1), (1, 1), (1, 1), NONE),
@@ -205,7 +208,9 @@ def test_nan_wins_and_ties_go_to_the_first(c, dtype):
 @FLOATS
 @pytest.mark.parametrize("fill", (-np.inf, -1e30))
 def test_padding_never_wins(fill, dtype):
-    """Even where all values are as low as can be: the gradient must land inside the image."""
+    """It does not win even where all values are as low as can be, since the gradient must be inside
+    of the image.
+    """
     x = np.full((1, 4, 4, 3), fill, dtype)
     options = {"window": (3, 3), "stride": (3, 3), "padding": ONE}
     y, argmax = native.max_pool(x, **options)
@@ -250,7 +255,7 @@ def test_images_without_rows(name):
     ),
     ids=lambda g: str(g["window"]),
 )
-def test_threads_do_not_matter(name, geometry, dtype):
+def test_any_number_of_threads_gives_the_same_bits(name, geometry, dtype):
     same_bits(getattr(native, name), cases(**geometry, dtype=dtype)[name])
 
 
@@ -259,7 +264,7 @@ def test_threads_do_not_matter(name, geometry, dtype):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("window", ((2, 2), (17, 17)))
-def test_bad_arrays(name, window):
+def test_bad_arrays_are_refused(name, window):
     case = cases((2, 34, 34, 3), window)[name]
     for argument in {"x", "dy"} & set(case):
         refuses(getattr(native, name), case, argument, LAYOUTS | KINDS | RANKS)
@@ -307,10 +312,10 @@ def test_bad_arrays(name, window):
     ),
     ids=str,
 )
-def test_bad_options(name, options):
+def test_bad_options_are_refused(name, options):
     case = cases((2, 8, 8, 3), (2, 2))[name]
     if "counted" in options and name.startswith("max"):
-        options = {"dilation": ()}  # it has no such argument
+        options = {"dilation": ()}  # this kernel has no such argument
     with pytest.raises((TypeError, ValueError)):
         getattr(native, name)(**{**case, **options})
 
@@ -332,12 +337,14 @@ def test_gradients_must_fit(name):
 @pytest.mark.parametrize("place", (*range(10), 255))
 @pytest.mark.parametrize("position", (0, -1))
 def test_places_outside_are_refused(place, position, kernels):
-    """A place of an overlapping window becomes an address: it must be in window and image."""
+    """A position in an overlapping window becomes an address, so it must be inside of window and
+    image.
+    """
     case = cases((1, 5, 5, 1), (3, 3), (2, 2), ONE)["max_pool_backward"]
-    argmax = np.full((1, 3, 3, 1), 4, np.uint8)  # centres: inside everywhere
+    argmax = np.full((1, 3, 3, 1), 4, np.uint8)  # the centres, which are inside everywhere
     kernels.max_pool_backward(**{**case, "argmax": argmax})
     argmax.ravel()[position] = place
-    # the first window reaches over the top left corner, the last over the bottom right one
+    # The first window reaches over the top left corner, and the last one over the bottom right one.
     outside = {0, 1, 2, 3, 6} if position == 0 else {2, 5, 6, 7, 8}
     if place < 9 and place not in outside:
         kernels.max_pool_backward(**{**case, "argmax": argmax})
@@ -347,13 +354,13 @@ def test_places_outside_are_refused(place, position, kernels):
 
 
 @pytest.mark.parametrize("kernels", (native, twin), ids=("native", "twin"))
-def test_places_outside_are_refused_where_taps_are_apart(kernels):
-    """The same numbers as above would be inside if taps lay together."""
+def test_places_outside_are_refused_with_dilation(kernels):
+    """The same numbers as above would be inside if the taps were adjacent."""
     options = {"window": (2, 2), "stride": (1, 1), "padding": ((2, 0), (0, 2)), "dilation": (2, 2)}
     case = cases((1, 3, 3, 1), **options)["max_pool_backward"]
     inside = kernels.max_pool_backward(**case)
     assert inside.shape == (1, 3, 3, 1)
-    for place in (0, 1):  # of the first window, in the rows before the image
+    for place in (0, 1):  # in the first window, in the rows before the image
         case["argmax"][0, 0, 0, 0] = place
         with pytest.raises(ValueError, match="max_pool_backward: argmax has places outside"):
             kernels.max_pool_backward(**case)

@@ -1,4 +1,6 @@
-"""Softmax and cross-entropy: against float64 and the twin, at huge logits, with every option."""
+"""These tests check softmax and cross-entropy: beside float64 and the twin, with huge logits, and
+with every option.
+"""
 
 import re
 
@@ -86,7 +88,7 @@ def backward_case(case):
 
 
 def wide(case):
-    """The same arguments with the floats in extended precision."""
+    """Return the same arguments with the floats in extended precision."""
     return {
         key: value.astype(np.longdouble)
         if getattr(value, "dtype", None) in (np.float32, np.float64)
@@ -114,7 +116,8 @@ def test_rows(name, shape, dtype):
         expected = getattr(twin, name)(**wide(case))
         size = np.abs(case.get("dy", expected)).max(axis=1, keepdims=True)
         scale = size * (shape[1] ** 0.5 if name in BACKWARD else 1)
-        # exp of x - max has the relative error of x - max, which is up to 40 here
+        # The relative error of exp(x - max) is the absolute error of x - max, which is up to 40
+        # here.
         assert (np.abs(got - expected) <= 60 * eps(dtype) * scale).all()
 
 
@@ -188,7 +191,7 @@ def test_cross_entropy(shape, options, dtype):
     expected_losses, expected_p = twin.cross_entropy(**wide(case))
     assert losses.dtype == p.dtype == dtype
     assert losses.shape == shape[:1]
-    # the sum over classes is in double for either type
+    # The sum over the classes is computed in double for both types.
     rtol = 30 * (eps(dtype) + eps(np.float64) * shape[1] ** 0.5)
     np.testing.assert_allclose(
         losses, expected_losses.astype(dtype), rtol=rtol, atol=10 * eps(dtype)
@@ -235,7 +238,7 @@ def test_no_rows_and_no_classes():
 
 @FLOATS
 @pytest.mark.parametrize("shape", ((5001, 10), (7, 9001)))
-def test_threads_do_not_matter(shape, dtype):
+def test_any_number_of_threads_gives_the_same_bits(shape, dtype):
     for name in ROWS + BACKWARD:
         same_bits(getattr(native, name), row_case(name, shape, dtype))
     for options in ({}, {"weight": True, "smoothing": 0.1, "ignore": True}):
@@ -245,7 +248,7 @@ def test_threads_do_not_matter(shape, dtype):
 
 
 @pytest.mark.parametrize("name", ROWS + BACKWARD)
-def test_out_and_bad_arrays_of_rows(name):
+def test_out_of_rows_is_filled_and_bad_arrays_are_refused(name):
     kernel, case = getattr(native, name), row_case(name, (4, 6), np.float32)
     for argument in case:
         refuses(kernel, case, argument, LAYOUTS | KINDS | RANKS)

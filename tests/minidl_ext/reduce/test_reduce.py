@@ -1,4 +1,6 @@
-"""Reductions over a middle axis: against float64, over chunks and columns of every width."""
+"""These tests check reductions over a middle axis: beside float64, over chunks and columns of every
+width.
+"""
 
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ from tests.support.kernels import (
 )
 
 NAMES = ("sum", "mean", "max", "min")
-# chunks hold 32768 values or 64 rows, vectors up to 8 columns, 8 of them side by side
+# Chunks hold 32768 values or 64 rows, vectors up to 8 columns, and 8 of them are side by side.
 SHAPES = [
     (a, r, b) for a in (1, 3) for r in (1, 2, 63, 64, 65, 200) for b in (1, 2, 15, 16, 17, 70)
 ]
@@ -106,12 +108,12 @@ def test_nothing_to_reduce(name, shape):
 @FLOATS
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("shape", ((1, 300_001, 1), (1, 9001, 37), (300, 201, 3), (5, 20_000, 1)))
-def test_threads_do_not_matter(name, shape, dtype):
+def test_any_number_of_threads_gives_the_same_bits(name, shape, dtype):
     same_bits(getattr(native, name), {"x": values(*shape, dtype=dtype)})
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_out_and_bad_arrays(name):
+def test_out_is_filled_and_bad_arrays_are_refused(name):
     kernel, case = getattr(native, name), {"x": values(4, 5, 6)}
     checks_out(kernel, case)
     refuses(kernel, case, "x", LAYOUTS | KINDS | RANKS)
@@ -165,7 +167,7 @@ def test_deviations_are_the_twin_s(dtype):
 
 @FLOATS
 @pytest.mark.parametrize("shape", ((1, 300_001, 1), (1, 9001, 37), (300, 201, 3), (5, 20_000, 1)))
-def test_threads_do_not_matter_to_moments(shape, dtype):
+def test_any_number_of_threads_gives_the_same_bits_of_moments(shape, dtype):
     x = values(*shape, dtype=dtype)
     same_bits(native.moments, {"x": x})
     ones = np.ones((shape[0], shape[2]))

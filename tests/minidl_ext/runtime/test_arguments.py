@@ -1,4 +1,6 @@
-"""Checks that all kernels share: which arrays pass, and what an error says."""
+"""These tests check the argument checks that all kernels share: which arrays pass, and what an
+error says.
+"""
 
 import numpy as np
 import pytest
@@ -12,8 +14,8 @@ IMAGES = np.ones((2, 4, 4, 4), np.float32)
 
 
 @pytest.mark.parametrize("kind", (np.int64, np.longlong, np.intc, np.int32))
-def test_integers_are_told_apart_by_their_width(kind):
-    """NumPy may have two types of one width, whose names are the same."""
+def test_integers_are_distinguished_by_their_width(kind):
+    """NumPy may have two types of the same width, whose names are the same."""
     table, ids = values(5, 3), np.array([3, 0], kind)
     if ids.itemsize == 8:
         np.testing.assert_array_equal(native.embedding(table, ids), table[[3, 0]])
@@ -217,7 +219,9 @@ def test_sizes_and_shapes(name, argument, value, error, words):
 @pytest.mark.parametrize(("name", "argument"), PAIRS)
 @pytest.mark.parametrize("pair", [pair for pair, *_ in BAD_PAIRS if pair != (1, 2**70)], ids=str)
 def test_twins_refuse_such_pairs(name, argument, pair):
-    """But for those too large for the native kernels: Python's numbers have no limit."""
+    """The exception is sizes too large for the native kernels, because Python's integers have no
+    limit.
+    """
     with pytest.raises((TypeError, ValueError)):
         getattr(twin, name)(**{**WINDOWS[name], argument: pair})
 

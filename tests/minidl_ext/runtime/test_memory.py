@@ -1,4 +1,4 @@
-"""Arrays that kernels make: `empty`."""
+"""These tests check `empty`, which makes the arrays of kernels."""
 
 import numpy as np
 import pytest

@@ -1,8 +1,8 @@
-"""The pool of buffers: who owns memory, what is kept, many threads at once.
+"""These tests check the pool of buffers: who owns memory, what is kept, and many threads at once.
 
-The rule: memory goes back to the pool when the last thing that can reach it is gone, and not
-before. Each test of it holds an array in some way, lets go of the array itself, and then churns
-the pool with arrays of the same size.
+The rule is that memory goes back to the pool when the last thing that can reach it is gone, and not
+before. Each test of the rule refers to an array in some way, drops the array itself, and then takes
+many arrays of the same size from the pool.
 """
 
 import ctypes
@@ -21,7 +21,7 @@ from minidl_ext.reduce import reduce
 from minidl_ext.runtime import memory as runtime
 from tests.support.kernels import values
 
-COUNT = 5000  # float32 values: 20 kB, from the pool
+COUNT = 5000  # float32 values: 20 kB, which come from the pool
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +42,7 @@ def patterned():
 
 
 def churn():
-    """Take, fill and drop arrays of the pattern's size; the addresses they had."""
+    """Take, fill and drop arrays of the pattern's size, and return the addresses that they had."""
     taken = [runtime.empty(COUNT) for _ in range(20)]
     for a in taken:
         a.fill(-1)
@@ -57,7 +57,7 @@ def test_freed_memory_serves_the_next_array_of_its_size():
     a = runtime.empty(COUNT)
     first = address(a)
     del a
-    assert address(runtime.empty(COUNT - 1)) == first  # the same class of sizes
+    assert address(runtime.empty(COUNT - 1)) == first  # both have the same class of sizes
     assert address(elementwise.exp(values(COUNT))) == first
     other = runtime.empty(2 * COUNT)
     assert address(other) != first
@@ -104,11 +104,11 @@ def test_memory_that_anything_can_reach_is_not_reused(hold):
     in_use, cached = runtime.pool_bytes()
     del a
     assert where not in churn()
-    np.testing.assert_array_equal(check, np.arange(COUNT))  # looks at the memory itself
+    np.testing.assert_array_equal(check, np.arange(COUNT))  # compares the memory itself
     del holder
     gc.collect()
     assert watch() is None
-    assert where in churn()  # and then it is
+    assert where in churn()  # and only then is it reused
     assert runtime.pool_bytes()[0] < in_use
     assert runtime.pool_bytes()[1] > cached
 
@@ -165,7 +165,7 @@ def test_memory_in_a_cycle_waits_for_the_collector():
         gc.enable()
 
 
-def test_the_scratch_of_a_kernel_is_not_its_result():
+def test_the_workspace_of_a_kernel_is_not_its_result():
     x = values(300, 100)
     results = [matmul.matmul(x, x, transpose_b=True) for _ in range(5)]
     for _ in range(5):
@@ -217,8 +217,9 @@ def test_small_arrays_are_left_to_numpy():
 
 @pytest.mark.skipif(minidl_ext.DEBUG, reason="a debug build writes to every byte it takes")
 def test_what_is_kept_is_bounded():
-    """By a gigabyte at first, then by what a step needs that frees more; none of it is ever
-    touched, so it costs no memory here."""
+    """The bound is a gigabyte at first, and then what a step needs that frees more. None of this
+    memory is ever touched, so it costs nothing here.
+    """
     bound, piece = 2**30, 200 * 2**20
     in_use, _ = runtime.pool_bytes()
 
@@ -232,7 +233,8 @@ def test_what_is_kept_is_bounded():
     assert piece <= most_kept() <= bound
     assert most_kept() == most_kept() >= 6 * piece
     other = [runtime.empty(size * 2**20, np.uint8) for size in range(251, 259)]
-    assert sum(runtime.pool_bytes()) <= 2 * runtime.pool_bytes()[0]  # of other sizes: dropped
+    # Buffers of other sizes were dropped.
+    assert sum(runtime.pool_bytes()) <= 2 * runtime.pool_bytes()[0]
     del other
     runtime.empty_cache()
     assert most_kept() <= bound
@@ -243,7 +245,7 @@ def test_what_is_kept_is_bounded():
 
 
 def test_threads_take_and_return_at_once():
-    """Eight Python threads, with kernels that release the GIL in between."""
+    """Eight Python threads take and return memory, with kernels that release the GIL in between."""
     before, errors = runtime.pool_bytes()[0], []
 
     def work(number):

@@ -1,7 +1,8 @@
-"""The number of threads that kernels run on: fewer where other processes have the CPUs.
+"""These tests check the number of threads that kernels run on, which falls where other processes
+use the CPUs.
 
-Each program runs in a process of its own and looks until it sees what it waits for, or for so long
-that it fails; how long a thing takes is not tested.
+Each program runs in a process of its own and repeats its work until it sees what it waits for, or
+fails after a long time. No test asserts how long anything takes.
 """
 
 import textwrap
@@ -44,14 +45,16 @@ ONE_CPU = "os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])\n"
 
 
 def run(code, one_cpu=False, **environment):
-    """Run code after BEGIN in a process of its own, on one CPU if asked; the words it printed."""
+    """Run code after BEGIN in a process of its own, on one CPU if `one_cpu` is set, and return the
+    words that it printed.
+    """
     program = textwrap.dedent(BEGIN) + ONE_CPU * one_cpu + textwrap.dedent(code)
     return printed(program, OPENBLAS_NUM_THREADS="1", **environment)
 
 
 @pytest.mark.parametrize("waiting", ("as set by minidl", "active", "passive"))
 def test_two_threads_that_share_a_cpu_become_one(waiting):
-    """They compete with each other. The thread that is left over ends; it does not spin on."""
+    """They compete with each other. The superfluous thread ends and does not spin on."""
     environment = {} if waiting.startswith("as") else {"OMP_WAIT_POLICY": waiting}
     said = run(
         """
@@ -71,7 +74,7 @@ def test_two_threads_that_share_a_cpu_become_one(waiting):
 
 @pytest.mark.skipif(len(affinity.cpus() or ()) < 2, reason="needs two CPUs")
 def test_busy_processes_take_cpus_and_give_them_back():
-    """As many as there are CPUs. When they have ended, the full team comes back and stays."""
+    """There are as many of them as CPUs. When they have ended, all threads come back and stay."""
     said = run("""
         import subprocess
         cpus = len(os.sched_getaffinity(0))
@@ -87,7 +90,7 @@ def test_busy_processes_take_cpus_and_give_them_back():
     assert said == ["True", "True"]
 
 
-def test_the_full_team_is_tried_again_and_again():
+def test_all_threads_are_tried_again_and_again():
     said = run(
         """
         sizes = []
@@ -113,8 +116,8 @@ def test_an_explicit_number_of_threads_is_exact():
     assert said == ["2"]
 
 
-def test_each_thread_that_calls_kernels_has_a_team_of_its_own():
-    """And leaves neither threads nor open files behind."""
+def test_each_thread_that_calls_kernels_has_its_own_worker_threads():
+    """They leave behind neither threads nor open files."""
     said = run("""
         def kept():
             return len(os.listdir("/proc/self/fd")), others() if gnu else 0
@@ -137,8 +140,8 @@ def test_each_thread_that_calls_kernels_has_a_team_of_its_own():
     assert said == ["True", "True", "40"]
 
 
-def test_members_that_another_library_ends_are_found_anew():
-    """omp_pause_resource_all ends the threads, as any other user of the runtime may."""
+def test_threads_that_another_library_ends_are_started_again():
+    """omp_pause_resource_all ends the threads, as any other user of the runtime may do."""
     said = run("""
         import ctypes
         until(lambda: True)

@@ -1,4 +1,4 @@
-"""Thread counts, and life after a fork."""
+"""These tests check numbers of threads, and kernels after a fork."""
 
 import os
 from pathlib import Path
@@ -61,7 +61,9 @@ def test_as_many_threads_as_asked_and_none_for_small_work():
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.parametrize("busy", (False, True), ids=("idle", "a thread computing"))
 def test_a_forked_child_computes_and_ends(busy):
-    """It uses one thread, gets the parent's results, keeps the parent's arrays, and may fork."""
+    """It uses one thread, gets the parent's results, keeps the parent's arrays, and may fork
+    again.
+    """
     said = printed(f"""
         import os, signal, threading, time
         import numpy as np

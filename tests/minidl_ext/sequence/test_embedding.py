@@ -1,4 +1,6 @@
-"""Rows of a table: against the twin, threads, ids outside, bad input."""
+"""These tests check the lookup of rows in a table: beside the twin, on threads, with ids outside of
+it, and with bad input.
+"""
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ SHAPES = (
     (40, 3000, 70),
     (0, 0, 3),
     (4, 6, 0),
-)  # rows of the table, ids, columns
+)  # (rows of the table, ids, columns)
 
 
 def ids_for(rows, count):
@@ -25,7 +27,7 @@ def ids_for(rows, count):
 
 @FLOATS
 @pytest.mark.parametrize(("rows", "count", "columns"), SHAPES)
-def test_it_is_the_twin(rows, count, columns, dtype):
+def test_results_are_those_of_the_twin(rows, count, columns, dtype):
     ids, table = ids_for(rows, count), values(rows, columns, dtype=dtype)
     identical(native.embedding(table, ids), twin.embedding(table, ids))
     dy = values(count, columns, dtype=dtype, seed=1)
@@ -45,7 +47,7 @@ def test_ids_outside_the_table(wrong):
         native.embedding_backward(values(3, 3), ids, 5)
 
 
-def test_bad_arrays():
+def test_bad_arrays_are_refused():
     forward = {"weight": values(5, 3), "ids": np.array([0, 1])}
     backward = {"dy": values(2, 3), "ids": np.array([0, 1]), "rows": 5}
     for kernel, case, name in (

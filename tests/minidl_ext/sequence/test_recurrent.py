@@ -1,4 +1,6 @@
-"""Kernels of recurrent cells: against the twin, extreme values, threads, bad input."""
+"""These tests check the kernels of recurrent cells: beside the twin, with extreme values, on
+threads, and with bad input.
+"""
 
 import numpy as np
 import pytest
@@ -71,7 +73,7 @@ CASES = {
     "gru_cell": gru,
     "gru_cell_backward": gru_backward,
 }
-# An LSTM's flag is `squash`, a GRU's whether it has a bias.
+# An LSTM has the flag `squash`, and a GRU the flag for its bias.
 each = pytest.mark.parametrize("name", CASES)
 either = pytest.mark.parametrize("flag", (True, False))
 
@@ -91,7 +93,7 @@ def agree(name, case, dtype):
 @either
 @FLOATS
 @pytest.mark.parametrize(("rows", "hidden"), SHAPES)
-def test_it_is_the_twin(name, flag, dtype, rows, hidden):
+def test_results_are_those_of_the_twin(name, flag, dtype, rows, hidden):
     agree(name, CASES[name](rows, hidden, dtype, flag), dtype)
 
 
@@ -103,12 +105,12 @@ def test_it_is_the_twin(name, flag, dtype, rows, hidden):
     hidden=st.integers(0, 90),
     dtype=st.sampled_from((np.float32, np.float64)),
 )
-def test_any_shape_is_the_twin(name, flag, rows, hidden, dtype):
+def test_any_shape_gives_the_results_of_the_twin(name, flag, rows, hidden, dtype):
     agree(name, CASES[name](rows, hidden, dtype, flag), dtype)
 
 
 def test_the_order_of_the_gates():
-    """One gate open, the others shut: where its value goes says which it is."""
+    """One gate is open and the others are shut, so that the result shows which gate it is."""
     x, hidden, c = np.full((1, 4), -50.0), np.zeros((1, 4)), np.array([[0.5]])
     for place, c_new, h in ((0, np.tanh(-50), 0), (1, 0.5, 0), (2, 0, 0), (3, 0, np.tanh(0))):
         opened = x.copy()
@@ -127,7 +129,7 @@ def test_the_order_of_the_gates():
 
 
 def test_the_gradient_of_a_bias_keeps_its_digits_over_many_rows():
-    """Equal roundings would add up in a sum in float32."""
+    """Equal rounding errors would add up in a float32 sum."""
     rows = 200_000
     gates, h = np.full((rows, 9), 0.3, np.float32), np.zeros((rows, 3), np.float32)
     _, dhidden, dbias, _ = native.gru_cell_backward(
@@ -140,7 +142,7 @@ def test_the_gradient_of_a_bias_keeps_its_digits_over_many_rows():
 @each
 @either
 @FLOATS
-def test_threads_do_not_matter(name, flag, dtype):
+def test_any_number_of_threads_gives_the_same_bits(name, flag, dtype):
     same_bits(getattr(native, name), CASES[name](301, 203, dtype, flag))
 
 
@@ -163,9 +165,9 @@ def test_nan_stays_in_its_row_and_column(name):
         if not isinstance(value, np.ndarray) or value.ndim != 2:
             continue
         spoiled = value.copy()
-        spoiled[3, 7] = np.nan  # of the first gate where there are several
+        spoiled[3, 7] = np.nan  # a value of the first gate, where there are several
         found = getattr(native, name)(**case | {argument: spoiled})
-        if (name, argument) != ("gru_cell_backward", "hidden"):  # which reads the last gate
+        if (name, argument) != ("gru_cell_backward", "hidden"):  # it reads the last gate
             assert any(np.isnan(a).any() for a in found)
         for a, b in zip(found, clean, strict=True):
             if a.ndim == 2:
@@ -175,7 +177,7 @@ def test_nan_stays_in_its_row_and_column(name):
 
 
 @each
-def test_bad_arrays(name):
+def test_bad_arrays_are_refused(name):
     kernel, case = getattr(native, name), CASES[name](5, 7, np.float32)
     for argument, value in case.items():
         if isinstance(value, np.ndarray):
@@ -187,7 +189,7 @@ def test_bad_arrays(name):
                 "wider": lambda a: np.ones((*a.shape[:-1], a.shape[-1] + 1), a.dtype),
             }
             state = "h" if "gru" in name else "c"
-            if argument == state:  # of which the others must be multiples
+            if argument == state:  # the others must be multiples of its size
                 for spoil in other.values():
                     with pytest.raises((TypeError, ValueError), match=rf"{name}: .* {state}"):
                         kernel(**case | {argument: spoil(value)})

@@ -1,6 +1,7 @@
-"""What compilers make of UNFUSED_BEGIN and UNFUSED_END, with the options that the build gives them.
+"""These tests check what compilers make of UNFUSED_BEGIN and UNFUSED_END, with the options that the
+build uses.
 
-A few functions of headers are compiled for AVX2 with FMA, and their instructions are read.
+A few functions of headers are compiled for AVX2 with FMA, and their instructions are counted.
 """
 
 import re
@@ -18,7 +19,7 @@ NAMES = ("g++", "clang++", *(f"clang++-{version}" for version in range(12, 40)))
 COMPILERS = [name for name in NAMES if shutil.which(name)]
 FUSED_INSTRUCTION = re.compile(r"\bvfn?m(?:add|sub|addsub|subadd)\d")
 
-# Headers that are unfused come first: what follows them must be fused nonetheless.
+# Headers that are unfused come first, since what follows them must still be fused.
 HEADERS = """
 #include "elementwise/curves.h"
 #include "norm/normalize.h"
@@ -55,7 +56,9 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module", params=COMPILERS)
 def count(request):
-    """Counts the fused operations in what one compiler makes of functions, at level v3."""
+    """Return the number of fused operations in what one compiler makes of functions, at level
+    v3.
+    """
     setup = runpy.run_path(str(ROOT / "setup.py"), run_name="setup")
     compiler = SimpleNamespace(
         compiler_type="unix",
@@ -82,4 +85,5 @@ def test_nothing_is_fused_between_the_two(count):
 
 
 def test_what_follows_is_fused_again(count):
-    assert count(FUSED) >= 21  # sums of two pixels and of one, by 4, 2 and 1 vectors of channels
+    # The sums of two pixels and of one, by 4, 2 and 1 vectors of channels.
+    assert count(FUSED) >= 21

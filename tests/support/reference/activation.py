@@ -1,4 +1,4 @@
-"""Activations by their formulas."""
+"""The references of activations are their formulas."""
 
 import numpy as np
 
@@ -8,12 +8,14 @@ def sigmoid(x):
 
 
 def softmax(x, axis=-1):
-    """exp(x) / sum exp(x); of the largest value nothing overflows."""
+    """Return exp(x) / sum exp(x). The largest value is subtracted first, so that nothing
+    overflows.
+    """
     e = np.exp(x - x.max(axis, keepdims=True, initial=-np.inf))
     return e / e.sum(axis, keepdims=True)
 
 
 def log_softmax(x, axis=-1):
-    """x - log sum exp(x)."""
+    """Return x - log sum exp(x)."""
     z = x - x.max(axis, keepdims=True, initial=-np.inf)
     return z - np.log(np.exp(z).sum(axis, keepdims=True))

@@ -1,10 +1,14 @@
-"""Attention by its formula, one query after the other, and by several heads."""
+"""The reference of attention is its formula, for one query after the other, and for several
+heads.
+"""
 
 import numpy as np
 
 
 def attention(q, k, v, mask=None, causal=False):
-    """Each query's mean of the values, by the keys that it may attend to (Vaswani et al. 2017)."""
+    """Return the mean of the values for each query, weighted by the keys that it may attend to
+    (Vaswani et al. 2017).
+    """
     scores = q @ np.swapaxes(k, -1, -2) / np.sqrt(q.shape[-1])
     mask = np.array(True) if mask is None else np.asarray(mask)
     allowed = np.broadcast_to(mask if mask.dtype == bool else mask > -np.inf, scores.shape)
@@ -27,8 +31,9 @@ def projected(layer, x):
 
 
 def multi_head(layer, query, key=None, value=None, mask=None, causal=False):
-    """What `nn.MultiHeadAttention` computes, head by head, from its columns of the projections; a
-    mask (N, heads, L, S)."""
+    """Return what `nn.MultiHeadAttention` computes, head by head, each from its own columns of the
+    projections. The mask is (N, heads, L, S).
+    """
     key = query if key is None else key
     value = key if value is None else value
     q, k, v = (

@@ -1,4 +1,6 @@
-"""Convolutions by their definitions, one output position or one kernel tap after the other."""
+"""The references of convolutions are their definitions, for one output position or one kernel tap
+after the other.
+"""
 
 import numpy as np
 
@@ -6,7 +8,7 @@ from tests.support.reference.geometry import around, borders, pair
 
 
 def conv(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
-    """At each output position, the window times the weights of its group."""
+    """Multiply the window at each output position by the weights of its group."""
     (sh, sw), (dh, dw) = pair(stride), pair(dilation)
     kh, kw, ci, co = weight.shape
     sides = borders(padding, x.shape[1:3], (dh * (kh - 1), dw * (kw - 1)), (sh, sw))
@@ -30,7 +32,9 @@ def conv(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
 
 
 def conv1d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
-    """The sum over taps, each a product of one step and the weights of its group."""
+    """Return the sum over taps, each of which is a product of one step and the weights of its
+    group.
+    """
     k, ci, co = weight.shape
     reach = dilation * (k - 1)
     x = np.pad(x, ((0, 0), around(padding, x.shape[1], reach, stride), (0, 0)))
@@ -47,7 +51,7 @@ def conv1d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
 
 
 def conv_transpose(x, w, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
-    """Every value of x adds its multiple of the kernel to the output."""
+    """Add a multiple of the kernel to the output for every value of x."""
     (sh, sw), (oh, ow), (dh, dw) = map(pair, (stride, output_padding, dilation))
     (top, bottom), (left, right) = map(pair, pair(padding))
     n, h, width, _ = x.shape

@@ -1,4 +1,6 @@
-"""Sizes and borders of windows, for the references of convolutions and pools."""
+"""This module computes sizes and borders of windows, for the references of convolutions and
+pools.
+"""
 
 
 def pair(value):
@@ -6,7 +8,9 @@ def pair(value):
 
 
 def around(padding, size, reach, stride):
-    """(before, after) of one axis; `reach` is from the first tap of a kernel to its last."""
+    """Return (before, after) for one axis. `reach` is the distance from the first tap of a kernel
+    to the last one.
+    """
     if padding == "same":
         total = max(0, (-(-size // stride) - 1) * stride + reach + 1 - size)
         return total // 2, total - total // 2
@@ -18,6 +22,6 @@ def around(padding, size, reach, stride):
 
 
 def borders(padding, sizes, reaches, strides):
-    """(before, after) of each of two axes."""
+    """Return (before, after) for each of two axes."""
     each = (padding, padding) if isinstance(padding, str) else pair(padding)
     return [around(*axis) for axis in zip(each, sizes, reaches, strides, strict=True)]

@@ -1,8 +1,8 @@
-"""Normalizations as their papers write them, in NumPy: what ours are compared with.
+"""The references of normalizations follow their papers, in NumPy.
 
-Independent of minidl. x is (..., C) in float64, or complex for derivatives: a function f that is
-real on real numbers has f'(x) = Im f(x + ih) / h, without the loss of digits of a difference
-(Squire & Trapp 1998), so nothing here may take an absolute value.
+They do not use minidl. x is (..., C) in float64, or complex for derivatives: a function f that is
+real for real numbers has f'(x) = Im f(x + ih) / h, without the loss of digits of a difference
+(Squire & Trapp 1998). So nothing here may take an absolute value.
 """
 
 import numpy as np
@@ -26,8 +26,10 @@ def batch_norm(
     affine=True,
     tracked=True,
 ):
-    """Ioffe & Szegedy 2015, algorithm 1; virtual batches of Hoffer et al. 2017; Ioffe 2017,
-    algorithm 1. `state` is a dict of running mean, var and batches, which is moved."""
+    """Compute algorithm 1 of Ioffe & Szegedy 2015, with the virtual batches of Hoffer et al. 2017,
+    and algorithm 1 of Ioffe 2017. `state` is a dict of running mean, var and batches, which is
+    updated.
+    """
     mask = np.ones(x.shape[:-1], bool) if mask is None else mask
     y = np.zeros(x.shape, np.result_type(x, gamma, beta) if affine else x.dtype)
     size = ghost_batch if ghost_batch and training else len(x)
@@ -70,56 +72,68 @@ def normalized(x, axis, eps, centre=True):
 
 
 def affine(y, gamma, beta):
-    """gamma y + beta, without what is None."""
+    """Return gamma y + beta, without what is None."""
     return y * (1 if gamma is None else gamma) + (0 if beta is None else beta)
 
 
 def layer_norm(x, gamma, beta=None, eps=1e-5, axis=-1):
-    """Ba, Kiros & Hinton 2016, over the last axis."""
+    """Compute the layer normalization of Ba, Kiros & Hinton 2016, over the last axis."""
     return affine(normalized(x, axis, eps), gamma, beta)
 
 
 def rms_norm(x, gamma, eps=1e-5, beta=None, axis=-1):
-    """Zhang & Sennrich 2019."""
+    """Compute the root-mean-square normalization of Zhang & Sennrich 2019."""
     return affine(normalized(x, axis, eps, centre=False), gamma, beta)
 
 
 def group_norm(x, groups, gamma, beta=None, eps=1e-5):
-    """Wu & He 2018: over the positions and a group's channels of each image."""
+    """Compute the group normalization of Wu & He 2018, over the positions and a group's channels of
+    each image.
+    """
     positions = int(np.prod(x.shape[1:-1]))
     parts = x.reshape(len(x), positions, groups, x.shape[-1] // groups)
     return affine(normalized(parts, (1, 3), eps).reshape(x.shape), gamma, beta)
 
 
 def instance_norm(x, gamma, beta=None, eps=1e-5):
-    """Ulyanov et al. 2016: over the positions of each image and channel."""
+    """Compute the instance normalization of Ulyanov et al. 2016, over the positions of each image
+    and channel.
+    """
     return affine(normalized(x, tuple(range(1, x.ndim - 1)), eps), gamma, beta)
 
 
 def filter_response_norm(x, gamma, beta=None, eps=1e-6):
-    """Singh & Krishnan 2019, equations 1 to 3: nu2 is the mean square over the positions. A learned
-    eps counts by its size, here the root of its square."""
+    """Compute equations 1 to 3 of Singh & Krishnan 2019, where nu2 is the mean square over the
+    positions. A learned eps counts by its absolute value, which is written as the root of its
+    square here.
+    """
     nu2 = (x**2).mean(axis=tuple(range(1, x.ndim - 1)), keepdims=True)
     return affine(x / np.sqrt(nu2 + np.sqrt(eps**2)), gamma, beta)
 
 
 def threshold(x, tau):
-    """The thresholded linear unit of the same paper: max(x, tau)."""
+    """Compute the thresholded linear unit of the same paper: max(x, tau)."""
     return np.where(x.real > np.real(tau), x, tau)
 
 
 def weight_norm(v, gain):
-    """Salimans & Kingma 2016: each output's weights are gain v / ||v||."""
+    """Compute the weight normalization of Salimans & Kingma 2016: each output's weights are gain v
+    /
+
+    v
+
+    .
+    """
     return gain * v / np.sqrt((v**2).sum(axis=tuple(range(v.ndim - 1)), keepdims=True))
 
 
 def weight_standardization(v, eps=1e-5):
-    """Qiao et al. 2019, equation 4: each output's weights have mean 0 and variance 1."""
+    """Compute equation 4 of Qiao et al. 2019: each output's weights have mean 0 and variance 1."""
     return normalized(v, tuple(range(v.ndim - 1)), eps)
 
 
 def gradients(f, dy, *arrays):
-    """The gradient of sum(f(*arrays) dy) for each array, by complex steps."""
+    """Return the gradient of sum(f(*arrays) dy) with respect to each array, by complex steps."""
     result = []
     for k, array in enumerate(arrays):
         gradient = np.zeros(array.shape)

@@ -1,4 +1,4 @@
-"""Pools by their definitions, one window after the other."""
+"""The references of pools are their definitions, for one window after the other."""
 
 import numpy as np
 
@@ -6,9 +6,10 @@ from tests.support.reference.geometry import around, borders, pair
 
 
 def windows_along(size, k, stride, dilation, before, after, ceil_mode):
-    """For each window along an axis: its taps on the image, and how many are not beyond the
-    padding. With ceil_mode a window need not end within the padding, if the one before it does not
-    reach that end and it begins before the end of the image itself."""
+    """Yield, for each window along an axis, its taps on the image, and how many taps are not beyond
+    the padding. With ceil_mode a window need not end within the padding if the one before it does
+    not reach that end, and if it begins before the end of the image itself.
+    """
     windows, end = [], size + after
     for start in range(-before, size, stride):
         taps = [start + i * dilation for i in range(k)]

@@ -1,4 +1,6 @@
-"""Recurrent layers of `nn` by the equations of their papers, one time step after the other."""
+"""The references of the recurrent layers of `nn` are the equations of their papers, for one time
+step after the other.
+"""
 
 import numpy as np
 
@@ -7,7 +9,7 @@ from tests.support.reference.activation import sigmoid
 
 
 def normalized(norm, x):
-    """In training: over the row, or over the batch."""
+    """Normalize over the row or over the batch, as in training."""
     if norm is None:
         return x
     axis = 0 if isinstance(norm, nn.StepNorm) else 1
@@ -17,7 +19,7 @@ def normalized(norm, x):
 
 
 def one_step(layer, cell, x, h, c):
-    """(h, c) of the next step, written from the papers."""
+    """Return (h, c) of the next step by the equations of the papers."""
     b = 0 if cell.bias is None else cell.bias.data
     wx = normalized(cell.norm_x, x @ cell.weight_x.data) + b
     wh = normalized(cell.norm_h, h @ cell.weight_h.data)
@@ -38,7 +40,7 @@ def one_step(layer, cell, x, h, c):
 
 
 def by_loops(layer, x, h=None, c=None):
-    """(output, h, c) of the layer, one step after another."""
+    """Return (output, h, c) of the layer, one step after another."""
     n, steps, _ = x.shape
     directions = 2 if layer.bidirectional else 1
     last_h, last_c = [], []

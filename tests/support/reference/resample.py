@@ -1,13 +1,15 @@
-"""Resizing of images and adaptive pools: each pixel of the result as a weighted sum of pixels."""
+"""The references of resizing and of adaptive pools compute each pixel of the result as a weighted
+sum of pixels.
+"""
 
 import numpy as np
 
 
 def matrix(length, size, mode):
-    """(size, length): the weights of one axis, by the definition."""
+    """Return the weights (size, length) of one axis, by the definition."""
     m = np.zeros((size, length))
     for i in range(size):
-        centre = (i + 0.5) * length / size  # in widths of a pixel of x
+        centre = (i + 0.5) * length / size  # in units of x's pixels
         if mode == "nearest":
             m[i, int(np.floor(centre + 1e-12))] = 1
         elif mode == "linear":

@@ -1,4 +1,6 @@
-"""The recipe after airbench94_muon: its numbers, whitening, rates, and what learns when."""
+"""These tests check the recipe that follows airbench94_muon: its numbers, whitening, rates, and
+what learns when.
+"""
 
 from itertools import pairwise
 
@@ -68,7 +70,8 @@ def test_the_optimizers():
     assert "whitening.weight" not in learning and not any("gamma" in name for name in learning)
     rates = [group["lr"] for group in optimizer.groups]
     assert rates == [0.17, 0.053, 0.053, 0.67]
-    # The decay of a step is rate times decay: the same for all, of the size of the batch.
+    # The decay of a step is the rate times the decay. It is the same for all parameters, and
+    # depends on the batch size.
     for group in optimizer.groups[1:]:
         close(group["lr"] * group["weight_decay"], 2e-6 * 1000)
 
@@ -79,7 +82,7 @@ def test_all_rates_fall_in_a_straight_line_to_nothing():
     schedule = r.schedule(optimizer, 200)
     first = [group["lr"] for group in optimizer.groups]
     for step in range(200):
-        ends = [200, 75, 200, 200]  # the first layer's bias learns for 3 of 8 epochs
+        ends = [200, 75, 200, 200]  # the first layer's bias learns in 3 of 8 epochs
         expected = [rate * max(0.0, 1 - step / end) for rate, end in zip(first, ends, strict=True)]
         np.testing.assert_allclose(
             [group["lr"] for group in optimizer.groups], expected, atol=1e-12

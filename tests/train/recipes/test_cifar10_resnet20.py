@@ -1,4 +1,6 @@
-"""The recipe of He et al. (2015), section 4.2: its numbers are those of the paper."""
+"""These tests check that the recipe of He et al. (2015), section 4.2, has the numbers of the
+paper.
+"""
 
 import numpy as np
 
@@ -23,7 +25,7 @@ def test_the_numbers_of_the_paper():
     model = recipe.build_model(task())
     assert sum(p.size for p in model.parameters()) in range(269_000, 275_000)  # 0.27 million
     optimizer = recipe.optimizer(model)
-    [group] = optimizer.groups  # decay of all parameters
+    [group] = optimizer.groups  # one group: all parameters decay
     assert len(group["params"]) == len(list(model.parameters()))
     assert (group["momentum"], group["nesterov"], group["weight_decay"]) == (0.9, False, 1e-4)
     assert recipe.ema is None and recipe.label_smoothing == 0
@@ -49,6 +51,6 @@ def test_pictures_are_padded_with_the_mean_cropped_and_mirrored():
     x = np.concatenate(seen)
     value = np.float32((200 / 255 - 0.5) / 0.25)
     assert x.shape[1:] == (32, 32, 3)
-    assert set(np.unique(x.round(4))) == {np.float32(0), value.round(4)}  # 0: the mean
+    assert set(np.unique(x.round(4))) == {np.float32(0), value.round(4)}  # 0 is the mean colour
     rows = (x[:, :, :, 0] == 0).all(axis=2).sum(axis=1)
     assert rows.max() == 4 and rows.min() == 0

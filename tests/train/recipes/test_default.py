@@ -1,4 +1,4 @@
-"""The recipe for pictures of any kind: what it chooses, its rates, its groups."""
+"""These tests check the recipe for pictures of any kind: what it chooses, its rates, its groups."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ NAMES = ("a", "b")
 
 
 def task(count, size=(32, 32), channels=3):
-    """Of so many pictures: the same one, which takes no memory."""
+    """Return a task of so many pictures, which are all the same one and take no memory."""
     images = np.broadcast_to(np.zeros((1, *size, channels), np.uint8), (count, *size, channels))
     pictures = data.ArrayDataset(images, np.arange(count) % 2, classes=NAMES)
     return train.Task("task", pictures, None, None, NAMES, (*size, channels))

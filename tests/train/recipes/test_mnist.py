@@ -1,4 +1,4 @@
-"""The recipe for MNIST: its numbers, its augmentation, a short training."""
+"""These tests check the recipe for MNIST: its numbers, its augmentation, a short training."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from tests.support.trainings import trainer
 def test_its_numbers():
     recipe = recipes.create("mnist")
     assert recipe.model == "vgg8" and recipe.valid == 0 and recipe.ema > 0.9
-    assert recipe.epochs * 60000 < 2_000_000  # minutes
+    assert recipe.epochs * 60000 < 2_000_000  # the training takes minutes
 
 
 def test_its_augmentation_turns_and_shifts():
@@ -35,11 +35,12 @@ def test_its_augmentation_turns_and_shifts():
 
     for axis in (1, 2):
         shifts = centre(changed, axis) - centre(images, axis)
-        assert np.abs(shifts).max() < 4.5 and shifts.std() > 0.8  # of up to 2, and of turns
+        # From shifts of up to 2, and from turns.
+        assert np.abs(shifts).max() < 4.5 and shifts.std() > 0.8
 
 
 def test_a_short_training_learns():
-    """2,000 digits in three epochs; the averaged weights are those that are measured."""
+    """It trains on 2,000 digits for three epochs, and the averaged weights are measured."""
     digits = data.MNIST(split="test")
     some, others = data.Subset(digits, range(2000)), data.Subset(digits, range(5000, 6000))
     task = train.Task("mnist", some, None, others, tuple("0123456789"), (28, 28, 1))

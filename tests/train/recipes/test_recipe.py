@@ -1,4 +1,4 @@
-"""Recipes by name, their settings, and what all of them have in common."""
+"""These tests check recipes by name, their settings, and what all of them have in common."""
 
 from dataclasses import fields
 
@@ -33,13 +33,13 @@ def test_each_field_is_a_setting(name):
     recipe = recipes.create(name)
     settings = {field.name: getattr(recipe, field.name) for field in fields(recipe)}
     assert recipe.settings() == settings
-    assert recipes.create(name, **settings) == recipe  # also those that are None
+    assert recipes.create(name, **settings) == recipe  # settings that are None as well
     assert set(recipe.checks) <= set(settings)
 
 
 @every
 def test_all_that_is_settled_can_be_given_again(name):
-    """As a run does that is resumed."""
+    """A run that is resumed does so."""
     recipe = recipes.create(name, epochs=3).settled(task())
     assert recipes.create(name, **recipe.settings()) == recipe
     assert recipe.epochs == 3
@@ -131,7 +131,7 @@ def test_settings_of_one_recipe(name, settings):
     "given", [{"crop": 0}, {"crop": 3}, {"flip": False}, {"flip": True}], ids=str
 )
 def test_crop_and_flip_are_done_as_set(name, given):
-    """Also by recipes that have an augmentation of their own."""
+    """Recipes with an augmentation of their own do so, too."""
     recipe = recipes.create(name, **given).settled(task())
     normalize = T.Normalize([0.0] * 3, [1.0] * 3)
     found = parts(recipe.transform(task(), normalize))
@@ -145,7 +145,7 @@ def test_crop_and_flip_are_done_as_set(name, given):
 
 
 def parts(transform):
-    """The transforms in a `Compose`, of others that it holds, too."""
+    """Return the transforms in a `Compose`, including those in the transforms that it holds."""
     if not isinstance(transform, T.Compose):
         return [transform]
     return [inner for part in transform.transforms for inner in parts(part)]

@@ -1,4 +1,4 @@
-"""`train.curves`: the picture of a history."""
+"""These tests check `train.curves`, which draws a history."""
 
 import sys
 
@@ -34,7 +34,7 @@ def test_a_picture(tmp_path):
     picture = image.open(tmp_path / "curves.png")
     assert picture.format == "PNG" and picture.width > 2 * picture.height
     assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 50
-    train.curves(HISTORY, tmp_path / "curves")  # without an ending
+    train.curves(HISTORY, tmp_path / "curves")  # a path without an extension
     assert (tmp_path / "curves").read_bytes()[:4] == b"\x89PNG"
 
 
@@ -68,7 +68,7 @@ def test_pyplot_is_left_alone(tmp_path):
         ({"loss": 1.0}, TypeError, "history['loss']"),
     ],
 )
-def test_errors(tmp_path, history, error, words):
+def test_bad_arguments_are_refused(tmp_path, history, error, words):
     with refuses(error, "curves", words):
         train.curves(history, tmp_path / "curves.png")
     assert not list(tmp_path.iterdir())

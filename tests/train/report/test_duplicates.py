@@ -1,4 +1,4 @@
-"""Near-duplicates: planted ones are found, others are not."""
+"""These tests check that near-duplicates which are planted are found, and others are not."""
 
 import io
 import tracemalloc
@@ -26,11 +26,11 @@ TRAIN = noise(60)
 OTHERS = noise(10, seed=1)
 
 
-def test_none():
+def test_different_pictures_are_no_duplicates():
     assert pairs(OTHERS, TRAIN) == {}
 
 
-def test_the_same():
+def test_equal_pictures_are_duplicates():
     images = OTHERS.copy()
     images[3], images[7] = TRAIN[20], TRAIN[5]
     assert pairs(images, TRAIN) == {3: (20, True), 7: (5, True)}
@@ -60,7 +60,7 @@ def one_value_off(image):
 
 
 @pytest.mark.parametrize("change", [brighter, noisier, compressed, one_value_off])
-def test_nearly_the_same(change):
+def test_similar_pictures_are_duplicates(change):
     images = OTHERS.copy()
     images[4] = change(TRAIN[30])
     assert pairs(images, TRAIN) == {4: (30, False)}
@@ -76,7 +76,7 @@ def test_of_another_size_and_in_grey():
 
 
 def test_digits_that_are_alike_are_no_duplicates():
-    """A one is like many other ones."""
+    """A digit 1 is similar to many other ones."""
     train, test = data.MNIST(split="train").images[:3000], data.MNIST(split="test").images[:500]
     assert len(pairs(test, train)) <= 1
     copied = test.copy()
@@ -124,7 +124,7 @@ def test_blocks_make_no_difference(monkeypatch):
 
 
 class Large:
-    """Pictures that are made when they are asked for, each with something of its own."""
+    """Pictures that are made when they are asked for, and that are all different."""
 
     def __init__(self, count, change=0):
         self.small, self.change = TRAIN[:count], change
@@ -137,9 +137,11 @@ class Large:
 
 
 def test_memory_is_bounded_for_large_pictures(monkeypatch):
-    """In all they would be 10 MB, and 40 as float32, and so would be those that are compared."""
+    """All pictures together would take 10 MB, and 40 MB as float32, and so would the pictures that
+    they are compared with.
+    """
     monkeypatch.setattr(duplicates, "MOST_BYTES", 1 << 20)
-    find(Large(1), Large(1))  # imports, and what is made only once
+    find(Large(1), Large(1))  # runs the imports, and what is made only once
     tracemalloc.start()
     try:
         found = find(Large(12, change=1), Large(60))

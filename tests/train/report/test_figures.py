@@ -1,11 +1,11 @@
-"""Figures of predictions, against scikit-learn and numbers made by hand."""
+"""These tests compare figures of predictions with scikit-learn, and with numbers made by hand."""
 
 import numpy as np
 import pytest
 
 from minidl.train.report import figures
 
-# Rows are true classes. Nothing was predicted as class 2; class 3 has no examples.
+# Rows are true classes. Nothing was predicted as class 2, and class 3 has no examples.
 BY_HAND = np.array([[3, 1, 0, 0], [2, 2, 0, 0], [1, 0, 0, 1], [0, 0, 0, 0]])
 
 

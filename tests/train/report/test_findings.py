@@ -1,4 +1,4 @@
-"""What is said in short: each sentence where it is true, and only there."""
+"""These tests check the sentences of the summary: each appears where it is true, and only there."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ def said(labels=RIGHT, levels=EVEN, **options):
     return " ".join(findings(train.report(saved(), (bright(levels, side=2), labels), **options)))
 
 
-def test_nothing_to_say():
+def test_a_good_training_gives_no_sentences():
     assert (
         said(
             history={
@@ -44,7 +44,7 @@ def test_curves(history, words):
 
 def test_a_class_that_is_found_worst():
     labels = RIGHT.copy()
-    labels[:600:3] = 2  # dark ones that are called light
+    labels[:600:3] = 2  # dark pictures that are labelled light
     assert "light has the lowest recall: 78% of its 900 examples are found, against 100%" in said(
         labels
     )

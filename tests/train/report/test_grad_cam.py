@@ -1,4 +1,4 @@
-"""Grad-CAM, against the formula where it can be written down."""
+"""These tests compare Grad-CAM with its formula, where that can be written down."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,9 @@ CLASSES = np.array([0, 1, 2, 1, 0])
 
 
 def by_formula(maps, dense, classes):
-    """Behind a mean over all places and a dense layer, dy/dA is the weight / places everywhere."""
+    """Compute the map by the formula: before a mean over all positions and a dense layer, dy/dA is
+    the weight / positions everywhere.
+    """
     places = maps.shape[1] * maps.shape[2]
     weights = dense.weight.data[:, classes].T / places
     return np.maximum((weights[:, None, None] * maps).sum(axis=3), 0)
@@ -27,8 +29,8 @@ def test_conv_mean_dense():
     )
 
 
-def test_the_maps_are_those_behind_normalization_and_activation():
-    """As the model evaluates, whatever mode it is in, and without a trace of it."""
+def test_the_maps_are_taken_after_normalization_and_activation():
+    """It is evaluated whatever mode the model is in, and leaves no trace in the model."""
     model = small_network()
     for _ in range(3):
         model(IMAGES)
@@ -75,16 +77,16 @@ def test_the_models(name, size):
 
 
 def test_several_views_of_a_picture():
-    """The map is that of the picture as it is, not of its mirror image or of a shifted one."""
+    """The map is that of the picture as it is, and not of its mirror image or of a shifted one."""
     md.manual_seed(0)
     one = models.create("cifar-fast")
     several = models.create("cifar-fast", views=True)
     several.load_state_dict(one.state_dict())
     x = np.random.default_rng(0).random((2, *one.input_shape), dtype=np.float32)
-    x[:, :, :16] /= 4  # the left is dark: its mirror image is another picture
+    x[:, :, :16] /= 4  # the left is dark, so that the mirror image differs
     wanted, found = (grad_cam(model, x, np.array([0, 1])) for model in (one, several))
     assert wanted.any(axis=(1, 2)).all()
-    # The picture itself is a quarter of the logits.
+    # The picture itself contributes a quarter of the logits.
     np.testing.assert_allclose(found, wanted / 4, rtol=1e-5, atol=1e-7)
     assert not np.allclose(found[:, :, ::-1], wanted / 4, rtol=0.1)
 
@@ -112,7 +114,7 @@ def test_a_layer_that_is_called_again_counts_the_first_time(kind):
 
 
 def test_after_the_activation():
-    """A normalization behind the ReLU is part of it too, and so is a shortcut."""
+    """A normalization after the ReLU belongs to it, too, and so does a shortcut."""
     model = models.create("resnet20", norm_position="after")
     x = np.random.default_rng(0).random((2, 32, 32, 3), dtype=np.float32)
     assert grad_cam(model, x, np.array([0, 1])).shape == (2, 8, 8)
@@ -131,7 +133,9 @@ def test_no_maps(model):
 
 
 def test_it_lies_where_the_thing_is():
-    """Of a bright spot on black: the convolution passes on brightness, and a class likes it."""
+    """There is a bright spot on black. The convolution passes the brightness on, and one class
+    depends on it.
+    """
     conv, dense = nn.Conv(1, 1, 1, bias=False), nn.Dense(1, 2, bias=False)
     conv.weight.data[...], dense.weight.data[...] = 1, [[1, -1]]
     model = nn.Sequential(conv, md.relu, nn.GlobalAvgPool(), dense)

@@ -1,5 +1,6 @@
-"""The page: whole, self-contained, accessible as far as its source tells, and without what was not
-given."""
+"""These tests check the report page: it is complete, needs no other file, is accessible as far as
+its source shows, and leaves out what was not given.
+"""
 
 import builtins
 import re
@@ -19,7 +20,7 @@ EVIL = "<script>alert(\"1\")</script> & 'x'"
 
 
 class Parsed(HTMLParser):
-    """The elements of a page; an end tag that closes another element is an error."""
+    """The elements of a page. An end tag that closes another element is an error."""
 
     def __init__(self, text):
         super().__init__()
@@ -52,7 +53,7 @@ class Parsed(HTMLParser):
 
 @pytest.fixture(scope="module")
 def full():
-    """A report to which everything was given."""
+    """Return a report to which everything was given."""
     layers = train.LayerStatistics()
     model, history = trained([layers])
     return train.report(
@@ -143,7 +144,7 @@ def test_headings_are_in_order_and_pictures_have_a_text(page):
 
 
 def test_colours_come_from_the_style(page):
-    """Plots have no colour of their own, so that they can be read in the dark."""
+    """Plots have no colours of their own, so that they can be read in the dark theme."""
     plots = "".join(re.findall(r"<svg.*?</svg>", page, re.S))
     assert "var(--a)" in plots
     assert not re.findall(r"#[0-9a-f]{6}\b", plots)

@@ -1,4 +1,4 @@
-"""Pictures as data URIs."""
+"""These tests check pictures as data URIs."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""Plots as SVG: whatever is to be drawn."""
+"""These tests check plots as SVG, whatever is drawn."""
 
 import math
 from xml.etree import ElementTree
@@ -19,7 +19,7 @@ COLUMNS = {
 
 
 def text_of(svg):
-    """The text in a drawing, which is well-formed."""
+    """Return the text in a drawing, which must be well-formed."""
     root = ElementTree.fromstring(svg)
     assert root.tag == "svg" and "viewBox" in root.attrib and "width" not in root.attrib
     return " ".join(element.text or "" for element in root.iter("text"))

@@ -1,4 +1,4 @@
-"""`train.report`: what it takes, and what its figures are."""
+"""These tests check what `train.report` takes, and its figures."""
 
 import numpy as np
 import pytest
@@ -142,7 +142,7 @@ def test_the_model_is_left_as_it_is():
         ({"train_set": (bright([0.5]),)}, ValueError, ["train_set"]),
     ],
 )
-def test_errors(options, error, words):
+def test_bad_arguments_are_refused(options, error, words):
     given = {"saved": saved(), "dataset": (bright(LEVELS), LABELS), **options}
     with refuses(error, "report", *words):
         train.report(given.pop("saved"), given.pop("dataset"), **given)

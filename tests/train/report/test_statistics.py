@@ -1,5 +1,6 @@
-"""LayerStatistics: what it sees, that the training does not notice it, and that it survives a
-resumption."""
+"""These tests check LayerStatistics: what it measures, that the training does not change, and that
+it survives a resumption.
+"""
 
 import json
 import math
@@ -19,7 +20,7 @@ from tests.support.trainings import Stop, StopAt, digest, loader, network, train
 
 
 def columns(layers):
-    """{(layer, figure): values} of a history."""
+    """Return {(layer, figure): values} of a history."""
     return {
         (layer["name"], name): column
         for layer in layers.history["layers"]
@@ -29,7 +30,7 @@ def columns(layers):
 
 
 def same(a, b):
-    """Whether two histories are equal, NaN to NaN."""
+    """Return whether two histories are equal, where NaN equals NaN."""
     return repr(a.history) == repr(b.history)
 
 
@@ -44,7 +45,7 @@ def test_the_layers_in_their_order():
     ]
     assert layers.history["epoch"] == [0, 1, 2]
     assert all(len(column) == 3 for column in columns(layers).values())
-    json.dumps(layers.history)  # plain lists and numbers
+    json.dumps(layers.history)  # it has plain lists and numbers
 
 
 def test_activations_functions_and_repeated_calls_have_names():
@@ -69,7 +70,7 @@ def test_activations_functions_and_repeated_calls_have_names():
 
 
 def test_the_figures_are_those_of_the_batch():
-    """Each one computed again, from the model as it was before the first step."""
+    """Each figure is computed again, from the model as it was before the first step."""
     model = small_network()
     images, labels = data.DataLoader(pictures(), 60).once().__next__()
     layers = train.LayerStatistics((images, labels))
@@ -90,13 +91,13 @@ def test_the_figures_are_those_of_the_batch():
         assert found[name, "std"][0] == pytest.approx(x.data.std(), rel=1e-5)
     assert found["1", "std_before"] == found["0", "std"]
     assert found["1", "mean_before"] == found["0", "mean"]
-    assert found["1", "std"][0] == pytest.approx(1, abs=1e-3)  # what BatchNorm does
+    assert found["1", "std"][0] == pytest.approx(1, abs=1e-3)  # as BatchNorm does
     for name, layer in (("0", conv), ("4", dense)):
         gradient = layer.weight.grad
         norm_of_weight = np.linalg.norm(layer.weight.data)
         assert found[name, "gradient"][0] == pytest.approx(np.linalg.norm(gradient), rel=1e-5)
         assert math.isnan(found[name, "update"][0])
-        # The only step of the epoch was made with this gradient.
+        # The only step of the epoch had this gradient.
         assert found[name, "update"][1] == pytest.approx(
             0.1 * np.linalg.norm(gradient) / norm_of_weight, rel=1e-4
         )
@@ -125,8 +126,10 @@ def test_a_sum_over_the_batch_has_the_gradient_of_a_mean():
 
 
 @pytest.mark.parametrize("options", [{}, {"accumulate": 2, "clip": 1.0}, {"ema": 0.9}], ids=str)
-def test_the_training_does_not_notice(options):
-    """The same bits with and without: dropout draws, statistics move, gradients are summed."""
+def test_the_training_has_the_same_bits_with_statistics(options):
+    """The bits are the same with and without, although dropout draws, statistics move and gradients
+    are accumulated.
+    """
     ends = []
     for callbacks in ([], [train.LayerStatistics()], [train.LayerStatistics(loader(8))]):
         model = network()
@@ -158,7 +161,7 @@ def test_gradients_and_modes_are_left_alone():
 
 
 def test_the_size_of_a_step_is_that_of_the_last_one():
-    """Of an epoch that ends with a step of its own, of fewer batches; and without a length."""
+    """The epoch ends with a step of fewer batches, and is also measured without a length."""
 
     class Batches:
         def __iter__(self):
@@ -283,7 +286,7 @@ def test_layers_that_are_not_always_called():
 
 
 @pytest.mark.parametrize("given", ["batch", lambda: 3])
-def test_errors(given):
+def test_bad_arguments_are_refused(given):
     with refuses(TypeError, "LayerStatistics", "batch_or_loader"):
         train.LayerStatistics(given)
 

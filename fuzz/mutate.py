@@ -1,4 +1,6 @@
-"""Something wrong in arguments that were in order: another dtype or shape, an absurd value."""
+"""This module makes valid arguments wrong: it puts another dtype, another shape or an absurd value
+in their place.
+"""
 
 import copy
 from collections.abc import Callable
@@ -23,17 +25,18 @@ DTYPES = (
     "U3",
     "M8[s]",
 )
-# Parts of descriptions that hold another description, or a list of them.
+# The keys of descriptions that hold another description, or a list of them.
 HOLDERS = ("tensor", "parameter")
 LISTS = ("tuple", "optimizer", "dataset")
-# Distributions without which a kernel's arguments mean nothing, and results are good to no bound.
+# Without these distributions a kernel's arguments mean nothing, and no bound holds for its results.
 BOUND = ("shares", "factors")
 
 
 def corrupted(draw: Draw, args: Args, anything: Anything = Draw.absurd) -> Args:
-    """The arguments with one of them wrong, or at least odd, missing, or too many.
+    """Return the arguments with one of them wrong or at least odd, with one missing, or with one
+    too many.
 
-    `anything` draws what may stand in any place.
+    `anything` draws a value that may be in any place.
     """
     args = copy.deepcopy(args)
     if not args or draw.chance(0.02):
@@ -42,38 +45,38 @@ def corrupted(draw: Draw, args: Args, anything: Anything = Draw.absurd) -> Args:
     if draw.chance(0.04):
         del args[name]
     else:
-        args[name] = bent(draw, args[name], anything)
+        args[name] = mutated(draw, args[name], anything)
     return args
 
 
-def bent(draw: Draw, value: Value, anything: Anything) -> Value:
-    """Another value in the place of one, at random: near it, or absurd."""
+def mutated(draw: Draw, value: Value, anything: Anything) -> Value:
+    """Return another value, chosen at random, to replace this one: a similar or an absurd one."""
     if draw.chance(0.2):
         return anything(draw)
     if isinstance(value, list):
-        return _bent_list(draw, value, anything)
+        return _mutated_list(draw, value, anything)
     if isinstance(value, dict):
         if "array" in value:
-            return _bent_array(draw, value)
+            return _mutated_array(draw, value)
         for key in HOLDERS:
             if key in value:
-                return {**value, key: bent(draw, value[key], anything)}
+                return {**value, key: mutated(draw, value[key], anything)}
         for key in LISTS:
             if key in value:
-                return {**value, key: _bent_list(draw, value[key], anything)}
+                return {**value, key: _mutated_list(draw, value[key], anything)}
     return anything(draw)
 
 
-def _bent_list(draw: Draw, items: list[Value], anything: Anything) -> list[Value]:
+def _mutated_list(draw: Draw, items: list[Value], anything: Anything) -> list[Value]:
     items = list(items)
     if not items or draw.chance(0.15):
         return list(draw.pick(items * 2, items[:-1], [*items, anything(draw)]))
-    at = draw.whole(0, len(items) - 1)
-    items[at] = bent(draw, items[at], anything)
+    at = draw.integer(0, len(items) - 1)
+    items[at] = mutated(draw, items[at], anything)
     return items
 
 
-def _bent_array(draw: Draw, value: dict[str, Value]) -> dict[str, Value]:
+def _mutated_array(draw: Draw, value: dict[str, Value]) -> dict[str, Value]:
     value, shape = dict(value), list(value["array"])
     what = draw.pick("memory", "memory", "dtype", "shape", "shape", "shape", "values", "absurd")
     if what == "memory":
@@ -90,13 +93,13 @@ def _bent_array(draw: Draw, value: dict[str, Value]) -> dict[str, Value]:
         if value.get("values") not in BOUND and not (value.get("finite") and values == "special"):
             value["values"] = values
     elif shape:
-        at = draw.whole(0, len(shape) - 1)
+        at = draw.integer(0, len(shape) - 1)
         if what == "shape":
             shape[at] = max(0, shape[at] + draw.pick(-1, 1, 1, -shape[at], shape[at]))
             shape = draw.pick(
                 shape, shape, shape, shape[:at] + shape[at + 1 :], [*shape, 1], shape[::-1]
             )
-        else:  # nothing in it, but an axis that is longer than memory
+        else:  # an empty array with an axis that is longer than memory
             shape[at] = 2 ** draw.pick(20, 23, 30, 31, 32, 33, 46, 58)
             if len(shape) == 1:
                 shape = [0, *shape]
