@@ -11,7 +11,7 @@ from cython.parallel cimport prange, threadid
 from libc.string cimport memset
 
 from minidl_ext.conv.chunks cimport add_chunks
-from minidl_ext.conv.depthwise_rows cimport MULTIPLE, depthwise_kernel, depthwise_pieces, \
+from minidl_ext.conv.depthwise_rows cimport CHANNEL_BLOCK, depthwise_kernel, depthwise_pieces, \
     input_grad_row, set_depthwise, weight_grad_row
 from minidl_ext.gemm.micro cimport prefetch_part
 from minidl_ext.norm.conv_fusion cimport Normalized, gradient_through_consumer, normalized, \
@@ -73,8 +73,9 @@ def depthwise_backward(dy, x, w, stride=(1, 1), padding=((0, 0), (0, 0)), dilati
     normalization of x needs; they are zeros without `factors`.
     """
     cdef str where = "depthwise_backward"
-    cdef cnp.ndarray a = channel_blocks(x, where, "x", MULTIPLE), k = depthwise_kernel(w, where)
-    cdef cnp.ndarray g = channel_blocks(dy, where, "dy", MULTIPLE), dx, dw, sums
+    cdef cnp.ndarray a = channel_blocks(x, where, "x", CHANNEL_BLOCK)
+    cdef cnp.ndarray k = depthwise_kernel(w, where)
+    cdef cnp.ndarray g = channel_blocks(dy, where, "dy", CHANNEL_BLOCK), dx, dw, sums
     cdef cnp.ndarray partial, partial_sums, buffers
     cdef Geometry s
     cdef Normalized producer, following

@@ -13,7 +13,7 @@ cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from cython.parallel cimport prange, threadid
 
-from minidl_ext.conv.depthwise_rows cimport MULTIPLE, depthwise_kernel, depthwise_pieces, \
+from minidl_ext.conv.depthwise_rows cimport CHANNEL_BLOCK, depthwise_kernel, depthwise_pieces, \
     output_row, set_depthwise
 from minidl_ext.conv.epilogue cimport Epilogue, apply_epilogue, epilogue_of, is_empty
 from minidl_ext.gemm.micro cimport prefetch_part
@@ -65,7 +65,8 @@ def depthwise_conv(x, w, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1
     `relu_out`.
     """
     cdef str where = "depthwise_conv"
-    cdef cnp.ndarray a = channel_blocks(x, where, "x", MULTIPLE), k = depthwise_kernel(w, where)
+    cdef cnp.ndarray a = channel_blocks(x, where, "x", CHANNEL_BLOCK)
+    cdef cnp.ndarray k = depthwise_kernel(w, where)
     cdef cnp.ndarray y, mean, var, buffers, partial
     cdef Epilogue epilogue
     cdef Geometry s

@@ -7,7 +7,7 @@ cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from cython.parallel cimport prange
 
-from minidl_ext.conv.depthwise_rows cimport MULTIPLE, depthwise_kernel, depthwise_pieces, \
+from minidl_ext.conv.depthwise_rows cimport CHANNEL_BLOCK, depthwise_kernel, depthwise_pieces, \
     input_grad_row, set_depthwise
 from minidl_ext.runtime.arguments cimport channel_blocks, has_shape, output_of
 from minidl_ext.runtime.geometry cimport Geometry, multiply_adds
@@ -20,7 +20,8 @@ def depthwise_input_grad(dy, w, input_shape, stride=(1, 1), padding=((0, 0), (0,
                          dilation=(1, 1), out=None, int threads=0):
     """Return dx (N, H, W, C) for dy (N, OH, OW, C) and w (KH, KW, 1, C)."""
     cdef str where = "depthwise_input_grad"
-    cdef cnp.ndarray g = channel_blocks(dy, where, "dy", MULTIPLE), k = depthwise_kernel(w, where)
+    cdef cnp.ndarray g = channel_blocks(dy, where, "dy", CHANNEL_BLOCK)
+    cdef cnp.ndarray k = depthwise_kernel(w, where)
     cdef cnp.ndarray dx
     cdef Geometry s
     cdef const float* source

@@ -19,7 +19,7 @@ cdef extern from "conv/depthwise.h" nogil:
 
 cdef enum:
     MAX_TAPS = 64
-    MULTIPLE = 16       # of channels
+    CHANNEL_BLOCK = 16  # channels come in multiples of it
 
 
 # One row of places that read, through taps, from one image.
@@ -154,7 +154,7 @@ cdef inline Py_ssize_t depthwise_pieces(Py_ssize_t pieces, const Geometry* s, in
 
 cdef inline cnp.ndarray depthwise_kernel(object w, str where):
     """Weights (KH, KW, 1, C) whose channels fit."""
-    cdef cnp.ndarray array = channel_blocks(w, where, "w", MULTIPLE)
+    cdef cnp.ndarray array = channel_blocks(w, where, "w", CHANNEL_BLOCK)
     if array.shape[2] != 1:
         raise ValueError(f"{where}: w must be (KH, KW, 1, C), got {w.shape}")
     return array

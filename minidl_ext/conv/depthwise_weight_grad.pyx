@@ -9,7 +9,7 @@ from cython.parallel cimport prange
 from libc.string cimport memcpy, memset
 
 from minidl_ext.conv.chunks cimport add_chunks
-from minidl_ext.conv.depthwise_rows cimport MULTIPLE, depthwise_pieces, set_depthwise, \
+from minidl_ext.conv.depthwise_rows cimport CHANNEL_BLOCK, depthwise_pieces, set_depthwise, \
     weight_grad_row
 from minidl_ext.runtime.arguments cimport channel_blocks, has_shape, output_of
 from minidl_ext.runtime.geometry cimport Geometry, multiply_adds, several
@@ -39,8 +39,8 @@ def depthwise_weight_grad(x, dy, kernel_shape, stride=(1, 1), padding=((0, 0), (
                           dilation=(1, 1), out=None, int threads=0):
     """Return dw (KH, KW, 1, C) for x (N, H, W, C) and dy (N, OH, OW, C)."""
     cdef str where = "depthwise_weight_grad"
-    cdef cnp.ndarray a = channel_blocks(x, where, "x", MULTIPLE), dw, partials
-    cdef cnp.ndarray g = channel_blocks(dy, where, "dy", MULTIPLE)
+    cdef cnp.ndarray a = channel_blocks(x, where, "x", CHANNEL_BLOCK), dw, partials
+    cdef cnp.ndarray g = channel_blocks(dy, where, "dy", CHANNEL_BLOCK)
     cdef Geometry s
     cdef Py_ssize_t i, size, chunks, first = 0, stop, at_once
     cdef float* partial

@@ -32,7 +32,7 @@ import numpy as np
 cnp.import_array()
 
 cdef enum:
-    MULTIPLE = 16                   # of channels
+    CHANNEL_BLOCK = 16              # channels come in multiples of it
     BAND_BYTES = 96 * 1024          # of the wider of input and output, worked on at a time
     STATS_CHUNKS = 64               # of pixels, for statistics; more where a chunk would have more
     STATS_BANDS = 16                # than so many bands
@@ -54,8 +54,8 @@ cdef int set_shape(Shape* s, cnp.ndarray x, cnp.ndarray w, str where) except -1:
     if w.shape[0] != 1 or w.shape[1] != 1 or x.shape[3] != s.ci:
         raise ValueError(f"{where}: w {np.shape(w)} must be (1, 1, {x.shape[3]}, C_out) for "
                          f"x {np.shape(x)}")
-    if s.ci % MULTIPLE:
-        raise ValueError(f"{where}: the channels of x must come in multiples of {MULTIPLE}, "
+    if s.ci % CHANNEL_BLOCK:
+        raise ValueError(f"{where}: the channels of x must come in multiples of {CHANNEL_BLOCK}, "
                          f"got {s.ci}")
     return 0
 
@@ -137,8 +137,8 @@ def pointwise_conv(x, w, factors=None, bint relu=False, bint stats=False, int th
     them.
     """
     cdef str where = "pointwise_conv"
-    cdef cnp.ndarray a = channel_blocks(x, where, "x", MULTIPLE)
-    cdef cnp.ndarray k = channel_blocks(w, where, "w", MULTIPLE), y, mean, var
+    cdef cnp.ndarray a = channel_blocks(x, where, "x", CHANNEL_BLOCK)
+    cdef cnp.ndarray k = channel_blocks(w, where, "w", CHANNEL_BLOCK), y, mean, var
     cdef cnp.ndarray buffers, packed, partial
     cdef Shape s
     cdef Normalized producer
@@ -233,9 +233,9 @@ def pointwise_backward(dy, x, w, factors=None, bint relu=False, consumer=None, i
     normalization of x needs; they are zeros without `factors`.
     """
     cdef str where = "pointwise_backward"
-    cdef cnp.ndarray a = channel_blocks(x, where, "x", MULTIPLE)
-    cdef cnp.ndarray g = channel_blocks(dy, where, "dy", MULTIPLE)
-    cdef cnp.ndarray k = channel_blocks(w, where, "w", MULTIPLE), dx, dw, sums
+    cdef cnp.ndarray a = channel_blocks(x, where, "x", CHANNEL_BLOCK)
+    cdef cnp.ndarray g = channel_blocks(dy, where, "dy", CHANNEL_BLOCK)
+    cdef cnp.ndarray k = channel_blocks(w, where, "w", CHANNEL_BLOCK), dx, dw, sums
     cdef cnp.ndarray buffers, packed, partial, partial_sums
     cdef Shape s
     cdef Normalized producer, following

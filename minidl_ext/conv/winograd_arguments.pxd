@@ -6,13 +6,14 @@ from minidl_ext.runtime.arguments cimport channel_blocks, has_shape, typed_array
 from minidl_ext.runtime.geometry cimport MOST, Geometry, set_convolution
 
 cdef enum:
-    MULTIPLE = 8        # of channels: half of the widest vector, see VECTORS in winograd.h
+    # Channels come in multiples of this half of the widest vector, see VECTORS in winograd.h.
+    CHANNEL_BLOCK = 8
     LEAST = 16          # channels: the widest vector's
 
 
 cdef inline cnp.ndarray winograd_images(object x, str where, str name):
     """Images (N, H, W, C) whose channels fit."""
-    cdef cnp.ndarray array = channel_blocks(x, where, name, MULTIPLE)
+    cdef cnp.ndarray array = channel_blocks(x, where, name, CHANNEL_BLOCK)
     if array.shape[3] < LEAST:
         raise ValueError(f"{where}: {name} {x.shape} must have at least {LEAST} channels")
     return array
@@ -21,10 +22,10 @@ cdef inline cnp.ndarray winograd_images(object x, str where, str name):
 cdef inline cnp.ndarray winograd_kernel(object w, str where):
     """Weights (3, 3, C_in, C_out) whose channels fit."""
     cdef cnp.ndarray array = winograd_images(w, where, "w")
-    if (array.shape[0] != 3 or array.shape[1] != 3 or array.shape[2] % MULTIPLE
+    if (array.shape[0] != 3 or array.shape[1] != 3 or array.shape[2] % CHANNEL_BLOCK
             or array.shape[2] < LEAST):
         raise ValueError(f"{where}: w must be (3, 3, C_in, C_out) with channels in multiples of "
-                         f"{MULTIPLE}, at least {LEAST}, got {w.shape}")
+                         f"{CHANNEL_BLOCK}, at least {LEAST}, got {w.shape}")
     return array
 
 

@@ -33,7 +33,7 @@ cdef extern from "norm/batch_norm_pool.h" nogil:
                    const float* factors, bint training, const float* slope, const float* offset)
 
 cdef enum:
-    MULTIPLE = 16       # of channels
+    CHANNEL_BLOCK = 16  # channels come in multiples of it
     CHUNKS = 64         # of images, at most
 
 
@@ -58,7 +58,7 @@ cdef const float* pair_of_rows(const float* x, Shape* s, Py_ssize_t row) noexcep
 
 def batch_norm_pool(x, factors, bint relu=False, int threads=0):
     """y (N, H // 2, W // 2, C): max_pool of batch_norm_apply(x, factors, relu=relu)."""
-    cdef cnp.ndarray a = channel_blocks(x, "batch_norm_pool", "x", MULTIPLE), y
+    cdef cnp.ndarray a = channel_blocks(x, "batch_norm_pool", "x", CHANNEL_BLOCK), y
     cdef cnp.ndarray f = channel_rows(factors, 5, a.shape[3], cnp.NPY_FLOAT32, "batch_norm_pool",
                                       "factors")
     cdef Shape s
@@ -137,8 +137,8 @@ cdef void backward(const float* dy, const float* x, const float* factors, bint t
 def batch_norm_pool_backward(dy, x, factors, bint training=True, bint relu=False, int threads=0):
     """(dx, dgamma, dbeta) of batch_norm_pool; see the twin for formulas."""
     cdef str where = "batch_norm_pool_backward"
-    cdef cnp.ndarray a = channel_blocks(x, where, "x", MULTIPLE), dx, dgamma, dbeta, work, sums
-    cdef cnp.ndarray g = channel_blocks(dy, where, "dy", MULTIPLE)
+    cdef cnp.ndarray a = channel_blocks(x, where, "x", CHANNEL_BLOCK), dx, dgamma, dbeta, work, sums
+    cdef cnp.ndarray g = channel_blocks(dy, where, "dy", CHANNEL_BLOCK)
     cdef cnp.ndarray f = channel_rows(factors, 5, a.shape[3], cnp.NPY_FLOAT32, where, "factors")
     cdef Shape s
     cdef cnp.npy_intp dims
