@@ -1,17 +1,30 @@
-"""The activations other than ReLU that end a pass of another operation, with options of their own.
-
-Their options are no defaults, so that a pass that forgets them is found.
-"""
+"""The activations other than ReLU, as the table of kernels has them: their options, and what ends a
+pass of another operation."""
 
 import minidl as md
+from minidl.kernels import FAMILIES
 
+KERNELS = FAMILIES["elementwise.activation"]
+ACTIVATIONS = tuple(
+    name.removesuffix("_backward") for name in KERNELS if name.endswith("_backward")
+)
+# The options that kernels are tested with, in the order of their arguments; others have none.
+OPTIONS = {
+    "leaky_relu": ({"slope": 0.01}, {"slope": -2.0}),
+    "elu": ({"alpha": 1.0}, {"alpha": 0.3}),
+    "softplus": ({"beta": 1.0, "threshold": 20.0}, {"beta": 3.0, "threshold": 1.0}),
+    "gelu": ({"tanh": False}, {"tanh": True}),
+}
+# What users call; the options are no defaults, so that a pass that forgets them is found.
 CURVES = {
-    "tanh": md.tanh,
-    "sigmoid": md.sigmoid,
-    "silu": md.silu,
-    "gelu": md.gelu,
+    **{name: getattr(md, name) for name in ACTIVATIONS},
     "gelu by tanh": lambda x: md.gelu(x, approximate="tanh"),
     "leaky_relu": lambda x: md.leaky_relu(x, 0.25),
     "elu": lambda x: md.elu(x, 0.75),
     "softplus": lambda x: md.softplus(x, 2.0, 5.0),
 }
+
+
+def options_of(kernel):
+    """The options of a kernel, forward or backward: a dict for each choice of them."""
+    return OPTIONS.get(kernel.removesuffix("_backward"), ({},))
