@@ -17,7 +17,7 @@ OPTIONS = {
 }
 # What users call; the options are no defaults, so that a pass that forgets them is found.
 CURVES = {
-    **{name: getattr(md, name) for name in ACTIVATIONS},
+    **{name: lambda x, name=name: getattr(md, name)(x) for name in ACTIVATIONS},
     "gelu by tanh": lambda x: md.gelu(x, approximate="tanh"),
     "leaky_relu": lambda x: md.leaky_relu(x, 0.25),
     "elu": lambda x: md.elu(x, 0.75),
