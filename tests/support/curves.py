@@ -2,12 +2,10 @@
 pass of another operation."""
 
 import minidl as md
+from fuzz.kernel_curves import ACTIVATIONS
 from minidl.kernels import FAMILIES
 
 KERNELS = FAMILIES["elementwise.activation"]
-ACTIVATIONS = tuple(
-    name.removesuffix("_backward") for name in KERNELS if name.endswith("_backward")
-)
 # The options that kernels are tested with, in the order of their arguments; others have none.
 OPTIONS = {
     "leaky_relu": ({"slope": 0.01}, {"slope": -2.0}),
