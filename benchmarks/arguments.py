@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+RESULTS = Path("benchmarks/results")  # what docs/ has of figures is made from it
+
 
 def at_least_one(text: str) -> int:
     value = int(text)
@@ -50,6 +52,12 @@ def add_only(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def may_replace(only: list[str], out: Path) -> bool:
+    """Whether a run may replace the results in a folder: one of some cases only, those whose names
+    have a part in `only`, must not take the place of all in the folder of the project."""
+    return only == [""] or out.resolve() != RESULTS.resolve()
+
+
 def add(parser: argparse.ArgumentParser, *names: str, seconds: float, threads: int = 2) -> None:
     """Add those of the options threads, rounds, seconds and out that are named."""
     kinds = {
@@ -58,7 +66,7 @@ def add(parser: argparse.ArgumentParser, *names: str, seconds: float, threads: i
         "seconds": {"type": positive, "default": seconds, "help": "of each turn"},
         "out": {
             "type": folder,
-            "default": Path("benchmarks/results"),
+            "default": RESULTS,
             "help": "folder for the results; what it has of them is replaced",
         },
     }

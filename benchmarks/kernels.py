@@ -1,7 +1,8 @@
 """This program compares each kernel with what this machine can do, with PyTorch and with NumPy.
 
     python -m benchmarks.kernels
-    python -m benchmarks.kernels --only "conv 3x3" matmul     names that contain one of these
+    python -m benchmarks.kernels --only "conv 3x3" matmul     names that contain one of these;
+                                                              saved in another --out alone
     .venv-parity/bin/python -m benchmarks.kernels             with PyTorch, after `make parity`
 
 Where PyTorch is installed, it runs the same shapes channels-last and eagerly, and keeps its memory;
@@ -69,6 +70,9 @@ def main() -> None:
             rows.append(row)
 
     print()
+    if not arguments.may_replace(args.only, args.out):
+        print(f"not saved: {args.out} has the results of all cases; --out names another folder")
+        return
     report.save(
         args.out,
         "kernels",

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import minidl as md
-from minidl import data, nn, optim
+from minidl import data, nn, ops, optim
 
 from .call_cases import CALLS, anything, example
 from .draw import Draw
@@ -142,6 +142,13 @@ def _check(error: Exception, name: str) -> None:
 
 # The names in errors of functions that users know by another name, or that call another function.
 OTHER_NAMES = {
+    # A layer whose name has the letters of an operation's leaves the words to that.
+    **{
+        layer: (operation,)
+        for layer in nn.__all__
+        for operation in ops.__all__
+        if layer.lower() == operation.replace("_", "")
+    },
     "__getitem__": ("index", "getitem"),
     "__setitem__": ("index", "assign"),
     "item": ("element",),
@@ -152,34 +159,8 @@ OTHER_NAMES = {
     "argmax": ("index",),
     "StepNorm": ("step",),
     "backward": ("grad",),
-    "Embedding": ("embedding",),
-    "Dropout": ("dropout",),
-    "Softmax": ("softmax",),
-    "MaxPool": ("max_pool",),
-    "AvgPool": ("avg_pool",),
-    "GlobalAvgPool": ("global_avg_pool",),
-    "MaxPool1d": ("max_pool1d",),
-    "AvgPool1d": ("avg_pool1d",),
-    "Conv1d": ("conv1d",),
-    "Flatten": ("flatten",),
-    "ReLU": ("relu",),
-    "GELU": ("gelu",),
-    "SiLU": ("silu",),
-    "Sigmoid": ("sigmoid",),
-    "Tanh": ("tanh",),
-    "LeakyReLU": ("leaky_relu",),
-    "Conv": ("conv",),
-    "ConvTranspose": ("conv_transpose",),
-    "BatchNorm": ("batch_norm",),
     "Upsample": ("resize",),
-    "AdaptiveAvgPool": ("adaptive_avg_pool",),
     "adaptive_avg_pool": ("avg_pool",),
-    "LayerNorm": ("layer_norm",),
-    "RMSNorm": ("rms_norm",),
-    "GroupNorm": ("group_norm",),
-    "InstanceNorm": ("instance_norm",),
-    "FilterResponseNorm": ("filter_response_norm",),
-    "TLU": ("tlu",),
     "Parameter": ("Tensor", "tensor"),
     "Tensor": ("tensor",),
     "Sequential": ("layer ",),

@@ -5,6 +5,7 @@ from typing import Any
 from minidl.kernels import FAMILIES
 
 from .draw import FLOATS, Draw, Value
+from .kernel_curves import OPTIONS
 from .kernel_norm_cases import NORMS
 from .kernel_picture_cases import PICTURES
 from .kernel_rules import WILD
@@ -104,15 +105,13 @@ def _binary(k: Kernel) -> Args:
     return {"a": a, "b": b} if k.draw.chance(0.7) else {"a": b, "b": a}
 
 
-def _activation(**options: tuple[float, ...]) -> Any:
-    def make(k: Kernel) -> Args:
-        shape = k.shape(k.draw.integer(1, 3))
-        args = {"x": k.array(shape)}
-        if k.name.endswith("_backward"):
-            args = {"dy": k.array(shape), **args}
-        return args | {name: k.draw.pick(*values) for name, values in options.items()}
-
-    return make
+def _activation(k: Kernel) -> Args:
+    shape = k.shape(k.draw.integer(1, 3))
+    args = {"x": k.array(shape)}
+    if k.name.endswith("_backward"):
+        args = {"dy": k.array(shape), **args}
+    options = OPTIONS.get(k.name.removesuffix("_backward"), {})
+    return args | {name: k.draw.pick(*values) for name, values in options.items()}
 
 
 def _reduce(k: Kernel) -> Args:
@@ -255,13 +254,7 @@ MAKERS: dict[str, Any] = {
     **dict.fromkeys(
         ("add", "subtract", "multiply", "divide", "maximum", "minimum", "power"), _binary
     ),
-    **dict.fromkeys(FAMILIES["elementwise.activation"], _activation()),  # those without options
-    **dict.fromkeys(("leaky_relu", "leaky_relu_backward"), _activation(slope=(0.01, 0.0, -2.0))),
-    **dict.fromkeys(("elu", "elu_backward"), _activation(alpha=(1.0, 0.3))),
-    **dict.fromkeys(
-        ("softplus", "softplus_backward"), _activation(beta=(1.0, 0.5, 3.0), threshold=(20.0, 5.0))
-    ),
-    **dict.fromkeys(("gelu", "gelu_backward"), _activation(tanh=(False, True))),
+    **dict.fromkeys(FAMILIES["elementwise.activation"], _activation),
     **dict.fromkeys(("sum", "mean", "max", "min", "moments"), _reduce),
     "deviations": _deviations,
     **dict.fromkeys(("matmul", "matmul_panels"), _matmul),

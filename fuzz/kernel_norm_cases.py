@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from .kernel_curves import ACTIVATIONS, OPTIONS
+
 Args = dict[str, Any]
 
 
@@ -116,16 +118,8 @@ def _pool(k: Any) -> Args:
 
 def _activation(k: Any) -> Args:
     shape = k.shape(k.draw.integer(2, 4), least=1)
-    curve = k.draw.pick(
-        ("gelu", False),
-        ("gelu", True),
-        ("silu",),
-        ("leaky_relu", 0.1),
-        ("elu", 1.0),
-        ("softplus", 1.0, 20.0),
-        ("sigmoid",),
-        ("tanh",),
-    )
+    name = k.draw.pick(*ACTIVATIONS)
+    curve = (name, *(k.draw.pick(*values) for values in OPTIONS.get(name, {}).values()))
     args = {"x": k.array(shape), "factors": factors(k, shape[-1]), "activation": curve}
     if k.name == "batch_norm_activation":
         return args

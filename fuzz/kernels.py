@@ -8,10 +8,12 @@ within the bound of `fuzz.kernel_rules`.
 """
 
 import importlib
+import inspect
 from typing import Any
 
 import numpy as np
 
+from minidl import kernels
 from minidl.kernels import FAMILIES
 
 from . import kernel_rules
@@ -25,57 +27,7 @@ FAMILY = {name: family for family, names in FAMILIES.items() for name in names}
 # Kernels that change their arguments. They must not have changed any of them when they refuse.
 UPDATES = (*FAMILIES["optim.updates"][:-1], "running_update")
 WITH_OUT = frozenset(
-    [
-        "exp",
-        "log",
-        "sqrt",
-        "absolute",
-        "negative",
-        "tanh",
-        "sigmoid",
-        "relu",
-        "relu_backward",
-        "sigmoid_backward",
-        "tanh_backward",
-        "add",
-        "subtract",
-        "multiply",
-        "divide",
-        "maximum",
-        "minimum",
-        "power",
-        "sum",
-        "max",
-        "min",
-        "matmul",
-        "conv",
-        "conv_input_grad",
-        "conv_weight_grad",
-        "depthwise_conv",
-        "depthwise_input_grad",
-        "depthwise_weight_grad",
-        "winograd_conv",
-        "winograd_conv_pool",
-        "winograd_input_grad",
-        "winograd_weight_grad",
-        "batch_norm_apply",
-        "batch_norm_input_grad",
-        "batch_norm_backward",
-        "batch_norm_activation",
-        "batch_norm_activation_backward",
-        "masked_norm_apply",
-        "masked_norm_backward",
-        "softmax",
-        "softmax_backward",
-        "log_softmax",
-        "log_softmax_backward",
-        "dropout",
-        "to_float",
-        "crop",
-        "warp",
-        "blend",
-        *FAMILIES["elementwise.activation"],
-    ]
+    name for name in FAMILY if "out" in inspect.signature(getattr(kernels, name)).parameters
 )
 NO_THREADS = ("batch_norm_factors", "batch_norm_finish", "running_update")
 # These kernels may be given positions that no forward pass gives. They only compare them and never

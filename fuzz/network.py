@@ -9,22 +9,11 @@ import numpy as np
 import minidl as md
 from minidl import nn
 
+from . import kernel_curves
 from .draw import Draw
 
-ACTIVATIONS = (
-    "relu",
-    "relu",
-    "relu",
-    "leaky_relu",
-    "elu",
-    "gelu",
-    "silu",
-    "tanh",
-    "sigmoid",
-    "softplus",
-    "softmax",
-    "log_softmax",
-)
+# ReLU three times, since most networks have it.
+ACTIVATIONS = ("relu", "relu", "relu", *kernel_curves.ACTIVATIONS, "softmax", "log_softmax")
 MANY = 40_000  # the largest number of values in a layer's output
 
 

@@ -46,6 +46,13 @@ class FakeSide:
         return next(self.times), 1000 * len(self.name)
 
 
+def test_some_cases_do_not_replace_the_results_of_all(tmp_path):
+    assert arguments.may_replace([""], arguments.RESULTS)
+    assert arguments.may_replace(["silu"], tmp_path)
+    assert not arguments.may_replace(["silu"], arguments.RESULTS)
+    assert not arguments.may_replace(["silu"], Path.cwd() / arguments.RESULTS)
+
+
 def test_sides_alternate_and_ratios_are_between_neighbours():
     asked = []
     ours = FakeSide("ours", [1, 2, 4, 1], asked)

@@ -2,7 +2,7 @@
 # double.
 cdef extern from "elementwise/curves.h" nogil:
     int CURVES      # how many there are
-    int LEAKY_RELU, ELU, SOFTPLUS, SILU, GELU, GELU_TANH, SIGMOID, TANH
+    int LEAKY_RELU, GELU_TANH   # others are known by their names alone
 
     ctypedef struct CurveOptions:
         const char* name

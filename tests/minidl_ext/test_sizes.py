@@ -5,6 +5,7 @@ once where there is nothing to do. They run in processes of their own, see tests
 import pytest
 
 from minidl.kernels import FAMILIES
+from tests.support.curves import options_of
 from tests.support.isolated import table
 
 MEMORY, VALUE, EITHER = "MemoryError", "ValueError", "Errors"
@@ -19,9 +20,7 @@ def case(kernel, arguments, expected):
 
 # Elementwise: as many values as an array can have, and no more.
 for name in FAMILIES["elementwise.arithmetic"] + FAMILIES["elementwise.activation"]:
-    more = {"leaky_relu": ", 0.1", "elu": ", 1.0", "softplus": ", 1.0, 20.0"}.get(
-        name.removesuffix("_backward"), ""
-    )
+    more = "".join(f", {value}" for value in options_of(name)[0].values())
     two = name.endswith("_backward") or name in BINARY
     case(name, ("z(2**60, 0), " if two else "") + "z(2**60, 0)" + more, EMPTY)
 for name in BINARY:

@@ -9,37 +9,22 @@ import pytest
 
 import minidl as md
 from tests.support.cases import case, checks_of, errors_of
+from tests.support.curves import ACTIVATIONS
 from tests.support.marks import both_backends, both_floats
+from tests.support.reference import activation
 
-erf = np.vectorize(math.erf, otypes=[np.float64])
-
-
-def elu(x, alpha=1.0):
-    return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
-
-
-def softplus(x, beta=1, threshold=20):
-    return np.where(beta * x > threshold, x, np.logaddexp(0, beta * x) / beta)
-
-
-def gelu(x, approximate="none"):
-    if approximate == "tanh":
-        return x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
-    return x / 2 * (1 + erf(x / np.sqrt(2)))
-
-
-FUNCTIONS = (
-    (
-        "leaky_relu",
-        md.leaky_relu,
-        lambda x, slope=0.01: np.where(x > 0, x, slope * x),
-        ({}, {"slope": 0.2}, {"slope": -1.5}, {"slope": 0}),
-    ),
-    ("elu", md.elu, elu, ({}, {"alpha": 0.3}, {"alpha": 2})),
-    ("softplus", md.softplus, softplus, ({}, {"beta": 3}, {"beta": 0.5, "threshold": 1.0})),
-    ("silu", md.silu, lambda x: x / (1 + np.exp(-x)), ({},)),
-    ("gelu", md.gelu, gelu, ({}, {"approximate": "tanh"})),
-)
+# The options of each; others have none. Sigmoid and tanh are in test_math.
+OPTIONS = {
+    "leaky_relu": ({}, {"slope": 0.2}, {"slope": -1.5}, {"slope": 0}),
+    "elu": ({}, {"alpha": 0.3}, {"alpha": 2}),
+    "softplus": ({}, {"beta": 3}, {"beta": 0.5, "threshold": 1.0}),
+    "gelu": ({}, {"approximate": "tanh"}),
+}
+FUNCTIONS = [
+    (name, getattr(md, name), getattr(activation, name), OPTIONS.get(name, ({},)))
+    for name in ACTIVATIONS
+    if name not in ("sigmoid", "tanh")
+]
 
 test_values, test_gradients, test_threads = checks_of(
     [
@@ -81,15 +66,14 @@ test_errors = errors_of(
     ]
 )
 
-# Each entry has a name, the function, and its values and its gradients at -inf, -1e4, 1e4 and inf.
-FAR = [
-    ("leaky_relu", md.leaky_relu, [-np.inf, -100, 1e4, np.inf], [0.01, 0.01, 1, 1]),
-    ("elu", md.elu, [-1, -1, 1e4, np.inf], [0, 0, 1, 1]),
-    ("softplus", md.softplus, [0, 0, 1e4, np.inf], [0, 0, 1, 1]),
-    ("silu", md.silu, [0, 0, 1e4, np.inf], [0, 0, 1, 1]),
-    ("gelu", md.gelu, [0, 0, 1e4, np.inf], [0, 0, 1, 1]),
-    ("gelu tanh", lambda x: md.gelu(x, "tanh"), [0, 0, 1e4, np.inf], [0, 0, 1, 1]),
-]
+# Values and gradients at -inf, -1e4, 1e4 and inf. So far from 0 most activations are ReLU.
+AS_RELU = [0, 0, 1e4, np.inf], [0, 0, 1, 1]
+OTHER_ENDS = {
+    "leaky_relu": ([-np.inf, -100, 1e4, np.inf], [0.01, 0.01, 1, 1]),
+    "elu": ([-1, -1, 1e4, np.inf], [0, 0, 1, 1]),
+}
+FAR = [(name, function, *OTHER_ENDS.get(name, AS_RELU)) for name, function, *_ in FUNCTIONS]
+FAR += [("gelu tanh", lambda x: md.gelu(x, "tanh"), *AS_RELU)]
 
 
 @pytest.mark.parametrize(

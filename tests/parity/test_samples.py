@@ -11,6 +11,7 @@ import torch
 from torch.testing._internal.common_methods_invocations import op_db
 
 import minidl as md
+from tests.support.curves import ACTIVATIONS, OPTIONS
 from tests.support.parity import assert_close
 
 
@@ -213,17 +214,20 @@ def arithmetic(function):
 
 
 OPERATIONS = {
+    **{  # activations without options
+        op.name: getattr(md, name)
+        for op in op_db
+        for name in set(ACTIVATIONS) - set(OPTIONS)
+        if op.name in (name, f"nn.functional.{name}")
+    },
     "exp": md.exp,
     "log": md.log,
     "sqrt": md.sqrt,
     "abs": md.abs,
-    "tanh": md.tanh,
-    "sigmoid": md.sigmoid,
     "neg": md.negative,
     "nn.functional.relu": md.relu,
     "nn.functional.leaky_relu": lambda x, negative_slope=0.01: md.leaky_relu(x, negative_slope),
     "nn.functional.gelu": md.gelu,
-    "nn.functional.silu": md.silu,
     "nn.functional.softplus": md.softplus,
     "nn.functional.elu": lambda x, alpha=1.0: md.elu(x, alpha),
     "softmax": lambda x, dim, dtype=None: (

@@ -4,12 +4,12 @@ test looks for it.
 """
 
 import copy
-import math
 
 import numpy as np
 
 import minidl as md
 from minidl import nn
+from tests.support.reference import activation as activations
 from tests.support.reference import conv as convolutions
 from tests.support.reference import norm as norms
 from tests.support.reference import pool as pools
@@ -63,14 +63,10 @@ def transformed(reference):
     return answer
 
 
-def gelu(layer, x):
-    if layer.approximate == "tanh":
-        return x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
-    return x / 2 * (1 + np.vectorize(math.erf)(x / np.sqrt(2)))
-
-
-def softmax(layer, x):
-    return np.exp(x) / np.exp(x).sum(layer.axis, keepdims=True)
+def activation(name, *options):
+    """The reference of a layer of the options that it has."""
+    reference = getattr(activations, name)
+    return lambda layer, x: reference(x, **{o: getattr(layer, o) for o in options})
 
 
 def batch_norm(layer, x):
@@ -200,14 +196,17 @@ LAYERS = [
     ("TLU", lambda: nn.TLU(3), "TLU(3)", (2, 5, 3), lambda layer, x: np.maximum(x, 0),
      {"tau": (3,)}),
     ("LeakyReLU", lambda: nn.LeakyReLU(0.2), "LeakyReLU(slope=0.2)", (4, 3),
-     lambda layer, x: np.where(x > 0, x, 0.2 * x), {}),
-    ("GELU", nn.GELU, "GELU(approximate='none')", (4, 3), gelu, {}),
-    ("GELU, tanh", lambda: nn.GELU("tanh"), "GELU(approximate='tanh')", (4, 3), gelu, {}),
-    ("SiLU", nn.SiLU, "SiLU()", (4, 3), lambda layer, x: x / (1 + np.exp(-x)), {}),
-    ("Softmax", nn.Softmax, "Softmax(axis=-1)", (4, 3), softmax, {}),
-    ("Softmax, axis", lambda: nn.Softmax(0), "Softmax(axis=0)", (4, 3), softmax, {}),
-    ("Sigmoid", nn.Sigmoid, "Sigmoid()", (4, 3), lambda layer, x: 1 / (1 + np.exp(-x)), {}),
-    ("Tanh", nn.Tanh, "Tanh()", (4, 3), lambda layer, x: np.tanh(x), {}),
+     activation("leaky_relu", "slope"), {}),
+    ("GELU", nn.GELU, "GELU(approximate='none')", (4, 3),
+     activation("gelu", "approximate"), {}),
+    ("GELU, tanh", lambda: nn.GELU("tanh"), "GELU(approximate='tanh')", (4, 3),
+     activation("gelu", "approximate"), {}),
+    ("SiLU", nn.SiLU, "SiLU()", (4, 3), activation("silu"), {}),
+    ("Softmax", nn.Softmax, "Softmax(axis=-1)", (4, 3), activation("softmax", "axis"), {}),
+    ("Softmax, axis", lambda: nn.Softmax(0), "Softmax(axis=0)", (4, 3),
+     activation("softmax", "axis"), {}),
+    ("Sigmoid", nn.Sigmoid, "Sigmoid()", (4, 3), activation("sigmoid"), {}),
+    ("Tanh", nn.Tanh, "Tanh()", (4, 3), activation("tanh"), {}),
     ("MaxPool", lambda: nn.MaxPool(2), "MaxPool((2, 2))", (2, 4, 6, 3),
      lambda layer, x: x.reshape(2, 2, 2, 3, 2, 3).max((2, 4)), {}),
     ("MaxPool, options", lambda: nn.MaxPool(3, stride=2, padding=1),

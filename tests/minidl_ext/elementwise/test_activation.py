@@ -9,6 +9,7 @@ import pytest
 
 from minidl.kernels.reference.elementwise import activation as twin
 from minidl_ext.elementwise import activation as native
+from tests.support.curves import KERNELS, options_of
 from tests.support.kernels import (
     FLOATS,
     KINDS,
@@ -21,20 +22,7 @@ from tests.support.kernels import (
     values,
 )
 
-OPTIONS = {
-    "leaky_relu": ({"slope": 0.01}, {"slope": -2.0}),
-    "elu": ({"alpha": 1.0}, {"alpha": 0.3}),
-    "softplus": ({"beta": 1.0, "threshold": 20.0}, {"beta": 3.0, "threshold": 1.0}),
-    "silu": ({},),
-    "gelu": ({"tanh": False}, {"tanh": True}),
-}
-LINES = [
-    (name + side, options)
-    for name, choices in OPTIONS.items()
-    for options in choices
-    for side in ("", "_backward")
-]
-LINES += [("sigmoid_backward", {}), ("tanh_backward", {})]
+LINES = [(name, options) for name in KERNELS for options in options_of(name)]
 each = pytest.mark.parametrize(
     ("name", "options"), LINES, ids=[f"{name} {list(options.values())}" for name, options in LINES]
 )
@@ -66,6 +54,7 @@ def test_results_are_those_of_the_twin(name, options, dtype):
 @pytest.mark.parametrize(
     ("name", "options", "function", "ulps"),
     (
+        ("leaky_relu", {"slope": 0.25}, lambda x: x if x > 0 else x / 4, 0),
         ("elu", {"alpha": 1.0}, lambda x: x if x > 0 else math.expm1(x), 2),
         (
             "softplus",

@@ -2,16 +2,14 @@
 after the other.
 """
 
-import inspect
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minidl.kernels import FAMILIES
 from minidl_ext.elementwise import activation
 from minidl_ext.elementwise import arithmetic as elementwise
+from tests.support.curves import ACTIVATIONS, options_of
 from tests.support.kernel_convs import factors_for
 from tests.support.kernels import (
     KINDS,
@@ -29,20 +27,7 @@ from tests.support.kernels import (
 
 norm, twin = kernels_of("norm.")
 
-CURVES = (
-    ("gelu", False),
-    ("gelu", True),
-    ("leaky_relu", 0.1),
-    ("elu", 0.7),
-    ("softplus", 2.0, 3.0),
-    ("sigmoid",),
-    ("tanh",),
-    *(
-        (name,)
-        for name in FAMILIES["elementwise.activation"]
-        if list(inspect.signature(getattr(activation, name)).parameters) == ["x", "out", "threads"]
-    ),
-)
+CURVES = [(name, *options.values()) for name in ACTIVATIONS for options in options_of(name)]
 each = pytest.mark.parametrize("curve", CURVES, ids=lambda c: " ".join(map(str, c)))
 
 
