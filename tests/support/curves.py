@@ -1,4 +1,4 @@
-"""This module lists the activations other than ReLU, as the table of kernels has them: their options,
+"""This module lists the activations other than ReLU, as the table of kernels has them, with options,
 and those that can be the epilogue of another operation.
 """
 
@@ -14,7 +14,8 @@ OPTIONS = {
     "softplus": ({"beta": 1.0, "threshold": 20.0}, {"beta": 3.0, "threshold": 1.0}),
     "gelu": ({"tanh": False}, {"tanh": True}),
 }
-# What users call. The options differ from the defaults, so that an epilogue which ignores them is found.
+# What users call. The options differ from the defaults, so that an epilogue which ignores them is
+# found.
 CURVES = {
     **{name: lambda x, name=name: getattr(md, name)(x) for name in ACTIVATIONS},
     "gelu by tanh": lambda x: md.gelu(x, approximate="tanh"),
