@@ -360,9 +360,6 @@ def test_threads_that_save_to_one_path_leave_one_state_whole(tmp_path):
     assert os.listdir(tmp_path) == ["state"]
 
 
-# -------------------------------------------------------------------------------------- errors
-
-
 @pytest.mark.parametrize(
     "value, words",
     [

@@ -1,5 +1,5 @@
 """These tests check that imported operators are like minidl's own: they can be traced, compiled,
-saved and exported again, and give the same values in all of these ways.
+saved and exported again, with the same values, at the borders too.
 """
 
 from functools import partial
@@ -30,7 +30,7 @@ def number(value):
 
 
 def sizes(*values):
-    return [None, None, np.array(values, np.int64)]
+    return [None, None, ints(*values)]
 
 
 def scales(*values):
@@ -344,9 +344,6 @@ def test_unknown_sizes_of_images_are_refused_by_an_export(tmp_path):
     assert_close(model(x).data, run(content, x)[0])
     with pytest.raises(NotImplementedError, match=r"Resample of .* depends on the size"):
         md.onnx.export(model, tmp_path / "again.onnx", x)
-
-
-# --------------------------------------------------------------------------- values at the borders
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int8, np.uint8, np.int64])

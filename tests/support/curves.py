@@ -1,4 +1,4 @@
-"""This module lists the activations other than ReLU, as the table of kernels has them, with options,
+"""This module lists the activations other than ReLU of the table of kernels, with their options,
 and those that can be the epilogue of another operation.
 """
 
