@@ -29,8 +29,9 @@ def batch_traces(
 
     A function that takes only the example's batch, or applies other operations for another one, is
     traced as many times for the example's batch instead, and a warning of `where` says so; also if
-    its outputs for a batch of 1 have other shapes, as those of a `squeeze` of all axes. An error
-    that f raises for the examples themselves is raised as it is.
+    its outputs for a batch of 1 have other shapes, as those of a `squeeze` of all axes, or if it
+    returns another number of them for each size. An error that f raises for the examples themselves
+    is raised as it is.
     """
     sizes = (*BATCHES, *more)
     batches = [tuple([_of_size(x, examples, size, where) for x in examples]) for size in sizes]
@@ -68,8 +69,9 @@ def fixed_batch_traces(
 
 
 def _linear(graphs: tuple[Graph, ...], sizes: tuple[int, ...]) -> bool:
-    """Whether the shapes of all values are those that the first two graphs tell."""
-    return all(
+    """Whether all graphs have as many outputs, and the shapes of all values are those that the
+    first two tell."""
+    return len({len(list(values_of(graph.outputs))) for graph in graphs}) == 1 and all(
         value.shape == _shape(values[0].shape, values[1].shape, size)
         for nodes in zip(*graphs, strict=True)
         for values in zip(*[node.outputs for node in nodes], strict=True)

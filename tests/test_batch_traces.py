@@ -31,6 +31,7 @@ def test_entries_come_again():
         (lambda x: x * 2 if len(x) == 2 else x + 2, "depends on the size of the batch"),
         (lambda x: md.squeeze(x[:, :1]), "depends on the size of the batch"),
         (lambda x: x[: len(x) // 2], "depends on the size of the batch"),
+        (lambda x: [x * 2] * len(x), "depends on the size of the batch"),
     ],
 )
 def test_one_graph_with_a_warning(f, words):

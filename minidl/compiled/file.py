@@ -128,6 +128,8 @@ def _program(described: dict[str, Any], arrays: dict[str, np.ndarray]) -> Progra
         k for k, known in enumerate(values) if known.array is not None or known.entry is not None
     }
     inputs = _new_numbers(described["inputs"], made, len(values))
+    if not inputs:
+        raise ValueError("it has no input")
     operations = []
     for item in described["operations"]:
         given = tuple(_decoded(item["inputs"]))

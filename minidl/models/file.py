@@ -190,7 +190,12 @@ def _origin(model: Layer) -> tuple[dict[str, str], dict[str, Any]]:
     if cls.__module__ == "minidl.onnx.model":
         from ..onnx import kept
 
-        return {"name": ONNX}, dict(kept.options(model))  # type: ignore[arg-type]
+        if not isinstance(model, kept.Model):
+            raise TypeError(
+                "save: model must be a whole model, got a part of one that md.onnx.load returned: "
+                "save that one, or the arrays of the part: md.save(path, part.state_dict())"
+            )
+        return {"name": ONNX}, dict(kept.options(model))
     config = getattr(model, "config", None)
     if not callable(config):
         if len(inspect.signature(cls.__init__).parameters) == 1:  # self
@@ -342,6 +347,9 @@ def _maker(model: Layer) -> Callable[..., Layer]:
 
 
 def _imported_graph() -> Callable[..., Layer]:
+    from .. import onnx
+
+    onnx.needed("load")
     from ..onnx import kept
 
     return kept.again

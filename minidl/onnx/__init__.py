@@ -11,11 +11,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import atomic, checks
+from .layouts import LAYOUTS
 from .model import Model
 
 __all__ = ["Model", "export", "load"]
-
-LAYOUTS = ("NHWC", "NCHW")
 
 
 def export(
@@ -57,7 +56,7 @@ def export(
     checks.choice(layout, "md.onnx.export", "layout", LAYOUTS)
     name = checks.path(path, "md.onnx.export")
     texts = _as_text(metadata)
-    _needed("export")
+    needed("export")
     from .writing import exported
 
     atomic.replace_file(name, exported(model, example, layout, texts))
@@ -92,7 +91,7 @@ def load(path_or_bytes: str | os.PathLike[str] | bytes, layout: str = "NHWC") ->
     ['0.weight', '0.bias']
     """
     checks.choice(layout, "md.onnx.load", "layout", LAYOUTS)
-    _needed("load")
+    needed("load")
     from .kept import build
     from .reading import read
 
@@ -117,7 +116,7 @@ def _as_text(metadata: Any) -> dict[str, str]:
     return texts
 
 
-def _needed(function: str) -> None:
+def needed(function: str) -> None:
     """Raise an ImportError that says what to install, unless the packages are there."""
     try:
         import onnx  # noqa: F401

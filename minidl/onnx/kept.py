@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import onnx
 
-from .. import kernels
+from .. import checks, kernels
 from .building import Builder
 from .dtypes import DTYPES
+from .layouts import LAYOUTS
 from .model import Model
 from .reading import Source, read
 
@@ -39,9 +40,10 @@ def options(model: Model) -> dict[str, str]:
 def again(graph: str, layout: str) -> Model:
     """Build a model from its graph. The weights are ones, which those of a file then replace.
 
-    ValueError for a text that is no graph, MemoryError for weights larger than the memory; the
-    other errors are those of `md.onnx.load`.
+    ValueError for a text that is no graph and for another layout, MemoryError for weights larger
+    than the memory; the other errors are those of `md.onnx.load`.
     """
+    checks.choice(layout, "load", "layout", LAYOUTS)
     try:
         proto = onnx.load_model_from_string(base64.b64decode(graph, validate=True))
     except (binascii.Error, TypeError) as error:

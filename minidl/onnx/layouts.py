@@ -17,6 +17,7 @@ from .operators.pools import POOLS
 from .steps import Step
 from .values import Axes, channels_last
 
+LAYOUTS = ("NHWC", "NCHW")  # in which a caller may have images
 TO_LAST = (0, 2, 3, 1)
 Order = Axes | None | str  # "last": channels last, whatever the number of axes; None: no image
 # A step beside a value; whether it takes or makes the value as its image; the values on its other

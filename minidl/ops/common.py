@@ -30,11 +30,6 @@ def as_tensor(x: Any, where: str, name: str = "x") -> Tensor:
     tensors whose gradients would be lost."""
     if isinstance(x, Tensor):
         return x
-    if isinstance(x, (list, tuple)) and is_recording() and _requires_grad(x):
-        raise TypeError(
-            f"{where}: {name} is a {type(x).__name__} with tensors that require a gradient, which "
-            "would be lost; make one tensor of them with md.stack or md.concatenate"
-        )
     if isinstance(x, (np.ndarray, np.generic, int, float, list, tuple)) or array_like(x):
         try:
             array = plain_array(x)
@@ -45,12 +40,23 @@ def as_tensor(x: Any, where: str, name: str = "x") -> Tensor:
             ) from None
         except TypeError as error:
             raise TypeError(f"{where}: {name} must be a tensor or an array, got {error}") from None
+        # Lists nested too deep, or in themselves, have been refused as no array.
+        if loses_gradient(x):
+            raise TypeError(
+                f"{where}: {name} is a {type(x).__name__} with tensors that require a gradient, "
+                "which would be lost; make one tensor of them with md.stack or md.concatenate"
+            )
         if array.dtype.kind == "c":
             raise TypeError(f"{where}: complex numbers are not supported, got {array.dtype}")
         if array.dtype.kind not in "fiub":
             raise TypeError(f"{where}: {name} must be numbers, got {array.dtype}")
         return constant(array, x)
     raise TypeError(f"{where}: {name} must be a tensor or an array, got {type(x).__name__}")
+
+
+def loses_gradient(x: Any) -> bool:
+    """Whether x is a list with tensors that require a gradient, which an array of it would lose."""
+    return isinstance(x, (list, tuple)) and is_recording() and _requires_grad(x)
 
 
 def _requires_grad(items: Any) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from .. import kernels
 from ..arrays import plain_array
 from ..tensor import Tensor
-from .common import as_tensor
+from .common import as_tensor, loses_gradient
 from .operation import Operation
 from .reduce import sum_to
 
@@ -46,7 +46,7 @@ def _weak(x: Any, other: Any) -> Any:
     if isinstance(other, Tensor) and other.dtype.kind == "f":
         with contextlib.suppress(ValueError):  # as_tensor says what is wrong with it
             typed = plain_array(x)
-            if typed.dtype == np.float32:
+            if typed.dtype == np.float32 and not loses_gradient(x):
                 return np.asarray(x, dtype=np.result_type(typed, other.dtype))
     return x
 

@@ -84,7 +84,7 @@ def test_a_file_that_is_there_is_replaced_and_stays_after_an_error(minidl, share
     with open("photos.onnx", "wb") as file:
         file.write(b"before")
     with monkeypatch.context() as patch:
-        patch.setattr(md.onnx, "_needed", _missing)
+        patch.setattr(md.onnx, "needed", _missing)
         said = minidl("export", shared / "runs" / "photos", "photos.onnx")
     assert said.code == 1 and said.out == "" and said.err == "minidl: pip install minidl[onnx]\n"
     with open("photos.onnx", "rb") as file:

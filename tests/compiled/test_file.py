@@ -194,6 +194,9 @@ def edits():
         ),
         "a result that is no value": of(lambda a, d: d.update(returned={"ref": 10**9})),
         "an input that is a constant": of(lambda a, d: d.update(inputs=[int(min(a))])),
+        "no input": of(
+            lambda a, d: d.update(inputs=[], operations=[], returned={"ref": int(min(a))})
+        ),
         "an output made twice": of(
             lambda a, d: d["operations"][1].update(outputs=d["operations"][0]["outputs"])
         ),

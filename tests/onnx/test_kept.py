@@ -1,6 +1,7 @@
 """Imported models that are saved, and built again from their graph."""
 
 import base64
+import sys
 
 import numpy as np
 import onnx
@@ -62,6 +63,27 @@ def test_a_model_with_another_part_is_refused(tmp_path):
     model["0"] = nn.Dense(4, 2)
     with refuses(ValueError, "0.weight is (4, 3) in that and (4, 2)", "md.onnx.export"):
         models.save(tmp_path / "model.safetensors", model)
+
+
+def test_a_part_of_a_model_is_refused(tmp_path):
+    made = nn.Sequential(nn.Sequential(nn.Dense(4, 3), nn.ReLU()), nn.Dense(3, 2))
+    md.onnx.export(made, tmp_path / "model.onnx", md.zeros(1, 4))
+    part = md.onnx.load(tmp_path / "model.onnx")["0"]
+    with refuses(TypeError, "save: model must be a whole model", "part.state_dict()"):
+        models.save(tmp_path / "model.safetensors", part)
+
+
+def test_what_to_install_is_said(tmp_path, monkeypatch):
+    md.onnx.export(nn.Sequential(nn.Dense(4, 3)), tmp_path / "model.onnx", md.zeros(1, 4))
+    models.save(tmp_path / "model.safetensors", md.onnx.load(tmp_path / "model.onnx"))
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with refuses(ValueError, "model.safetensors", "pip install 'minidl[onnx]'"):
+        models.load(tmp_path / "model.safetensors")
+
+
+def test_another_layout_is_refused():
+    with refuses(ValueError, 'layout must be "NHWC" or "NCHW"'):
+        kept.again(damaged_graph(), "CHWN")
 
 
 def damaged_graph(**changes):

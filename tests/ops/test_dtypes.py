@@ -154,12 +154,26 @@ def test_an_array_operand_gets_no_gradient_but_gives_one():
 @pytest.mark.parametrize("f", [md.sum, md.exp, lambda x: md.add(x, 1.0), lambda x: md.ones(2) * x])
 def test_a_list_of_tensors_that_require_a_gradient_is_refused(f):
     w = md.tensor(2.0, requires_grad=True)
-    for given in ([w, 1.0], (1.0, (w,)) if f is not md.sum else (w, w)):
+    for given in ([w, 1.0], (w, w), ((1.0,), [w])):
         with pytest.raises(TypeError, match=r"gradient, which would be lost; .* md\.stack"):
             f(given)
     plain = np.asarray(f([w.detach(), md.tensor(2.0)]))
     with md.no_grad():
         np.testing.assert_array_equal(f([w, w]), plain)
+
+
+@pytest.mark.parametrize("f", [md.sum, lambda x: md.ones(2) * x])
+def test_lists_without_end_are_refused(f):
+    """They are not searched for tensors before they are known to be no arrays."""
+    itself, deep = [], [1.0]
+    itself.append(itself)
+    for _ in range(2000):
+        deep = [deep]
+    for given in (itself, deep):
+        with pytest.raises(
+            TypeError, match="must be a tensor or an array, got a list that is none"
+        ):
+            f(given)
 
 
 def test_in_place_operators_make_new_tensors():
