@@ -72,6 +72,14 @@ def import_(file: str, out: str, classes: str | None, **options: Any) -> None:
         )
     model = onnx.load(file)
     names = _names(classes) if classes else _told(model.metadata, "classes", list) or []
+    outputs = _outputs(file)
+    if names and outputs not in (None, len(names)):
+        raise click.UsageError(
+            f"--classes: expected {outputs} names, as many as the file has outputs, got {len(names)}"
+            if classes
+            else f"FILE.onnx: its metadata has {len(names)} classes, and it has {outputs} outputs: "
+            f"give --classes"
+        )
     given = {name: value for name, value in options.items() if value is not None}
     preprocess = {**(_told(model.metadata, "preprocess", dict) or {}), **given}
     models.save(out, model, names, preprocess or None)
@@ -86,6 +94,14 @@ def import_(file: str, out: str, classes: str | None, **options: Any) -> None:
             "to 1. If it was trained on others, give --mean and --std.",
             file=sys.stderr,
         )
+
+
+def _outputs(file: str) -> int | None:
+    """Return the size of the last axis of a file's first output; None if the file leaves it open."""
+    from onnx import load_model
+
+    first = load_model(file, load_external_data=False).graph.output[0].type.tensor_type
+    return first.shape.dim[-1].dim_value or None if first.shape.dim else None
 
 
 def _names(given: str) -> list[str]:

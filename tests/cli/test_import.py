@@ -57,6 +57,16 @@ def test_classes_and_preprocessing_of_a_file_of_another_program(minidl, refused)
     minidl("import", "x.onnx", "x.safetensors", "--classes", "names.txt")
     assert models.load("x.safetensors").classes == ["one", "two, or more"]
     refused("import", "x.onnx", "x.safetensors", "--mean", "0.4;0.5", words=["--mean", "0.4;0.5"])
+    words = ["--classes", "expected 2 names", "got 3"]
+    refused("import", "x.onnx", "x.safetensors", "--classes", "a,b,c", words=words)
+
+
+def test_the_number_of_classes_of_the_metadata(minidl, refused):
+    """What a program has written wrongly may be said anew."""
+    model = nn.Sequential(nn.Flatten(), nn.Dense(4, 3))
+    md.onnx.export(model, "x.onnx", md.zeros(1, 2, 2, 1), metadata={"classes": ["a", "b"]})
+    refused("import", "x.onnx", "x.safetensors", words=["metadata has 2 classes", "3 outputs"])
+    assert minidl("import", "x.onnx", "x.safetensors", "--classes", "a,b,c").code == 0
 
 
 def test_a_file_without_a_normalization(minidl):
