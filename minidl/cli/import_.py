@@ -75,7 +75,7 @@ def import_(file: str, out: str, classes: str | None, **options: Any) -> None:
     outputs = _outputs(file)
     if names and outputs not in (None, len(names)):
         raise click.UsageError(
-            f"--classes: expected {outputs} names, as many as the file has outputs, got {len(names)}"
+            f"--classes: expected {outputs} names, one for each output, got {len(names)}"
             if classes
             else f"FILE.onnx: its metadata has {len(names)} classes, and it has {outputs} outputs: "
             f"give --classes"
@@ -97,7 +97,7 @@ def import_(file: str, out: str, classes: str | None, **options: Any) -> None:
 
 
 def _outputs(file: str) -> int | None:
-    """Return the size of the last axis of a file's first output; None if the file leaves it open."""
+    """Return the size of the last axis of a file's first output; None if it is left open."""
     from onnx import load_model
 
     first = load_model(file, load_external_data=False).graph.output[0].type.tensor_type

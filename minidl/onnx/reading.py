@@ -141,13 +141,14 @@ class Source:
             if output is not None and dtype is not None:
                 self.types.setdefault(output, NUMBER_OF[dtype.name])
         if node.op_type == "Identity" and outputs[0] and inputs[0] in self.arrays:
-            if self._is_copied(inputs[0], outputs[0]):
-                self.initializers[outputs[0]] = self.arrays[inputs[0]].copy()
-                self.arrays[outputs[0]] = self.initializers[outputs[0]]
-                self.shapes[outputs[0]] = self.arrays[outputs[0]].shape
+            given, named = str(inputs[0]), outputs[0]
+            if self._is_copied(given, named):
+                array = self.arrays[given].copy()
+                self.initializers[named] = self.arrays[named] = array
+                self.shapes[named] = array.shape
                 return
-            self.same[outputs[0]] = str(inputs[0])
-            if outputs[0] not in self.outputs:
+            self.same[named] = given
+            if named not in self.outputs:
                 return
         if node.op_type == "Constant" and outputs[0]:
             with np.errstate(all="ignore"):

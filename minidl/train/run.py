@@ -121,7 +121,7 @@ class Run:
         if plan.freeze and self.init is None:
             raise ValueError("Run: freeze=True needs init=, the file of a trained model")
         size, channels = plan.size, None
-        options = None if self.init is None else options_of(self.init)
+        options = {} if self.init is None else options_of(self.init)
         if self.init is not None and plan.source not in KNOWN:
             size = size or (self.init.preprocess or {}).get("size")
             channels = getattr(self.init.model, "input_shape", (3,))[-1]
