@@ -1,6 +1,4 @@
-"""These tests check md.save, and what md.load returns: any state, the format, complete files or
-none, errors.
-"""
+"""md.save, and what md.load returns: any state, the format, complete files or none, errors."""
 
 import concurrent.futures
 import os

@@ -1,6 +1,4 @@
-"""These tests check that imported operators are like minidl's own: they can be traced, compiled,
-saved and exported again, and give the same values in all of these ways.
-"""
+"""Imported operators are traced, compiled, saved and exported like minidl's own."""
 
 from functools import partial
 
@@ -242,9 +240,7 @@ OPERATIONS = {
 
 
 def file_for(operator, arrays, attributes, shape, dtype, count=1):
-    """Return a file of one node, whose first input is x of this shape, and whose other inputs are
-    `arrays`.
-    """
+    """Return a file of one node: its first input is x of this shape, the others are `arrays`."""
     names = [f"a{k}" if a is not None else "" for k, a in enumerate(arrays)]
     outputs = [(f"y{k}", None, t) for k, t in enumerate([dtype, np.int64][:count])]
     return file_of(
