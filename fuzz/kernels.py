@@ -160,7 +160,8 @@ def _with_out(kernel: Any, name: str, case: dict[str, Any], result: Any, watch: 
     args = _arguments(case, watch)
     try:
         out = _out(case, args, first)
-    except (ValueError, MemoryError) as problem:  # an empty array, or an axis that is twice as long
+    except (ValueError, TypeError, MemoryError) as problem:
+        # The array is empty or of objects, or an axis would be twice as long.
         raise Invalid(f"out: {problem}") from None
     before = bits([args, out])
     given, error = _called(kernel, name, args | {"out": out}, 2)

@@ -1,4 +1,6 @@
-"""md.save, and what md.load returns: any state, the format, complete files or none, errors."""
+"""These tests check md.save, and what md.load returns: any state, the format, complete files or
+none, errors.
+"""
 
 import concurrent.futures
 import os
@@ -356,9 +358,6 @@ def test_threads_that_save_to_one_path_leave_one_state_whole(tmp_path):
     with concurrent.futures.ThreadPoolExecutor(len(states)) as pool:
         list(pool.map(save, states))
     assert os.listdir(tmp_path) == ["state"]
-
-
-# -------------------------------------------------------------------------------------- errors
 
 
 @pytest.mark.parametrize(

@@ -221,6 +221,11 @@ def transpose(x: Any, *order: Any, axes: Any = None) -> Tensor:
     return Transpose.apply(t, axes=places)
 
 
+def _is_single(value: Any) -> bool:
+    """Whether an argument is one number, also as an array of no axes, and no list."""
+    return not isinstance(value, (list, tuple)) and np.ndim(value) == 0
+
+
 def broadcast_to(x: Any, shape: int | Sequence[int]) -> Tensor:
     """x repeated along new and size-1 axes to `shape`.
 
@@ -230,7 +235,7 @@ def broadcast_to(x: Any, shape: int | Sequence[int]) -> Tensor:
     """
     t = as_tensor(x, "broadcast_to")
     shape = checks.ints(
-        (shape,) if shape is not None and np.ndim(shape) == 0 else shape, "broadcast_to", "shape"
+        (shape,) if shape is not None and _is_single(shape) else shape, "broadcast_to", "shape"
     )
     try:
         return BroadcastTo.apply(t, shape=shape)
@@ -298,7 +303,7 @@ def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> tuple[Tensor,
     """
     t = as_tensor(x, "split")
     a = checks.axis(axis, "split", "axis", t.ndim)
-    if np.ndim(sections) == 0:
+    if _is_single(sections):
         sections = checks.integer(sections, "split", "sections")
         # An axis of size 0 divides into any number of parts: a limit keeps the list small.
         if sections < 1 or t.shape[a] % sections or sections > max(t.shape[a], checks.MOST_EMPTY):

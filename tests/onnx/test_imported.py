@@ -1,4 +1,6 @@
-"""Imported operators are traced, compiled, saved and exported like minidl's own."""
+"""These tests check that imported operators are like minidl's own: they can be traced, compiled,
+saved and exported again, with the same values, at the borders too.
+"""
 
 from functools import partial
 
@@ -28,7 +30,7 @@ def number(value):
 
 
 def sizes(*values):
-    return [None, None, np.array(values, np.int64)]
+    return [None, None, ints(*values)]
 
 
 def scales(*values):
@@ -240,7 +242,9 @@ OPERATIONS = {
 
 
 def file_for(operator, arrays, attributes, shape, dtype, count=1):
-    """Return a file of one node: its first input is x of this shape, the others are `arrays`."""
+    """Return a file of one node, whose first input is x of this shape, and whose other inputs are
+    `arrays`.
+    """
     names = [f"a{k}" if a is not None else "" for k, a in enumerate(arrays)]
     outputs = [(f"y{k}", None, t) for k, t in enumerate([dtype, np.int64][:count])]
     return file_of(
@@ -340,9 +344,6 @@ def test_unknown_sizes_of_images_are_refused_by_an_export(tmp_path):
     assert_close(model(x).data, run(content, x)[0])
     with pytest.raises(NotImplementedError, match=r"Resample of .* depends on the size"):
         md.onnx.export(model, tmp_path / "again.onnx", x)
-
-
-# --------------------------------------------------------------------------- values at the borders
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int8, np.uint8, np.int64])

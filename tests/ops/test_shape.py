@@ -316,6 +316,8 @@ test_errors = errors_of(
         (lambda: md.stack([X, X], 3), ValueError, "stack: axis must be an int from", "got 3"),
         (lambda: md.split(X, 2, axis=1), ValueError, "split: axis 1 of size 3", "2 equal parts"),
         (lambda: md.split(X, 0), ValueError, "split: axis 0 of size 2", "0 equal parts"),
+        (lambda: md.split(X, [[0], [0, 0]]), TypeError, "split: sections must be a list of ints"),
+        (lambda: md.broadcast_to(X, (0, [1])), TypeError, "broadcast_to: shape must be a list"),
         (
             lambda: md.split(X, 1, axis=2),
             ValueError,

@@ -1,5 +1,5 @@
-"""This module lists the activations other than ReLU, as the table of kernels has them, with
-options, and those that can be the epilogue of another operation.
+"""This module lists the activations other than ReLU of the table of kernels, with their options,
+and those that can be the epilogue of another operation.
 """
 
 import minidl as md
