@@ -87,7 +87,7 @@ class Source:
                     f"supported ({name!r})"
                 )
         self.steps: list[Step] = []
-        self.same: dict[str, str] = {}  # by outputs of Identity, the arrays that they are
+        self.same: dict[str, str] = {}  # by outputs of Identity, the arrays that they only rename
         for node in graph.node:
             self._read(node)
 
@@ -141,8 +141,14 @@ class Source:
             if output is not None and dtype is not None:
                 self.types.setdefault(output, NUMBER_OF[dtype.name])
         if node.op_type == "Identity" and outputs[0] and inputs[0] in self.arrays:
-            self.same[outputs[0]] = str(inputs[0])
-            if outputs[0] not in self.outputs:
+            given, named = str(inputs[0]), outputs[0]
+            if self._is_copied(given, named):
+                array = self.arrays[given].copy()
+                self.initializers[named] = self.arrays[named] = array
+                self.shapes[named] = array.shape
+                return
+            self.same[named] = given
+            if named not in self.outputs:
                 return
         if node.op_type == "Constant" and outputs[0]:
             with np.errstate(all="ignore"):
@@ -151,6 +157,19 @@ class Source:
                 self.steps.append(step)
             return
         self.steps.append(step)
+
+    def _is_copied(self, name: str, output: str) -> bool:
+        """Whether an Identity gives the weights of a second layer, which are to be learned apart.
+
+        PyTorch stores arrays of equal values once: all scales, and all variances, of a network that
+        has not been trained. Weights that its layers really share have one name, and no Identity.
+        """
+        return (
+            name in self.initializers
+            and output not in self.outputs
+            and self.arrays[name].dtype.kind == "f"
+            and self.arrays[name].ndim > 0
+        )
 
     def _dtype(self, name: str | None) -> np.dtype | None:
         if name is None:

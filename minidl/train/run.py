@@ -121,6 +121,7 @@ class Run:
         if plan.freeze and self.init is None:
             raise ValueError("Run: freeze=True needs init=, the file of a trained model")
         size, channels = plan.size, None
+        options = {} if self.init is None else options_of(self.init)
         if self.init is not None and plan.source not in KNOWN:
             size = size or (self.init.preprocess or {}).get("size")
             channels = getattr(self.init.model, "input_shape", (3,))[-1]
@@ -140,7 +141,7 @@ class Run:
             self.recipe.epochs = min(self.recipe.epochs or FROZEN, FROZEN)
         if self.init is not None:
             self.recipe.model = name_of(self.init.model)
-            self.recipe.model_options = options_of(self.init)
+            self.recipe.model_options = options
         self.preprocess = self._preprocess(size)
         self.normalize = T.Normalize(self.preprocess["mean"], self.preprocess["std"])
         manual_seed(plan.seed)

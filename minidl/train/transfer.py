@@ -60,7 +60,7 @@ def options_of(saved: Saved) -> dict[str, Any]:
     if not isinstance(model, Network):
         raise ValueError(
             f"the initial model must be one of minidl.models, which can be built for other "
-            f"classes, got a {type(model).__name__}"
+            f"classes, got a {type(model).__name__}: train it in a program, with a Trainer"
         )
     return {
         name: value

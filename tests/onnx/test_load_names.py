@@ -5,7 +5,7 @@ what several nodes share, and what is not a parameter.
 import numpy as np
 
 import minidl as md
-from minidl import nn
+from minidl import models, nn
 from tests.support.onnx_files import assert_close, draw, file_of, node, operations, run
 
 
@@ -57,7 +57,8 @@ def test_weights_that_two_nodes_share():
     assert_close(model(x).data, run(content, x)[0])
 
 
-def test_an_identity_is_another_name():
+def test_an_identity_of_weights_gives_weights_of_their_own(tmp_path):
+    """PyTorch stores weights of equal values once, and names the others by an Identity."""
     content = file_of(
         [
             node("Identity", ["w"], ["v"]),
@@ -69,8 +70,39 @@ def test_an_identity_is_another_name():
         {"w": draw(3, 3)},
     )
     model = md.onnx.load(content)
-    assert [name for name, _ in model.named_parameters()] == ["w"]
+    assert [name for name, _ in model.named_parameters()] == ["w", "v"]
     assert_close(model(draw(2, 3)).data, run(content, draw(2, 3))[0])
+    model.parameters()[1].data = draw(3, 3, seed=1)
+    models.save(tmp_path / "model.safetensors", model)
+    loaded = models.load(tmp_path / "model.safetensors").model
+    assert np.array_equal(loaded.predict(draw(2, 3)), model.predict(draw(2, 3)))
+    assert np.array_equal(loaded.state_dict()["w"], draw(3, 3))
+
+
+def test_normalizations_whose_arrays_are_equal_train_apart():
+    """So are the scales, shifts and statistics of a network of PyTorch that was never trained."""
+    names = ["scale", "shift", "mean", "var"]
+    one, other = [[f"{k}.{name}" for name in names] for k in "ab"]
+    content = file_of(
+        [
+            *[node("Identity", [one[0]], [name]) for name in (one[3], other[0], other[3])],
+            *[node("Identity", [one[1]], [name]) for name in (one[2], other[1], other[2])],
+            node("BatchNormalization", ["x", *one], ["r"]),
+            node("BatchNormalization", ["r", *other], ["y"]),
+        ],
+        [("x", ("N", 3, 2, 2))],
+        ["y"],
+        {one[0]: np.ones(3, np.float32), one[1]: np.zeros(3, np.float32)},
+    )
+    model, x = md.onnx.load(content), draw(4, 2, 2, 3)
+    assert_close(model(x).data, run(content, x.transpose(0, 3, 1, 2))[0].transpose(0, 2, 3, 1))
+    assert [name for name, _ in model.named_parameters()] == [*one[:2], *other[:2]]
+    assert isinstance(model["b"], nn.BatchNorm)
+    model.train()(x)
+    state = model.state_dict()
+    assert np.abs(state["a.mean"]).min() > 1e-4
+    assert (state["a.shift"] == 0).all()
+    assert not np.array_equal(state["a.var"], state["b.var"])
 
 
 def test_numbers_and_settings_are_no_parameters():

@@ -121,6 +121,35 @@ def test_a_step_of_fine_tuning(network):
     assert_close(ours(last(x)).data, last(theirs(x)), "outputs", 10)
 
 
+def test_a_network_that_was_not_trained():
+    """Its scales and variances are all ones, and the file has one array for all of them. They are
+    learned apart all the same: later losses are PyTorch's.
+    """
+    torch.manual_seed(0)
+    theirs, x = ResNet18().eval(), torch.randn(8, 3, 32, 32)
+    ours = md.onnx.load(written(theirs, x)).astype(np.float64).train()
+    theirs, x = theirs.to(torch.float64).train(), x.to(torch.float64)
+    assert len(ours.parameters()) == len(list(theirs.parameters()))
+    assert {name for name in theirs.state_dict() if "num_batches" not in name} <= set(
+        ours.state_dict()
+    )
+    labels = torch.randint(0, 3, (8,))
+    optimizers = (
+        optim.SGD(ours.parameters(), lr=0.01),
+        torch.optim.SGD(theirs.parameters(), lr=0.01),
+    )
+    for _ in range(3):
+        loss = md.cross_entropy(ours(last(x)), labels.numpy())
+        expected = torch.nn.functional.cross_entropy(theirs(x), labels)
+        assert_close(loss.data, expected.detach().numpy(), "loss", 10)
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        loss.backward()
+        expected.backward()
+        for optimizer in optimizers:
+            optimizer.step()
+
+
 def in_our_layout(value, layer):
     if value.ndim == 4:
         return value.transpose(
