@@ -68,11 +68,9 @@ Event = tuple[int, int, Span, int]
 class Held(weakref.ref[np.ndarray]):
     """A weak reference to an array, by which the recorder is told when the array is freed."""
 
-    __slots__ = ("nbytes", "number", "span")
+    __slots__ = ("created",)
 
-    nbytes: int
-    number: int
-    span: Span
+    created: tuple[int, Span, int]  # the id of the array, the span that created it, and its bytes
 
 
 class Recorder:
@@ -88,7 +86,7 @@ class Recorder:
         self.paused = False  # whether kernels are not recorded, while `peaks` measures
         # The gradients being computed, each with its incoming gradient if that is lazy.
         self.gradients: list[tuple[Span, Lazy | None]] = []
-        self._shapes: dict[Any, Any] = {}  # equal tuples of shapes are shared, which saves memory
+        self.shapes: dict[Any, Any] = {}  # equal tuples of shapes are shared, which saves memory
         self._live: dict[int, Held] = {}  # by id of the array
 
     def begin(self, kind: str, name: str) -> Span:
@@ -100,18 +98,6 @@ class Recorder:
     def part(self, name: str, phase: str) -> Part:
         """Return a context manager for a block that is neither an operation nor a layer."""
         return Part(self, name, phase)
-
-    def kernel(
-        self, span: Span, args: tuple[Any, ...], options: dict[str, Any], results: Any
-    ) -> None:
-        """Record the work and the results of a kernel's call."""
-        name = span.name
-        if name in work.FLOPS:
-            span.flops = work.FLOPS[name](results, *args, **options)
-        span.bytes, shapes = work.bytes_and_shapes(name, args, options, results)
-        span.shapes = self._shapes.setdefault(shapes, shapes)
-        if type(results) is not np.ndarray or results.nbytes >= SMALL:
-            self.hold(results, span)
 
     def operation(
         self, span: Span, function: Any, inputs: tuple[Any, ...], lazy: Lazy | None, result: Any
@@ -160,26 +146,28 @@ class Recorder:
                 g._spans = (span,)
         if self.log[-1] is span:  # no kernel ran: NumPy computed it
             span.bytes = 2 * work.bytes_of(results)
-            self.hold(results, span)
+            for g in results:
+                self.hold(g, span)
 
     def hold(self, made: Any, span: Span) -> None:
-        """Record the memory of new arrays until they are freed. Known and small arrays and views do
-        not count."""
-        for array in made if type(made) is tuple else (made,):
-            if (
-                type(array) is np.ndarray
-                and array.nbytes >= SMALL
-                and type(array.base) is not np.ndarray
-                and id(array) not in self._live
-            ):
-                held = Held(array, self._gone)
-                held.nbytes, held.number, held.span = array.nbytes, id(array), span
-                self._live[held.number] = held
-                self.memory.append((span.end, held.number, span, held.nbytes))
+        """Record the memory of a new array until it is freed. Known and small arrays and views do
+        not count, nor does anything but an array."""
+        if (
+            type(made) is np.ndarray
+            and made.nbytes >= SMALL
+            and type(made.base) is not np.ndarray
+            and id(made) not in self._live
+        ):
+            held = Held(made, self._gone)
+            number, size = id(made), made.nbytes
+            held.created = number, span, size
+            self._live[number] = held
+            self.memory.append((span.end, number, span, size))
 
     def _gone(self, held: Any) -> None:
-        self._live.pop(held.number, None)
-        self.memory.append((perf_counter_ns(), held.number, held.span, -held.nbytes))
+        number, span, size = held.created
+        self._live.pop(number, None)
+        self.memory.append((perf_counter_ns(), number, span, -size))
 
     def close(self) -> None:
         """Drop the weak references, whose callbacks would keep this recorder alive."""

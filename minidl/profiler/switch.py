@@ -12,6 +12,8 @@ from threading import get_ident
 from time import perf_counter_ns
 from typing import Any
 
+import numpy as np
+
 from .. import backward, kernels
 from ..graph import Function
 from ..lazy import Lazy
@@ -20,7 +22,8 @@ from ..nn.layer import Layer
 from ..optim.optimizer import Optimizer
 from ..tensor import Tensor
 from ..tracers import profilers
-from .recorder import BACKWARD, OPTIMIZER, Recorder, join, spans_of
+from . import work
+from .recorder import BACKWARD, OPTIMIZER, SMALL, Recorder, Span, join, spans_of
 
 _lock = lock()
 _replaced: list[tuple[Any, str, Any]] = []  # (owner, name, original attribute)
@@ -67,16 +70,29 @@ def off(profile: int) -> None:
 
 
 def _kernel(name: str, kernel: Callable[..., Any]) -> Callable[..., Any]:
+    flops = work.FLOPS.get(name)
+
+    # The wrapper calls as few functions as it can: each runs from cold caches, after a kernel that
+    # has read and written megabytes.
     def call(*args: Any, **options: Any) -> Any:
         recorder = recorders.get(get_ident())
         if recorder is None or recorder.paused:
             return kernel(*args, **options)
-        span = recorder.begin("kernel", name)
+        span = Span("kernel", name, recorder.layer, recorder.phase)
+        recorder.log.append(span)
         try:
             results = kernel(*args, **options)
         finally:
             span.end = perf_counter_ns()
-        recorder.kernel(span, args, options, results)
+        if flops is not None:
+            span.flops = flops(results, *args, **options)
+        span.bytes, shapes = work.bytes_and_shapes(name, args, options, results)
+        span.shapes = recorder.shapes.setdefault(shapes, shapes)
+        if type(results) is tuple:
+            for array in results:
+                recorder.hold(array, span)
+        elif type(results) is np.ndarray and results.nbytes >= SMALL:
+            recorder.hold(results, span)
         return results
 
     return call
@@ -94,7 +110,8 @@ def _apply(original: Any) -> Any:
             if isinstance(x, Tensor) and x._array is None:
                 lazy = x._lazy
                 break
-        span = recorder.begin("operation", cls.__name__)
+        span = Span("operation", cls.__name__, recorder.layer, recorder.phase)
+        recorder.log.append(span)
         try:
             result = plain(cls, *inputs, **options)
         finally:
@@ -113,7 +130,8 @@ def _call(original: Callable[..., Any]) -> Callable[..., Any]:
         around, recorder.layer = recorder.layer, self
         if around is None:
             recorder.roots[id(self)] = self
-        span = recorder.begin("layer", "")
+        span = Span("layer", "", self, recorder.phase)
+        recorder.log.append(span)
         try:
             return original(self, *inputs, **options)
         finally:
