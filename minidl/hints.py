@@ -92,11 +92,25 @@ def for_newcomers(function: F) -> F:
     return call  # type: ignore[return-value]
 
 
+class _OfInit:
+    """A class attribute: the signature of a class, which is that of its `__init__`.
+
+    Some versions of Python would take that of `Explained.__new__` where `__init__` is inherited.
+    """
+
+    def __get__(self, instance: Any, cls: type) -> inspect.Signature:
+        if instance is not None:
+            raise AttributeError("__signature__")  # an instance is called by its `__call__`
+        signature = _signature(cls.__init__)  # type: ignore[misc]
+        return signature.replace(parameters=list(signature.parameters.values())[1:])
+
+
 class Explained:
     """A base of classes whose `__init__` explains itself: if a call has arguments that it does not
     take, the error names the class that was called and the arguments that it takes."""
 
     if not TYPE_CHECKING:
+        __signature__ = _OfInit()
 
         def __new__(cls, *args, **options):
             if args or options:  # copying and unpickling pass none

@@ -228,6 +228,20 @@ def test_a_call_without_arguments_names_the_class(kind):
         assert kind.__name__ in str(error)
 
 
+def test_signatures_of_classes_are_those_of_their_constructors():
+    class Net(nn.Sequential):
+        def __init__(self, width, *, depth=2):
+            super().__init__()
+
+    class Deep(Net):
+        pass
+
+    assert not inspect.signature(nn.ReLU).parameters
+    for kind in (Net, Deep):
+        assert str(inspect.signature(kind)) == "(width, *, depth=2)"
+    assert "width" not in inspect.signature(Deep(3)).parameters  # an instance takes its inputs
+
+
 def test_errors_from_within_stay_as_they_are():
     error = TypeError("of what the function did")
 
